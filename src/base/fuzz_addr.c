@@ -1,0 +1,71 @@
+/*
+ * fuzz_addr.c - any text is refused with a printable sentence, or is an address (or a list) whose canonical text reads
+ * back as the same.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "base/addr.h"
+#include "base/mem.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* A sentence that may go to a terminal and into one line of a log. */
+static void require_sentence(const struct buf *why)
+{
+	const uint8_t *p = (const uint8_t *)buf_str(why);
+
+	if (why->n == 0)
+		abort();
+	for (size_t i = 0; i < why->n; i++)
+		if (p[i] < ' ' || p[i] == 0x7f)
+			abort();
+}
+
+static void one(const char *text)
+{
+	BUF_AUTO struct buf b = BUF_INIT(4096);
+	struct addr_text a, again;
+
+	if (addr_parse(text, &a, &b) != 0) {
+		require_sentence(&b);
+		return;
+	}
+	if (b.n > 0)
+		abort();
+	addr_format(&a, &b);
+	if (b.err || addr_parse(buf_str(&b), &again, NULL) != 0 || !addr_equal(&a, &again))
+		abort();
+	(void)addr_is_loopback(&a);
+	buf_reset(&b);
+	if (addr_rebase(&a, "/etc/guichet", &b) != 0)
+		require_sentence(&b);
+}
+
+static void list(const char *text)
+{
+	BUF_AUTO struct buf b = BUF_INIT(1 << 16);
+	struct addr_list l, again;
+
+	if (addr_list_parse(text, 8, &l, &b) != 0) {
+		require_sentence(&b);
+		return;
+	}
+	addr_list_format(&l, &b);
+	if (b.err || addr_list_parse(buf_str(&b), 8, &again, NULL) != 0 || !addr_list_equal(&l, &again))
+		abort();
+	addr_list_done(&l);
+	addr_list_done(&again);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	char *text = mem_strndup((const char *)data, size);
+
+	if (!text)
+		return 0;
+	one(text);
+	list(text);
+	mem_free(text);
+	return 0;
+}

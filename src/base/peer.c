@@ -1,0 +1,173 @@
+/* peer.c - see peer.h. */
+#include "base/peer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+struct peer *peer_new(enum peer_kind kind, const void *b, size_t n, uint16_t port, uint32_t scope)
+{
+	if (n > UINT16_MAX)
+		return NULL;
+
+	struct peer *p = mem_alloc(sizeof(*p) + n);
+
+	if (!p)
+		return NULL;
+	atomic_init(&p->refs, 1);
+	p->kind = (uint8_t)kind;
+	p->port = port;
+	p->n = (uint16_t)n;
+	p->scope = scope;
+	if (n)
+		memcpy(p->b, b, n);
+	return p;
+}
+
+struct peer *peer_ref(const struct peer *p)
+{
+	struct peer *own = (struct peer *)(uintptr_t)p; /* the count is the only part that changes */
+
+	if (own)
+		atomic_fetch_add_explicit(&own->refs, 1, memory_order_relaxed);
+	return own;
+}
+
+void peer_unref(const struct peer *p)
+{
+	struct peer *own = (struct peer *)(uintptr_t)p;
+
+	if (own && atomic_fetch_sub_explicit(&own->refs, 1, memory_order_acq_rel) == 1)
+		mem_free(own);
+}
+
+static bool is_mapped(const struct peer *p)
+{
+	static const uint8_t prefix[12] = { [10] = 0xff, [11] = 0xff };
+
+	return p->kind == PEER_IP6 && memcmp(p->b, prefix, sizeof(prefix)) == 0;
+}
+
+/* The bytes that name the host: an IPv4 address is the same whether it came mapped into IPv6 or not. */
+static void host_bytes(const struct peer *p, const uint8_t **ret_b, size_t *ret_n)
+{
+	bool mapped = is_mapped(p);
+
+	*ret_b = mapped ? p->b + 12 : p->b;
+	*ret_n = mapped ? 4 : p->n;
+}
+
+/* RFC 5952: lower case, the longest run of two or more zero groups becomes "::". */
+static size_t ip6_text(const uint8_t *b, char *out, size_t size)
+{
+	int best = -1, best_n = 1;
+	size_t len = 0;
+
+	for (int i = 0; i < 8; i++) {
+		int n = 0;
+
+		while (i + n < 8 && b[2 * (i + n)] == 0 && b[2 * (i + n) + 1] == 0)
+			n++;
+		if (n > best_n) {
+			best = i;
+			best_n = n;
+		}
+	}
+	for (int i = 0; i < 8; i++) {
+		if (i == best) {
+			len += (size_t)snprintf(out + len, size - len, "::");
+			i += best_n - 1;
+			continue;
+		}
+		bool colon = i > 0 && i != best + best_n;
+
+		if (best < 0)
+			colon = i > 0;
+		len += (size_t)snprintf(out + len, size - len, colon ? ":%x" : "%x",
+					(unsigned)(b[2 * i] << 8 | b[2 * i + 1]));
+	}
+	return len;
+}
+
+static size_t name_text(const struct peer *p, char *out, size_t size)
+{
+	size_t len = 0;
+
+	if (p->n == 0)
+		return (size_t)snprintf(out, size, "unix");
+	for (size_t i = 0; i < p->n && len + 1 < size; i++) {
+		uint8_t c = p->b[i];
+
+		if (i == 0 && c == 0)
+			c = '@'; /* how everybody writes an abstract address */
+		out[len++] = c > ' ' && c < 127 ? (char)c : '?';
+	}
+	out[len] = '\0';
+	return len;
+}
+
+static size_t host_text(const struct peer *p, bool brackets, char *out, size_t size)
+{
+	const uint8_t *b;
+	size_t n;
+
+	if (!p || p->kind == PEER_NONE)
+		return (size_t)snprintf(out, size, "-");
+	if (p->kind == PEER_UNIX || p->kind == PEER_NAME)
+		return name_text(p, out, size);
+	host_bytes(p, &b, &n);
+	if (n == 4)
+		return (size_t)snprintf(out, size, "%u.%u.%u.%u", b[0], b[1], b[2], b[3]);
+
+	size_t len = 0;
+
+	if (brackets)
+		out[len++] = '[';
+	len += ip6_text(b, out + len, size - len);
+	if (p->scope)
+		len += (size_t)snprintf(out + len, size - len, "%%%u", p->scope);
+	if (brackets)
+		out[len++] = ']';
+	out[len] = '\0';
+	return len;
+}
+
+const char *peer_text(const struct peer *p, char buf[static PEER_TEXT])
+{
+	size_t len = host_text(p, true, buf, PEER_TEXT - 8);
+
+	if (p && (p->kind == PEER_IP4 || p->kind == PEER_IP6))
+		snprintf(buf + len, PEER_TEXT - len, ":%u", p->port);
+	return buf;
+}
+
+const char *peer_host(const struct peer *p, char buf[static PEER_TEXT])
+{
+	host_text(p, false, buf, PEER_TEXT);
+	return buf;
+}
+
+bool peer_same_host(const struct peer *a, const struct peer *b)
+{
+	const uint8_t *ab, *bb;
+	size_t an, bn;
+
+	if (!a || !b)
+		return a == b;
+	host_bytes(a, &ab, &an);
+	host_bytes(b, &bb, &bn);
+	return an == bn && memcmp(ab, bb, an) == 0;
+}
+
+bool peer_is_loopback(const struct peer *p)
+{
+	static const uint8_t one[16] = { [15] = 1 };
+	const uint8_t *b;
+	size_t n;
+
+	if (!p || (p->kind != PEER_IP4 && p->kind != PEER_IP6))
+		return true;
+	host_bytes(p, &b, &n);
+	return n == 4 ? b[0] == 127 : memcmp(b, one, sizeof(one)) == 0;
+}
