@@ -1,0 +1,235 @@
+/* option_help.c - option tables as text: ranges, forms, help for a terminal, JSON. */
+#include <string.h>
+
+#include "conf/option_priv.h"
+
+#define HELP_WIDTH 80
+#define HELP_COLUMN 28 /* where the explanations start */
+
+/* One bound in the option's own unit. */
+static void add_bound(const struct option *row, uint64_t v, struct buf *b)
+{
+	if (row->type == OPTION_SIZE)
+		str_add_size(b, v);
+	else if (row->type == OPTION_NSEC)
+		str_add_nsec(b, v);
+	else
+		buf_addf(b, "%llu", (unsigned long long)v);
+}
+
+/* What a bound counts, where that does not go without saying. */
+static const char *bound_unit(const struct option *row, uint64_t v)
+{
+	switch (row->type) {
+	case OPTION_STRING:
+		return v == 1 ? " byte" : " bytes";
+	case OPTION_ADDRS:
+		return v == 1 ? " address" : " addresses";
+	case OPTION_WORDS:
+		return v == 1 ? " word" : " words";
+	default:
+		return "";
+	}
+}
+
+void option_add_range(const struct option *row, struct buf *b)
+{
+	if (row->min == 0 && row->max == 0)
+		return;
+	if (row->min > 0 && row->min == row->max) {
+		buf_adds(b, "exactly ");
+	} else if (row->min > 0 && row->max > 0) {
+		add_bound(row, row->min, b);
+		buf_adds(b, " to ");
+	} else {
+		buf_adds(b, row->max > 0 ? "at most " : "at least ");
+	}
+	add_bound(row, row->max > 0 ? row->max : row->min, b);
+	buf_adds(b, bound_unit(row, row->max > 0 ? row->max : row->min));
+}
+
+static void add_alternatives(const char *const *words, struct buf *b)
+{
+	for (size_t i = 0; words[i]; i++)
+		buf_addf(b, "%s%s", i > 0 ? "|" : "", words[i]);
+}
+
+void option_add_form(const struct option *row, struct buf *b)
+{
+	const char *form = option_kinds[row->type].form;
+
+	if (row->words && row->type != OPTION_FLAGS) {
+		add_alternatives(row->words, b);
+		if (form)
+			buf_addc(b, '|');
+	}
+	if (form)
+		buf_adds(b, form);
+}
+
+/* ---- for a terminal ---- */
+
+/* Bytes of the word at s, which ends at a space or the end. */
+static size_t word_length(const char *s)
+{
+	return strcspn(s, " \n");
+}
+
+static void new_line(struct buf *b, size_t indent)
+{
+	buf_addf(b, "\n%*s", (int)indent, "");
+}
+
+/* Columns of n bytes of UTF-8, as far as this program's own texts go. */
+static size_t width_of(const char *s, size_t n)
+{
+	size_t width = 0;
+
+	for (size_t i = 0; i < n; i++)
+		width += ((unsigned char)s[i] & 0xc0) != 0x80;
+	return width;
+}
+
+/* Adds text from column *at on, broken at spaces, each new line indented. */
+static void add_wrapped(struct buf *b, const char *text, size_t indent, size_t *at)
+{
+	bool first = *at <= indent;
+
+	while (*text) {
+		size_t n = word_length(text);
+		size_t width = width_of(text, n);
+
+		if (!first && *at + 1 + width > HELP_WIDTH) {
+			new_line(b, indent);
+			*at = indent;
+			first = true;
+		}
+		if (!first && n > 0) {
+			buf_addc(b, ' ');
+			++*at;
+		}
+		buf_add(b, text, n);
+		*at += width;
+		first = first && n == 0;
+		text += n;
+		while (*text == ' ' || *text == '\n')
+			text++;
+	}
+}
+
+/* ` (default 64K, 64 to 1G)` as far as there is something to say. */
+static void add_notes(const struct option *row, bool with_range, struct buf *b)
+{
+	size_t start = b->n;
+
+	if (row->def)
+		buf_addf(b, " (default %s", *row->def ? row->def : "empty");
+	else if (row->min > 0)
+		buf_adds(b, " (must be set");
+	if (with_range && (row->min > 0 || row->max > 0)) {
+		buf_adds(b, b->n > start ? ", " : " (");
+		option_add_range(row, b);
+	}
+	if (b->n > start)
+		buf_addc(b, ')');
+}
+
+/* What stands right of the name in a table: explanation, words that the form leaves unsaid, notes. */
+static void add_explanation(const struct option *row, bool with_range, struct buf *b)
+{
+	buf_adds(b, row->help);
+	if (row->type == OPTION_FLAGS) {
+		buf_adds(b, ": ");
+		for (size_t i = 0; row->words[i]; i++)
+			buf_addf(b, "%s%s", i > 0 ? ", " : "", row->words[i]);
+	}
+	add_notes(row, with_range, b);
+}
+
+static void help_line(const struct option *row, struct buf *b, struct buf *scratch)
+{
+	size_t start = b->n, at;
+
+	buf_addf(b, "  %s = ", row->name);
+	option_add_form(row, b);
+	at = b->n - start;
+	if (at + 2 > HELP_COLUMN)
+		new_line(b, HELP_COLUMN);
+	else
+		buf_addf(b, "%*s", (int)(HELP_COLUMN - at), "");
+	at = HELP_COLUMN;
+	buf_reset(scratch);
+	add_explanation(row, false, scratch);
+	add_wrapped(b, buf_str(scratch), HELP_COLUMN, &at);
+	buf_addc(b, '\n');
+	if (scratch->err)
+		b->err = scratch->err;
+}
+
+void option_help_table(const struct option_table *t, struct buf *b)
+{
+	BUF_AUTO struct buf scratch = BUF_INIT(4096);
+
+	for (size_t i = 0; i < t->n; i++)
+		help_line(&t->rows[i], b, &scratch);
+}
+
+void option_help_row(const struct option *row, struct buf *b)
+{
+	BUF_AUTO struct buf scratch = BUF_INIT(4096);
+	size_t at = 2;
+
+	add_explanation(row, true, &scratch);
+	buf_addf(b, "%s = ", row->name);
+	option_add_form(row, b);
+	new_line(b, 2);
+	add_wrapped(b, buf_str(&scratch), 2, &at);
+	buf_addc(b, '\n');
+	if (scratch.err)
+		b->err = scratch.err;
+}
+
+/* ---- JSON ---- */
+
+static void json_member(struct buf *b, const char *name, const char *text)
+{
+	buf_addf(b, ",\"%s\":", name);
+	if (text)
+		buf_add_json(b, span_str(text));
+	else
+		buf_adds(b, "null");
+}
+
+static void json_row(const struct option *row, struct buf *b)
+{
+	buf_adds(b, "{\"name\":");
+	buf_add_json(b, span_str(row->name));
+	json_member(b, "type", option_type_name(row->type));
+	json_member(b, "default", row->def);
+	if (row->min > 0)
+		buf_addf(b, ",\"min\":%llu", (unsigned long long)row->min);
+	if (row->max > 0)
+		buf_addf(b, ",\"max\":%llu", (unsigned long long)row->max);
+	if (row->words) {
+		buf_adds(b, ",\"words\":[");
+		for (size_t i = 0; row->words[i]; i++) {
+			if (i > 0)
+				buf_addc(b, ',');
+			buf_add_json(b, span_str(row->words[i]));
+		}
+		buf_addc(b, ']');
+	}
+	json_member(b, "help", row->help);
+	buf_addc(b, '}');
+}
+
+void option_json_table(const struct option_table *t, struct buf *b)
+{
+	buf_addc(b, '[');
+	for (size_t i = 0; i < t->n; i++) {
+		if (i > 0)
+			buf_addc(b, ',');
+		json_row(&t->rows[i], b);
+	}
+	buf_addc(b, ']');
+}

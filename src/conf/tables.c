@@ -1,0 +1,212 @@
+/* tables.c - the rows of the common tables; protocols have their own. */
+#include "conf/tables.h"
+
+#include <errno.h>
+
+#include "base/mem.h"
+
+#define HOUR (3600 * NSEC_PER_SEC)
+#define DAY (24 * HOUR)
+
+/* ---- [guichet] ---- */
+
+#define G struct guichet_options
+
+const char *const tables_log_formats[] = { "text", "json", NULL };
+const char *const tables_log_levels[] = { "error", "warn", "info", "debug", NULL };
+static const char *const log_words[] = { "stderr", NULL };
+
+static const struct option guichet_rows[] = {
+	OPT_PATH(G, control, NULL, NULL,
+		 "unix socket for `guichet stats` and the like; control.sock in the data folder when not set"),
+	OPT_PATH(G, data, "./guichet-data", NULL, "folder for everything that is kept; made when missing"),
+	OPT_UINT(G, dgram_rate, "20", 0, 1000000,
+		 "replies a second to datagrams of one /24 (IPv6: /64) that has not proved its address; "
+		 "0 = no limit, loopback is free"),
+	OPT_SIZE(G, dgram_reply, "512", 0, 65535,
+		 "largest reply to a datagram from an address that is not proved; 0 = no limit"),
+	OPT_NSEC(G, drain, "5s", 0, HOUR, "how long open conversations may go on after the order to stop"),
+	OPT_UINT(G, fds, "0", 0, 0, "descriptors that may be open at once; 0 = the hard limit of the system"),
+	OPT_UINT(G, jobs, "4", 1, 64, "threads for work that can block: files, names, passwords"),
+	OPT_PATH(G, log, "stderr", log_words, "where log lines go; a file is opened again on reload"),
+	OPT_ENUM(G, log_format, "text", tables_log_formats, "form of a log line: name=value pairs or JSON"),
+	OPT_ENUM(G, log_level, "info", tables_log_levels, "least weight of what is logged"),
+	OPT_UINT(G, loops, "0", 0, 1024, "threads that run event loops; 0 = one per core"),
+};
+
+const struct option_table tables_guichet = OPTION_TABLE("guichet", guichet_rows, G, NULL);
+
+/* ---- every service ---- */
+
+#define S struct service_options
+
+const char *const tables_models[] = { "iterative", "fork", "prefork", "thread", "pool", "symmetric", "event", NULL };
+const char *const tables_families[] = { "any", "4", "6", NULL };
+
+static const struct option service_rows[] = {
+	OPT_UINT(S, backlog, "4096", 1, 65535, "connections that may wait to be accepted; the system may allow fewer"),
+	OPT_BOOL(S, enabled, "yes", "serve this section at all"),
+	OPT_ENUM(S, family, "any", tables_families, "IP version of addresses that do not name one"),
+	OPT_NSEC(S, first, "0", 0, DAY, "time for the first whole message or the handshake; 0 = no limit"),
+	OPT_NSEC(S, idle, "10m", 0, 365 * DAY, "a conversation that is silent for so long is closed; 0 = never"),
+	OPT_SIZE(S, input, "64K", 64, (uint64_t)1 << 30, "largest message held; a longer one ends the conversation"),
+	OPT_NSEC(S, linger, "2s", 0, HOUR, "how long a close waits for the peer to take the last bytes and close too"),
+	OPT_ADDRS(S, listen, NULL, 0, 64, "where clients come in, see `guichet help addresses`"),
+	OPT_BOOL(S, low_ports, "no", "answer datagrams that come from ports below 1024, where other servers are"),
+	OPT_UINT(S, max, "0", 0, 0, "connections at once; 0 = no limit"),
+	OPT_MODE(S, mode, "0660", "permission bits of unix sockets and named pipes"),
+	OPT_ENUM(S, model, "event", tables_models, "how clients are served, see `guichet help models`"),
+	OPT_BOOL(S, nodelay, "yes", "send small packets at once (TCP_NODELAY)"),
+	OPT_SIZE(S, output, "1M", 4096, (uint64_t)1 << 32,
+		 "bytes that may wait for a slow reader; past it the conversation ends"),
+	OPT_STRING(S, protocol, NULL, 0, 48, "what is served; the section's name when not set"),
+	OPT_BOOL(S, trace, "no", "writes every conversation to the log, decoded and as bytes, secrets masked"),
+};
+
+const struct option_table tables_service = OPTION_TABLE("service", service_rows, S, NULL);
+
+/* ---- TLS ---- */
+
+#define T struct tls_options
+
+static const char *const certificate_words[] = { "auto", NULL };
+static const char *const client_certificates[] = { "none", "optional", "required", NULL };
+static const char *const tls_versions[] = { "1.2", "1.3", NULL };
+
+static const struct option tls_rows[] = {
+	OPT_WORDS(T, alpn, NULL, 0, 16,
+		  "names that the TLS handshake may agree on, best first; the protocol's own when not set"),
+	OPT_PATH(T, certificate, "auto", certificate_words,
+		 "PEM file with the certificate and its chain; auto = made once and kept"),
+	OPT_PATH(T, client_ca, NULL, NULL, "PEM file with the authorities whose client certificates are taken"),
+	OPT_ENUM(T, client_certificate, "none", client_certificates, "whether a client shows a certificate"),
+	OPT_UINT(T, handshakes, "16", 1, 10000,
+		 "TLS handshakes started in one turn of a loop, so that the others do not wait"),
+	OPT_PATH(T, key, NULL, NULL, "PEM file with the private key; in the certificate's file when not set"),
+	OPT_WORDS(T, sni, NULL, 0, 256,
+		  "further certificates by server name, NAME=CERTIFICATE:KEY each; *.NAME is every host below it"),
+	OPT_ENUM(T, tls_min, "1.2", tls_versions, "oldest TLS version spoken"),
+};
+
+int tables_sni_split(const char *word, struct span *ret_name, struct span *ret_certificate, struct span *ret_key)
+{
+	const char *equals = strchr(word, '=');
+	const char *colon = equals ? strchr(equals, ':') : NULL;
+
+	if (!colon || equals == word || colon == equals + 1 || colon[1] == '\0' || strchr(colon + 1, ':'))
+		return -EINVAL;
+	*ret_name = (struct span){ (const uint8_t *)word, (size_t)(equals - word) };
+	*ret_certificate = (struct span){ (const uint8_t *)equals + 1, (size_t)(colon - equals) - 1 };
+	*ret_key = span_str(colon + 1);
+	return 0;
+}
+
+static int check_sni(const struct str_words *sni, struct buf *why)
+{
+	struct span name, certificate, key;
+
+	for (size_t i = 0; i < sni->n; i++) {
+		if (tables_sni_split(sni->v[i], &name, &certificate, &key) == 0)
+			continue;
+		buf_adds(why, "sni: ");
+		buf_add_excerpt(why, span_str(sni->v[i]));
+		buf_adds(why, " is not of the form NAME=CERTIFICATE:KEY");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* RFC 7301 section 3.1: one byte counts a name's bytes. */
+static int check_alpn(const struct str_words *alpn, struct buf *why)
+{
+	for (size_t i = 0; i < alpn->n; i++) {
+		size_t n = strlen(alpn->v[i]);
+
+		if (n > 0 && n < 256)
+			continue;
+		buf_addf(why, "alpn: a name has %zu bytes, 1 to 255", n);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int tls_check(const void *values, struct buf *why)
+{
+	const struct tls_options *o = values;
+	int err = check_sni(&o->sni, why);
+
+	if (!err)
+		err = check_alpn(&o->alpn, why);
+	if (err)
+		return err;
+	if (o->key && strcmp(o->certificate, "auto") == 0) {
+		buf_adds(why, "key: has no use with certificate = auto, which makes its own");
+		return -EINVAL;
+	}
+	if (o->client_certificate != CLIENT_CERTIFICATE_NONE && !o->client_ca) {
+		buf_adds(why, "client_certificate: needs client_ca, the authorities to check it against");
+		return -EINVAL;
+	}
+	if (o->client_ca && o->client_certificate == CLIENT_CERTIFICATE_NONE) {
+		buf_adds(why, "client_ca: has no use without client_certificate = optional or required");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* Adds one word of `sni` with its two paths seen from dir, quoted as the list needs it. */
+static int resolve_sni_word(const char *word, const char *dir, struct buf *line, struct buf *list)
+{
+	struct span name, part[2];
+	int err = tables_sni_split(word, &name, &part[0], &part[1]);
+
+	if (err)
+		return err;
+	buf_reset(line);
+	buf_add(line, name.p, name.n);
+	for (unsigned i = 0; i < 2; i++) {
+		char *path = mem_strndup((const char *)part[i].p, part[i].n);
+		char *full = NULL;
+
+		err = path ? str_path_from(dir, path, &full) : -ENOMEM;
+		mem_free(path);
+		if (err)
+			return err;
+		buf_addf(line, "%c%s", i == 0 ? '=' : ':', full);
+		mem_free(full);
+	}
+	if (list->n > 0)
+		buf_addc(list, ' ');
+	str_add_word(list, buf_str(line));
+	return line->err;
+}
+
+static int tls_resolve(void *values, const char *dir)
+{
+	struct tls_options *o = values;
+	struct str_words words;
+	BUF_AUTO struct buf line = BUF_INIT(SIZE_MAX - 1);
+	BUF_AUTO struct buf list = BUF_INIT(SIZE_MAX - 1);
+	int err = 0;
+
+	for (size_t i = 0; i < o->sni.n && !err; i++)
+		err = resolve_sni_word(o->sni.v[i], dir, &line, &list);
+	if (!err)
+		err = list.err;
+	if (!err)
+		err = str_split_words(buf_str(&list), o->sni.n, &words);
+	if (err)
+		return err;
+	str_words_done(&o->sni);
+	o->sni = words;
+	return 0;
+}
+
+const struct option_table tables_tls = {
+	.name = "tls",
+	.rows = tls_rows,
+	.n = sizeof(tls_rows) / sizeof(tls_rows[0]),
+	.values_size = sizeof(T),
+	.check = tls_check,
+	.resolve = tls_resolve,
+};

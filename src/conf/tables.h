@@ -1,0 +1,90 @@
+/*
+ * tables.h - the options that do not belong to one protocol: [guichet], every service, and TLS for the services that
+ * use it. The help of each is in its row (tables.c); here is only what the code must know.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "conf/option.h"
+
+enum tables_log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
+enum tables_log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+/* Section [guichet]. */
+struct guichet_options {
+	char *control; /* path of the control socket; NULL = control.sock in data */
+	char *data;    /* folder */
+	unsigned dgram_rate;
+	size_t dgram_reply;
+	uint64_t drain; /* ns */
+	unsigned fds;   /* 0 = the hard limit */
+	unsigned jobs;  /* threads */
+	char *log;      /* "stderr" or a path */
+	enum tables_log_format log_format;
+	enum tables_log_level log_level;
+	unsigned loops; /* 0 = one per core */
+};
+
+enum tables_model {
+	MODEL_ITERATIVE,
+	MODEL_FORK,
+	MODEL_PREFORK,
+	MODEL_THREAD,
+	MODEL_POOL,
+	MODEL_SYMMETRIC,
+	MODEL_EVENT,
+	MODELS,
+};
+
+enum tables_family { FAMILY_ANY, FAMILY_4, FAMILY_6 };
+
+/* The words of the enums above, NULL-ended, for whoever prints one. */
+extern const char *const tables_models[];
+extern const char *const tables_families[];
+extern const char *const tables_log_levels[];
+extern const char *const tables_log_formats[];
+
+/* Every service. */
+struct service_options {
+	unsigned backlog;
+	bool enabled;
+	enum tables_family family;
+	uint64_t first;  /* ns, 0 = none */
+	uint64_t idle;   /* ns, 0 = none */
+	size_t input;    /* bytes */
+	uint64_t linger; /* ns */
+	struct addr_list listen;
+	bool low_ports;
+	unsigned max;  /* connections, 0 = no limit */
+	unsigned mode; /* of a unix socket or fifo */
+	enum tables_model model;
+	bool nodelay;
+	size_t output;  /* bytes */
+	char *protocol; /* NULL = the section's name */
+	bool trace;
+};
+
+enum tables_client_certificate { CLIENT_CERTIFICATE_NONE, CLIENT_CERTIFICATE_OPTIONAL, CLIENT_CERTIFICATE_REQUIRED };
+enum tables_tls_version { TLS_1_2, TLS_1_3 };
+
+/* Every service that may be reached by TLS. */
+struct tls_options {
+	struct str_words alpn;
+	char *certificate; /* a PEM file, or "auto" */
+	char *client_ca;   /* NULL = none */
+	enum tables_client_certificate client_certificate;
+	unsigned handshakes;  /* per turn of a loop */
+	char *key;            /* NULL = in the certificate's file */
+	struct str_words sni; /* NAME=CERT:KEY each; split with tables_sni_split() */
+	enum tables_tls_version tls_min;
+};
+
+extern const struct option_table tables_guichet; /* struct guichet_options */
+extern const struct option_table tables_service; /* struct service_options */
+extern const struct option_table tables_tls;     /* struct tls_options */
+
+/* The three parts of a word of `sni`; spans into the word. 0, or -EINVAL when it has not this form. */
+[[nodiscard]] int tables_sni_split(const char *word, struct span *ret_name, struct span *ret_certificate,
+				   struct span *ret_key);
