@@ -1,0 +1,93 @@
+/*
+ * sess_priv.h - what the files of the core share: session.c (the engine), io.c (the protocol's side),
+ * layers.c (bytes through layers), input.c (the input buffer).
+ */
+#pragma once
+#include "core/session.h"
+
+enum {
+	S_OPENED = 1 << 0,      /* EV_OPEN was delivered */
+	S_OPEN_WAIT = 1 << 1,   /* EV_OPEN waits for the layers */
+	S_HOLD = 1 << 2,
+	S_EOF = 1 << 3,         /* the peer's FIN, or the end of the layer's bytes */
+	S_EOF_TOLD = 1 << 4,
+	S_CLOSING = 1 << 5,     /* V_CLOSE: no more steps */
+	S_ABORT = 1 << 6,
+	S_WANT_ROOM = 1 << 7,   /* EV_ROOM is owed */
+	S_LAYER_WAIT = 1 << 8,  /* a layer is asked for and not up: no step for data, no reading before it is pushed */
+	S_BECOME = 1 << 9,
+	S_REPLIED = 1 << 10,
+	S_GOT_INPUT = 1 << 11,
+	S_SECURE = 1 << 12,
+	S_SECRET = 1 << 13,
+	S_OWN_SELF = 1 << 14,   /* self was allocated by us */
+	S_OUT_EOF = 1 << 15,    /* our end is queued */
+	S_OUT_DONE = 1 << 16,   /* our end is sent */
+	S_SHARD = 1 << 17,
+	S_DGRAM = 1 << 18,
+	S_DEFERRED = 1 << 19,   /* a handshake step waits for the next turn's budget */
+	S_LAYER_LEFT = 1 << 20, /* the marker was LEFT_REJECT: input left over after this step is an error */
+};
+
+struct linst {
+	const struct layer *layer;
+	struct linst *above, *below;
+	struct inbuf raw; /* not yet decoded */
+	bool up, eof;
+	_Alignas(16) uint8_t self[];
+};
+
+struct sess_more {
+	struct linst *top, *bottom;
+	struct outq raw; /* encoded by the bottom layer */
+	nsec timer[PROTO_TIMERS - 1];
+	nsec handshake_by;
+	struct letter *mail;
+	uint32_t mail_n, mail_cap;
+	uint32_t tag;
+	struct sess *owner;          /* a channel's */
+	struct list chans, chan;     /* the owner's channels; a channel's place there */
+	struct sess *self;           /* back from `chan` */
+	sess_id parent;
+	const struct who *who;
+	const struct proto *next;    /* io_become() */
+	struct blob *arg;            /* for EV_OPEN: deferred by a handshake, or of io_become() */
+	enum leftover next_left;
+	int eof_err;
+	const char *why;             /* of a failed layer */
+	struct io io;                /* a channel's, lent by io_chan() */
+};
+
+/* session.c */
+struct sess_more *sess_more(struct sess *s); /* NULL: memory is out and the session is aborted */
+void sess_step(struct sess *s, struct ev *ev);
+void sess_fill_io(struct sess *s, struct io *io);
+void sess_begin_close(struct sess *s);
+size_t sess_out_limit(const struct sess *s);
+static inline const struct svc *sess_svc(const struct sess *s)
+{
+	return s->lane->svc;
+}
+
+/* input.c */
+static inline size_t inbuf_n(const struct inbuf *b)
+{
+	return b->len - b->off;
+}
+[[nodiscard]] int inbuf_add(struct inbuf *b, const void *p, size_t n); /* 0 or -ENOMEM */
+[[nodiscard]] int inbuf_own(struct inbuf *b);                          /* copies out of a borrowed buffer */
+void inbuf_drop(struct inbuf *b, size_t n);
+void inbuf_trim(struct inbuf *b); /* frees it when it is empty */
+void inbuf_done(struct inbuf *b);
+void sess_tap_in(struct sess *s, struct span raw); /* what the protocol is about to see, for the trace */
+
+void sess_settle_lent(struct host *h); /* rbuf is about to be used for something else */
+
+/* layers.c */
+bool layers_present(const struct sess *s);
+void layers_decode(struct sess *s);
+void layers_encode(struct sess *s); /* moves s->out to more->raw, pushes layers at their markers */
+void layers_eof(struct sess *s, int err);
+nsec layers_due(const struct sess *s);
+void layers_tick(struct sess *s);
+void layers_done(struct sess *s);

@@ -1,0 +1,757 @@
+/*
+ * session.c - the engine of a session: when a step is due and what becomes of its verdict. Nothing here
+ * reads or writes; see session.h for what a driver does around it.
+ */
+#include "core/session.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "base/mem.h"
+#include "core/sess_priv.h"
+
+enum { PUMP_STEPS = 1000 }; /* then the other sessions have their turn */
+
+/* ---- host ---- */
+
+int host_init(struct host *h)
+{
+	*h = (struct host){};
+	list_init(&h->dirty);
+	h->rbuf = mem_alloc(HOST_RBUF);
+	return h->rbuf ? 0 : -ENOMEM;
+}
+
+void host_done(struct host *h)
+{
+	assert(list_empty(&h->dirty));
+	chunk_pool_done(&h->pool);
+	mem_free(h->fx);
+	mem_free(h->rbuf);
+	*h = (struct host){};
+}
+
+/* ---- birth and death ---- */
+
+struct sess_more *sess_more(struct sess *s)
+{
+	if (s->more)
+		return s->more;
+	s->more = mem_zalloc(sizeof(*s->more));
+	if (!s->more) {
+		sess_abort(s, "out-of-memory", STAT_MEMORY);
+		return NULL;
+	}
+	s->more->self = s;
+	list_init(&s->more->chans);
+	list_init(&s->more->chan);
+	return s->more;
+}
+
+static int init_more(struct sess *s, const struct sess_birth *b)
+{
+	struct sess_more *m = sess_more(s);
+
+	if (!m)
+		return -ENOMEM;
+	m->parent = b->parent;
+	m->tag = b->tag;
+	m->who = b->who;
+	if (!b->owner)
+		return 0;
+
+	struct sess_more *om = sess_more(b->owner);
+
+	if (!om) {
+		mem_free(m);
+		s->more = NULL;
+		return -ENOMEM;
+	}
+	m->owner = b->owner;
+	list_add(&om->chans, &m->chan);
+	return 0;
+}
+
+int sess_init(struct sess *s, struct host *h, const struct sess_birth *b)
+{
+	size_t self = b->proto ? b->shard ? b->proto->shard_size : b->proto->self_size : 0;
+
+	list_init(&s->dirty);
+	s->host = h;
+	s->lane = b->lane;
+	s->proto = b->proto;
+	s->id = b->id;
+	s->active = s->mark = h->now;
+	s->cap = (uint32_t)sess_svc(s)->limits.input;
+	s->flags = (b->shard ? S_SHARD : 0) | (b->dgram ? S_DGRAM : 0);
+	if ((b->parent || b->who || b->owner) && init_more(s, b) < 0) {
+		list_del(&s->dirty);
+		return -ENOMEM;
+	}
+	s->self = b->self;
+	if (self && !b->self) {
+		s->self = mem_zalloc(self);
+		s->flags |= S_OWN_SELF;
+		if (!s->self) {
+			if (s->more)
+				list_del(&s->more->chan);
+			mem_free(s->more);
+			return -ENOMEM;
+		}
+	}
+	s->local = peer_ref(b->local);
+	s->peer = peer_ref(b->peer);
+	return 0;
+}
+
+void sess_set_who(struct sess *s, const struct who *who)
+{
+	struct sess_more *m = sess_more(s);
+
+	if (m)
+		m->who = who;
+}
+
+static void drop_mail(struct letter *v, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		mail_drop(v[i].mail);
+}
+
+static void free_more(struct sess *s)
+{
+	struct sess_more *m = s->more;
+
+	if (!m)
+		return;
+	layers_done(s);
+	outq_clear(&m->raw, &s->host->pool);
+	drop_mail(m->mail, m->mail_n);
+	mem_free(m->mail);
+	blob_unref(m->arg);
+	list_del(&m->chan);
+	assert(list_empty(&m->chans)); /* the driver ends the channels first */
+	mem_free(m);
+	s->more = NULL;
+}
+
+static void fini(struct sess *s)
+{
+	struct io io;
+
+	if (!s->proto || !s->proto->fini || s->flags & S_SHARD || !(s->flags & S_OPENED))
+		return;
+	sess_fill_io(s, &io);
+	s->proto->fini(s->self, &io);
+}
+
+void sess_done(struct sess *s)
+{
+	s->flags |= S_CLOSING; /* from here on nothing can be written */
+	fini(s);
+	if (s->host->lent == s)
+		s->host->lent = NULL;
+	if (s->host->rbuf_user == s)
+		s->host->rbuf_user = NULL;
+	inbuf_done(&s->in);
+	outq_clear(&s->out, &s->host->pool);
+	free_more(s);
+	if (s->flags & S_OWN_SELF)
+		mem_free(s->self);
+	peer_unref(s->local);
+	peer_unref(s->peer);
+	list_del(&s->dirty);
+}
+
+/* ---- small questions ---- */
+
+void sess_mark(struct sess *s)
+{
+	if (!list_in(&s->dirty))
+		list_add(&s->host->dirty, &s->dirty);
+}
+
+size_t sess_queued(const struct sess *s)
+{
+	return s->out.n + (s->more ? s->more->raw.n : 0);
+}
+
+size_t sess_out_limit(const struct sess *s)
+{
+	return sess_svc(s)->limits.output;
+}
+
+bool sess_aborted(const struct sess *s)
+{
+	return s->flags & S_ABORT;
+}
+
+bool sess_peer_eof(const struct sess *s)
+{
+	return s->flags & S_EOF;
+}
+
+bool sess_is_open(const struct sess *s)
+{
+	return s->flags & S_OPENED;
+}
+
+bool sess_handshaking(const struct sess *s)
+{
+	return s->more && s->more->handshake_by;
+}
+
+bool sess_has_output(const struct sess *s)
+{
+	return s->out.head || (s->more && s->more->raw.head);
+}
+
+bool sess_finished(const struct sess *s)
+{
+	if (sess_has_output(s))
+		return false;
+	if (s->flags & S_CLOSING)
+		return true;
+	/* a channel has no verdict of its own: it ends when both directions have */
+	return !s->proto && (s->flags & S_OUT_DONE) && (s->flags & S_EOF_TOLD);
+}
+
+bool sess_wants_read(const struct sess *s)
+{
+	if (s->flags & (S_ABORT | S_CLOSING | S_EOF | S_HOLD | S_SHARD | S_DEFERRED))
+		return false;
+	if (s->flags & S_LAYER_WAIT && !sess_handshaking(s))
+		return false; /* the marker is not reached: what comes now belongs to the layer */
+	if (inbuf_n(&s->in) >= s->cap)
+		return false;
+	return sess_queued(s) < SESS_HIWAT || (s->proto && s->proto->flags & P_READ_WHILE_FULL);
+}
+
+sess_id sess_parent(const struct sess *s)
+{
+	return s->more ? s->more->parent : 0;
+}
+
+uint32_t sess_tag(const struct sess *s)
+{
+	return s->more ? s->more->tag : 0;
+}
+
+struct sess *sess_owner(const struct sess *s)
+{
+	return s->more ? s->more->owner : NULL;
+}
+
+struct sess *sess_chan(const struct sess *s, uint32_t tag)
+{
+	if (!s->more)
+		return NULL;
+	for (struct list *l = s->more->chans.next; l != &s->more->chans; l = l->next) {
+		struct sess_more *m = list_entry(l, struct sess_more, chan);
+
+		if (m->tag == tag)
+			return m->self;
+	}
+	return NULL;
+}
+
+/* ---- the end ---- */
+
+void sess_abort(struct sess *s, const char *reason, enum counter why)
+{
+	if (s->flags & S_ABORT)
+		return;
+	if (!s->reason)
+		s->reason = reason;
+	s->flags |= S_ABORT;
+	stat_add(s->lane, STAT_ERRORS, 1);
+	if (why != STAT_ERRORS)
+		stat_add(s->lane, why, 1);
+	sess_mark(s);
+}
+
+void sess_begin_close(struct sess *s)
+{
+	if (s->flags & (S_CLOSING | S_ABORT))
+		return;
+	if (!(s->flags & (S_OUT_EOF | S_DGRAM | S_SHARD)) && outq_eof(&s->out, &s->host->pool) < 0) {
+		sess_abort(s, "out-of-memory", STAT_MEMORY);
+		return;
+	}
+	s->flags |= S_CLOSING | S_OUT_EOF;
+	s->timer = 0;
+	sess_mark(s);
+}
+
+void sess_close(struct sess *s)
+{
+	sess_begin_close(s);
+}
+
+void sess_broken(struct sess *s, int err)
+{
+	if (s->flags & S_ABORT)
+		return;
+
+	bool told = s->flags & (S_EOF_TOLD | S_CLOSING);
+
+	s->flags |= S_EOF | S_EOF_TOLD;
+	if (!told && s->flags & S_OPENED)
+		sess_step(s, &(struct ev){ .kind = EV_EOF, .err = err });
+	sess_abort(s, err == -ECONNRESET || err == -EPIPE ? "reset-by-peer" : "connection-broken", STAT_ERRORS);
+}
+
+/* ---- steps ---- */
+
+void sess_fill_io(struct sess *s, struct io *io)
+{
+	const struct host *h = s->host;
+
+	*io = (struct io){
+		.now = h->now,
+		.wall = h->wall,
+		.self = s->id,
+		.parent = sess_parent(s),
+		.local = s->local,
+		.peer = s->peer,
+		.who = s->more ? s->more->who : NULL,
+		.svc = sess_svc(s),
+		.shard = s->lane->shard,
+		.secure = s->flags & S_SECURE,
+		.traced = sess_svc(s)->trace,
+		.eof = s->flags & S_EOF,
+		.sess = s,
+	};
+}
+
+/* The old protocol is over: a fresh self, no timers, and answers to what it asked for are stale now. */
+static void become(struct sess *s)
+{
+	struct sess_more *m = s->more;
+	const struct proto *p = m->next;
+	struct blob *arg = m->arg;
+	void *self = p->self_size ? mem_zalloc(p->self_size) : NULL;
+
+	s->flags &= ~(uint32_t)S_BECOME;
+	m->arg = NULL;
+	if (m->next_left == LEFT_REJECT && inbuf_n(&s->in))
+		sess_abort(s, "early-data", STAT_ERRORS);
+	else if (p->self_size && !self)
+		sess_abort(s, "out-of-memory", STAT_MEMORY);
+	if (s->flags & S_ABORT) {
+		mem_free(self);
+		blob_unref(arg);
+		return;
+	}
+	fini(s);
+	if (s->flags & S_OWN_SELF)
+		mem_free(s->self);
+	s->flags &= ~(uint32_t)(S_OWN_SELF | S_HOLD | S_WANT_ROOM);
+	s->flags |= self ? S_OWN_SELF : 0;
+	s->self = self;
+	s->proto = p;
+	s->epoch++;
+	s->need = s->scanned = 0;
+	s->timer = 0;
+	memset(m->timer, 0, sizeof(m->timer));
+	sess_step(s, &(struct ev){ .kind = EV_OPEN, .arg = arg });
+	blob_unref(arg);
+}
+
+/* Bytes left over although the step asked for a layer that must start clean (STARTTLS injection). */
+static void check_leftover(struct sess *s)
+{
+	s->flags &= ~(uint32_t)S_LAYER_LEFT;
+	if (inbuf_n(&s->in))
+		sess_abort(s, "early-data", STAT_ERRORS);
+}
+
+void sess_step(struct sess *s, struct ev *ev)
+{
+	struct sess *o = s->proto ? s : s->more->owner;
+	struct host *h = s->host;
+	struct io io;
+
+	if (o->flags & (S_ABORT | S_CLOSING))
+		return;
+	assert(!h->stepping); /* a driver's mistake: no protocol can cause it */
+	if (o != s)
+		ev->chan = s->more->tag;
+	sess_fill_io(o, &io);
+	h->stepping = o;
+
+	enum verdict v = (o->flags & S_SHARD ? o->proto->shard : o->proto->step)(o->self, ev, &io);
+
+	h->stepping = NULL;
+	if (v == V_ABORT)
+		sess_abort(o, "aborted", STAT_ERRORS);
+	else if (v == V_CLOSE)
+		sess_begin_close(o);
+	if (s->flags & S_LAYER_LEFT)
+		check_leftover(s);
+	if (o->flags & S_BECOME && !(o->flags & (S_ABORT | S_CLOSING)))
+		become(o);
+}
+
+void sess_open(struct sess *s, struct blob *arg)
+{
+	if (sess_handshaking(s)) {
+		s->flags |= S_OPEN_WAIT;
+		s->more->arg = blob_ref(arg);
+		return;
+	}
+	s->flags |= S_OPENED;
+	sess_step(s, &(struct ev){ .kind = EV_OPEN, .arg = arg });
+	sess_pump(s);
+}
+
+void sess_event(struct sess *s, const struct ev *ev)
+{
+	struct ev copy = *ev;
+
+	if (!(s->flags & S_OPENED)) {
+		/* nobody is there yet to be told; a draining server does not wait for a handshake */
+		if (ev->kind == EV_STOP)
+			sess_abort(s, "stopping", STAT_ERRORS);
+		return;
+	}
+	sess_step(s, &copy);
+	sess_pump(s);
+}
+
+void sess_answer(struct sess *s, const struct ev *ev, uint32_t epoch)
+{
+	if (s->epoch == epoch)
+		sess_event(s, ev);
+}
+
+void sess_dgram(struct sess *s, struct span data, const struct route *route)
+{
+	struct ev ev = { .kind = EV_DGRAM };
+
+	ev.dgram.data = data;
+	ev.dgram.route = route;
+	s->bytes_in += data.n;
+	s->active = s->host->now;
+	stat_add(s->lane, STAT_DGRAMS_IN, 1);
+	stat_add(s->lane, STAT_BYTES_IN, data.n);
+	sess_tap_in(s, data);
+	sess_step(s, &ev);
+}
+
+/* ---- input ---- */
+
+void sess_reof(struct sess *s, int err)
+{
+	if (err < 0) {
+		sess_broken(s, err);
+		return;
+	}
+	if (layers_present(s)) {
+		layers_eof(s, err);
+	} else {
+		s->flags |= S_EOF;
+	}
+	sess_pump(s);
+}
+
+/* One EV_DATA. A step that took nothing is not called again before more has come. */
+static void data_step(struct sess *s)
+{
+	const struct proto *proto = s->proto;
+	size_t before = inbuf_n(&s->in);
+
+	s->need = 0;
+	sess_step(s, &(struct ev){ .kind = EV_DATA });
+
+	size_t after = inbuf_n(&s->in);
+
+	if (after < before || s->proto != proto || s->flags & (S_ABORT | S_CLOSING | S_HOLD | S_LAYER_WAIT))
+		return;
+	if (after >= s->cap)
+		sess_abort(s, "input-limit", STAT_INPUT);
+	else if (s->need <= after)
+		s->need = (uint32_t)after + 1;
+}
+
+/* True when there is a reason to step; then it was done. */
+static bool pump_once(struct sess *s)
+{
+	size_t have = inbuf_n(&s->in);
+
+	if (!(s->flags & S_OPENED) || s->flags & (S_ABORT | S_CLOSING | S_HOLD | S_LAYER_WAIT | S_EOF_TOLD))
+		return false;
+	if (sess_queued(s) >= SESS_HIWAT && !(s->proto && s->proto->flags & P_READ_WHILE_FULL))
+		return false;
+	if (have && have >= s->need) {
+		data_step(s);
+		return true;
+	}
+	if (!(s->flags & S_EOF))
+		return false;
+	if (have && s->need) {
+		/* FIN: what is there is all there will be, so the step sees it once more with io->eof */
+		s->need = 0;
+		sess_step(s, &(struct ev){ .kind = EV_DATA });
+		if (inbuf_n(&s->in) < have || s->flags & S_HOLD)
+			return true;
+	}
+	if (s->flags & (S_ABORT | S_CLOSING))
+		return false;
+	s->flags |= S_EOF_TOLD;
+	sess_step(s, &(struct ev){ .kind = EV_EOF, .err = s->more ? s->more->eof_err : 0 });
+	if (!s->proto)
+		sess_mark(s); /* a channel may be over now */
+	return true;
+}
+
+void sess_pump(struct sess *s)
+{
+	int budget = PUMP_STEPS;
+
+	if (s->flags & S_DEFERRED && s->host->handshakes > 0 && !(s->flags & (S_ABORT | S_CLOSING))) {
+		s->flags &= ~(uint32_t)S_DEFERRED;
+		layers_decode(s);
+	}
+	while (budget > 0 && pump_once(s))
+		budget--;
+	if (budget == 0)
+		sess_mark(s);
+	if (s->in.p && inbuf_n(&s->in) == 0)
+		inbuf_trim(&s->in);
+}
+
+/* ---- output ---- */
+
+static void head_bytes(struct outq *q, struct head *ret)
+{
+	ret->kind = HEAD_BYTES;
+	ret->n = outq_gather(q, ret->v, HEAD_IOV, SIZE_MAX);
+	ret->bytes = 0;
+	for (unsigned i = 0; i < ret->n; i++)
+		ret->bytes += ret->v[i].iov_len;
+}
+
+static struct outq *wire(struct sess *s)
+{
+	return layers_present(s) ? &s->more->raw : &s->out;
+}
+
+void sess_head(struct sess *s, struct head *ret)
+{
+	ret->kind = HEAD_NONE;
+	if (s->flags & S_ABORT)
+		return;
+	if (s->more && s->out.head)
+		layers_encode(s);
+
+	struct outq *q = wire(s);
+
+	switch (outq_kind(q)) {
+	case REC_MEM:
+	case REC_BLOB:
+	case REC_LENT:
+		head_bytes(q, ret);
+		break;
+	case REC_FILE:
+		ret->kind = HEAD_FILE;
+		ret->file = outq_file_head(q);
+		break;
+	case REC_DGRAM:
+		ret->kind = HEAD_DGRAM;
+		ret->n = outq_dgrams(q, ret->dg, HEAD_DGRAMS);
+		break;
+	case REC_EOF:
+		ret->kind = HEAD_EOF;
+		break;
+	case REC_LAYER:
+	case REC_END:
+		break;
+	}
+}
+
+static void count_reply(struct sess *s)
+{
+	if (s->flags & (S_REPLIED | S_DGRAM))
+		return;
+	s->flags |= S_REPLIED;
+	stat_add(s->lane, STAT_FIRST_REPLIES, 1);
+	stat_add(s->lane, STAT_FIRST_REPLY_NS, s->host->now - s->mark);
+}
+
+/* Takes n bytes (or datagrams) off the head of the queue. */
+static void wrote(struct sess *s, struct outq *q, size_t n)
+{
+	struct chunk_pool *pool = &s->host->pool;
+	struct rec_file *f = outq_file_head(q);
+
+	if (outq_kind(q) == REC_EOF) {
+		s->flags |= S_OUT_DONE;
+		outq_pop(q, pool);
+		return;
+	}
+	if (outq_kind(q) == REC_DGRAM) {
+		struct rec_dgram d;
+
+		for (; n > 0 && outq_dgrams(q, &d, 1); n--) {
+			s->bytes_out += d.data.n;
+			stat_add(s->lane, STAT_BYTES_OUT, d.data.n);
+			stat_add(s->lane, STAT_DGRAMS_OUT, 1);
+			outq_pop(q, pool);
+		}
+		return;
+	}
+	s->bytes_out += n;
+	stat_add(s->lane, STAT_BYTES_OUT, n);
+	if (!f) {
+		outq_sent(q, pool, n);
+		return;
+	}
+	f->off += (off_t)n;
+	f->n -= n;
+	if (f->n == 0)
+		outq_pop(q, pool);
+}
+
+void sess_wrote(struct sess *s, size_t n)
+{
+	wrote(s, wire(s), n);
+	s->active = s->host->now;
+	count_reply(s);
+	if (sess_queued(s) > SESS_LOWAT)
+		return;
+	if (s->flags & S_WANT_ROOM) {
+		s->flags &= ~(uint32_t)S_WANT_ROOM;
+		if (s->flags & S_OPENED)
+			sess_step(s, &(struct ev){ .kind = EV_ROOM });
+	}
+	if (s->in.p || s->flags & S_EOF)
+		sess_pump(s);
+}
+
+void sess_drop_dgram(struct sess *s)
+{
+	if (outq_kind(&s->out) == REC_DGRAM)
+		outq_pop(&s->out, &s->host->pool);
+}
+
+/* ---- timers ---- */
+
+static void sooner(nsec *min, nsec at)
+{
+	if (at && (!*min || at < *min))
+		*min = at;
+}
+
+static nsec idle_at(const struct sess *s)
+{
+	nsec idle = sess_svc(s)->limits.idle;
+
+	return idle && s->proto && !(s->flags & (S_SHARD | S_DGRAM)) ? s->active + idle : 0;
+}
+
+nsec sess_deadline(const struct sess *s)
+{
+	nsec min = s->timer;
+
+	sooner(&min, idle_at(s));
+	if (!s->more)
+		return min;
+	for (unsigned i = 0; i < PROTO_TIMERS - 1; i++)
+		sooner(&min, s->more->timer[i]);
+	sooner(&min, s->more->handshake_by);
+	sooner(&min, layers_due(s));
+	return min;
+}
+
+/* Some part of a conversation stood still for too long; true: the session is over. */
+static bool limits_passed(struct sess *s)
+{
+	nsec idle = idle_at(s);
+
+	if (sess_handshaking(s) && s->more->handshake_by <= s->host->now) {
+		sess_abort(s, "handshake-timeout", STAT_HANDSHAKES_FAILED);
+		return true;
+	}
+	if (!idle || idle > s->host->now)
+		return false;
+	if (sess_has_output(s)) {
+		sess_abort(s, "idle", STAT_IDLE); /* it does not read: nothing more can be said */
+	} else {
+		s->reason = s->reason ? s->reason : "idle";
+		stat_add(s->lane, STAT_IDLE, 1);
+		sess_begin_close(s);
+	}
+	return true;
+}
+
+void sess_timers(struct sess *s)
+{
+	nsec now = s->host->now;
+
+	if (s->flags & (S_ABORT | S_CLOSING) || limits_passed(s))
+		return;
+	if (s->timer && s->timer <= now) {
+		s->timer = 0;
+		sess_step(s, &(struct ev){ .kind = EV_TIMER });
+	}
+	for (uint32_t i = 1; i < PROTO_TIMERS && s->more; i++) {
+		nsec *t = &s->more->timer[i - 1];
+
+		if (*t && *t <= now) {
+			*t = 0;
+			sess_step(s, &(struct ev){ .kind = EV_TIMER, .tag = i });
+		}
+	}
+	if (s->more && layers_due(s) && layers_due(s) <= now)
+		layers_tick(s);
+	sess_pump(s);
+}
+
+/* ---- mail ---- */
+
+int sess_letter(struct sess *s, const struct letter *l)
+{
+	struct sess_more *m = sess_more(s);
+
+	if (!m)
+		return -ENOMEM;
+	if (m->mail_n == m->mail_cap) {
+		uint32_t cap = m->mail_cap ? 2 * m->mail_cap : 4;
+		struct letter *v = mem_realloc(m->mail, cap * sizeof(*v));
+
+		if (!v)
+			return -ENOMEM;
+		m->mail = v;
+		m->mail_cap = cap;
+	}
+	m->mail[m->mail_n++] = *l;
+	return 0;
+}
+
+bool sess_has_mail(const struct sess *s)
+{
+	return s->more && s->more->mail_n;
+}
+
+void sess_deliver(struct sess *s)
+{
+	struct sess_more *m = s->more;
+
+	if (!sess_has_mail(s))
+		return;
+
+	struct letter *v = m->mail;
+	uint32_t n = m->mail_n;
+	struct ev ev = { .kind = EV_MSG };
+
+	m->mail = NULL; /* what the step posts to itself comes with the next turn */
+	m->mail_n = m->mail_cap = 0;
+	ev.mail.v = v;
+	ev.mail.n = n;
+	if (s->flags & S_OPENED)
+		sess_step(s, &ev);
+	drop_mail(v, n);
+	mem_free(v);
+	sess_pump(s);
+}

@@ -1,0 +1,193 @@
+/*
+ * session.h - the driver's side of a session: a protocol object, its input, its output, its layers.
+ *
+ * Still no fd: the driver reads bytes into sess_rbuf(), sends what sess_head() shows, and acts on the
+ * effects that steps left in host->fx. The memory driver does the same without a kernel. None of these
+ * functions is thread-safe: a session belongs to the host (loop) that it was made on.
+ */
+#pragma once
+#include "base/heap.h"
+#include "base/list.h"
+#include "core/layer.h"
+#include "core/outq.h"
+#include "core/proto.h"
+#include "core/stats.h"
+
+enum {
+	SESS_HIWAT = 64 << 10, /* out_room() is 0 from here on */
+	SESS_LOWAT = 16 << 10, /* EV_ROOM comes at or below this */
+	HOST_RBUF = 64 << 10,
+};
+
+/* ---- effects ---- */
+
+enum fx_kind { FX_JOB, FX_CHILD, FX_END, FX_POST };
+
+/* A child as asked for, with copies of all that struct child borrowed. */
+struct fx_child {
+	struct child c;
+	struct route route;
+	char address[];
+};
+
+struct fx {
+	enum fx_kind kind;
+	uint32_t tag;
+	uint32_t epoch;    /* of the session: answers to an older one are dropped */
+	unsigned flags;    /* POST_* */
+	struct sess *from;
+	union {
+		struct job *job;
+		struct fx_child *child; /* the driver frees it: fx_child_free() */
+		struct {
+			sess_id to;
+			struct mail *mail;
+		} post;
+	};
+};
+
+void fx_child_free(struct fx_child **c);
+
+/* ---- what surrounds the sessions of one thread ---- */
+
+struct host {
+	nsec now;         /* the driver's, once per turn */
+	int64_t wall;
+	struct chunk_pool pool;
+	struct list dirty; /* sessions to look at: output to flush, input to go on with, an end to act on */
+	struct fx *fx;    /* effects of the steps since the driver last looked, in order */
+	size_t fx_n, fx_cap;
+	uint8_t *rbuf;    /* HOST_RBUF bytes; input is parsed in place here */
+	struct sess *rbuf_user;
+	struct sess *lent; /* its output still points into rbuf: flush it now, or the rest is copied */
+	struct sess *stepping;
+	int handshakes;   /* steps of handshakes left in this turn */
+	void (*note)(struct host *h, struct sess *s, enum note_dir dir, const char *text);
+	void (*tap)(struct host *h, struct sess *s, enum note_dir dir, struct span raw, bool secret);
+};
+
+[[nodiscard]] int host_init(struct host *h); /* 0 or -ENOMEM */
+void host_done(struct host *h);              /* after its last session */
+
+/* ---- a session ---- */
+
+struct inbuf {
+	uint8_t *p;
+	uint32_t off, len, cap; /* cap 0 with p set: borrowed from host->rbuf */
+};
+
+struct sess_more;
+
+struct sess {
+	struct list dirty; /* first: in host->dirty */
+	struct host *host;
+	const struct proto *proto; /* NULL: a channel, steps go to its owner */
+	void *self;
+	struct lane *lane;
+	struct inbuf in;
+	struct outq out;
+	sess_id id;
+	uint32_t flags;   /* SESS_* in sess_priv.h */
+	uint32_t need, scanned, cap, epoch;
+	nsec timer;       /* slot 0; the others are in more */
+	nsec active;      /* the last byte in either direction */
+	nsec mark;        /* opened, then the first byte in: for the time to the first reply */
+	const struct peer *local, *peer;
+	const char *reason;
+	uint64_t bytes_in, bytes_out;
+	struct sess_more *more; /* layers, other timers, channels, mailbox: on first use */
+};
+
+/*
+ * Makes a session in s (zeroed memory of the driver's). Refs local, peer. parent: 0 or the id of whoever
+ * asked for it. 0 or -ENOMEM; on failure there is nothing to undo.
+ */
+struct sess_birth {
+	const struct proto *proto; /* NULL: a channel of owner */
+	struct lane *lane;
+	sess_id id, parent;
+	const struct peer *local, *peer;
+	const struct who *who;     /* copied by reference: lives as long as the session */
+	struct sess *owner;        /* for a channel */
+	uint32_t tag;              /* its tag at the parent */
+	void *self;                /* zeroed memory for self that lives as long as s, or NULL: allocated */
+	bool shard;                /* steps go to proto->shard; self_size is shard_size */
+	bool dgram;                /* a datagram socket: limits of streams do not apply */
+};
+[[nodiscard]] int sess_init(struct sess *s, struct host *h, const struct sess_birth *b);
+
+/* Calls fini, frees everything inside; s itself is the driver's. Effects of fini are in host->fx. */
+void sess_done(struct sess *s);
+
+/* Who the peer is, before EV_OPEN; *who lives as long as the session. Nothing when memory is out: nobody then. */
+void sess_set_who(struct sess *s, const struct who *who);
+
+/* Pushes a layer before EV_OPEN. 0 or -errno; owns arg either way. */
+[[nodiscard]] int sess_push_layer(struct sess *s, const struct layer *layer, void *arg);
+
+/* EV_OPEN, now or when the layers are up. arg borrowed. */
+void sess_open(struct sess *s, struct blob *arg);
+
+/* TIMER is sess_timers(), DATA/EOF/ROOM come from input and output; this is for all the others. */
+void sess_event(struct sess *s, const struct ev *ev);
+void sess_answer(struct sess *s, const struct ev *ev, uint32_t epoch); /* dropped when the protocol is another by now */
+void sess_dgram(struct sess *s, struct span data, const struct route *route);
+
+/* Where to read to and how much fits; NULL: memory is out (the session is aborted). Then how much came. */
+void *sess_rbuf(struct sess *s, size_t *ret_n);
+void sess_rgot(struct sess *s, size_t n);
+void sess_rdone(struct sess *s);          /* after the last read in a row: what is left is copied out of rbuf */
+void sess_reof(struct sess *s, int err);  /* FIN (0), or the connection broke (-errno) */
+void sess_pump(struct sess *s);           /* goes on with input that waits; cheap when there is none */
+
+/* What is to be sent next. */
+enum head_kind {
+	HEAD_NONE,  /* nothing now */
+	HEAD_BYTES, /* v[0..n] */
+	HEAD_FILE,  /* *file: sendfile from it, then sess_wrote() */
+	HEAD_DGRAM, /* dg[0..n] */
+	HEAD_EOF,   /* shutdown(WR), then sess_wrote(s, 0) */
+};
+
+#define HEAD_IOV    64
+#define HEAD_DGRAMS 64
+
+struct head {
+	enum head_kind kind;
+	unsigned n;
+	size_t bytes;
+	struct rec_file *file;
+	struct iovec v[HEAD_IOV];
+	struct rec_dgram dg[HEAD_DGRAMS];
+};
+void sess_head(struct sess *s, struct head *ret);
+void sess_wrote(struct sess *s, size_t n); /* bytes, of HEAD_BYTES or HEAD_FILE; datagrams; 0 for HEAD_EOF */
+void sess_drop_dgram(struct sess *s);      /* HEAD_DGRAM: the first one is not to be sent */
+void sess_broken(struct sess *s, int err); /* writing failed: the session ends, -errno */
+
+bool sess_wants_read(const struct sess *s);
+bool sess_has_output(const struct sess *s);
+size_t sess_queued(const struct sess *s);
+bool sess_aborted(const struct sess *s);  /* drop now */
+bool sess_finished(const struct sess *s); /* all is flushed, our side is ended, close in stages */
+bool sess_peer_eof(const struct sess *s); /* FIN seen */
+bool sess_is_open(const struct sess *s);  /* EV_OPEN was delivered */
+void sess_abort(struct sess *s, const char *reason, enum counter why);
+void sess_close(struct sess *s);          /* as if the protocol had said V_CLOSE */
+void sess_mark(struct sess *s);           /* into host->dirty */
+
+/* Timers: the earliest deadline of protocol, layers and limits (0 = none), and firing what is due. */
+nsec sess_deadline(const struct sess *s);
+void sess_timers(struct sess *s);
+
+/* A letter for its mailbox; delivered as one EV_MSG by sess_deliver(). 0 or -ENOMEM (mail stays the caller's). */
+[[nodiscard]] int sess_letter(struct sess *s, const struct letter *l);
+void sess_deliver(struct sess *s);
+bool sess_has_mail(const struct sess *s);
+
+sess_id sess_parent(const struct sess *s);
+uint32_t sess_tag(const struct sess *s);
+struct sess *sess_owner(const struct sess *s);              /* of a channel */
+struct sess *sess_chan(const struct sess *s, uint32_t tag); /* NULL: gone */
+bool sess_layer_info(const struct sess *s, struct layer_info *ret);
+bool sess_handshaking(const struct sess *s);
