@@ -1,0 +1,431 @@
+/*
+ * child.c - connections that a session asked for: to dial out (each address of a name in turn), to listen for one
+ * connection, a datagram socket of its own, our standard input and output. With a protocol it is a child session,
+ * without one a channel whose events come to the parent's step.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include "base/mem.h"
+#include "drive/loop_priv.h"
+#include "drive/sys.h"
+
+enum { OPEN_BY = 30 }; /* seconds, when the protocol named no deadline */
+
+void dial_free(struct dial **dp)
+{
+	struct dial *d = *dp;
+
+	if (!d)
+		return;
+	if (d->layer && d->layer->drop_arg)
+		d->layer->drop_arg(d->layer_arg);
+	blob_unref(d->arg);
+	mem_free(d->v);
+	mem_free(d);
+	*dp = NULL;
+}
+
+/* Never inside the parent's step: it sees EV_GONE like every other end. */
+void child_failed(struct loop *l, struct conn *c, int err)
+{
+	conn_end(l, c, err);
+}
+
+static void open_child(struct conn *c, struct blob *arg)
+{
+	c->src.state = CONN_SERVING;
+	c->opened = c->s.host->now;
+	c->s.active = c->s.host->now;
+	sess_open(&c->s, arg);
+	sess_mark(&c->s);
+}
+
+/* ---- dialling ---- */
+
+static void set_names(struct conn *c, const struct netaddr *to)
+{
+	struct netaddr me = { .n = sizeof(me.st) };
+
+	peer_unref(c->s.peer);
+	c->s.peer = netaddr_peer(&to->sa, to->n);
+	if (sys_getsockname(c->src.fd, &me.sa, &me.n) == 0) {
+		peer_unref(c->s.local);
+		c->s.local = netaddr_peer(&me.sa, me.n);
+	}
+}
+
+static void connected(struct loop *l, struct conn *c)
+{
+	struct dial *d = c->kin->dial;
+	const struct layer *layer = d->layer;
+	struct blob *arg = blob_ref(d->arg);
+	int one = 1, r = 0;
+
+	set_names(c, &d->v[d->at]);
+	(void)!sys_setsockopt(c->src.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	d->layer = NULL;
+	c->src.ready |= READY_OUT;
+	if (layer)
+		r = sess_push_layer(&c->s, layer, d->layer_arg);
+	dial_free(&c->kin->dial);
+	if (r < 0)
+		child_failed(l, c, r);
+	else
+		open_child(c, arg);
+	blob_unref(arg);
+}
+
+static void dial_next(struct loop *l, struct conn *c);
+
+static void try_failed(struct loop *l, struct conn *c, int err)
+{
+	l->poller->ops->del(l->poller, c->src.fd);
+	fd_close(&c->src.fd);
+	c->wfd = -1;
+	c->kin->dial->err = err;
+	c->kin->dial->at++;
+	dial_next(l, c);
+}
+
+static void dial_next(struct loop *l, struct conn *c)
+{
+	struct dial *d = c->kin->dial;
+
+	if (d->at >= d->n) {
+		child_failed(l, c, d->err ? d->err : -EADDRNOTAVAIL);
+		return;
+	}
+
+	const struct netaddr *a = &d->v[d->at];
+
+	c->src.state = CONN_CONNECTING;
+	c->src.ready = 0;
+	c->src.fd = c->wfd = sys_socket(a->sa.sa_family, a->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	c->src.flags |= C_SOCKET;
+	if (c->src.fd < 0) {
+		try_failed(l, c, -errno);
+		return;
+	}
+	if (sys_connect(c->src.fd, &a->sa, a->n) < 0 && errno != EINPROGRESS) {
+		try_failed(l, c, -errno);
+		return;
+	}
+
+	int r = source_watch(l, &c->src, WATCH_EDGE);
+
+	if (r < 0)
+		try_failed(l, c, r);
+	else
+		conn_arm(l, c);
+}
+
+static void connecting_ready(struct loop *l, struct conn *c)
+{
+	int err = 0;
+	socklen_t n = sizeof(err);
+
+	if (!(c->src.ready & (READY_OUT | READY_HUP | READY_ERR)))
+		return;
+	if (getsockopt(c->src.fd, SOL_SOCKET, SO_ERROR, &err, &n) < 0)
+		err = errno;
+	if (err == 0) {
+		struct netaddr peer = { .n = sizeof(peer.st) };
+
+		/* an edge from before the connection was made says nothing */
+		if (getpeername(c->src.fd, &peer.sa, &peer.n) < 0) {
+			if (errno == ENOTCONN && !(c->src.ready & (READY_HUP | READY_ERR)))
+				return;
+			err = errno;
+		}
+	}
+	if (err)
+		try_failed(l, c, -err);
+	else
+		connected(l, c);
+}
+
+/* ---- names ---- */
+
+struct lookup {
+	struct job job;
+	struct addr_text addr;
+	struct netaddr *v;
+	unsigned n;
+};
+
+static void lookup_run(struct job *j)
+{
+	struct lookup *k = (struct lookup *)j;
+
+	j->err = netaddr_resolve(&k->addr, FAMILY_ANY, false, &k->v, &k->n, NULL);
+}
+
+static void lookup_drop(struct job *j)
+{
+	mem_free(((struct lookup *)j)->v);
+	mem_free(j);
+}
+
+void child_resolved(struct loop *l, struct conn *c, struct job *job)
+{
+	struct lookup *k = (struct lookup *)job;
+	struct dial *d = c->kin->dial;
+
+	if (job->err < 0) {
+		child_failed(l, c, job->err);
+		return;
+	}
+	d->v = k->v;
+	d->n = k->n;
+	k->v = NULL;
+	dial_next(l, c);
+}
+
+static int start_lookup(struct loop *l, struct conn *c)
+{
+	struct lookup *k = mem_zalloc(sizeof(*k));
+	struct task *t;
+	int r;
+
+	if (!k)
+		return -ENOMEM;
+	k->job = (struct job){ .run = lookup_run, .drop = lookup_drop, .owner = c->src.id };
+	k->addr = c->kin->dial->addr;
+	c->src.state = CONN_RESOLVING;
+	if (l->setup.jobs && l->inbox && !netaddr_is_numeric(&k->addr)) {
+		r = jobs_submit(l->setup.jobs, &k->job, l->inbox, &t);
+	} else {
+		r = jobs_run_inline(&k->job, &t);
+		if (r == 0) {
+			t->next = l->done;
+			l->done = t;
+		}
+	}
+	if (r < 0) {
+		lookup_drop(&k->job);
+		return r;
+	}
+	list_add(&l->tasks, &t->in_loop);
+	return 0;
+}
+
+static int start_connect(struct loop *l, struct conn *c, struct fx_child *f)
+{
+	struct dial *d = mem_zalloc(sizeof(*d));
+	int r;
+
+	if (!d)
+		return -ENOMEM;
+	c->kin->dial = d;
+	r = f->c.address ? addr_parse(f->c.address, &d->addr, NULL) : -EINVAL;
+	if (r < 0)
+		return r;
+	if (d->addr.transport == ADDR_TLS && !f->c.layer)
+		return -EPROTONOSUPPORT; /* whom to trust is the asker's to say */
+	d->layer = f->c.layer;
+	d->layer_arg = f->c.layer_arg;
+	f->c.layer = NULL;
+	d->arg = blob_ref(f->c.arg);
+	return start_lookup(l, c);
+}
+
+/* ---- listening for one connection ---- */
+
+static void tell_bound(struct conn *c)
+{
+	struct kin *k = c->kin;
+	struct ev ev = { .kind = EV_BOUND, .tag = k->tag };
+
+	ev.chan = c->s.proto ? 0 : k->tag;
+	ev.bound.addr = c->s.local;
+	ev.bound.id = c->src.id;
+	if (k->parent) {
+		sess_answer(&k->parent->s, &ev, k->epoch);
+		sess_mark(&k->parent->s);
+	}
+}
+
+static int bind_like(struct conn *c, const struct peer *local, int type)
+{
+	struct netaddr a;
+
+	if (!netaddr_of_peer(local, &a) || (a.sa.sa_family != AF_INET && a.sa.sa_family != AF_INET6))
+		return -EAFNOSUPPORT;
+	if (a.sa.sa_family == AF_INET)
+		((struct sockaddr_in *)&a.st)->sin_port = 0;
+	else
+		((struct sockaddr_in6 *)&a.st)->sin6_port = 0;
+	c->src.fd = c->wfd = sys_socket(a.sa.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	c->src.flags |= C_SOCKET;
+	if (c->src.fd < 0 || sys_bind(c->src.fd, &a.sa, a.n) < 0)
+		return -errno;
+	return 0;
+}
+
+static int name_local(struct conn *c)
+{
+	struct netaddr me = { .n = sizeof(me.st) };
+
+	if (sys_getsockname(c->src.fd, &me.sa, &me.n) < 0)
+		return -errno;
+	peer_unref(c->s.local);
+	c->s.local = netaddr_peer(&me.sa, me.n);
+	return c->s.local ? 0 : -ENOMEM;
+}
+
+static int start_listen(struct loop *l, struct conn *c, const struct sess *parent, struct fx_child *f)
+{
+	int r = bind_like(c, parent->local, SOCK_STREAM);
+
+	c->kin->only = peer_ref(f->c.only);
+	c->kin->arg = blob_ref(f->c.arg);
+	if (r == 0)
+		r = name_local(c);
+	if (r == 0 && sys_listen(c->src.fd, 1) < 0)
+		r = -errno;
+	c->src.state = CONN_LISTENING;
+	if (r == 0)
+		r = source_watch(l, &c->src, WATCH_LEVEL);
+	if (r == 0)
+		tell_bound(c);
+	return r;
+}
+
+static void listening_ready(struct loop *l, struct conn *c)
+{
+	struct netaddr from = { .n = sizeof(from.st) };
+	int fd = sys_accept4(c->src.fd, &from.sa, &from.n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	struct peer *peer;
+
+	if (fd < 0) {
+		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+			child_failed(l, c, -errno);
+		return;
+	}
+	peer = netaddr_peer(&from.sa, from.n);
+	if (!peer || (c->kin->only && !peer_same_host(peer, c->kin->only))) {
+		peer_unref(peer);
+		close(fd); /* somebody else: it goes on waiting for the right one */
+		return;
+	}
+	l->poller->ops->del(l->poller, c->src.fd);
+	fd_close(&c->src.fd);
+	c->src.fd = c->wfd = fd;
+	c->src.ready = READY_OUT;
+	peer_unref(c->s.peer);
+	c->s.peer = peer;
+
+	int r = source_watch(l, &c->src, WATCH_EDGE);
+
+	if (r < 0)
+		child_failed(l, c, r);
+	else
+		open_child(c, c->kin->arg);
+}
+
+/* ---- datagrams, standard input and output ---- */
+
+static int start_dgram(struct loop *l, struct conn *c, const struct sess *parent, struct fx_child *f)
+{
+	int r = bind_like(c, parent->local, SOCK_DGRAM);
+
+	if (r == 0 && f->c.route && sys_connect(c->src.fd, (const struct sockaddr *)(const void *)f->route.sa, f->route.n) < 0)
+		r = -errno;
+	if (r == 0)
+		r = name_local(c);
+	if (r == 0)
+		r = source_watch(l, &c->src, WATCH_EDGE);
+	if (r < 0)
+		return r;
+	c->src.ready = READY_OUT;
+	tell_bound(c);
+	open_child(c, f->c.arg);
+	return 0;
+}
+
+static int start_stdio(struct loop *l, struct conn *c, struct fx_child *f)
+{
+	if (l->poller->ops->edges)
+		return -EOPNOTSUPP; /* they would have to be made non-blocking, for whoever shares them too */
+	c->src.fd = STDIN_FILENO;
+	c->wfd = STDOUT_FILENO;
+	c->src.flags |= C_KEEP_FDS;
+	c->src.ready = READY_OUT;
+	open_child(c, f->c.arg);
+	return 0;
+}
+
+/* ---- all of them ---- */
+
+static struct conn *new_child(struct loop *l, struct conn *p, const struct fx *f)
+{
+	const struct child *want = &f->child->c;
+	struct sess_birth b = {
+		.proto = want->proto,
+		.lane = p->s.lane,
+		.parent = p->src.id,
+		.owner = want->proto ? NULL : &p->s,
+		.tag = f->tag,
+		.dgram = want->kind == CHILD_DGRAM,
+	};
+	struct conn *c = conn_new(l, want->kind == CHILD_DGRAM ? SRC_DGRAM : SRC_CONN, &b);
+
+	if (!c)
+		return NULL;
+	if (!conn_kin(p) || !conn_kin(c)) {
+		conn_end(l, c, -ENOMEM);
+		return NULL;
+	}
+	c->kin->parent = p;
+	c->kin->tag = f->tag;
+	c->kin->epoch = f->epoch;
+	c->kin->deadline = want->deadline ? want->deadline : l->host.now + OPEN_BY * SEC;
+	list_add(&p->kin->kids, &c->kin->sib);
+	return c;
+}
+
+void child_start(struct loop *l, struct sess *parent, struct fx *f)
+{
+	struct fx_child *want = f->child;
+	struct conn *c = new_child(l, conn_of(parent), f);
+	int r = -ENOMEM;
+
+	if (!c) {
+		struct ev ev = { .kind = EV_GONE, .tag = f->tag, .err = -ENOMEM };
+
+		ev.chan = want->c.proto ? 0 : f->tag;
+		sess_answer(parent, &ev, f->epoch);
+		sess_mark(parent);
+		fx_child_free(&f->child);
+		return;
+	}
+	switch (want->c.kind) {
+	case CHILD_CONNECT:
+		r = start_connect(l, c, want);
+		break;
+	case CHILD_LISTEN:
+		r = start_listen(l, c, parent, want);
+		break;
+	case CHILD_DGRAM:
+		r = start_dgram(l, c, parent, want);
+		break;
+	case CHILD_STDIO:
+		r = start_stdio(l, c, want);
+		break;
+	}
+	if (r < 0)
+		child_failed(l, c, r);
+	else if (c->src.state != CONN_DEAD)
+		conn_arm(l, c);
+	fx_child_free(&f->child);
+}
+
+void child_ready(struct loop *l, struct conn *c)
+{
+	if (c->src.state == CONN_CONNECTING)
+		connecting_ready(l, c);
+	else
+		listening_ready(l, c);
+}

@@ -1,0 +1,13 @@
+/*
+ * client.h - runs one protocol object as a client: no service, no listener, a private poll loop in the
+ * calling thread. Every transport that a child can connect to is thereby a client's too.
+ */
+#pragma once
+#include "core/proto.h"
+
+/*
+ * Opens a session of `proto` without a transport of its own (EV_OPEN with arg, `options` as io->svc->options), and runs until
+ * it ends by V_CLOSE or V_ABORT; it uses channels (CHILD_CONNECT, CHILD_STDIO) to talk. *ret_reason (may be NULL) is what it gave
+ * to io_reason(), or NULL. 0, or -errno when it could not start; -ECANCELED when it ended by V_ABORT.
+ */
+[[nodiscard]] int client_run(const struct proto *proto, const void *options, struct blob *arg, const char **ret_reason);

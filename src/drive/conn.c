@@ -1,0 +1,288 @@
+/* conn.c - a connection from its first descriptor to its last byte: settling, timers, the stages of its end. */
+#include <assert.h>
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "base/mem.h"
+#include "drive/loop_priv.h"
+#include "drive/sys.h"
+
+struct conn *conn_new(struct loop *l, enum source_kind kind, const struct sess_birth *b)
+{
+	size_t self = b->proto ? b->shard ? b->proto->shard_size : b->proto->self_size : 0;
+	struct conn *c = mem_zalloc(sizeof(*c) + self);
+	struct sess_birth birth = *b;
+
+	if (!c)
+		return NULL;
+	c->src = (struct source){ .fd = -1, .kind = (uint8_t)kind };
+	c->wfd = -1;
+	c->opened = l->host.now;
+	if (slot_take(l, &c->src) < 0) {
+		mem_free(c);
+		return NULL;
+	}
+	birth.id = c->src.id;
+	birth.self = c + 1; /* one allocation for both */
+	if (sess_init(&c->s, &l->host, &birth) < 0) {
+		slot_free(l, &c->src);
+		mem_free(c);
+		return NULL;
+	}
+	if (kind == SRC_CONN)
+		atomic_fetch_add_explicit(&l->open, 1, memory_order_relaxed);
+	return c;
+}
+
+struct kin *conn_kin(struct conn *c)
+{
+	if (c->kin)
+		return c->kin;
+	c->kin = mem_zalloc(sizeof(*c->kin));
+	if (!c->kin)
+		return NULL;
+	c->kin->self = c;
+	list_init(&c->kin->kids);
+	list_init(&c->kin->sib);
+	return c->kin;
+}
+
+static void free_kin(struct conn *c)
+{
+	struct kin *k = c->kin;
+
+	if (!k)
+		return;
+	assert(list_empty(&k->kids));
+	list_del(&k->sib);
+	dial_free(&k->dial);
+	peer_unref(k->only);
+	blob_unref(k->arg);
+	mem_free(k);
+	c->kin = NULL;
+}
+
+/* ---- timers: a later deadline only overwrites; the heap is put right when it fires ---- */
+
+static nsec deadline_of(const struct conn *c)
+{
+	if (c->src.state == CONN_SERVING)
+		return c->kin && c->kin->flush_by ? c->kin->flush_by : sess_deadline(&c->s);
+	if (c->src.state == CONN_LINGER)
+		return c->s.timer; /* the protocol has none any more */
+	return c->kin ? c->kin->deadline : 0;
+}
+
+void conn_arm(struct loop *l, struct conn *c)
+{
+	nsec at = deadline_of(c);
+
+	if (!at || c->src.state == CONN_DEAD)
+		return;
+	if (c->timer.at && l->timers.v[c->timer.at - 1].key <= at)
+		return;
+	if (heap_set(&l->timers, &c->timer, at) < 0)
+		sess_abort(&c->s, "out-of-memory", STAT_MEMORY); /* cannot be: slot_take() made room */
+}
+
+void conn_timer(struct loop *l, struct conn *c)
+{
+	nsec at = deadline_of(c);
+
+	if (!at || at > l->host.now) {
+		conn_arm(l, c);
+		return;
+	}
+	switch ((enum conn_state)c->src.state) {
+	case CONN_SERVING:
+		if (c->kin && c->kin->flush_by) {
+			conn_end(l, c, -ETIMEDOUT);
+			return;
+		}
+		sess_timers(&c->s);
+		sess_mark(&c->s);
+		break;
+	case CONN_LINGER:
+		conn_end(l, c, 0);
+		break;
+	case CONN_RESOLVING:
+	case CONN_CONNECTING:
+	case CONN_LISTENING:
+		child_failed(l, c, -ETIMEDOUT);
+		break;
+	case CONN_DEAD:
+		break;
+	}
+}
+
+/* ---- the end ---- */
+
+static void end_kids(struct loop *l, struct conn *c)
+{
+	while (c->kin && !list_empty(&c->kin->kids)) {
+		struct kin *k = list_entry(c->kin->kids.next, struct kin, sib);
+
+		k->parent = NULL; /* it has nobody to tell */
+		conn_end(l, k->self, -ECANCELED);
+	}
+}
+
+/* A child's end reaches its parent after its last byte. */
+static void tell_parent(struct conn *c, int err)
+{
+	struct kin *k = c->kin;
+	struct conn *p = k ? k->parent : NULL;
+	struct ev ev = { .kind = EV_GONE, .err = err };
+
+	if (!p)
+		return;
+	ev.tag = k->tag;
+	ev.chan = c->s.proto ? 0 : k->tag;
+	k->parent = NULL;
+	list_del(&k->sib);
+
+	uint32_t epoch = k->epoch;
+
+	sess_answer(&p->s, &ev, epoch);
+	sess_mark(&p->s);
+}
+
+static void close_fds(struct loop *l, struct conn *c)
+{
+	if (c->src.fd < 0)
+		return;
+	if (c->src.flags & C_KEEP_FDS) {
+		l->poller->ops->del(l->poller, c->src.fd);
+		return;
+	}
+	if (c->wfd != c->src.fd)
+		fd_close(&c->wfd);
+	fd_close(&c->src.fd);
+	place_retry(l, true);
+}
+
+static void leave_lane(struct conn *c)
+{
+	struct lane *lane = c->s.lane;
+
+	if (!(c->src.flags & C_COUNTED))
+		return;
+	lane->open--;
+	if (c->src.kind != SRC_CONN)
+		return;
+	stat_add(lane, STAT_CLOSED, 1);
+	if (lane->open_all)
+		atomic_fetch_sub_explicit(lane->open_all, 1, memory_order_relaxed);
+}
+
+void conn_end(struct loop *l, struct conn *c, int err)
+{
+	struct lane *lane = c->s.lane;
+	bool counted = c->src.flags & C_COUNTED;
+
+	if (c->src.state == CONN_DEAD)
+		return;
+	end_kids(l, c);
+	c->src.state = CONN_DEAD;
+	heap_del(&l->timers, &c->timer);
+	connlog_close(c, l->host.now, err);
+	if (c->src.kind == SRC_BARE && l->setup.ended && !c->s.lane->shard)
+		l->setup.ended(l->setup.ended_arg, c->s.reason, sess_aborted(&c->s));
+	sess_done(&c->s);
+	close_fds(l, c);
+	tell_parent(c, err);
+	leave_lane(c);
+	if (c->src.kind == SRC_CONN)
+		atomic_fetch_sub_explicit(&l->open, 1, memory_order_relaxed);
+	free_kin(c);
+	slot_free(l, &c->src);
+	c->src.kind = SRC_FREE;
+	list_add(&l->graveyard, &c->s.dirty); /* effects of this turn still name it */
+	if (counted && lane->retired && lane->open == 0)
+		lane->released(lane);
+}
+
+void conn_bury(struct loop *l)
+{
+	for (struct list *n; (n = list_pop(&l->graveyard));)
+		mem_free(conn_of(list_entry(n, struct sess, dirty)));
+}
+
+/* What the session has left in its channels is sent before it is over; true: something is still on its way. */
+static bool kids_flushing(struct loop *l, struct conn *c)
+{
+	nsec linger = c->s.lane->svc->limits.linger;
+	bool some = false;
+
+	if (!c->kin)
+		return false;
+	for (struct list *n = c->kin->kids.next; n != &c->kin->kids; n = n->next) {
+		struct kin *k = list_entry(n, struct kin, sib);
+
+		if (k->self->src.state != CONN_SERVING || !sess_has_output(&k->self->s) || sess_aborted(&k->self->s))
+			continue;
+		some = true;
+		if (k->flush_by)
+			continue;
+		k->flush_by = l->host.now + linger;
+		sess_close(&k->self->s);
+		conn_arm(l, k->self);
+	}
+	return some;
+}
+
+/* All is sent. A close that does not wait for the peer's FIN may destroy the last reply by a reset. */
+static void finish(struct loop *l, struct conn *c)
+{
+	nsec linger = c->s.lane->svc->limits.linger;
+	bool alone = sess_peer_eof(&c->s) || !(c->src.flags & C_SOCKET) || c->src.kind != SRC_CONN;
+
+	if (kids_flushing(l, c))
+		return; /* the last of them marks us again */
+	if (alone || !linger || !c->s.proto) {
+		conn_end(l, c, 0);
+		return;
+	}
+	c->src.state = CONN_LINGER;
+	c->s.timer = l->host.now + linger;
+	heap_del(&l->timers, &c->timer);
+	if (stream_drained(c))
+		conn_end(l, c, 0);
+	else
+		conn_arm(l, c);
+}
+
+void conn_settle(struct loop *l, struct conn *c)
+{
+	struct sess *s = &c->s;
+
+	if (c->src.state == CONN_DEAD || c->src.state == CONN_LINGER)
+		return;
+	if (c->src.state != CONN_SERVING) { /* a child on its way */
+		if (sess_aborted(s))
+			conn_end(l, c, -ECANCELED);
+		else
+			conn_arm(l, c);
+		return;
+	}
+	if (sess_has_mail(s))
+		sess_deliver(s);
+	sess_pump(s);
+	if (c->src.kind == SRC_CONN) {
+		if (c->src.ready & READY_IN && sess_wants_read(s))
+			stream_read(l, c);
+		stream_flush(l, c);
+		if (c->src.ready & READY_IN && sess_wants_read(s))
+			sess_mark(s); /* the flush made room: no edge will tell again what is there to read */
+	} else if (c->src.kind == SRC_DGRAM) {
+		dgram_flush(l, c);
+		if (c->src.ready & READY_IN)
+			sess_mark(s);
+	}
+	if (sess_aborted(s))
+		conn_end(l, c, c->s.reason ? -ECONNABORTED : -ECONNRESET);
+	else if (sess_finished(s))
+		finish(l, c);
+	else
+		conn_arm(l, c);
+}

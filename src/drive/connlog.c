@@ -1,0 +1,90 @@
+/*
+ * connlog.c - the lines of a session's life. A normal one is told at level debug; one that erred at info, with the word
+ * that fail2ban can match: reason=... peer=ADDRESS. The fields and their order are part of the interface.
+ */
+#include <errno.h>
+
+#include "base/log.h"
+#include "drive/loop_priv.h"
+
+static void head_fields(struct log_line *line, const struct sess *s)
+{
+	char text[PEER_TEXT];
+
+	log_hex(line, "session", s->id);
+	log_str(line, "service", s->lane->svc->name);
+	if (s->peer)
+		log_str(line, "peer", peer_text(s->peer, text));
+}
+
+void connlog_open(const struct conn *c)
+{
+	struct log_line line;
+
+	if (!log_begin(&line, LOG_DEBUG, "opened"))
+		return;
+	head_fields(&line, &c->s);
+	log_end(&line);
+}
+
+static void tls_fields(struct log_line *line, const struct sess *s)
+{
+	struct layer_info info;
+
+	if (!sess_layer_info(s, &info))
+		return;
+	log_str(line, "tls", info.version);
+	log_str(line, "server_name", info.server_name);
+	log_str(line, "certificate", info.certificate);
+}
+
+void connlog_close(const struct conn *c, nsec now, int err)
+{
+	const struct sess *s = &c->s;
+	const char *reason = s->reason;
+	struct log_line line;
+
+	if (c->src.kind != SRC_CONN || !s->proto)
+		return;
+	if (!log_begin(&line, reason ? LOG_INFO : LOG_DEBUG, "closed"))
+		return;
+	head_fields(&line, s);
+	log_str(&line, "reason", reason ? reason : "done");
+	if (err && err != -ECANCELED && !reason)
+		log_errno(&line, err);
+	log_uint(&line, "in", s->bytes_in);
+	log_uint(&line, "out", s->bytes_out);
+	log_seconds(&line, "seconds", now - c->opened);
+	tls_fields(&line, s);
+	log_end(&line);
+}
+
+void connlog_note(struct host *h, struct sess *s, enum note_dir dir, const char *text)
+{
+	struct log_line line;
+
+	(void)h;
+	if (!log_begin(&line, LOG_INFO, "trace"))
+		return;
+	head_fields(&line, s);
+	log_str(&line, "dir", dir == NOTE_IN ? "in" : "out");
+	log_str(&line, "note", text);
+	log_end(&line);
+}
+
+void connlog_tap(struct host *h, struct sess *s, enum note_dir dir, struct span raw, bool secret)
+{
+	struct log_line line;
+
+	(void)h;
+	if (!log_begin(&line, LOG_INFO, "trace"))
+		return;
+	head_fields(&line, s);
+	log_str(&line, "dir", dir == NOTE_IN ? "in" : "out");
+	log_uint(&line, "bytes", raw.n);
+	if (secret)
+		log_str(&line, "raw", "(secret)");
+	else
+		log_bytes(&line, "raw", raw.p, raw.n < 256 ? raw.n : 256);
+	log_end(&line);
+}

@@ -1,0 +1,257 @@
+/*
+ * dgram.c - datagrams in batches: recvmmsg, a step each, sendmmsg. Before a step: the datagrams that a server of small
+ * services must not answer. Before sending: what an address that nobody has proven may be sent (net/guard.h).
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#include "base/mem.h"
+#include "drive/loop_priv.h"
+#include "drive/net/guard.h"
+#include "drive/sys.h"
+
+enum {
+	BATCH = HEAD_DGRAMS,
+	SIZE = 65536, /* the largest datagram there is */
+	READS = 4,
+	CONTROL = CMSG_SPACE(sizeof(struct in6_pktinfo)),
+};
+
+/* Of a loop that has a datagram socket; pages of `bytes` that nothing was read into are never touched. */
+struct dgram_io {
+	uint8_t *bytes; /* BATCH * SIZE */
+	struct mmsghdr in[BATCH], out[BATCH];
+	struct iovec in_v[BATCH], out_v[BATCH];
+	struct sockaddr_storage from[BATCH];
+	_Alignas(8) uint8_t control[BATCH][CONTROL];
+	struct guard guard;
+};
+
+static struct dgram_io *get_io(struct loop *l)
+{
+	struct dgram_io *d = l->dg;
+
+	if (d)
+		return d;
+	d = mem_zalloc(sizeof(*d));
+	if (!d)
+		return NULL;
+	d->bytes = mmap(NULL, (size_t)BATCH * SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (d->bytes == MAP_FAILED) {
+		mem_free(d);
+		return NULL;
+	}
+	for (int i = 0; i < BATCH; i++) {
+		d->in_v[i] = (struct iovec){ d->bytes + (size_t)i * SIZE, SIZE };
+		d->in[i].msg_hdr.msg_iov = &d->in_v[i];
+		d->in[i].msg_hdr.msg_iovlen = 1;
+		d->in[i].msg_hdr.msg_name = &d->from[i];
+		d->out[i].msg_hdr.msg_iov = &d->out_v[i];
+		d->out[i].msg_hdr.msg_iovlen = 1;
+	}
+	l->dg = d;
+	return d;
+}
+
+void dgram_free(struct dgram_io **dp)
+{
+	if (!*dp)
+		return;
+	munmap((*dp)->bytes, (size_t)BATCH * SIZE);
+	mem_free(*dp);
+	*dp = NULL;
+}
+
+/* ---- in ---- */
+
+static void read_local(struct msghdr *m, struct route *r, bool *broadcast)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+			struct in_pktinfo info;
+
+			memcpy(&info, CMSG_DATA(c), sizeof(info));
+			memcpy(r->local, &info.ipi_spec_dst, 4);
+			r->local_n = 4;
+			r->ifindex = (uint32_t)info.ipi_ifindex;
+			*broadcast = info.ipi_addr.s_addr != info.ipi_spec_dst.s_addr;
+		} else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+			struct in6_pktinfo info;
+
+			memcpy(&info, CMSG_DATA(c), sizeof(info));
+			memcpy(r->local, &info.ipi6_addr, 16);
+			r->local_n = 16;
+			r->ifindex = info.ipi6_ifindex;
+			*broadcast = info.ipi6_addr.s6_addr[0] == 0xff;
+		}
+	}
+}
+
+/* Must this datagram be met with silence? Counts why. */
+static bool unwelcome(const struct conn *c, const struct route *r, bool broadcast)
+{
+	bool small = c->s.proto->flags & P_SMALL;
+	const struct lane *lane = c->s.lane;
+
+	if (small && !(c->src.flags & C_LOW_PORTS) && guard_port(r) < 1024 && guard_port(r) >= 0) {
+		stat_add(lane, STAT_DROP_LOW_PORT, 1);
+		return true;
+	}
+	if (guard_is_self(r, c->s.local)) {
+		stat_add(lane, STAT_DROP_SELF, 1);
+		return true;
+	}
+	if (small && broadcast) {
+		stat_add(lane, STAT_DROP_BROADCAST, 1);
+		return true;
+	}
+	return false;
+}
+
+static void one_in(struct loop *l, struct conn *c, struct mmsghdr *m)
+{
+	struct route r = {};
+	bool broadcast = false;
+
+	if (m->msg_hdr.msg_namelen <= sizeof(r.sa)) {
+		memcpy(r.sa, m->msg_hdr.msg_name, m->msg_hdr.msg_namelen);
+		r.n = (uint8_t)m->msg_hdr.msg_namelen;
+	}
+	if (c->src.flags & C_PKTINFO)
+		read_local(&m->msg_hdr, &r, &broadcast);
+	r.proven = guard_is_loopback(&r) || c->kin; /* a child's socket is connected: the peer answered from there */
+	if (unwelcome(c, &r, broadcast))
+		return;
+	sess_dgram(&c->s, (struct span){ m->msg_hdr.msg_iov->iov_base, m->msg_len }, r.n ? &r : NULL);
+	(void)l;
+}
+
+static int receive(struct loop *l, struct conn *c)
+{
+	struct dgram_io *d = l->dg;
+
+	for (int i = 0; i < BATCH; i++) {
+		d->in[i].msg_hdr.msg_namelen = sizeof(d->from[i]);
+		d->in[i].msg_hdr.msg_control = c->src.flags & C_PKTINFO ? d->control[i] : NULL;
+		d->in[i].msg_hdr.msg_controllen = c->src.flags & C_PKTINFO ? CONTROL : 0;
+	}
+	return sys_recvmmsg(c->src.fd, d->in, BATCH, MSG_DONTWAIT);
+}
+
+void dgram_read(struct loop *l, struct conn *c)
+{
+	struct dgram_io *d = get_io(l);
+
+	for (int k = 0; d && k < READS; k++) {
+		int n = receive(l, c);
+
+		for (int i = 0; i < n && c->src.state == CONN_SERVING; i++)
+			one_in(l, c, &d->in[i]);
+		if (n < BATCH) {
+			/* an error that an earlier answer met (ICMP) is no reason to stop */
+			if (n >= 0 || errno == EAGAIN || errno == EWOULDBLOCK) {
+				c->src.ready &= (uint8_t)~READY_IN;
+				return;
+			}
+			if (c->kin && errno == ECONNREFUSED) {
+				sess_broken(&c->s, -errno);
+				return;
+			}
+		}
+		dgram_flush(l, c);
+	}
+}
+
+/* ---- out ---- */
+
+static void write_local(struct msghdr *m, const struct route *r, uint8_t *control)
+{
+	struct cmsghdr *c = (struct cmsghdr *)(void *)control;
+
+	m->msg_control = control;
+	if (r->local_n == 4) {
+		struct in_pktinfo info = {};
+
+		memcpy(&info.ipi_spec_dst, r->local, 4);
+		*c = (struct cmsghdr){ CMSG_LEN(sizeof(info)), IPPROTO_IP, IP_PKTINFO };
+		memcpy(CMSG_DATA(c), &info, sizeof(info));
+		m->msg_controllen = CMSG_SPACE(sizeof(info));
+	} else {
+		struct in6_pktinfo info = { .ipi6_ifindex = r->ifindex };
+
+		memcpy(&info.ipi6_addr, r->local, 16);
+		*c = (struct cmsghdr){ CMSG_LEN(sizeof(info)), IPPROTO_IPV6, IPV6_PKTINFO };
+		memcpy(CMSG_DATA(c), &info, sizeof(info));
+		m->msg_controllen = CMSG_SPACE(sizeof(info));
+	}
+}
+
+static bool may_send(struct loop *l, const struct conn *c, const struct rec_dgram *dg)
+{
+	if (!dg->routed || dg->route.proven)
+		return true;
+	if (dg->data.n > l->setup.dgram_reply && l->setup.dgram_reply) {
+		stat_add(c->s.lane, STAT_DROP_SIZE, 1);
+		return false;
+	}
+	if (!guard_allow(&l->dg->guard, &dg->route, l->host.now, l->setup.dgram_rate)) {
+		stat_add(c->s.lane, STAT_DROP_RATE, 1);
+		return false;
+	}
+	return true;
+}
+
+static void fill_out(struct dgram_io *d, unsigned i, struct rec_dgram *dg)
+{
+	struct msghdr *m = &d->out[i].msg_hdr;
+
+	d->out_v[i] = (struct iovec){ (void *)(uintptr_t)dg->data.p, dg->data.n };
+	m->msg_name = dg->routed ? dg->route.sa : NULL;
+	m->msg_namelen = dg->routed ? dg->route.n : 0;
+	m->msg_control = NULL;
+	m->msg_controllen = 0;
+	if (dg->routed && dg->route.local_n)
+		write_local(m, &dg->route, d->control[i]);
+}
+
+/* Sends from the head on; returns how many left the queue, or -1: the socket is full. */
+static int send_head(struct loop *l, struct conn *c, struct head *h)
+{
+	unsigned n = 0;
+	int sent;
+
+	while (n < h->n && may_send(l, c, &h->dg[n])) {
+		fill_out(l->dg, n, &h->dg[n]);
+		n++;
+	}
+	if (n == 0) {
+		sess_drop_dgram(&c->s);
+		return 1;
+	}
+	sent = sys_sendmmsg(c->src.fd, l->dg->out, n, MSG_NOSIGNAL);
+	if (sent > 0) {
+		sess_wrote(&c->s, (size_t)sent);
+		return sent;
+	}
+	if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS)
+		return -1;
+	if (errno != EINTR) {
+		stat_add(c->s.lane, STAT_DROP_FULL, 1); /* that one cannot be sent: no route, too long */
+		sess_drop_dgram(&c->s);
+	}
+	return 1;
+}
+
+void dgram_flush(struct loop *l, struct conn *c)
+{
+	struct head *h = &l->head;
+
+	if (!get_io(l))
+		return;
+	for (sess_head(&c->s, h); h->kind == HEAD_DGRAM && c->src.ready & READY_OUT; sess_head(&c->s, h))
+		if (send_head(l, c, h) < 0)
+			c->src.ready &= (uint8_t)~READY_OUT;
+}

@@ -1,0 +1,40 @@
+/*
+ * jobs.h - a bounded pool of threads for work that can block. A job never touches its session; its result
+ * comes back through the session's loop, or is dropped when nobody is there any more.
+ */
+#pragma once
+#include <stdatomic.h>
+
+#include "base/list.h"
+#include "core/proto.h"
+
+struct inbox;
+struct post;
+
+/* One job on its way; in the list of its loop while it is outstanding. */
+struct task {
+	struct list in_loop, in_queue;
+	struct job *job;
+	struct post *post;     /* made before the job starts, so that its answer cannot fail */
+	struct inbox *answer;  /* NULL: it ran inline */
+	struct task *next;     /* of those that ran inline */
+	_Atomic int state;     /* TASK_* */
+};
+
+enum { TASK_QUEUED, TASK_RUNNING, TASK_CANCELLED };
+
+struct jobs;
+
+[[nodiscard]] int jobs_new(unsigned threads, struct jobs **ret); /* threads start with the first job */
+void jobs_free(struct jobs **j); /* waits for running ones, drops queued ones */
+
+/* Queues it; owns the job. 0, -ENOMEM (the job is still the caller's), -EAGAIN: 65536 are queued. */
+[[nodiscard]] int jobs_submit(struct jobs *j, struct job *job, struct inbox *answer, struct task **ret);
+
+/* The answer comes soon with -ECANCELED: at once when it had not started, else when it ends. */
+void jobs_cancel(struct jobs *j, struct task *t);
+
+/* Runs it here and now, for a loop without threads around it; only the answer is left to give. 0 or -ENOMEM. */
+[[nodiscard]] int jobs_run_inline(struct job *job, struct task **ret);
+
+void task_drop(struct task **t); /* with its job; not in any list */

@@ -1,0 +1,10 @@
+/*
+ * logfile.h - the sink of base/log.h: stderr or a file, one write(2) per line with its time in front
+ * (UTC, milliseconds), so that lines of several threads never mix. Reopened on SIGHUP.
+ */
+#pragma once
+#include "base/buf.h"
+#include "conf/tables.h"
+
+/* 0 or -errno with a sentence; on failure the old one stays. "stderr" or a path. */
+[[nodiscard]] int logfile_open(const char *where, enum tables_log_level most, enum tables_log_format format, struct buf *why);

@@ -1,0 +1,656 @@
+/*
+ * loop.c - the turn of a loop: wait, read what is ready, take what was posted, fire timers, then flush once. See
+ * docs/design/loop.md for why in this order.
+ */
+#include "drive/loop.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "drive/clock.h"
+#include "drive/loop_priv.h"
+
+enum {
+	SLOTS_MAX = 1 << 20,
+	REPOLL_MAX = 4,           /* more waits for input before a flush ... */
+	REPOLL_BYTES = 256 << 10, /* ... while less than this waits to be sent */
+};
+
+static const uint64_t GEN_MASK = (1u << 28) - 1;
+
+/* ---- slots ---- */
+
+static sess_id make_id(const struct loop *l, uint32_t slot, uint32_t gen)
+{
+	return (sess_id)l->index << 48 | (sess_id)slot << 28 | (gen & GEN_MASK);
+}
+
+static uint32_t slot_of(sess_id id)
+{
+	return (uint32_t)(id >> 28) & (SLOTS_MAX - 1);
+}
+
+static int grow_slots(struct loop *l)
+{
+	uint32_t n = l->n_slots + l->n_slots / 2 + 16;
+
+	if (n > SLOTS_MAX)
+		n = SLOTS_MAX;
+	if (n == l->n_slots)
+		return -ENOMEM;
+
+	struct slot *v = mem_realloc(l->slots, n * sizeof(*v));
+
+	if (!v)
+		return -ENOMEM;
+	for (uint32_t i = l->n_slots; i < n; i++)
+		v[i] = (struct slot){ .next = i + 1, .gen = 1 };
+	v[n - 1].next = UINT32_MAX;
+	l->slots = v;
+	/* only called when no slot is free */
+	l->free_first = l->n_slots;
+	l->free_last = n - 1;
+	l->n_slots = n;
+	return 0;
+}
+
+int slot_take(struct loop *l, struct source *src)
+{
+	/* the heap has room for whoever has a slot, so that arming a timer cannot fail */
+	int r = heap_reserve(&l->timers, l->used + 1);
+
+	if (r == 0 && l->free_first == UINT32_MAX)
+		r = grow_slots(l);
+	if (r < 0)
+		return r;
+
+	uint32_t i = l->free_first;
+	struct slot *s = &l->slots[i];
+
+	l->free_first = s->next;
+	if (l->free_first == UINT32_MAX)
+		l->free_last = UINT32_MAX;
+	s->src = src;
+	src->id = make_id(l, i, s->gen);
+	l->used++;
+	return 0;
+}
+
+/* First in, first out: an id comes back as late as possible. */
+void slot_free(struct loop *l, struct source *src)
+{
+	uint32_t i = slot_of(src->id);
+	struct slot *s = &l->slots[i];
+
+	s->src = NULL;
+	s->gen = (s->gen + 1) & GEN_MASK ? s->gen + 1 : 1;
+	s->next = UINT32_MAX;
+	if (l->free_last == UINT32_MAX)
+		l->free_first = i;
+	else
+		l->slots[l->free_last].next = i;
+	l->free_last = i;
+	l->used--;
+}
+
+struct source *loop_find(struct loop *l, sess_id id)
+{
+	uint32_t i = slot_of(id);
+	struct source *src = i < l->n_slots ? l->slots[i].src : NULL;
+
+	return src && src->id == id ? src : NULL;
+}
+
+struct conn *loop_find_conn(struct loop *l, sess_id id)
+{
+	struct source *src = loop_find(l, id);
+
+	if (!src || src->kind == SRC_LISTEN || src->kind == SRC_WATCH)
+		return NULL;
+	return list_entry(src, struct conn, src);
+}
+
+int source_watch(struct loop *l, struct source *src, int how)
+{
+	int r = l->poller->ops->add(l->poller, src->fd, src->id, how);
+
+	if (r == -EPERM) {
+		src->flags |= C_NOPOLL;
+		src->ready |= READY_IN | READY_OUT;
+		r = 0;
+	}
+	return r;
+}
+
+/* ---- birth and death ---- */
+
+static int open_inbox(struct loop *l)
+{
+	int r = inbox_new(&l->inbox);
+
+	if (r == 0)
+		r = inbox_open(l->inbox, &l->index);
+	if (r == 0)
+		r = l->poller->ops->add(l->poller, inbox_fd(l->inbox), 0, WATCH_LEVEL);
+	return r;
+}
+
+int loop_new(const struct loop_setup *setup, struct loop **ret)
+{
+	struct loop *l = mem_zalloc(sizeof(*l));
+	int r = l ? host_init(&l->host) : -ENOMEM;
+
+	if (r < 0) {
+		mem_free(l);
+		return r;
+	}
+	l->setup = *setup;
+	l->free_first = l->free_last = UINT32_MAX;
+	list_init(&l->places);
+	list_init(&l->watches);
+	list_init(&l->tasks);
+	list_init(&l->graveyard);
+	l->host.now = clock_mono();
+	l->host.wall = clock_wall();
+	l->host.note = connlog_note;
+	l->host.tap = connlog_tap;
+	r = setup->many ? poller_epoll_new(&l->poller) : poller_poll_new(&l->poller);
+	if (r == 0 && setup->many)
+		r = open_inbox(l);
+	if (r < 0) {
+		loop_free(&l);
+		return r;
+	}
+	*ret = l;
+	return 0;
+}
+
+static void end_all(struct loop *l)
+{
+	for (uint32_t i = 0; i < l->n_slots; i++) {
+		struct source *src = l->slots[i].src;
+		struct conn *c = src ? loop_find_conn(l, src->id) : NULL;
+
+		if (c && c->src.kind != SRC_BARE)
+			conn_end(l, c, -ECANCELED);
+	}
+	for (uint32_t i = 0; i < l->n_slots; i++) { /* shards last: sessions talk to them at their end */
+		struct source *src = l->slots[i].src;
+		struct conn *c = src ? loop_find_conn(l, src->id) : NULL;
+
+		if (c)
+			conn_end(l, c, -ECANCELED);
+	}
+	loop_effects(l);
+	conn_bury(l);
+}
+
+static void drop_tasks(struct loop *l)
+{
+	for (struct list *n; (n = list_pop(&l->tasks));)
+		; /* their answers find the inbox closed, and are dropped there */
+	while (l->done) {
+		struct task *t = l->done;
+
+		l->done = t->next;
+		task_drop(&t);
+	}
+}
+
+void loop_free(struct loop **lp)
+{
+	struct loop *l = *lp;
+
+	if (!l)
+		return;
+	end_all(l);
+	for (struct list *n; (n = list_pop(&l->places));)
+		loop_unlisten(l, list_entry(n, struct place, node)->ln);
+	for (struct list *n; (n = list_pop(&l->watches));)
+		mem_free(list_entry(n, struct watched, node));
+	for (unsigned i = 0; i < l->out_n; i++)
+		post_drop(l->out[i].batch);
+	drop_tasks(l);
+	if (l->inbox && l->index)
+		inbox_close(l->inbox, l->index);
+	inbox_unref(l->inbox);
+	if (l->poller)
+		l->poller->ops->free(&l->poller);
+	dgram_free(&l->dg);
+	heap_done(&l->timers);
+	host_done(&l->host);
+	mem_free(l->slots);
+	mem_free(l->out);
+	mem_free(l->watch);
+	mem_free(l);
+	*lp = NULL;
+}
+
+/* ---- posts ---- */
+
+static struct outbox *outbox_for(struct loop *l, unsigned index)
+{
+	for (unsigned i = 0; i < l->out_n; i++)
+		if (l->out[i].index == index)
+			return &l->out[i];
+	if (l->out_n == l->out_cap) {
+		unsigned cap = l->out_cap + 8;
+		struct outbox *v = mem_realloc(l->out, cap * sizeof(*v));
+
+		if (!v)
+			return NULL;
+		l->out = v;
+		l->out_cap = cap;
+	}
+	l->out[l->out_n] = (struct outbox){ .index = index };
+	return &l->out[l->out_n++];
+}
+
+void loop_send(struct loop *l, const struct letter_to *to)
+{
+	struct outbox *o = outbox_for(l, (unsigned)(to->to >> 48));
+	struct post *p = o ? o->batch : NULL;
+
+	if (o && (!p || p->letters.n == p->letters.cap)) {
+		uint32_t cap = p ? 2 * p->letters.cap : 16;
+		struct post *q = mem_realloc(p, sizeof(*q) + cap * sizeof(q->v[0]));
+
+		if (q && !p)
+			*q = (struct post){ .kind = POST_LETTERS };
+		if (q) {
+			q->letters.cap = cap;
+			o->batch = q;
+		}
+		p = q;
+	}
+	if (!p) {
+		mail_drop(to->l.mail); /* memory is out: a letter is lost, as to a dead session */
+		return;
+	}
+	p->v[p->letters.n++] = *to;
+}
+
+static void flush_outboxes(struct loop *l)
+{
+	for (unsigned i = 0; i < l->out_n; i++) {
+		struct inbox *b;
+
+		if (!l->out[i].batch)
+			continue;
+		b = inbox_find(l->out[i].index);
+		if (b)
+			inbox_push(b, l->out[i].batch);
+		else
+			post_drop(l->out[i].batch);
+		l->out[i].batch = NULL;
+		inbox_unref(b);
+	}
+	l->out_n = 0;
+}
+
+static void take_posts(struct loop *l)
+{
+	struct post *p = l->inbox ? inbox_take(l->inbox) : NULL;
+
+	for (struct post *next; p; p = next) {
+		next = p->next;
+		if (p->kind == POST_LETTERS) {
+			for (uint32_t i = 0; i < p->letters.n; i++)
+				loop_letter(l, &p->v[i]);
+		} else if (p->kind == POST_TASK) {
+			loop_task_done(l, p->task);
+		} else {
+			p->call.fn(l, p->call.arg);
+		}
+		mem_free(p);
+	}
+	while (l->done) {
+		struct task *t = l->done;
+
+		l->done = t->next;
+		loop_task_done(l, t);
+	}
+}
+
+int loop_post_call(struct loop *l, loop_call *fn, void *arg)
+{
+	struct post *p = mem_zalloc(sizeof(*p));
+
+	if (!p)
+		return -ENOMEM;
+	p->kind = POST_CALL;
+	p->call.fn = fn;
+	p->call.arg = arg;
+	inbox_push(l->inbox, p);
+	return 0;
+}
+
+/* ---- waiting ---- */
+
+static void earlier(nsec *min, nsec at)
+{
+	if (at && at < *min)
+		*min = at;
+}
+
+static nsec wait_for(const struct loop *l, nsec timeout)
+{
+	nsec at = UINT64_MAX, key;
+
+	if (!list_empty(&l->host.dirty) || l->done || l->finish)
+		return 0;
+	if (heap_min(&l->timers, &key))
+		earlier(&at, key);
+	earlier(&at, place_due(l));
+	earlier(&at, l->stop_by);
+	if (at == UINT64_MAX)
+		return timeout;
+
+	nsec now = clock_mono();
+	nsec left = at > now ? at - now : 0;
+
+	return left < timeout ? left : timeout;
+}
+
+/* What a connection waits for, in a loop that asks anew each time. */
+static unsigned wants(const struct conn *c)
+{
+	switch ((enum conn_state)c->src.state) {
+	case CONN_SERVING:
+		if (c->src.kind == SRC_DGRAM)
+			return READY_IN | (sess_has_output(&c->s) ? READY_OUT : 0);
+		return (sess_wants_read(&c->s) ? READY_IN : 0) | (sess_has_output(&c->s) ? READY_OUT : 0);
+	case CONN_CONNECTING:
+		return READY_OUT;
+	case CONN_LISTENING:
+	case CONN_LINGER:
+		return READY_IN;
+	case CONN_RESOLVING:
+	case CONN_DEAD:
+		break;
+	}
+	return 0;
+}
+
+static unsigned watch_conn(struct watch *w, const struct conn *c)
+{
+	unsigned want = wants(c), n = 0;
+
+	if (c->wfd == c->src.fd) {
+		if (want)
+			w[n++] = (struct watch){ c->src.fd, c->src.id, want };
+		return n;
+	}
+	if (want & READY_IN)
+		w[n++] = (struct watch){ c->src.fd, c->src.id, READY_IN };
+	if (want & READY_OUT)
+		w[n++] = (struct watch){ c->wfd, c->src.id, READY_OUT };
+	return n;
+}
+
+/* For poll(2): everything with a descriptor. -ENOMEM: none this time. */
+static unsigned list_watches(struct loop *l)
+{
+	unsigned n = 0;
+
+	if (2 * l->used + 1 > l->watch_cap) {
+		struct watch *v = mem_realloc(l->watch, (2 * l->used + 9) * sizeof(*v));
+
+		if (!v)
+			return 0;
+		l->watch = v;
+		l->watch_cap = 2 * l->used + 9;
+	}
+	if (l->setup.stop_fd >= 0 && !l->stopping)
+		l->watch[n++] = (struct watch){ l->setup.stop_fd, 0, READY_IN };
+	for (uint32_t i = 0; i < l->n_slots; i++) {
+		struct source *src = l->slots[i].src;
+		struct conn *c = src ? loop_find_conn(l, src->id) : NULL;
+
+		if (c && c->src.fd >= 0)
+			n += watch_conn(l->watch + n, c);
+		else if (src && !c)
+			l->watch[n++] = (struct watch){ src->fd, src->id, READY_IN };
+	}
+	return n;
+}
+
+/* ---- the turn ---- */
+
+static void conn_ready(struct loop *l, struct conn *c, unsigned what)
+{
+	c->src.ready |= (uint8_t)what;
+	if (c->src.state == CONN_CONNECTING || c->src.state == CONN_LISTENING) {
+		child_ready(l, c);
+	} else if (c->src.state == CONN_LINGER) {
+		if (stream_drained(c))
+			conn_end(l, c, 0);
+	} else if (c->src.kind == SRC_DGRAM) {
+		if (what & (READY_IN | READY_ERR))
+			dgram_read(l, c);
+		sess_mark(&c->s);
+	} else {
+		if (what & READY_IN)
+			stream_read(l, c);
+		if (what & READY_ERR && !sess_wants_read(&c->s))
+			sess_broken(&c->s, -ECONNRESET);
+		sess_mark(&c->s);
+	}
+	loop_effects(l);
+}
+
+static void one_ready(struct loop *l, const struct ready *r)
+{
+	if (r->id == 0) { /* the inbox, or the order to stop */
+		if (!l->inbox)
+			loop_stop(l);
+		return;
+	}
+
+	struct source *src = loop_find(l, r->id);
+
+	if (!src)
+		return; /* it ended earlier in this turn */
+	if (src->kind == SRC_LISTEN)
+		place_ready(l, list_entry(src, struct place, src));
+	else if (src->kind == SRC_WATCH)
+		list_entry(src, struct watched, src)->fn(l, list_entry(src, struct watched, src)->arg);
+	else
+		conn_ready(l, list_entry(src, struct conn, src), r->what);
+}
+
+static void set_time(struct loop *l)
+{
+	l->host.now = clock_mono();
+	l->host.wall = clock_wall();
+}
+
+/* Waits and handles; returns how many descriptors were ready. */
+static int poll_once(struct loop *l, nsec timeout)
+{
+	struct ready ready[POLLER_BATCH];
+	unsigned nw = l->poller->ops->edges ? 0 : list_watches(l);
+	bool slept = timeout && l->inbox;
+
+	if (slept && !inbox_sleep(l->inbox))
+		timeout = 0;
+
+	int n = l->poller->ops->wait(l->poller, l->watch, nw, ready, timeout);
+	bool posted = false;
+
+	for (int i = 0; i < n; i++)
+		posted |= ready[i].id == 0;
+	if (l->inbox && (slept || posted))
+		inbox_awake(l->inbox, posted);
+	set_time(l);
+	for (int i = 0; i < n; i++)
+		one_ready(l, &ready[i]);
+	return n;
+}
+
+static void fire_timers(struct loop *l)
+{
+	struct heap_node *node;
+	nsec key;
+
+	while ((node = heap_min(&l->timers, &key)) && key <= l->host.now) {
+		struct conn *c = list_entry(node, struct conn, timer);
+
+		heap_del(&l->timers, node);
+		conn_timer(l, c);
+		loop_effects(l);
+	}
+	if (l->stop_by && l->stop_by <= l->host.now) {
+		l->stop_by = 0;
+		loop_cut(l);
+	}
+}
+
+static size_t queued_now(const struct loop *l)
+{
+	size_t n = 0;
+
+	for (struct list *d = l->host.dirty.next; d != &l->host.dirty && n < REPOLL_BYTES; d = d->next)
+		n += sess_queued(list_entry(d, struct sess, dirty));
+	return n;
+}
+
+/* Each marked session goes on and is flushed once; what marks itself anew meanwhile has its turn in the next. */
+static void settle_all(struct loop *l)
+{
+	struct list now;
+
+	list_take_all(&now, &l->host.dirty);
+	for (struct list *n; (n = list_pop(&now));) {
+		struct conn *c = conn_of(list_entry(n, struct sess, dirty));
+
+		conn_settle(l, c);
+		loop_effects(l);
+	}
+}
+
+void loop_turn(struct loop *l, nsec timeout)
+{
+	l->host.handshakes = l->setup.handshakes ? l->setup.handshakes : 16;
+
+	int n = poll_once(l, wait_for(l, timeout));
+
+	/* while several peers talk, more of them are likely to: one flush and one wake-up then serve them all */
+	for (int i = 0; n > 1 && i < REPOLL_MAX && queued_now(l) < REPOLL_BYTES; i++)
+		n = poll_once(l, 0);
+	take_posts(l);
+	fire_timers(l);
+	place_retry(l, false);
+	settle_all(l);
+	flush_outboxes(l);
+	conn_bury(l);
+	atomic_store_explicit(&l->turns, atomic_load_explicit(&l->turns, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
+void loop_run(struct loop *l)
+{
+	while (!l->finish)
+		loop_turn(l, UINT64_MAX);
+}
+
+bool loop_empty(const struct loop *l)
+{
+	return l->used == 0;
+}
+
+/* ---- for whoever owns the loop ---- */
+
+nsec loop_now(const struct loop *l)
+{
+	return l->host.now;
+}
+
+unsigned loop_index(const struct loop *l)
+{
+	return l->index;
+}
+
+unsigned loop_open(const struct loop *l)
+{
+	return atomic_load_explicit(&l->open, memory_order_relaxed);
+}
+
+struct inbox *loop_inbox(struct loop *l)
+{
+	return l->inbox;
+}
+
+uint64_t loop_turns(const struct loop *l)
+{
+	return atomic_load_explicit(&l->turns, memory_order_relaxed);
+}
+
+int loop_watch(struct loop *l, int fd, loop_call *fn, void *arg)
+{
+	struct watched *w = mem_zalloc(sizeof(*w));
+	int r = w ? 0 : -ENOMEM;
+
+	if (r < 0)
+		return r;
+	w->src = (struct source){ .fd = fd, .kind = SRC_WATCH };
+	w->fn = fn;
+	w->arg = arg;
+	r = slot_take(l, &w->src);
+	if (r == 0 && (r = source_watch(l, &w->src, WATCH_LEVEL)) < 0)
+		slot_free(l, &w->src);
+	if (r < 0) {
+		mem_free(w);
+		return r;
+	}
+	list_add(&l->watches, &w->node);
+	return 0;
+}
+
+unsigned loop_sessions(const struct loop *l)
+{
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < l->n_slots; i++) {
+		const struct source *src = l->slots[i].src;
+
+		n += src && src->kind == SRC_CONN;
+	}
+	return n;
+}
+
+void loop_stop(struct loop *l)
+{
+	l->stopping = true;
+	if (!l->inbox && l->setup.drain)
+		l->stop_by = l->host.now + l->setup.drain;
+	for (uint32_t i = 0; i < l->n_slots; i++) {
+		struct source *src = l->slots[i].src;
+		struct conn *c = src ? loop_find_conn(l, src->id) : NULL;
+
+		if (!c || c->src.state == CONN_DEAD || sess_owner(&c->s))
+			continue; /* a channel ends with its owner */
+		sess_event(&c->s, &(struct ev){ .kind = EV_STOP });
+		sess_mark(&c->s);
+		loop_effects(l);
+	}
+}
+
+void loop_cut(struct loop *l)
+{
+	for (uint32_t i = 0; i < l->n_slots; i++) {
+		struct source *src = l->slots[i].src;
+		struct conn *c = src && src->kind == SRC_CONN ? loop_find_conn(l, src->id) : NULL;
+
+		if (c && c->src.state == CONN_LINGER)
+			conn_end(l, c, 0);
+		else if (c)
+			sess_abort(&c->s, "stopping", STAT_ERRORS);
+	}
+}
+
+void loop_finish(struct loop *l)
+{
+	l->finish = true;
+}

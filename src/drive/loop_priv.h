@@ -1,0 +1,197 @@
+/*
+ * loop_priv.h - what the files of the loop share: loop.c (turns, slots, timers, posts), conn.c (a connection's life),
+ * stream.c and dgram.c (bytes and datagrams), accept.c (listeners), effects.c and child.c (what steps asked for).
+ */
+#pragma once
+#include "drive/inbox.h"
+#include "drive/jobs.h"
+#include "drive/loop.h"
+#include "drive/net/listener.h"
+#include "drive/poll/poller.h"
+
+enum source_kind {
+	SRC_FREE,
+	SRC_CONN,   /* struct conn with a stream */
+	SRC_DGRAM,  /* struct conn with a datagram socket */
+	SRC_BARE,   /* struct conn without a descriptor: a shard, a client */
+	SRC_LISTEN, /* struct place */
+	SRC_WATCH,  /* struct watched */
+};
+
+/* What has a slot in the loop, and so an id. */
+struct source {
+	sess_id id;
+	int fd;
+	uint8_t kind;
+	uint8_t ready; /* READY_*, remembered between edges */
+	uint8_t state; /* enum conn_state */
+	uint8_t flags; /* C_* */
+};
+
+enum conn_state {
+	CONN_SERVING,
+	CONN_RESOLVING,  /* a child: waiting for names */
+	CONN_CONNECTING, /* a child: waiting for the handshake of TCP */
+	CONN_LISTENING,  /* a child: waiting for its one connection */
+	CONN_LINGER,     /* our FIN is out; waiting for the peer's */
+	CONN_DEAD,       /* in the graveyard until the turn ends */
+};
+
+enum {
+	C_SOCKET = 1,
+	C_LOW_PORTS = 2,
+	C_PKTINFO = 4,
+	C_VITAL = 8,   /* took the reserve descriptor */
+	C_NOPOLL = 16, /* a regular file: always ready */
+	C_KEEP_FDS = 32, /* not ours to close: stdin and stdout, a listener's datagram socket */
+	C_COUNTED = 64, /* in loop_open() and the service's accepted/closed */
+};
+
+/* Dialling: the addresses still to try. */
+struct dial {
+	struct addr_text addr;
+	struct netaddr *v;
+	unsigned n, at;
+	int err;                   /* of the last try */
+	const struct layer *layer;
+	void *layer_arg;
+	struct blob *arg;
+};
+
+/* A connection's relatives, on first use. */
+struct kin {
+	struct list kids, sib;
+	struct conn *parent, *self;
+	uint32_t tag, epoch;
+	nsec deadline;             /* to be open by then */
+	nsec flush_by;             /* its parent has closed: to have sent what is queued by then */
+	struct dial *dial;
+	const struct peer *only;
+	struct blob *arg;
+	struct who who;
+};
+
+struct conn {
+	struct sess s; /* first: effects and lists name sessions */
+	struct source src;
+	struct heap_node timer;
+	int wfd;       /* where output goes; = src.fd for sockets */
+	nsec opened;   /* for the log */
+	struct kin *kin;
+	/* self of the protocol follows */
+};
+
+/* A listener's place in one loop. */
+struct place {
+	struct source src;
+	struct list node;
+	struct listener *ln;
+	struct lane *lane;
+	loop_take *take;
+	int how;
+	nsec retry; /* accepting is paused until then; 0 = it is not */
+};
+
+struct watched {
+	struct source src;
+	struct list node;
+	loop_call *fn;
+	void *arg;
+};
+
+struct slot {
+	struct source *src; /* NULL: free */
+	uint32_t gen;
+	uint32_t next;      /* of the free ones */
+};
+
+struct outbox {
+	unsigned index;
+	struct post *batch;
+};
+
+struct dgram_io; /* dgram.c */
+
+struct loop {
+	struct host host; /* first: host -> loop */
+	struct loop_setup setup;
+	struct poller *poller;
+	struct inbox *inbox;
+	sess_id inbox_id;
+	unsigned index;
+	struct slot *slots;
+	uint32_t n_slots, used, free_first, free_last;
+	struct heap timers;
+	struct list places, watches, tasks, graveyard;
+	struct outbox *out;
+	unsigned out_n, out_cap;
+	struct task *done; /* jobs that ran inline */
+	struct dgram_io *dg;
+	struct head head;
+	struct watch *watch;
+	unsigned watch_cap;
+	bool finish, stopping;
+	nsec stop_by;      /* private loops: drop what is left then */
+	_Atomic unsigned open;
+	_Atomic uint64_t turns;
+};
+
+static inline struct conn *conn_of(struct sess *s)
+{
+	return (struct conn *)s;
+}
+
+static inline struct loop *loop_of(struct host *h)
+{
+	return (struct loop *)h;
+}
+
+/* loop.c */
+struct source *loop_find(struct loop *l, sess_id id);
+struct conn *loop_find_conn(struct loop *l, sess_id id);
+[[nodiscard]] int slot_take(struct loop *l, struct source *src); /* gives it an id */
+void slot_free(struct loop *l, struct source *src);
+[[nodiscard]] int source_watch(struct loop *l, struct source *src, int how);
+void loop_send(struct loop *l, const struct letter_to *to); /* to another loop, with the others of this turn */
+
+/* conn.c */
+struct conn *conn_new(struct loop *l, enum source_kind kind, const struct sess_birth *b); /* NULL: -ENOMEM */
+struct kin *conn_kin(struct conn *c);
+void conn_settle(struct loop *l, struct conn *c); /* go on, flush, arm the timer, end it if it is over */
+void conn_end(struct loop *l, struct conn *c, int err);
+void conn_arm(struct loop *l, struct conn *c);
+void conn_timer(struct loop *l, struct conn *c);
+void conn_bury(struct loop *l); /* frees the graveyard */
+
+/* stream.c */
+void stream_read(struct loop *l, struct conn *c);
+void stream_flush(struct loop *l, struct conn *c);
+bool stream_drained(struct conn *c); /* lingering: discards input; true: the peer has ended too */
+
+/* dgram.c */
+void dgram_read(struct loop *l, struct conn *c);
+void dgram_flush(struct loop *l, struct conn *c);
+void dgram_free(struct dgram_io **d);
+
+/* accept.c */
+void place_ready(struct loop *l, struct place *p);
+void place_retry(struct loop *l, bool room); /* goes on accepting: a descriptor came free, or it is time */
+nsec place_due(const struct loop *l);
+
+/* effects.c */
+void loop_effects(struct loop *l);
+void loop_task_done(struct loop *l, struct task *t);
+void loop_letter(struct loop *l, struct letter_to *to);
+
+/* child.c */
+void child_start(struct loop *l, struct sess *parent, struct fx *f);
+void child_ready(struct loop *l, struct conn *c);         /* connecting or listening, and its descriptor is ready */
+void child_resolved(struct loop *l, struct conn *c, struct job *job);
+void child_failed(struct loop *l, struct conn *c, int err);
+void dial_free(struct dial **d);
+
+/* connlog.c: the lines of a session's life */
+void connlog_open(const struct conn *c);
+void connlog_close(const struct conn *c, nsec now, int err);
+void connlog_note(struct host *h, struct sess *s, enum note_dir dir, const char *text);
+void connlog_tap(struct host *h, struct sess *s, enum note_dir dir, struct span raw, bool secret);

@@ -1,0 +1,90 @@
+/* event.c - model event: every loop accepts, every loop has many connections. */
+#include <errno.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "drive/server_priv.h"
+#include "layer/tls.h"
+
+enum { SLACK = 8 }; /* connections more than another loop's, and an eighth: then one is handed over */
+
+/* A connection on its way to another loop. */
+struct handoff {
+	struct service *service;
+	struct lane *lane;
+	struct listener *ln;
+	struct peer *peer;
+	int fd;
+};
+
+static void serve(struct loop *l, struct lane *lane, struct listener *ln, int fd, const struct peer *peer)
+{
+	struct adopt a;
+
+	service_adopt(service_of(lane->svc), lane, ln, peer, &a);
+	a.fd = fd;
+	if (a.layer && !a.layer_arg) {
+		stat_add(lane, STAT_REFUSED_MEMORY, 1);
+		close(fd);
+		return;
+	}
+	(void)!loop_adopt(l, &a); /* it counted and closed what it could not take */
+}
+
+static void arrive(struct loop *l, void *arg)
+{
+	struct handoff *h = arg;
+
+	if (h->lane->retired && h->lane->open == 0)
+		close(h->fd); /* a reload came between, and its shard is gone */
+	else
+		serve(l, h->lane, h->ln, h->fd, h->peer);
+	listener_unref(h->ln);
+	peer_unref(h->peer);
+	service_unref(h->service);
+	mem_free(h);
+}
+
+/* The kernel wakes the same loop first, so a burst would end up on one: give it to whoever has much less to do. */
+static unsigned choose(const struct server *s, const struct loop *l)
+{
+	unsigned best = server_loop_number(s, l), mine = loop_open(l), least = mine;
+
+	for (unsigned i = 1; i < s->n_loops; i++) {
+		unsigned n = loop_open(s->loops[i]);
+
+		if (n < least) {
+			least = n;
+			best = i;
+		}
+	}
+	return mine > least + SLACK + least / 8 ? best : server_loop_number(s, l);
+}
+
+static bool hand_over(struct service *v, unsigned to, struct listener *ln, int fd, const struct peer *peer)
+{
+	struct handoff *h = mem_alloc(sizeof(*h));
+
+	if (!h)
+		return false;
+	*h = (struct handoff){ service_ref(v), &v->lanes[to], listener_ref(ln), peer_ref(peer), fd };
+	if (loop_post_call(v->server->loops[to], arrive, h) == 0)
+		return true;
+	listener_unref(ln);
+	peer_unref(peer);
+	service_unref(v);
+	mem_free(h);
+	return false;
+}
+
+static void take(struct loop *l, struct listener *ln, struct lane *lane, int fd, const struct peer *peer)
+{
+	struct service *v = service_of(lane->svc);
+	unsigned to = v->server->n_loops > 2 && !v->plan.internal ? choose(v->server, l) : server_loop_number(v->server, l);
+
+	if (v->server->loops[to] != l && hand_over(v, to, ln, fd, peer))
+		return;
+	serve(l, lane, ln, fd, peer);
+}
+
+const struct model model_event = { .name = "event", .shared = true, .every_loop = true, .take = take };

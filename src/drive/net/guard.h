@@ -1,0 +1,26 @@
+/*
+ * guard.h - who may be answered by datagram. Source addresses of UDP are easily forged: an answer must not make us a
+ * weapon against whoever really has that address (CVE-2024-2169, CVE-1999-0103). Pure: tests need no socket.
+ */
+#pragma once
+#include "core/proto.h"
+
+enum { GUARD_SLOTS = 1024 };
+
+/* Tokens per network; a slot belongs to whoever used it last, so that a flood cannot make it grow. */
+struct guard {
+	struct {
+		uint64_t net;  /* /24, or the /64 of IPv6; 0 = free */
+		nsec at;       /* when the tokens were counted */
+		uint32_t milli; /* thousandths of a token */
+	} slot[GUARD_SLOTS];
+};
+
+int guard_port(const struct route *r); /* of the source; -1: not an IP address */
+bool guard_is_loopback(const struct route *r);
+
+/* Did this come from the very socket it came to? local: the address that it is bound to. */
+bool guard_is_self(const struct route *r, const struct peer *local);
+
+/* Takes a token of the source's network: `rate` a second, as many at once. true when there was one, or rate is 0. */
+bool guard_allow(struct guard *g, const struct route *r, nsec now, unsigned rate);

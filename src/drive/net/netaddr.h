@@ -1,0 +1,38 @@
+/*
+ * netaddr.h - from the text of an address (base/addr.h) to sockaddrs and from there to a peer (base/peer.h).
+ * Looking a name up can block: it belongs to start-up or into a job.
+ */
+#pragma once
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "base/addr.h"
+#include "base/buf.h"
+#include "base/peer.h"
+#include "conf/tables.h"
+
+struct netaddr {
+	socklen_t n;
+	int type; /* SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET */
+	union {
+		struct sockaddr sa;
+		struct sockaddr_storage st;
+		struct sockaddr_un un;
+	};
+};
+
+/* A host that is a number, "", "*" or a path needs no look-up. */
+bool netaddr_is_numeric(const struct addr_text *a);
+
+/*
+ * Every sockaddr of the address, at most 16, IPv6 first; `listen` decides what no host and * mean. *ret is freed by mem_free().
+ * 0 or -errno with a sentence (names that resolve to nothing, unknown service names). Blocks for names.
+ */
+[[nodiscard]] int netaddr_resolve(const struct addr_text *a, enum tables_family family, bool listen, struct netaddr **ret,
+				  unsigned *ret_n, struct buf *why);
+
+[[nodiscard]] struct peer *netaddr_peer(const struct sockaddr *sa, socklen_t n); /* NULL: -ENOMEM */
+/* The other way; false: it has no sockaddr. */
+bool netaddr_of_peer(const struct peer *p, struct netaddr *ret);
+
+void netaddr_set_port(struct netaddr *a, uint16_t port); /* of an IP address */

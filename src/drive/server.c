@@ -1,0 +1,532 @@
+/*
+ * server.c - starting, reloading and stopping as one act: prepare all that is new, then commit it everywhere, then let
+ * go of what is old. See docs/design/reload.md.
+ */
+#include "drive/server.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/pidfd.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "drive/clock.h"
+#include "drive/inbox.h"
+#include "drive/jobs.h"
+#include "drive/server_priv.h"
+#include "drive/sys.h"
+#include "layer/tls.h"
+
+enum { DRAIN_LOOK_MS = 10 };
+
+/* ---- models ---- */
+
+const struct model *model_find(enum tables_model m)
+{
+	static const struct model *const models[MODELS] = { [MODEL_EVENT] = &model_event, [MODEL_THREAD] = &model_thread };
+
+	return models[m];
+}
+
+static bool all_dgram(const struct service_options *c)
+{
+	for (size_t i = 0; i < c->listen.n; i++)
+		if (!(addr_kinds[c->listen.v[i].transport].flags & ADDR_F_DGRAM))
+			return false;
+	return c->listen.n > 0;
+}
+
+static void check_model(const struct plan_service *p, struct conf_problems *ps)
+{
+	enum tables_model m = p->common->model;
+	const struct model *model = model_find(m);
+
+	if (!model)
+		service_problem(p, ps, "model %s is not served by this version; it has: event, thread", tables_models[m]);
+	else if (p->proto->flags & P_SHARED && !model->shared)
+		service_problem(p, ps, "%s needs model event, because %s", p->proto->name,
+				p->proto->needs ? p->proto->needs : "its sessions meet in memory");
+	else if (!model->every_loop && all_dgram(p->common))
+		service_problem(p, ps, "model %s is for streams; datagrams are served by model event", tables_models[m]);
+}
+
+static void check_address(const struct plan_service *p, const struct addr_text *a, struct conf_problems *ps)
+{
+	unsigned flags = addr_kinds[a->transport].flags;
+	const char *name = addr_kinds[a->transport].name;
+
+	switch (a->transport) {
+	case ADDR_TCP:
+	case ADDR_UDP:
+	case ADDR_TLS:
+	case ADDR_UNIX:
+		break;
+	default:
+		service_problem(p, ps, "transport %s is not served by this version; it has: tcp, udp, tls, unix", name);
+		return;
+	}
+	if (flags & ADDR_F_DGRAM && !(p->proto->flags & P_DGRAM))
+		service_problem(p, ps, "%s is a stream service: it cannot be reached over %s", p->proto->name, name);
+	if (flags & ADDR_F_STREAM && !(p->proto->flags & P_STREAM))
+		service_problem(p, ps, "%s is a datagram service: it cannot be reached over %s", p->proto->name, name);
+	if (a->transport == ADDR_TLS && !p->tls)
+		service_problem(p, ps, "no certificate for the address tls:");
+}
+
+void server_check(const struct plan *plan, struct conf_problems *ps)
+{
+	for (size_t i = 0; i < plan->n; i++) {
+		const struct plan_service *p = &plan->services[i];
+
+		if (p->common->listen.n == 0)
+			service_problem(p, ps, "no address: say where it listens, as in: listen = tcp:7007");
+		check_model(p, ps);
+		for (size_t k = 0; k < p->common->listen.n; k++)
+			check_address(p, &p->common->listen.v[k], ps);
+	}
+}
+
+/* ---- calls into every loop ---- */
+
+struct everywhere {
+	loop_call *fn;
+	void *arg;
+	pthread_mutex_t lock;
+	pthread_cond_t done;
+	unsigned left;
+};
+
+static void run_there(struct loop *l, void *arg)
+{
+	struct everywhere *e = arg;
+
+	e->fn(l, e->arg);
+	pthread_mutex_lock(&e->lock);
+	if (--e->left == 0)
+		pthread_cond_signal(&e->done);
+	pthread_mutex_unlock(&e->lock);
+}
+
+void server_everywhere(struct server *s, loop_call *fn, void *arg)
+{
+	struct everywhere e = { .fn = fn, .arg = arg, .lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER };
+	unsigned missed = 0;
+
+	e.left = s->n_loops - 1;
+	for (unsigned i = 1; i < s->n_loops; i++)
+		while (loop_post_call(s->loops[i], run_there, &e) < 0 && missed < 1000) {
+			missed++; /* memory is out: it must not be half done, so wait for some */
+			usleep(1000);
+		}
+	fn(s->loops[0], arg);
+	pthread_mutex_lock(&e.lock);
+	while (e.left)
+		pthread_cond_wait(&e.done, &e.lock);
+	pthread_mutex_unlock(&e.lock);
+}
+
+unsigned server_loop_number(const struct server *s, const struct loop *l)
+{
+	for (unsigned i = 0; i < s->n_loops; i++)
+		if (s->loops[i] == l)
+			return i;
+	return 0;
+}
+
+/* ---- applying a plan ---- */
+
+static struct service *running(const struct server *s, const char *name)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (!strcmp(s->services[i]->plan.name, name))
+			return s->services[i];
+	return NULL;
+}
+
+struct prepared {
+	struct service **v;
+	size_t n;
+};
+
+static void drop_prepared(struct prepared *pr)
+{
+	for (size_t i = 0; i < pr->n; i++) {
+		if (pr->v[i]->kept)
+			pr->v[i]->kept = false;
+		else
+			service_unref(pr->v[i]);
+	}
+	mem_free(pr->v);
+	*pr = (struct prepared){};
+}
+
+/* Everything that can fail. On failure nothing has changed but sockets that are closed again. */
+static int prepare(struct server *s, struct plan *plan, struct prepared *pr, struct conf_problems *ps)
+{
+	int r = 0;
+
+	pr->v = mem_zalloc((plan->n + 1) * sizeof(*pr->v));
+	if (!pr->v)
+		return -ENOMEM;
+	for (size_t i = 0; i < plan->n; i++) {
+		struct plan_service *p = &plan->services[i];
+		struct service *old = running(s, p->name), *v;
+		int one;
+
+		if (old && service_same(old, p)) {
+			old->kept = true;
+			pr->v[pr->n++] = old;
+			continue;
+		}
+		one = service_new(s, p, &v, ps);
+		if (one == 0) {
+			pr->v[pr->n++] = v;
+			one = service_bind(v, old, ps);
+		}
+		r = r < 0 ? r : one;
+	}
+	return r;
+}
+
+static void log_service(const char *event, const struct service *v)
+{
+	struct log_line line;
+
+	if (v->plan.internal || !log_begin(&line, LOG_INFO, event))
+		return;
+	log_str(&line, "service", v->plan.name);
+	log_str(&line, "model", v->model->name);
+	for (size_t i = 0; i < v->n; i++) {
+		struct buf b;
+
+		if (i && addr_equal(&v->listeners[i]->bound, &v->listeners[i - 1]->bound))
+			continue; /* copies of one datagram socket */
+		buf_init(&b, 600);
+		addr_format(&v->listeners[i]->bound, &b);
+		log_str(&line, "address", buf_str(&b));
+		buf_done(&b);
+	}
+	log_end(&line);
+}
+
+static void commit(struct server *s, struct prepared *pr)
+{
+	struct service **old = s->services;
+	size_t n_old = s->n;
+
+	for (size_t i = 0; i < pr->n; i++) {
+		if (pr->v[i]->kept)
+			continue;
+		service_install(pr->v[i], running(s, pr->v[i]->plan.name));
+		log_service("serving", pr->v[i]);
+	}
+	s->services = pr->v;
+	s->n = pr->n;
+	for (size_t i = 0; i < n_old; i++) {
+		if (old[i]->kept) {
+			old[i]->kept = false;
+			continue;
+		}
+
+		struct service *next = running(s, old[i]->plan.name);
+
+		service_retire(old[i], next);
+		if (!next)
+			log_service("ended", old[i]);
+		service_unref(old[i]);
+	}
+	mem_free(old);
+}
+
+static int start_loops(struct server *s, const struct guichet_options *g);
+
+int server_apply(struct server *s, struct plan **plan, struct conf_problems *ps)
+{
+	struct prepared pr = {};
+	struct guichet_options *global = (*plan)->global;
+	int r;
+
+	server_check(*plan, ps);
+	r = conf_problems_none(ps) ? 0 : -EINVAL;
+	if (r == 0 && !s->loops)
+		r = start_loops(s, global);
+	if (r == 0)
+		r = prepare(s, *plan, &pr, ps);
+	if (r < 0) {
+		if (conf_problems_none(ps))
+			conf_problem(ps, "guichet", 0, "%s", strerrordesc_np(-r));
+		drop_prepared(&pr);
+		plan_free(plan);
+		return r;
+	}
+	commit(s, &pr);
+
+	void *before = s->global;
+
+	s->global = global;
+	(*plan)->global = NULL;
+	option_values_free(&tables_guichet, &before);
+	plan_free(plan);
+	return 0;
+}
+
+/* ---- loops and threads ---- */
+
+static void *loop_main(void *arg)
+{
+	loop_run(arg);
+	return NULL;
+}
+
+static unsigned count_loops(const struct guichet_options *g)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return g->loops ? g->loops : cores > 0 ? (unsigned)cores : 1;
+}
+
+static unsigned most_handshakes(const struct guichet_options *g)
+{
+	(void)g;
+	return 16;
+}
+
+static int start_loops(struct server *s, const struct guichet_options *g)
+{
+	unsigned n = count_loops(g) + 1;
+	struct loop_setup setup = {
+		.many = true,
+		.stop_fd = -1,
+		.handshakes = (int)most_handshakes(g),
+		.dgram_rate = g->dgram_rate,
+		.dgram_reply = g->dgram_reply,
+	};
+	int r = jobs_new(g->jobs, &s->jobs);
+
+	setup.jobs = s->jobs;
+	s->loops = mem_zalloc(n * sizeof(struct loop *));
+	s->threads = mem_zalloc(n * sizeof(pthread_t));
+	if (r < 0 || !s->loops || !s->threads)
+		return -ENOMEM;
+	for (unsigned i = 0; i < n && r == 0; i++) {
+		r = loop_new(&setup, &s->loops[i]);
+		if (r == 0 && i > 0 && (r = -pthread_create(&s->threads[i], NULL, loop_main, s->loops[i])) < 0)
+			loop_free(&s->loops[i]);
+		if (r == 0)
+			s->n_loops = i + 1;
+	}
+	return r;
+}
+
+static void stop_loop(struct loop *l, void *arg)
+{
+	(void)arg;
+	loop_finish(l);
+}
+
+static void end_loops(struct server *s)
+{
+	for (unsigned i = 1; i < s->n_loops; i++) {
+		while (loop_post_call(s->loops[i], stop_loop, NULL) < 0)
+			usleep(1000);
+		pthread_join(s->threads[i], NULL);
+	}
+	for (unsigned i = s->n_loops; i-- > 0;)
+		loop_free(&s->loops[i]);
+	jobs_free(&s->jobs);
+	mem_free(s->loops);
+	mem_free(s->threads);
+	s->loops = NULL;
+	s->n_loops = 0;
+}
+
+/* ---- birth and death ---- */
+
+int server_new(const struct server_setup *setup, struct server **ret)
+{
+	struct server *s = mem_zalloc(sizeof(*s));
+	sigset_t set;
+
+	if (!s)
+		return -ENOMEM;
+	s->setup = *setup;
+	s->started = clock_mono();
+	s->signal_fd = s->parent_fd = -1;
+	s->stop_fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (s->stop_fd < 0) {
+		int r = -errno;
+
+		mem_free(s);
+		return r;
+	}
+	/* before any thread is made, so that all of them inherit it: signals are the main loop's, as a descriptor */
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	*ret = s;
+	return 0;
+}
+
+void server_free(struct server **sp)
+{
+	struct server *s = *sp;
+	void *global;
+
+	if (!s)
+		return;
+	for (size_t i = 0; i < s->n; i++)
+		service_retire(s->services[i], NULL);
+	end_loops(s);
+	for (size_t i = 0; i < s->n; i++)
+		service_unref(s->services[i]);
+	for (size_t i = 0; i < s->n_tallies; i++) {
+		mem_free(s->tallies[i]->name);
+		mem_free(s->tallies[i]);
+	}
+	mem_free(s->tallies);
+	mem_free(s->services);
+	fd_close(&s->stop_fd);
+	fd_close(&s->signal_fd);
+	fd_close(&s->parent_fd);
+	global = s->global;
+	option_values_free(&tables_guichet, &global);
+	mem_free(s);
+	*sp = NULL;
+}
+
+/* ---- running ---- */
+
+static void got_signal(struct loop *l, void *arg)
+{
+	struct server *s = arg;
+	struct signalfd_siginfo info;
+
+	(void)l;
+	while (read(s->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (info.ssi_signo == SIGHUP && !s->signals && s->calls->reload)
+			s->calls->reload(s, s->calls->arg);
+		else if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
+			s->signals++;
+	}
+}
+
+static void parent_ended(struct loop *l, void *arg)
+{
+	struct server *s = arg;
+
+	(void)l;
+	if (!s->signals)
+		s->signals = 1;
+	fd_close(&s->parent_fd);
+}
+
+static int watch_world(struct server *s)
+{
+	sigset_t set;
+	int r;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	s->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (s->signal_fd < 0)
+		return -errno;
+	r = loop_watch(s->loops[0], s->signal_fd, got_signal, s);
+	if (r < 0 || !s->setup.test)
+		return r;
+	s->parent_fd = pidfd_open(getppid(), 0);
+	if (s->parent_fd < 0)
+		return -errno;
+	return loop_watch(s->loops[0], s->parent_fd, parent_ended, s);
+}
+
+static void stop_here(struct loop *l, void *arg)
+{
+	struct server *s = arg;
+
+	for (size_t i = 0; i < s->n; i++)
+		for (size_t k = 0; k < s->services[i]->n; k++)
+			if (!s->services[i]->listeners[k]->dgram && !s->services[i]->plan.internal)
+				loop_unlisten(l, s->services[i]->listeners[k]);
+	loop_stop(l);
+}
+
+static void cut_here(struct loop *l, void *arg)
+{
+	(void)arg;
+	loop_cut(l);
+}
+
+static unsigned open_now(const struct server *s)
+{
+	unsigned n = atomic_load(&s->live);
+
+	for (unsigned i = 1; i < s->n_loops; i++)
+		n += loop_open(s->loops[i]);
+	return n;
+}
+
+static void log_open(enum log_level level, const char *event, unsigned open, const char *reason)
+{
+	struct log_line line;
+
+	if (!log_begin(&line, level, event))
+		return;
+	log_uint(&line, "open", open);
+	log_str(&line, "reason", reason);
+	log_end(&line);
+}
+
+/* Returns true when every session ended by itself. */
+static bool drain(struct server *s)
+{
+	nsec until = clock_mono() + s->global->drain, cut_until = 0;
+	uint64_t one = 1;
+	bool clean = true;
+
+	s->stopping = true;
+	log_open(LOG_INFO, "stopping", open_now(s), NULL);
+	server_everywhere(s, stop_here, s);
+	(void)!write(s->stop_fd, &one, sizeof(one));
+	while (open_now(s)) {
+		nsec now = clock_mono();
+
+		if (!cut_until && (s->signals > 1 || now >= until)) {
+			clean = false;
+			log_open(LOG_WARN, "cut", open_now(s), s->signals > 1 ? "second-signal" : "drain");
+			server_everywhere(s, cut_here, s);
+			cut_until = now + SEC;
+		}
+		if (cut_until && now >= cut_until)
+			break;
+		loop_turn(s->loops[0], DRAIN_LOOK_MS * MSEC);
+	}
+	return clean;
+}
+
+int server_run(struct server *s, const struct server_calls *calls)
+{
+	int r = watch_world(s);
+	bool clean;
+
+	if (r < 0) {
+		log_text(LOG_ERROR, "cannot-run", "%s", strerrordesc_np(-r));
+		return 1;
+	}
+	s->calls = calls;
+	if (calls->ready)
+		calls->ready(s, calls->arg);
+	while (!s->signals)
+		loop_turn(s->loops[0], UINT64_MAX);
+	if (calls->stopping)
+		calls->stopping(s, calls->arg);
+	clean = drain(s);
+	log_open(LOG_INFO, "stopped", open_now(s), NULL);
+	return clean ? 0 : 1;
+}

@@ -1,0 +1,159 @@
+/*
+ * stream.c - bytes between a stream's descriptor and its session. With edges a short read means drained, unless the
+ * peer has hung up: then reading goes on until read(2) says so.
+ */
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "core/file.h"
+#include "drive/loop_priv.h"
+#include "drive/sys.h"
+
+enum {
+	READS = 4,              /* in a row, then the others have their turn */
+	FLUSH_MAX = 1 << 20,    /* bytes written in a row */
+	STDIO_PIECE = 4096,     /* PIPE_BUF: what a pipe that is ready takes without blocking */
+};
+
+/* True when input is drained for now. */
+static bool read_once(struct loop *l, struct conn *c)
+{
+	struct sess *s = &c->s;
+	size_t room;
+	void *p = sess_rbuf(s, &room);
+	ssize_t n;
+
+	if (!p)
+		return true;
+	n = sys_read(c->src.fd, p, room);
+	if (n > 0) {
+		sess_rgot(s, (size_t)n);
+		if (l->host.lent)
+			stream_flush(l, conn_of(l->host.lent));
+		return (size_t)n < room && !(c->src.ready & READY_HUP);
+	}
+	if (n < 0 && errno == EINTR)
+		return false;
+	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		return true;
+	sess_reof(s, n == 0 ? 0 : -errno);
+	return true;
+}
+
+void stream_read(struct loop *l, struct conn *c)
+{
+	bool drained = false;
+	int n = 0;
+
+	while (!drained && n++ < READS && sess_wants_read(&c->s))
+		drained = read_once(l, c);
+	sess_rdone(&c->s);
+	if (drained && !(c->src.flags & C_NOPOLL))
+		c->src.ready &= (uint8_t)~READY_IN;
+	else if (sess_wants_read(&c->s))
+		sess_mark(&c->s);
+}
+
+static ssize_t write_bytes(const struct conn *c, struct head *h)
+{
+	if (!(c->src.flags & C_SOCKET)) {
+		if (c->src.flags & C_KEEP_FDS) {
+			size_t n = h->v[0].iov_len < STDIO_PIECE ? h->v[0].iov_len : STDIO_PIECE;
+
+			return sys_write(c->wfd, h->v[0].iov_base, n);
+		}
+		return sys_writev(c->wfd, h->v, (int)h->n);
+	}
+	if (h->n == 1)
+		return sys_send(c->wfd, h->v[0].iov_base, h->v[0].iov_len, MSG_NOSIGNAL);
+	return sys_sendmsg(c->wfd, &(struct msghdr){ .msg_iov = h->v, .msg_iovlen = h->n }, MSG_NOSIGNAL);
+}
+
+static ssize_t write_file(const struct conn *c, struct head *h)
+{
+	struct rec_file *f = h->file;
+	off_t off = f->off;
+	size_t n = f->n < FLUSH_MAX ? f->n : FLUSH_MAX;
+	uint8_t piece[16384];
+	ssize_t got;
+
+	h->bytes = n;
+	if (f->file->fd >= 0) {
+		got = sys_sendfile(c->wfd, f->file->fd, &off, n);
+		if (got == 0) {
+			errno = EIO; /* shorter than promised */
+			return -1;
+		}
+		return got;
+	}
+	got = f->file->pread(f->file, piece, n < sizeof(piece) ? n : sizeof(piece), off);
+	if (got <= 0) {
+		errno = got < 0 ? (int)-got : EIO;
+		return -1;
+	}
+	return sys_send(c->wfd, piece, (size_t)got, MSG_NOSIGNAL);
+}
+
+static void end_output(struct conn *c)
+{
+	if (c->src.flags & C_SOCKET) {
+		/* when the peer is gone already, the close that follows says it all */
+		if (!(sess_peer_eof(&c->s) && sess_finished(&c->s)))
+			sys_shutdown(c->wfd, SHUT_WR);
+	} else if (!(c->src.flags & C_KEEP_FDS) && c->wfd != c->src.fd) {
+		fd_close(&c->wfd);
+	}
+	sess_wrote(&c->s, 0);
+}
+
+void stream_flush(struct loop *l, struct conn *c)
+{
+	struct sess *s = &c->s;
+	struct head *h = &l->head;
+	size_t total = 0;
+
+	for (sess_head(s, h); h->kind != HEAD_NONE; sess_head(s, h)) {
+		ssize_t n;
+
+		if (h->kind == HEAD_EOF) {
+			end_output(c);
+			continue;
+		}
+		if (!(c->src.ready & READY_OUT))
+			return;
+		if (total >= FLUSH_MAX) {
+			sess_mark(s);
+			return;
+		}
+		n = h->kind == HEAD_FILE ? write_file(c, h) : write_bytes(c, h);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+			c->src.ready &= (uint8_t)~READY_OUT;
+			return;
+		}
+		if (n < 0) {
+			sess_broken(s, -errno);
+			return;
+		}
+		total += (size_t)n;
+		if ((size_t)n < h->bytes && !(c->src.flags & C_NOPOLL))
+			c->src.ready &= (uint8_t)~READY_OUT; /* the socket is full */
+		sess_wrote(s, (size_t)n);
+	}
+}
+
+bool stream_drained(struct conn *c)
+{
+	uint8_t waste[4096];
+
+	for (int i = 0; i < 16; i++) {
+		ssize_t n = sys_read(c->src.fd, waste, sizeof(waste));
+
+		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+			return true;
+		if (n < 0)
+			return false;
+	}
+	return true; /* it goes on talking: it is not waiting for our last reply */
+}
