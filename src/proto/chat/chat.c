@@ -1,0 +1,275 @@
+/*
+ * chat.c - one room: what a client says goes to all the others, line by line, exactly as it was said.
+ *
+ * The clients of one loop are in the list of that loop's shard. The lines of one read become one blob; it is posted to
+ * each of them, and once to each other loop, whose shard posts it on. Nobody waits for a slow reader: lines that come
+ * while its queue is full are dropped for it, and counted.
+ *
+ * With `names = yes` a line carries the name of who said it, and a few commands exist (command.c).
+ */
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "proto/chat/chat_priv.h"
+#include "proto/protos.h"
+
+enum {
+	LINE_END = 2,     /* CR LF */
+	PARTS = 3 * 32,   /* pieces of bytes that one batch is made of: name, text and perhaps a missing LF, 32 times */
+	BATCH = 16 << 10, /* bytes after which a batch goes out */
+	COPY = 4 << 10,   /* up to here a copy into the queue is cheaper than a reference */
+};
+
+static const char *const counters[] = { "lines", "deliveries", "dropped", NULL };
+
+static const struct option rows[] = {
+	OPT_BOOL(struct chat_options, names, "no", "puts the name of who speaks before each line, and allows /nick, /who and /quit"),
+};
+
+static const struct option_table table = OPTION_TABLE("chat", rows, struct chat_options, NULL);
+
+/* ---- delivery ---- */
+
+static void post_to_members(struct chat_room *room, struct io *io, const struct chat *except, uint32_t lines, struct blob *text)
+{
+	for (struct list *l = room->members.next; l != &room->members; l = l->next) {
+		const struct chat *c = list_entry(l, struct chat, seat);
+
+		if (c != except)
+			io_post(io, c->id, lines, blob_to_mail(blob_ref(text)), 0);
+	}
+}
+
+void chat_post_to_loops(struct io *io, uint32_t tag, struct mail *(*copy)(void *), void *arg)
+{
+	struct port *port = io->svc->port;
+	unsigned here = port_here(port, io);
+
+	for (unsigned i = 0; i < port_loops(port); i++) {
+		struct mail *m = i == here ? NULL : copy(arg);
+
+		if (m)
+			port_post(port, i, tag, m);
+	}
+}
+
+static struct mail *another_reference(void *blob)
+{
+	return blob_to_mail(blob_ref(blob));
+}
+
+void chat_tell_others(struct chat *self, struct io *io, uint32_t lines, struct blob *text)
+{
+	post_to_members(io->shard, io, self, lines, text);
+	chat_post_to_loops(io, lines, another_reference, text);
+}
+
+/* What comes from another loop. */
+static enum verdict shard(void *self, const struct ev *ev, struct io *io)
+{
+	struct chat_room *room = self;
+
+	if (ev->kind == EV_OPEN)
+		list_init(&room->members);
+	if (ev->kind != EV_MSG)
+		return V_GO;
+	for (size_t i = 0; i < ev->mail.n; i++) {
+		const struct letter *l = &ev->mail.v[i];
+
+		if (l->tag == CHAT_WHO)
+			chat_answer_who(room, io, l->mail);
+		else
+			post_to_members(room, io, NULL, l->tag, blob_of_mail(l->mail));
+	}
+	return V_GO;
+}
+
+/* Letters to a member: lines that somebody else said. */
+static void hear(struct chat *self, const struct ev *ev, struct io *io)
+{
+	uint64_t delivered = 0, dropped = 0;
+
+	for (size_t i = 0; i < ev->mail.n; i++) {
+		struct blob *text = blob_of_mail(ev->mail.v[i].mail);
+		struct span s = blob_span(text);
+		uint32_t lines = ev->mail.v[i].tag;
+
+		if (out_room(io) == 0) {
+			dropped += lines;
+			continue;
+		}
+		if (s.n <= COPY)
+			out_mem(io, s.p, s.n);
+		else
+			out_blob(io, text);
+		delivered += lines;
+	}
+	self->missed += (uint32_t)dropped;
+	io_count(io, CHAT_DELIVERIES, delivered);
+	io_count(io, CHAT_DROPPED, dropped);
+}
+
+/* ---- what a client says ---- */
+
+/* Pieces of bytes that will be one blob. */
+struct batch {
+	struct span v[PARTS];
+	size_t n, bytes;
+	uint32_t lines;
+};
+
+/* A piece right behind the last one only makes that longer: without names a batch is one piece. */
+static void add(struct batch *b, struct span s)
+{
+	struct span *last = b->n ? &b->v[b->n - 1] : NULL;
+
+	if (last && last->p + last->n == s.p)
+		last->n += s.n;
+	else
+		b->v[b->n++] = s;
+	b->bytes += s.n;
+}
+
+/* Sends the batch on and empties it; false: memory is out. */
+static bool flush(struct chat *self, struct io *io, struct batch *b)
+{
+	struct blob *text;
+
+	if (b->lines == 0)
+		return true;
+	text = blob_new(b->v, b->n);
+	if (!text)
+		return false;
+	chat_tell_others(self, io, b->lines, text);
+	blob_unref(text);
+	io_count(io, CHAT_LINES, b->lines);
+	b->n = b->bytes = b->lines = 0;
+	return true;
+}
+
+/* `raw` is the line with its end, if it has one: before EOF there may be none. */
+static void add_line(const struct chat *self, struct batch *b, struct span raw, bool names)
+{
+	if (names)
+		add(b, (struct span){ (const uint8_t *)self->prefix, self->name_n + 2 });
+	add(b, raw);
+	if (raw.p[raw.n - 1] != '\n')
+		add(b, span_str("\n"));
+	b->lines++;
+}
+
+static enum verdict too_long(struct io *io)
+{
+	out_fmt(io, "error: a line may have at most %d bytes\n", CHAT_LINE);
+	io_reason(io, "line-too-long");
+	return V_CLOSE;
+}
+
+static enum verdict out_of_memory(struct io *io)
+{
+	io_reason(io, "out-of-memory");
+	return V_ABORT;
+}
+
+/* One line at a time out of the input; a command waits until what was said before it is on its way. */
+static enum verdict talk(struct chat *self, struct io *io)
+{
+	const struct chat_options *o = io->svc->options;
+	struct batch b;
+	struct span line;
+	int r;
+
+	b.n = b.bytes = b.lines = 0; /* not `= {}`: its array is large, and most of it stays unused */
+	for (;;) {
+		struct span raw = in_peek(io);
+
+		r = in_line(io, CHAT_LINE + LINE_END, &line);
+		if (r <= 0 || line.n > CHAT_LINE)
+			break;
+		raw.n -= in_peek(io).n;
+		if (o->names && line.n && line.p[0] == '/') {
+			if (!flush(self, io, &b))
+				return out_of_memory(io);
+			if (chat_command(self, io, line) == V_CLOSE)
+				return V_CLOSE;
+			continue;
+		}
+		add_line(self, &b, raw, o->names);
+		if ((b.n > PARTS - 3 || b.bytes >= BATCH) && !flush(self, io, &b))
+			return out_of_memory(io);
+	}
+	if (!flush(self, io, &b))
+		return out_of_memory(io);
+	return r == 0 ? V_GO : too_long(io);
+}
+
+/* ---- the protocol ---- */
+
+static enum verdict enter(struct chat *self, struct io *io)
+{
+	struct chat_room *room = io->shard;
+
+	self->id = io->self;
+	chat_set_name(self, room, io);
+	list_add(&room->members, &self->seat);
+	in_cap(io, CHAT_LINE + LINE_END);
+	return V_GO;
+}
+
+/* There is room again for one that was slow. */
+static void tell_missed(struct chat *self, struct io *io)
+{
+	const struct chat_options *o = io->svc->options;
+
+	if (o->names && self->missed)
+		out_fmt(io, "* %u line%s missed\n", self->missed, self->missed == 1 ? "" : "s");
+	self->missed = 0;
+}
+
+static enum verdict step(void *selfp, const struct ev *ev, struct io *io)
+{
+	struct chat *self = selfp;
+
+	switch (ev->kind) {
+	case EV_OPEN:
+		return enter(self, io);
+	case EV_DATA:
+		return talk(self, io);
+	case EV_MSG:
+		hear(self, ev, io);
+		return V_GO;
+	case EV_ROOM:
+		tell_missed(self, io);
+		return V_GO;
+	case EV_EOF:
+	case EV_STOP:
+		return V_CLOSE;
+	default:
+		return V_GO;
+	}
+}
+
+static void leave(void *selfp, struct io *io)
+{
+	struct chat *self = selfp;
+
+	(void)io;
+	list_del(&self->seat);
+}
+
+const struct proto chat_proto = {
+	.abi = PROTO_ABI,
+	.name = "chat",
+	.summary = "a room: each line goes to everybody else in it",
+	.needs = "what one client says goes to all the others, so they must be in one process",
+	/* who does not read what others say may still speak, and is heard to leave */
+	.flags = P_STREAM | P_SHARED | P_READ_WHILE_FULL,
+	.self_size = sizeof(struct chat),
+	.shard_size = sizeof(struct chat_room),
+	.options = &table,
+	.counters = counters,
+	.step = step,
+	.shard = shard,
+	.fini = leave,
+};

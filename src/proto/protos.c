@@ -1,0 +1,102 @@
+/* protos.c - see protos.h. */
+#include "proto/protos.h"
+
+#include <errno.h>
+
+#include "conf/option.h"
+
+const struct proto *const protos[] = {
+#define X(name) &name##_proto,
+	PROTOS(X)
+#undef X
+	NULL,
+};
+
+const struct proto *protos_find(const char *name)
+{
+	for (const struct proto *const *p = protos; *p; p++) {
+		if (strcmp((*p)->name, name) == 0)
+			return *p;
+	}
+	return NULL;
+}
+
+/* Small letters and digits: it is a section of the configuration, a word of the command line, a file name. */
+static bool is_name(const char *s)
+{
+	if (!s || *s < 'a' || *s > 'z')
+		return false;
+	return s[strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789")] == '\0';
+}
+
+static bool is_line(const char *s)
+{
+	return s && *s && !strchr(s, '\n');
+}
+
+static bool counters_sound(const char *const *v)
+{
+	size_t n = 0;
+
+	for (; v && v[n]; n++) {
+		if (v[n][strspn(v[n], "abcdefghijklmnopqrstuvwxyz0123456789_")] != '\0')
+			return false;
+		for (size_t i = 0; i < n; i++) {
+			if (strcmp(v[i], v[n]) == 0)
+				return false;
+		}
+	}
+	return n <= PROTO_COUNTERS;
+}
+
+/* What is wrong with it, or NULL. */
+static const char *fault_of(const struct proto *p)
+{
+	if (p->abi != PROTO_ABI)
+		return "was built for another version of core/proto.h";
+	if (!is_name(p->name))
+		return "needs a name of small letters and digits";
+	if (!is_line(p->summary))
+		return "needs a summary of one line";
+	if (!p->step)
+		return "needs a step";
+	if (!(p->flags & (P_STREAM | P_DGRAM)))
+		return "needs P_STREAM or P_DGRAM";
+	if (p->flags & (P_DGRAM_OFF | P_SMALL) && !(p->flags & P_DGRAM))
+		return "has a flag that only P_DGRAM gives a meaning";
+	if (!(p->flags & P_SHARED) != !is_line(p->needs))
+		return "needs P_SHARED and the sentence in `needs` together";
+	if (p->shard_size && !p->shard)
+		return "needs a shard() for its shard_size";
+	if (!p->svc_open && p->svc_close)
+		return "needs a svc_open() for its svc_close()";
+	if (!counters_sound(p->counters))
+		return "needs counters with different names of small letters, digits and _, and not more than PROTO_COUNTERS";
+	return NULL;
+}
+
+int protos_check_one(const struct proto *p, struct buf *ret_why)
+{
+	const char *fault = fault_of(p);
+
+	if (fault) {
+		buf_addf(ret_why, "protocol %s %s", p->name ? p->name : "without a name", fault);
+		return -EINVAL;
+	}
+	return p->options ? option_table_check(p->options, ret_why) : 0;
+}
+
+int protos_check(struct buf *ret_why)
+{
+	for (const struct proto *const *p = protos; *p; p++) {
+		int r = protos_check_one(*p, ret_why);
+
+		if (r < 0)
+			return r;
+		if (p > protos && strcmp(p[-1]->name, p[0]->name) >= 0) {
+			buf_addf(ret_why, "protocol %s is not sorted by name, or is there twice", p[0]->name);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
