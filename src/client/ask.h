@@ -1,0 +1,13 @@
+/*
+ * ask.h - one line to a stream service, and all that it answers until it ends: what `guichet stats` does with the control
+ * socket.
+ */
+#pragma once
+#include "base/buf.h"
+
+/*
+ * Connects, sends the line, adds the answer to `ret` (at most ret->max bytes) until the other side ends. `address` is as in
+ * a configuration, with an absolute or relative path. 0; or -errno and a sentence in `why`: -ENOENT and -ECONNREFUSED mean
+ * that nobody is there. Waits at most ten seconds.
+ */
+[[nodiscard]] int ask(const char *address, const char *line, struct buf *ret, struct buf *why);

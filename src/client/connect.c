@@ -1,0 +1,266 @@
+/*
+ * connect.c - see connect.h. A protocol without a connection of its own, between two channels. As in a relay, what has no
+ * room on one side is left on the other, which is held until there is some: neither side can fill our memory.
+ */
+#include "client/connect.h"
+
+#include <errno.h>
+
+#include "drive/client.h"
+#include "layer/tls.h"
+
+enum { TERMINAL = 1, SERVER }; /* tags of the channels */
+enum { DGRAM_MAX = 65507 };
+
+/* What the protocol is given, and where it says how it went. Outlives the session. */
+struct connection {
+	const struct connect_setup *setup;
+	char address[ADDR_HOST_MAX + ADDR_PATH_MAX + 64];
+	struct tls_ctx *tls;
+	struct buf *why;
+	int err;
+};
+
+struct talk {
+	bool connected;
+	bool dgram;
+};
+
+static struct connection *connection_of(const struct io *io)
+{
+	return (struct connection *)(uintptr_t)io->svc->options;
+}
+
+/* ---- what goes wrong ---- */
+
+static const char *meaning(const struct connection *c, int err)
+{
+	if (err == -ENOENT && addr_is_net(c->setup->to))
+		return "there is no such host or service name";
+	return strerror(-err);
+}
+
+static void fail(struct connection *c, const char *what, int err, const char *why)
+{
+	if (c->err)
+		return;
+	c->err = err;
+	buf_addf(c->why, "%s %s: %s", what, c->address, why ? why : meaning(c, err));
+}
+
+/* The handshake ended over the certificate: say how to go on. */
+static void add_tls_hint(struct connection *c, const char *why)
+{
+	if (c->tls && why && strstr(why, "certificate"))
+		buf_adds(c->why, "; --ca FILE trusts what FILE holds (of a guichet with certificate = auto: auto.crt in its data "
+				 "folder), --insecure whoever answers");
+}
+
+/* What the terminal has not taken yet is still printed; what the server has not taken nobody will read any more. */
+static enum verdict finish(struct io *io)
+{
+	if (io_chan(io, SERVER))
+		io_end(io, SERVER);
+	return V_CLOSE;
+}
+
+/* ---- bytes ---- */
+
+/* As much as there is room for. */
+static void move(struct io *from, struct io *to)
+{
+	struct span in = in_peek(from);
+	size_t room = out_room(to), n = in.n < room ? in.n : room;
+
+	out_mem(to, in.p, n);
+	in_take(from, n);
+	if (n < in.n)
+		io_hold(from, true); /* until EV_ROOM of the other side */
+}
+
+/* Each line of input is one datagram, its end included. */
+static enum verdict send_lines(struct io *terminal, struct io *server, struct io *io)
+{
+	for (;;) {
+		size_t before = in_peek(terminal).n;
+		struct span line;
+		int r = in_line(terminal, DGRAM_MAX, &line);
+
+		if (r == 0)
+			return V_GO;
+		if (r < 0) {
+			fail(connection_of(io), "cannot send to", -EMSGSIZE, "the line is longer than a datagram can be");
+			return V_ABORT;
+		}
+		out_dgram(server, NULL, line.p, before - in_peek(terminal).n);
+	}
+}
+
+/* ---- the terminal ---- */
+
+static enum verdict terminal_step(const struct talk *t, const struct ev *ev, struct io *io)
+{
+	struct io *terminal = io_chan(io, TERMINAL), *server = io_chan(io, SERVER);
+
+	if (ev->kind == EV_ROOM && server) {
+		io_hold(server, false);
+		return V_GO;
+	}
+	if (!server || !terminal)
+		return V_GO;
+	if (ev->kind == EV_DATA && t->dgram)
+		return send_lines(terminal, server, io);
+	if (ev->kind == EV_DATA)
+		move(terminal, server);
+	if (ev->kind != EV_EOF)
+		return V_GO;
+	if (ev->err < 0)
+		return finish(io);
+	if (!t->dgram)
+		out_eof(server);
+	else if (send_lines(terminal, server, io) == V_ABORT) /* what stands behind the last line end */
+		return V_ABORT;
+	else
+		io_timer(io, 0, io->now + connection_of(io)->setup->wait);
+	return V_GO;
+}
+
+/* ---- the server ---- */
+
+static void say_connected(const struct connection *c, const struct io *server)
+{
+	char peer[PEER_TEXT], text[PEER_TEXT + 64];
+	struct buf b;
+
+	if (!c->setup->say)
+		return;
+	buf_init_fixed(&b, text, sizeof(text));
+	buf_addf(&b, "connected to %s%s", peer_text(server->peer, peer), server->secure ? ", TLS" : "");
+	c->setup->say(text);
+}
+
+static enum verdict server_step(struct talk *t, const struct ev *ev, struct io *io)
+{
+	struct connection *c = connection_of(io);
+	struct io *terminal = io_chan(io, TERMINAL), *server = io_chan(io, SERVER);
+
+	if (!server)
+		return V_GO;
+	switch (ev->kind) {
+	case EV_OPEN:
+		t->connected = true;
+		say_connected(c, server);
+		io_child(io, TERMINAL, &(struct child){ .kind = CHILD_STDIO });
+		return V_GO;
+	case EV_DATA:
+		if (terminal)
+			move(server, terminal);
+		return V_GO;
+	case EV_DGRAM:
+		if (terminal)
+			out_mem(terminal, ev->dgram.data.p, ev->dgram.data.n);
+		return V_GO;
+	case EV_ROOM:
+		if (terminal)
+			io_hold(terminal, false);
+		return V_GO;
+	case EV_EOF:
+		if (ev->err < 0)
+			fail(c, "lost the connection to", ev->err, ev->why);
+		return finish(io);
+	default:
+		return V_GO;
+	}
+}
+
+static enum verdict server_gone(const struct talk *t, const struct ev *ev, struct io *io)
+{
+	struct connection *c = connection_of(io);
+
+	if (!t->connected) {
+		fail(c, "cannot connect to", ev->err < 0 ? ev->err : -ECONNABORTED, ev->why);
+		add_tls_hint(c, ev->why);
+	} else if (ev->err < 0) {
+		fail(c, "lost the connection to", ev->err, ev->why);
+	}
+	return finish(io);
+}
+
+/* ---- the protocol ---- */
+
+static enum verdict dial(struct talk *t, struct io *io)
+{
+	struct connection *c = connection_of(io);
+	const struct connect_setup *s = c->setup;
+	struct child child = { .kind = CHILD_CONNECT, .address = c->address };
+
+	t->dgram = addr_is_dgram(s->to);
+	if (c->tls) {
+		child.layer = &tls_client_layer;
+		child.layer_arg = tls_arg_new(c->tls, s->name ? s->name : *s->to->host ? s->to->host : "localhost");
+		if (!child.layer_arg) {
+			fail(c, "cannot connect to", -ENOMEM, NULL);
+			return V_ABORT;
+		}
+	}
+	io_child(io, SERVER, &child);
+	return V_GO;
+}
+
+static enum verdict step(void *self, const struct ev *ev, struct io *io)
+{
+	struct talk *t = self;
+
+	if (ev->kind == EV_GONE)
+		return ev->tag == SERVER ? server_gone(t, ev, io) : finish(io);
+	if (ev->chan == TERMINAL)
+		return terminal_step(t, ev, io);
+	if (ev->chan == SERVER)
+		return server_step(t, ev, io);
+	if (ev->kind == EV_OPEN)
+		return dial(t, io);
+	return ev->kind == EV_TIMER ? finish(io) : V_GO; /* no answer came any more */
+}
+
+static const struct proto connect_proto = {
+	.abi = PROTO_ABI,
+	.name = "connect",
+	.summary = "a conversation with a service",
+	.flags = P_STREAM | P_DGRAM | P_READ_WHILE_FULL, /* both directions go on by themselves */
+	.self_size = sizeof(struct talk),
+	.step = step,
+};
+
+static int make_tls(struct connection *c, struct buf *why)
+{
+	const struct connect_setup *s = c->setup;
+	char text[512];
+	struct buf said;
+	int err;
+
+	if (!addr_is_secure(s->to))
+		return 0;
+	buf_init_fixed(&said, text, sizeof(text));
+	err = tls_ctx_new(&(struct tls_setup){ .client = true, .ca = s->ca, .insecure = s->insecure }, &c->tls, &said);
+	if (err)
+		buf_addf(why, "cannot speak TLS: %s", err == -ENOMEM ? strerror(ENOMEM) : text);
+	return err;
+}
+
+int connect_run(const struct connect_setup *setup, struct buf *why)
+{
+	struct connection c = { .setup = setup, .why = why };
+	struct buf b;
+	int err;
+
+	buf_init_fixed(&b, c.address, sizeof(c.address));
+	addr_format(setup->to, &b);
+	err = make_tls(&c, why);
+	if (err)
+		return err;
+	err = client_run(&connect_proto, &c, NULL, NULL);
+	tls_ctx_unref(c.tls);
+	if (err && !c.err)
+		fail(&c, "cannot go on with", err, NULL);
+	return c.err;
+}

@@ -1,0 +1,16 @@
+/* changes.h - what a reload changed, for the log: which services came, went, and which of their options are others now. */
+#pragma once
+#include "drive/server.h"
+
+/* The options of a plan, without anything that is open. */
+struct changes;
+
+/* A copy of what the plan says. 0 or -ENOMEM. */
+[[nodiscard]] int changes_remember(const struct plan *p, struct changes **ret);
+void changes_free(struct changes **c);
+
+/* The options of [guichet] in it; live as long as it does. */
+const struct guichet_options *changes_global(const struct changes *c);
+
+/* Logs a line for each difference; returns how many there are. */
+size_t changes_log(const struct changes *before, const struct changes *now);

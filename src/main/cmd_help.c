@@ -1,0 +1,195 @@
+/* cmd_help.c - `guichet help`: finds what the words are about; the pages are in help.c and help_pages.c. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "conf/tables.h"
+#include "main/command.h"
+#include "main/help.h"
+#include "main/text.h"
+#include "proto/protos.h"
+
+enum { PAGE_MAX = 4 << 20, WORDS_MAX = 2 };
+
+enum { OPT_COMPLETION, OPT_JSON, OPT_MAN };
+
+static const struct args_option options[] = {
+	[OPT_COMPLETION] = { "completion", 0, NULL, "writes the completion for bash" },
+	[OPT_JSON] = { "json", 0, NULL, "writes commands, options and services as JSON" },
+	[OPT_MAN] = { "man", 0, NULL, "writes the manual page guichet(1)" },
+	ARGS_OPTIONS_END,
+};
+
+static const struct command_example examples[] = {
+	{ "guichet help echo", "what echo does, and its options" },
+	{ "guichet help echo reply", "one option" },
+	{ "guichet help addresses", "how to write where a service listens" },
+	{ "guichet help --man | man -l -", "the manual page" },
+	{ "source <(guichet help --completion)", "completion in this shell" },
+	COMMAND_EXAMPLES_END,
+};
+
+static int print(const struct buf *b)
+{
+	return text_print(stdout, b) < 0 ? STATUS_FAILED : STATUS_OK;
+}
+
+static void add_contents(struct buf *b)
+{
+	buf_adds(b, "Commands (guichet help COMMAND, or guichet COMMAND --help):\n");
+	command_list(b);
+	buf_adds(b, "\nServices (guichet help SERVICE [OPTION]):\n");
+	help_services(b);
+	buf_adds(b, "\nMore (guichet help WORD):\n");
+	for (const struct help_topic *t = help_topics; t->name; t++)
+		buf_addf(b, "  %-10s%s\n", t->name, t->summary);
+}
+
+/* An option of a section or of every service, asked for by its name alone. */
+static bool add_common_option(const char *word, struct buf *b)
+{
+	static const struct option_table *const tables[] = { &tables_service, &tables_tls, &tables_guichet };
+	bool found = false;
+
+	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+		const struct option *row = option_find(tables[i], word);
+
+		if (!row)
+			continue;
+		if (found)
+			buf_addc(b, '\n');
+		buf_addf(b, "[%s] ", tables[i] == &tables_guichet ? "guichet" : "every service");
+		option_help_row(row, b);
+		found = true;
+	}
+	return found;
+}
+
+static int unknown(const char *word)
+{
+	struct str_closest c = str_closest_start(word);
+	char text[256];
+	struct buf b;
+
+	for (const struct proto *const *p = protos; *p; p++)
+		str_closest_offer(&c, (*p)->name);
+	for (const struct help_topic *t = help_topics; t->name; t++)
+		str_closest_offer(&c, t->name);
+	for (const struct command *const *p = commands; *p; p++)
+		str_closest_offer(&c, (*p)->name);
+	option_offer_names(&tables_service, &c);
+	option_offer_names(&tables_tls, &c);
+	option_offer_names(&tables_guichet, &c);
+	buf_init_fixed(&b, text, sizeof(text));
+	buf_adds(&b, "no help on ");
+	buf_add_excerpt(&b, span_str(word));
+	str_add_hint(&b, c.best);
+	text_error("%s", text);
+	fprintf(stderr, "Try `guichet help`.\n");
+	return STATUS_USAGE;
+}
+
+static int one_word(const char *word, struct buf *b)
+{
+	const struct proto *p = protos_find(word);
+	const struct command *c = command_find(word);
+
+	if (c)
+		command_help(c, b);
+	else if (p)
+		help_proto(p, b);
+	if (c || p)
+		return print(b);
+	for (const struct help_topic *t = help_topics; t->name; t++) {
+		if (strcmp(t->name, word) != 0)
+			continue;
+		t->add(b);
+		return print(b);
+	}
+	return add_common_option(word, b) ? print(b) : unknown(word);
+}
+
+/* SERVICE OPTION; or a topic that has options, and one of them. */
+static int two_words(const char *first, const char *second, struct buf *b)
+{
+	const struct proto *p = protos_find(first);
+	const struct option *row = NULL;
+
+	if (p && help_option(p, second, b) < 0)
+		return command_misused(&help_command, "%s", buf_str(b));
+	if (p)
+		return print(b);
+	if (strcmp(first, "guichet") == 0)
+		row = option_find(&tables_guichet, second);
+	else if (strcmp(first, "options") == 0)
+		row = option_find(&tables_service, second);
+	else if (strcmp(first, "tls") == 0)
+		row = option_find(&tables_tls, second);
+	else
+		return unknown(first);
+	if (!row)
+		return unknown(second);
+	option_help_row(row, b);
+	return print(b);
+}
+
+static int show(const char *const *words, int n)
+{
+	BUF_AUTO struct buf b;
+
+	buf_init(&b, PAGE_MAX);
+	if (n == 1)
+		return one_word(words[0], &b);
+	if (n == 2)
+		return two_words(words[0], words[1], &b);
+	add_contents(&b);
+	return print(&b);
+}
+
+static int write_pages(int option)
+{
+	BUF_AUTO struct buf b;
+
+	buf_init(&b, PAGE_MAX);
+	if (option == OPT_MAN)
+		help_man(&b);
+	else if (option == OPT_JSON)
+		help_json(&b);
+	else
+		help_completion(&b);
+	return print(&b);
+}
+
+static int run(int argc, char **argv)
+{
+	struct args args = args_start(argc, argv, options);
+	const char *words[WORDS_MAX], *value;
+	int n = 0;
+
+	for (;;) {
+		char text[512];
+		struct buf why;
+		int what;
+
+		buf_init_fixed(&why, text, sizeof(text));
+		what = args_next(&args, &value, &why);
+		if (what == ARGS_END)
+			return show(words, n);
+		if (what == ARGS_BAD)
+			return command_misused(&help_command, "%s", text);
+		if (what >= 0)
+			return write_pages(what);
+		if (n == WORDS_MAX)
+			return command_misused(&help_command, "more than a service and an option");
+		words[n++] = value;
+	}
+}
+
+const struct command help_command = {
+	.name = "help",
+	.summary = "explains commands, services, options and addresses",
+	.synopsis = "[COMMAND|SERVICE|WORD]\nSERVICE OPTION\n--man|--completion|--json",
+	.text = "Explains what the program can, from the same tables that make it work. Without a word: what there is to ask for.",
+	.options = options,
+	.examples = examples,
+	.run = run,
+};

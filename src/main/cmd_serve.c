@@ -1,0 +1,455 @@
+/*
+ * cmd_serve.c - `guichet serve`: from the command line to a server that runs, what it tells when it is ready, and its reload.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <systemd/sd-daemon.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "drive/clock.h"
+#include "drive/files.h"
+#include "drive/logfile.h"
+#include "drive/server.h"
+#include "main/changes.h"
+#include "main/command.h"
+#include "main/control.h"
+#include "main/planner.h"
+#include "main/ready.h"
+#include "main/text.h"
+#include "main/words.h"
+
+enum {
+	OUTPUT_MAX = 4 << 20,
+	PATH_TEXT = 4096,
+};
+
+struct serve {
+	struct planner_setup setup;
+	char **words, **sets; /* as many as argc: arrays of our own over argv */
+	bool test;
+	const char *ready_path;
+	char *test_dir;
+	struct changes *served; /* the configuration that is served */
+	enum tables_log_format log_format; /* until it is read */
+	struct server *server;
+	struct control control;
+	int status;
+};
+
+/* ---- problems ---- */
+
+static int print_problems(const struct conf_problems *ps)
+{
+	BUF_AUTO struct buf b;
+
+	buf_init(&b, OUTPUT_MAX);
+	conf_problems_format(ps, &b);
+	fputs(buf_str(&b), stderr);
+	return STATUS_USAGE;
+}
+
+static int failed(const char *what, int err)
+{
+	text_error("%s: %s", what, strerror(-err));
+	return STATUS_FAILED;
+}
+
+/* ---- telling ---- */
+
+static int add_table(const struct serve *s, struct buf *b)
+{
+	const struct guichet_options *g = changes_global(s->served);
+	struct text_style style = text_style_of(stdout);
+	int err = ready_table(s->server, style, b);
+
+	buf_addf(b, "\n%sCtrl-C stops it. `guichet stats", style.dim);
+	if (strcmp(g->control, "./guichet-data/control.sock") != 0) { /* where it looks by itself */
+		buf_adds(b, " --control ");
+		str_add_word(b, g->control);
+	}
+	buf_addf(b, "` shows what it does, `guichet help SERVICE` what it can.%s\n", style.off);
+	return err ? err : b->err;
+}
+
+static int tell(const struct serve *s)
+{
+	const struct guichet_options *g = changes_global(s->served);
+	struct ready_facts facts = { .control = g->control, .data = g->data };
+	BUF_AUTO struct buf line, table, why;
+	int err;
+
+	buf_init(&line, OUTPUT_MAX);
+	buf_init(&table, OUTPUT_MAX);
+	buf_init(&why, PATH_TEXT);
+	err = ready_json(s->server, &facts, &line);
+	if (err)
+		return failed("cannot tell where it listens", err);
+	if (!s->test && add_table(s, &table) < 0)
+		return failed("cannot tell where it listens", table.err);
+	/* The file last: who waits for it may then count on the rest. */
+	if (text_print(stdout, s->test ? &line : &table) < 0)
+		return STATUS_FAILED;
+	if (s->ready_path && files_write(s->ready_path, 0644, buf_span(&line), &why) < 0) {
+		text_error("%s", buf_str(&why));
+		return STATUS_FAILED;
+	}
+	return STATUS_OK;
+}
+
+/* One line of `systemctl status`. */
+static void notify_ready(const struct serve *s)
+{
+	size_t n = server_services(s->server);
+
+	sd_notifyf(0, "READY=1\nSTATUS=Serving %zu service%s", n - 1, n == 2 ? "" : "s"); /* the control socket is one */
+}
+
+static void ready(struct server *server, void *arg)
+{
+	struct serve *s = arg;
+
+	(void)server;
+	s->status = tell(s);
+	if (s->status != STATUS_OK) {
+		raise(SIGTERM); /* nobody knows where it is: a test would wait for ever */
+		return;
+	}
+	notify_ready(s);
+}
+
+static void stopping(struct server *server, void *arg)
+{
+	(void)server;
+	(void)arg;
+	sd_notify(0, "STOPPING=1\nSTATUS=Finishing what is begun");
+}
+
+/* ---- what a plan says about the process ---- */
+
+/* The soft limit goes up to the hard one, or to `fds`: a daemon needs a descriptor for every client. */
+static void raise_descriptors(const struct guichet_options *g)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return;
+	if (g->fds > lim.rlim_max)
+		log_text(LOG_WARN, "fds", "%u descriptors are wanted, the system allows %ju", g->fds, (uintmax_t)lim.rlim_max);
+	lim.rlim_cur = g->fds && g->fds < lim.rlim_max ? g->fds : lim.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &lim) < 0)
+		log_text(LOG_WARN, "fds", "the limit of descriptors stays: %s", strerror(errno));
+}
+
+static int open_log(const struct serve *s, const struct guichet_options *g, struct conf_problems *ps)
+{
+	BUF_AUTO struct buf why;
+	int err;
+
+	buf_init(&why, PATH_TEXT);
+	err = logfile_open(g->log, g->log_level, g->log_format, &why);
+	if (err)
+		conf_problem(ps, s->setup.file ? s->setup.file : "guichet", 0, "log: %s", buf_str(&why));
+	return err;
+}
+
+/*
+ * A plan, checked, applied and remembered; the same for start and reload. 0; -EINVAL with problems: then all is as it was;
+ * or -ENOMEM. The log is opened before anything listens, because a log that cannot be written is a problem too.
+ */
+static int apply(struct serve *s, struct conf_problems *ps, struct changes **ret)
+{
+	struct changes *now = NULL;
+	struct plan *plan = NULL;
+	int err = planner_make(&s->setup, &plan, ps);
+
+	if (!err && !conf_problems_none(ps)) {
+		server_check(plan, ps); /* all there is to say at once */
+		conf_problems_sort(ps);
+		err = -EINVAL;
+	}
+	if (!err)
+		err = changes_remember(plan, &now);
+	if (!err)
+		err = open_log(s, plan->global, ps);
+	if (!err) {
+		raise_descriptors(plan->global);
+		err = server_apply(s->server, &plan, ps);
+		if (err && s->served) {
+			struct conf_problems old = {};
+
+			(void)!open_log(s, changes_global(s->served), &old);
+			conf_problems_done(&old);
+		}
+	}
+	plan_free(&plan);
+	if (err) {
+		changes_free(&now);
+		return err;
+	}
+	*ret = now;
+	return 0;
+}
+
+/* ---- reload ---- */
+
+static void reload_refused(struct serve *s, const struct conf_problems *ps, int err)
+{
+	struct buf b;
+
+	buf_init_fixed(&b, s->control.text, sizeof(s->control.text));
+	conf_problems_format(ps, &b);
+	for (size_t i = 0; i < ps->n; i++) {
+		struct log_line l;
+
+		if (!log_begin(&l, LOG_ERROR, "reload-problem"))
+			continue;
+		log_str(&l, "file", ps->v[i].file);
+		log_uint(&l, "line", ps->v[i].line);
+		log_str(&l, "text", ps->v[i].text);
+		log_end(&l);
+	}
+	if (ps->n == 0) {
+		buf_addf(&b, "%s\n", strerror(-err));
+		log_text(LOG_ERROR, "reload-problem", "%s", strerror(-err));
+	}
+	s->control.failed = true;
+	log_text(LOG_WARN, "reload-refused", "%zu problems; the old configuration goes on", ps->n ? ps->n : 1);
+	sd_notifyf(0, "READY=1\nSTATUS=Serving the old configuration: the new one has %zu problems", ps->n ? ps->n : 1);
+}
+
+static void reload_done(struct serve *s, struct changes *now)
+{
+	size_t n = changes_log(s->served, now);
+
+	changes_free(&s->served);
+	s->served = now;
+	s->control.failed = false;
+	snprintf(s->control.text, sizeof(s->control.text), "%zu change%s\n", n, n == 1 ? "" : "s");
+	log_text(LOG_INFO, "reloaded", "%zu change%s", n, n == 1 ? "" : "s");
+	notify_ready(s);
+}
+
+static void reload(struct server *server, void *arg)
+{
+	struct conf_problems ps = {};
+	struct changes *now = NULL;
+	struct serve *s = arg;
+	int err;
+
+	(void)server;
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_mono() / NSEC_PER_USEC);
+	err = apply(s, &ps, &now);
+	if (err)
+		reload_refused(s, &ps, err);
+	else
+		reload_done(s, now);
+	s->control.reloads++;
+	conf_problems_done(&ps);
+}
+
+/* ---- the command line ---- */
+
+enum { OPT_CONFIG, OPT_LOG, OPT_LOG_LEVEL, OPT_READY, OPT_SET, OPT_TEST };
+
+static const struct args_option options[] = {
+	[OPT_CONFIG] = { "config", 'c', "FILE", "the configuration file, as FILE alone does" },
+	[OPT_LOG] = { "log", 0, "json|text", "form of the log lines (option log_format)" },
+	[OPT_LOG_LEVEL] = { "log-level", 0, "LEVEL", "what is logged: error, warn, info or debug" },
+	[OPT_READY] = { "ready", 0, "PATH", "writes where everything listens to this file, as one line of JSON, when it does" },
+	[OPT_SET] = { "set", 's', "NAME=VALUE", "sets an option of [guichet], stronger than the file: --set loops=2" },
+	[OPT_TEST] = { "test", 't', NULL,
+		       "for tests: loopback and free ports everywhere, data in a folder that is removed at the end, one line of "
+		       "JSON on standard output when it is ready, and it ends with its parent" },
+	ARGS_OPTIONS_END,
+};
+
+static const struct command_example examples[] = {
+	{ "guichet serve", "every service that is ready, on this machine only, on ports above 7000" },
+	{ "guichet serve guichet.conf", "what the file says; `guichet check guichet.conf` reads it first" },
+	{ "guichet serve echo@tcp:7007 echo@udp:7007,upper=yes", "one service at two addresses, with an option" },
+	{ "guichet serve echo@tls:7008", "with TLS; a certificate is made on the first start and kept" },
+	{ "guichet serve my.conf daytime@tcp:7013", "the file, and one service more" },
+	{ "guichet serve --test --ready /tmp/ports.json", "for a test: read the picked ports from the file or the first line" },
+	COMMAND_EXAMPLES_END,
+};
+
+/* --log json is --set log_format=json; kept in memory of its own as long as the process lives. */
+static int add_set(struct serve *s, const char *name, const char *value)
+{
+	BUF_AUTO struct buf b;
+	char *set;
+
+	buf_init(&b, PATH_TEXT);
+	buf_addf(&b, "%s%s%s", name, *name ? "=" : "", value);
+	if (buf_take(&b, &set) < 0)
+		return -ENOMEM;
+	s->sets[s->setup.n_sets++] = set;
+	return 0;
+}
+
+static int take_file(struct serve *s, const char *file)
+{
+	if (s->setup.file)
+		return command_misused(&serve_command, "two configuration files, %s and %s; one is read", s->setup.file, file);
+	s->setup.file = file;
+	return STATUS_OK;
+}
+
+static int take_word(struct serve *s, char *word)
+{
+	if (word_is_service(word)) {
+		s->words[s->setup.n_words++] = word;
+		return STATUS_OK;
+	}
+	return take_file(s, word);
+}
+
+static int take_option(struct serve *s, int option, const char *value)
+{
+	switch (option) {
+	case OPT_CONFIG:
+		return take_file(s, value);
+	case OPT_LOG:
+		s->log_format = strcmp(value, "json") == 0 ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT;
+		return add_set(s, "log_format", value) < 0 ? failed("--log", -ENOMEM) : STATUS_OK;
+	case OPT_LOG_LEVEL:
+		return add_set(s, "log_level", value) < 0 ? failed("--log-level", -ENOMEM) : STATUS_OK;
+	case OPT_READY:
+		s->ready_path = value;
+		return STATUS_OK;
+	case OPT_SET:
+		return add_set(s, "", value) < 0 ? failed("--set", -ENOMEM) : STATUS_OK;
+	default:
+		s->test = true;
+		return STATUS_OK;
+	}
+}
+
+static int parse(struct serve *s, int argc, char **argv)
+{
+	struct args args = args_start(argc, argv, options);
+	int status = STATUS_OK;
+
+	s->words = mem_zalloc((size_t)argc * sizeof(*s->words));
+	s->sets = mem_zalloc((size_t)argc * sizeof(*s->sets));
+	if (!s->words || !s->sets)
+		return failed("serve", -ENOMEM);
+	while (status == STATUS_OK) {
+		const char *value;
+		char text[512];
+		struct buf why;
+		int what;
+
+		buf_init_fixed(&why, text, sizeof(text));
+		what = args_next(&args, &value, &why);
+		if (what == ARGS_END)
+			break;
+		if (what == ARGS_BAD)
+			status = command_misused(&serve_command, "%s", text);
+		else if (what == ARGS_WORD)
+			status = take_word(s, argv[args.at - 1]);
+		else
+			status = take_option(s, what, value);
+	}
+	s->setup.words = s->words;
+	s->setup.sets = s->sets;
+	return status;
+}
+
+/* ---- all of it ---- */
+
+static int begin_test(struct serve *s)
+{
+	BUF_AUTO struct buf why;
+
+	buf_init(&why, PATH_TEXT);
+	if (files_temp_dir(&s->test_dir, &why) < 0) {
+		text_error("%s", buf_str(&why));
+		return STATUS_FAILED;
+	}
+	s->setup.test_data = s->test_dir;
+	return STATUS_OK;
+}
+
+static void end_test(struct serve *s)
+{
+	BUF_AUTO struct buf why;
+
+	buf_init(&why, PATH_TEXT);
+	if (s->test_dir && files_remove_dir(s->test_dir, &why) < 0)
+		text_error("%s", buf_str(&why));
+	mem_free(s->test_dir);
+}
+
+/* Until the configuration says where the log goes, what has to be told goes to standard error. */
+static void begin_log(const struct serve *s)
+{
+	BUF_AUTO struct buf why;
+
+	buf_init(&why, PATH_TEXT);
+	(void)!logfile_open("stderr", LOG_LEVEL_INFO, s->log_format, &why);
+}
+
+static int start(struct serve *s)
+{
+	struct conf_problems ps = {};
+	int err = server_new(&(struct server_setup){ .test = s->test }, &s->server), status = STATUS_OK;
+
+	if (err)
+		return failed("cannot start", err);
+	s->control.server = s->server;
+	s->setup.control = &control_proto;
+	s->setup.control_state = &s->control;
+	err = apply(s, &ps, &s->served);
+	if (err)
+		status = conf_problems_none(&ps) ? failed("cannot start", err) : print_problems(&ps);
+	conf_problems_done(&ps);
+	return status;
+}
+
+static int run(int argc, char **argv)
+{
+	static const struct server_calls calls = { .ready = ready, .reload = reload, .stopping = stopping };
+	struct server_calls mine = calls;
+	struct serve s = {};
+	int status = parse(&s, argc, argv), ended;
+
+	if (status == STATUS_OK && s.test)
+		status = begin_test(&s);
+	if (status == STATUS_OK) {
+		begin_log(&s);
+		status = start(&s);
+	}
+	if (status == STATUS_OK) {
+		mine.arg = &s;
+		ended = server_run(s.server, &mine);
+		status = s.status ? s.status : ended;
+	}
+	server_free(&s.server);
+	end_test(&s);
+	changes_free(&s.served);
+	for (size_t i = 0; i < s.setup.n_sets; i++)
+		mem_free(s.sets[i]);
+	mem_free(s.sets);
+	mem_free(s.words);
+	return status;
+}
+
+const struct command serve_command = {
+	.name = "serve",
+	.summary = "serves what a configuration file or the command line says",
+	.synopsis = "[OPTION...] [FILE] [SERVICE@ADDRESS[,OPTION=VALUE]...]...",
+	.text = "Serves until it is stopped. With no file and no service it serves every service that is ready, on loopback only.\n\n"
+		"FILE is a configuration file: a section for each service. SERVICE@ADDRESS serves one more, or adds an address "
+		"and options to one of the file's; the options are those of `guichet help SERVICE`.\n\n"
+		"SIGHUP reads the file again: what did not change keeps its connections, and a file with a mistake changes "
+		"nothing. SIGTERM and Ctrl-C let conversations finish (option drain), a second one does not wait.",
+	.options = options,
+	.examples = examples,
+	.run = run,
+};

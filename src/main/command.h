@@ -1,0 +1,46 @@
+/*
+ * command.h - a command of the program is one row: what it is called, how it is used, what runs it. The row prints
+ * `guichet NAME --help`, and its part of the manual page and of the shell completion.
+ */
+#pragma once
+#include "main/args.h"
+
+/* Exit statuses, the same for every command. */
+enum {
+	STATUS_OK = 0,
+	STATUS_FAILED = 1, /* something went wrong while it ran */
+	STATUS_USAGE = 2,  /* the command line or the configuration is wrong: nothing was done */
+};
+
+struct command_example {
+	const char *line, *what;
+};
+
+struct command {
+	const char *name;
+	const char *summary;                /* one line */
+	const char *synopsis;               /* behind the name; one line per way to use it */
+	const char *text;                   /* what it does: text_wrap() */
+	const struct args_option *options;
+	const struct command_example *examples; /* ends with a NULL line */
+	int (*run)(int argc, char **argv);  /* argv[0] is its name; returns an exit status */
+};
+
+#define COMMAND_EXAMPLES_END { .line = NULL }
+
+/* In the order of help; NULL-ended. */
+extern const struct command *const commands[];
+
+const struct command *command_find(const char *name);
+
+/* The whole program: argv as main() got it. Returns the exit status. */
+int command_main(int argc, char **argv);
+
+/* Adds `guichet NAME --help`, and the list of commands with a word about each. */
+void command_help(const struct command *c, struct buf *b);
+void command_list(struct buf *b);
+
+/* What is wrong with the command line, and where to read on; returns STATUS_USAGE. */
+int command_misused(const struct command *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+extern const struct command serve_command, check_command, help_command, stats_command, connect_command;

@@ -1,0 +1,188 @@
+/* ready.c - see ready.h. */
+#include "main/ready.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <limits.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "main/try.h"
+
+enum { CELL = 1024 };
+
+static const char *const headings[] = { "SERVICE", "MODEL", "ADDRESS", "TRY", NULL };
+
+/* ---- the table ---- */
+
+static bool get_address(const struct server *s, size_t i, size_t j, struct addr_text *ret)
+{
+	char text[CELL];
+	struct buf b;
+
+	buf_init_fixed(&b, text, sizeof(text));
+	server_address(s, i, j, &b);
+	return addr_parse(text, ret, NULL) == 0;
+}
+
+static bool is_host(const struct addr_text *a, const char *v4, const char *v6)
+{
+	return strcmp(a->host, v4) == 0 || strcmp(a->host, v6) == 0;
+}
+
+/* One port of both families of loopback is one line: tcp:7007, as it was written. */
+static bool is_pair(const struct addr_text *a, const struct addr_text *b)
+{
+	return addr_is_net(a) && a->transport == b->transport && a->port == b->port && strcmp(a->host, b->host) != 0 &&
+	       is_host(a, "127.0.0.1", "::1") && is_host(b, "127.0.0.1", "::1");
+}
+
+static void add_row(struct text_table *t, const struct service_view *v, bool first, const struct addr_text *shown,
+		    const struct addr_text *tried)
+{
+	char address[CELL], try[CELL];
+	struct buf a, b;
+
+	buf_init_fixed(&a, address, sizeof(address));
+	buf_init_fixed(&b, try, sizeof(try));
+	addr_format(shown, &a);
+	try_command(v->proto, tried, &b);
+	text_table_add(t, (const char *[]){ first ? v->name : "", first ? v->model : "", address, try, NULL });
+}
+
+static void add_service(const struct server *s, size_t i, const struct service_view *v, struct text_table *t)
+{
+	for (size_t j = 0; j < v->addresses; j++) {
+		struct addr_text a, next;
+		bool first = j == 0;
+
+		if (!get_address(s, i, j, &a))
+			continue;
+		if (j + 1 < v->addresses && get_address(s, i, j + 1, &next) && is_pair(&a, &next)) {
+			struct addr_text both = a;
+
+			both.host[0] = '\0';
+			add_row(t, v, first, &both, addr_is_ipv4(a.host) ? &a : &next);
+			j++;
+		} else {
+			add_row(t, v, first, &a, &a);
+		}
+	}
+}
+
+int ready_table(const struct server *s, struct text_style style, struct buf *b)
+{
+	struct text_table t = {};
+
+	text_table_add(&t, headings);
+	for (size_t i = 0; i < server_services(s); i++) {
+		struct service_view v;
+
+		server_service(s, i, &v);
+		if (!v.internal)
+			add_service(s, i, &v, &t);
+	}
+	text_table_format(&t, style, b);
+	text_table_done(&t);
+	return b->err;
+}
+
+int ready_plan_table(const struct plan *p, struct text_style style, struct buf *b)
+{
+	struct text_table t = {};
+
+	text_table_add(&t, (const char *[]){ "SERVICE", "PROTOCOL", "MODEL", "ADDRESS", NULL });
+	for (size_t i = 0; i < p->n; i++) {
+		const struct plan_service *s = &p->services[i];
+
+		for (size_t j = 0; j < s->common->listen.n && !s->internal; j++) {
+			char address[CELL];
+			struct buf a;
+
+			buf_init_fixed(&a, address, sizeof(address));
+			addr_format(&s->common->listen.v[j], &a);
+			text_table_add(&t, (const char *[]){ j == 0 ? s->name : "", j == 0 ? s->proto->name : "",
+							     j == 0 ? tables_models[s->common->model] : "", address, NULL });
+		}
+	}
+	text_table_format(&t, style, b);
+	text_table_done(&t);
+	return b->err;
+}
+
+/* ---- JSON ---- */
+
+/* A path that means the same everywhere. NULL: no memory, or no current folder. */
+static char *absolute(const char *path)
+{
+	char here[PATH_MAX], *full = NULL;
+
+	if (!getcwd(here, sizeof(here)))
+		return NULL;
+	if (strncmp(path, "./", 2) == 0)
+		path += 2;
+	return str_path_from(here, path, &full) < 0 ? NULL : full;
+}
+
+static json_t *json_path(const char *path)
+{
+	char *full = absolute(path);
+	json_t *j = full ? json_string(full) : NULL;
+
+	mem_free(full);
+	return j;
+}
+
+static json_t *json_address(const struct server *s, size_t i, size_t j)
+{
+	struct addr_text a;
+	char text[CELL], *full;
+	struct buf b;
+
+	if (!get_address(s, i, j, &a))
+		return NULL;
+	buf_init_fixed(&b, text, sizeof(text));
+	if (addr_is_path(&a)) {
+		full = absolute(a.path);
+		if (full)
+			buf_addf(&b, "%s:%s", addr_kinds[a.transport].name, full);
+		mem_free(full);
+	} else {
+		addr_format(&a, &b);
+	}
+	return json_string(text);
+}
+
+static json_t *json_service(const struct server *s, size_t i, const struct service_view *v)
+{
+	json_t *addresses = json_array();
+
+	for (size_t j = 0; j < v->addresses; j++)
+		json_array_append_new(addresses, json_address(s, i, j));
+	return json_pack("{s:s, s:s, s:s, s:o}", "name", v->name, "protocol", v->proto->name, "model", v->model, "addresses",
+			 addresses);
+}
+
+int ready_json(const struct server *s, const struct ready_facts *facts, struct buf *b)
+{
+	json_t *services = json_array(), *all;
+	char *text;
+
+	for (size_t i = 0; i < server_services(s); i++) {
+		struct service_view v;
+
+		server_service(s, i, &v);
+		if (!v.internal)
+			json_array_append_new(services, json_service(s, i, &v));
+	}
+	all = json_pack("{s:i, s:o, s:o, s:o}", "pid", (int)getpid(), "control", json_path(facts->control), "data",
+			json_path(facts->data), "services", services);
+	text = all ? json_dumps(all, JSON_COMPACT) : NULL;
+	json_decref(all);
+	if (!text)
+		return -ENOMEM;
+	buf_adds(b, text);
+	buf_addc(b, '\n');
+	mem_free(text);
+	return b->err;
+}

@@ -1,0 +1,88 @@
+/* try.c - see try.h. The transport says which program, the protocol what to do with it. */
+#include "main/try.h"
+
+#include "base/str.h"
+
+/* What a conversation with a protocol is like; one that is not here waits for lines and answers them. */
+static const struct manner {
+	const char *proto;
+	bool answers_all; /* to whatever comes, even an empty line: nobody needs to type */
+	const char *behind; /* for its output */
+} manners[] = {
+	{ "chargen", true, " | head" },
+	{ "daytime", true, "" },
+	{ "qotd", true, "" },
+	{ "time", true, " | xxd" },
+};
+
+static const struct manner *manner_of(const struct proto *proto)
+{
+	static const struct manner talk = { "", false, "" };
+
+	for (size_t i = 0; i < sizeof(manners) / sizeof(manners[0]); i++)
+		if (strcmp(manners[i].proto, proto->name) == 0)
+			return &manners[i];
+	return &talk;
+}
+
+/* Where to go to reach a socket that is bound to every address: here. */
+static const char *host_of(const struct addr_text *a)
+{
+	if (a->host[0] == '\0' || strcmp(a->host, "*") == 0 || strcmp(a->host, "0.0.0.0") == 0)
+		return "127.0.0.1";
+	return strcmp(a->host, "::") == 0 ? "::1" : a->host;
+}
+
+static void socat(const char *kind, const char *path, const char *more, struct buf *b)
+{
+	char text[ADDR_PATH_MAX + 64];
+	struct buf word;
+
+	buf_init_fixed(&word, text, sizeof(text));
+	buf_addf(&word, "%s:%s%s", kind, path, more);
+	buf_adds(b, "socat - ");
+	str_add_word(b, text);
+}
+
+static void openssl(const struct addr_text *a, struct buf *b)
+{
+	bool v6 = addr_is_ipv6(host_of(a));
+
+	buf_addf(b, "openssl s_client -quiet -connect %s%s%s:%d", v6 ? "[" : "", host_of(a), v6 ? "]" : "", a->port);
+}
+
+void try_command(const struct proto *proto, const struct addr_text *a, struct buf *b)
+{
+	const struct manner *m = manner_of(proto);
+	char text[ADDR_PATH_MAX + ADDR_HOST_MAX + 64];
+	struct buf word;
+
+	switch (a->transport) {
+	case ADDR_TCP:
+		buf_addf(b, "nc %s %d", host_of(a), a->port);
+		break;
+	case ADDR_UDP:
+		buf_addf(b, "%s %s %d", m->answers_all ? "echo | nc -u -w1" : "nc -u", host_of(a), a->port);
+		break;
+	case ADDR_TLS:
+		openssl(a, b);
+		break;
+	case ADDR_UNIX:
+		socat("UNIX-CONNECT", a->path, "", b);
+		break;
+	case ADDR_UNIXSEQ:
+		socat("UNIX-CONNECT", a->path, ",type=5", b);
+		break;
+	case ADDR_UNIXGRAM:
+	case ADDR_FIFO:
+	case ADDR_MQ:
+		buf_init_fixed(&word, text, sizeof(text));
+		addr_format(a, &word);
+		buf_adds(b, "guichet connect ");
+		str_add_word(b, text);
+		break;
+	default:
+		return;
+	}
+	buf_adds(b, m->behind);
+}

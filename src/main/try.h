@@ -1,0 +1,7 @@
+/* try.h - a command that talks to a service, for people to copy. */
+#pragma once
+#include "base/addr.h"
+#include "core/proto.h"
+
+/* Adds a shell command for this protocol at this address as it is bound: `nc 127.0.0.1 7007`. Nothing when there is no simple one. */
+void try_command(const struct proto *proto, const struct addr_text *a, struct buf *b);
