@@ -1,0 +1,308 @@
+"""The measures, one function per row of the table. README.md says what each means.
+
+A row takes a Bench (what to run, for how long) and yields Checks: one figure of ours, the peer's figure and the ratio
+where there is a peer, and the target.
+"""
+
+import math
+import statistics
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import harness
+import peers
+from harness import BIN, Load, Server, measure
+
+
+@dataclass
+class Check:
+    row: str
+    what: str
+    unit: str = ""
+    ours: float | None = None
+    peer: float | None = None
+    peer_name: str = ""
+    target: str = ""
+    met: bool | None = None  # None: shown for scale, nothing was promised
+    note: str = ""
+    samples: dict = field(default_factory=dict)
+
+    @property
+    def ratio(self):
+        return self.ours / self.peer if self.ours is not None and self.peer else None
+
+    @property
+    def spread(self):
+        """How far apart the rounds were: (largest - smallest) / median, of the worse side."""
+        wide = [(max(s) - min(s)) / statistics.median(s) for s in self.samples.values() if len(s) > 1 and statistics.median(s)]
+        return max(wide, default=None)
+
+
+@dataclass
+class Bench:
+    program: Path
+    folder: Path  # for configurations and errors; goes away
+    rounds: int
+    seconds: float
+    fd_limit: int
+    progress: object  # called with a short text
+
+    def guichet(self, conf, **how):
+        path = self.folder / "guichet.conf"
+        path.write_text(conf)
+        return Server("guichet", [self.program, "serve", "--test", path], self.folder, **how)
+
+    def tiny(self, name, *args, **how):
+        return Server(name, [BIN / name, *args], self.folder, **how)
+
+
+def _interleave(b, row, contenders, mode, args=(), *, kind="tcp", load_cpus=None):
+    """A B A B ...: each contender afresh in every round. Returns {name: [what each round measured]}."""
+    found = {name: [] for name in contenders}
+    args = [*args, "--seconds", b.seconds]
+    for i in range(b.rounds):
+        for name, start in contenders.items():
+            b.progress(f"{row} {i + 1}/{b.rounds} {name}")
+            with start() as server:
+                found[name].append(measure(server, mode, args, b.folder, b.seconds, kind=kind, cpus=load_cpus))
+    return found
+
+
+def _compare(row, what, unit, runs, value, *, most=None, least=None, peer=None, note=""):
+    """A check from _interleave's runs: `value` of each run, medians, their ratio against the target."""
+    names = list(runs)
+    peer = peer or names[1]
+    samples = {n: [value(r) for r in runs[n]] for n in (names[0], peer)}
+    ours, theirs = (statistics.median(s) for s in samples.values())
+    c = Check(row, what, unit, ours, theirs, peer, note=note, samples=samples)
+    if most is not None:
+        c.target, c.met = f"<= {most} x", c.ratio <= most
+    if least is not None:
+        c.target, c.met = f">= {least} x", c.ratio >= least
+    return c
+
+
+def _alone(row, what, unit, samples, *, most=None, note=""):
+    """A check of ours without a peer."""
+    c = Check(row, what, unit, statistics.median(samples), note=note, samples={"guichet": samples})
+    if most is not None:
+        c.target, c.met = f"<= {most}", c.ours <= most
+    return c
+
+
+def _micro(key):
+    return lambda r: r["cpu"] / r[key] * 1e6
+
+
+def _nano_per_byte(r):
+    return r["cpu"] / r["bytes"] * 1e9
+
+
+ECHO = "[guichet]\nloops = 1\n[echo]\nlisten = tcp:0\nmodel = event\n"
+
+
+def _echo_pair(b, cpus):
+    return {"guichet": lambda: b.guichet(ECHO, cpus=cpus), "tiny_echo": lambda: b.tiny("tiny_echo", cpus=cpus)}
+
+
+def echo(b):
+    """CPU per message: 64 connections x 64 bytes, 16 in flight"""
+    server, load = harness.two_sides()
+    args = ["--connections", 64, "--size", 64, "--flight", 16]
+    runs = _interleave(b, "echo", _echo_pair(b, server), "pipeline", args, load_cpus=load)
+    yield _compare("echo", "CPU per message", "us", runs, _micro("messages"), most=1.15)
+    yield _compare("echo", "messages per second", "/s", runs, lambda r: r["per_second"])
+
+
+def bulk(b):
+    """throughput of 1 MiB writes and their echo, one connection"""
+    server, load = harness.two_sides()
+    runs = _interleave(b, "bulk", _echo_pair(b, server), "bulk", load_cpus=load)
+    yield _compare("bulk", "throughput, 1 MiB writes", "MB/s", runs, lambda r: r["mb_per_second"], least=0.9)
+    yield _compare("bulk", "CPU per byte", "ns", runs, _nano_per_byte)
+
+
+def pingpong(b):
+    """round trip of one message at a time"""
+    # Both on one processor: on two, what is measured is mostly how long the second takes to wake up.
+    one, _ = harness.two_sides()
+    runs = _interleave(b, "pingpong", _echo_pair(b, one), "pingpong", ["--count", 1000000], load_cpus=one)
+    yield _compare("pingpong", "round trip, median", "us", runs, lambda r: r["p50_us"], most=1.1)
+    yield _compare("pingpong", "round trip, 99th in 100", "us", runs, lambda r: r["p99_us"])
+
+
+def relay(b):
+    """CPU per message of a TCP relay: the load of echo, through it to a tiny_echo"""
+    server, load = harness.two_sides()
+    with b.tiny("tiny_echo", cpus=load) as end:
+        port = end.address().rpartition(":")[2]
+        conf = f"[guichet]\nloops = 1\n[relay]\nlisten = tcp:0\nto = tcp:127.0.0.1:{port}\nmodel = event\n"
+        pair = {
+            "guichet": lambda: b.guichet(conf, cpus=server),
+            "tiny_relay": lambda: b.tiny("tiny_relay", port, cpus=server),
+        }
+        args = ["--connections", 64, "--size", 64, "--flight", 16]
+        runs = _interleave(b, "relay", pair, "pipeline", args, load_cpus=load)
+    yield _compare("relay", "CPU per message", "us", runs, _micro("messages"), most=1.15)
+
+
+CHAT = "[guichet]\nloops = 2\n[chat]\nlisten = tcp:0\nmodel = event\n"
+
+
+def chat(b):
+    """CPU per delivery: 1 sender, 500 receivers, 2 loops"""
+    # Two loops need two processors, so only the load is kept in its place.
+    _, load = harness.two_sides()
+    ours = {"guichet": lambda: b.guichet(CHAT)}
+    by_line = {"tiny_chat": lambda: b.tiny("tiny_chat")}
+    by_read = {"tiny_chat --whole": lambda: b.tiny("tiny_chat", "--whole")}
+    one = _interleave(b, "chat", ours | by_line, "chat", ["--connections", 500, "--flight", 1], load_cpus=load)
+    yield _compare("chat", "CPU per delivery, 1 line in flight", "us", one, _micro("deliveries"), most=1.3)
+    many = _interleave(b, "chat", ours | by_line | by_read, "chat", ["--connections", 500, "--flight", 16], load_cpus=load)
+    yield _compare("chat", "CPU per delivery, 16 in flight", "us", many, _micro("deliveries"), most=1.3)
+    yield _compare("chat", "the same, the peer writing whole reads", "us", many, _micro("deliveries"), peer="tiny_chat --whole")
+
+
+def _per_cpu_second(r):
+    return r["connections"] / r["cpu"]
+
+
+def _connections(b, row, peer, start, least):
+    server, load = harness.two_sides()
+    pair = {"guichet": lambda: b.guichet(ECHO, cpus=server), peer: lambda: start(b.folder, cpus=server)}
+    # One source address, because xinetd asks for the name of each (127.0.0.1 is in /etc/hosts, 127.0.0.9 is not).
+    runs = _interleave(b, row, pair, "connect", ["--connections", 16, "--one-source"], load_cpus=load)
+    yield _compare(row, "connections per CPU second", "", runs, _per_cpu_second, least=least)
+
+
+def xinetd(b):
+    """connect, one echo, close: against xinetd's internal echo"""
+    yield from _connections(b, "xinetd", "xinetd", peers.xinetd, 3)
+
+
+def inetd(b):
+    """connect, one echo, close: against openbsd-inetd starting cat"""
+    yield from _connections(b, "inetd", "inetd", peers.inetd, 5)
+
+
+def _grow(b, server, mode, kind, n):
+    """Opens `n` connections that then say nothing. Returns what the load said, with heap and rss growth per connection."""
+    # The first client pays for what all share; it leaves before the count starts.
+    with Load(mode, server.address(kind), b.folder, ["--connections", 1]) as first:
+        first.go()
+        first.result(15)
+    time.sleep(0.2)
+    heap, rss = server.heap_bytes(b.program), harness.resident_bytes(server.pid)
+    with Load(mode, server.address(kind), b.folder, ["--connections", n]) as load:
+        load.go()
+        said = load.result(120)
+        time.sleep(0.3)
+        after = server.heap_bytes(b.program)
+        said["rss"] = (harness.resident_bytes(server.pid) - rss) / n
+        said["heap"] = (after - heap) / n if None not in (after, heap) else None
+    return said
+
+
+def _grow_rounds(b, row, conf, mode, kind, n):
+    found = []
+    for i in range(min(b.rounds, 3)):
+        b.progress(f"{row} {i + 1} guichet")
+        with b.guichet(conf) as server:
+            found.append(_grow(b, server, mode, kind, n))
+    return found
+
+
+def _heap(row, what, runs, most, note=""):
+    samples = [r["heap"] for r in runs]
+    if None in samples:
+        return Check(row, what, "B", target=f"<= {most}", note="not measured: no stats from this program")
+    return _alone(row, what, "B", samples, most=most, note=note)
+
+
+def idle(b):
+    """10,000 clients that say nothing: memory for each; bursts of 200 connects"""
+    n = min(10000, b.fd_limit - 512)
+    note = "" if n == 10000 else f"only {n} clients: the hard limit is {b.fd_limit} descriptors"
+    runs = _grow_rounds(b, "idle", "[echo]\nlisten = tcp:0\n", "idle", "tcp", n)
+    yield _heap("idle", "heap for each idle client", runs, 400, note)
+    yield _alone("idle", "resident growth for each", "B", [r["rss"] for r in runs], most=1024, note=note)
+    slow = [max(r["over_900_ms"], r["retransmitted"]) for r in runs]
+    yield _alone("idle", "connects that waited for a second SYN", "", slow, most=0, note=note)
+    yield _alone("idle", "slowest connect of the bursts", "ms", [r["slowest_ms"] for r in runs])
+
+
+def udp(b):
+    """CPU per datagram, 64 in flight"""
+    server, load = harness.two_sides()
+    conf = "[guichet]\nloops = 1\n[echo]\nlisten = udp:0\nmodel = event\n"
+    pair = {"guichet": lambda: b.guichet(conf, cpus=server), "tiny_udp": lambda: b.tiny("tiny_udp", cpus=server)}
+    args = ["--connections", 1, "--size", 64, "--flight", 64]
+    runs = _interleave(b, "udp", pair, "udp", args, kind="udp", load_cpus=load)
+    lost = sum(r["lost"] for r in runs["guichet"])
+    yield _compare("udp", "CPU per datagram", "us", runs, _micro("datagrams"), most=1.1, note=f"{lost} lost" if lost else "")
+    yield _compare("udp", "datagrams per second", "/s", runs, lambda r: r["per_second"])
+
+
+SMALL = ("echo", "discard", "chargen", "daytime", "time", "qotd")
+READY_RUNS = 20
+
+
+def ready(b):
+    """from fork and exec to the ready line, every small service on"""
+    conf = b.folder / "small.conf"
+    conf.write_text("".join(f"[{s}]\nlisten = tcp:0 udp:0 unix:./{s}.sock\n" for s in SMALL))
+    contenders = {
+        "guichet": ("guichet", [b.program, "serve", "--test", conf]),
+        "guichet, no file": ("guichet", [b.program, "serve", "--test"]),
+        "tiny_echo": ("tiny_echo", [BIN / "tiny_echo"]),
+    }
+    took = {name: [] for name in contenders}
+    for i in range(READY_RUNS):
+        for name, (label, argv) in contenders.items():
+            b.progress(f"ready {i + 1}/{READY_RUNS} {name}")
+            with Server(label, argv, b.folder) as server:
+                took[name].append(server.ready_seconds * 1e3)
+    yield _alone("ready", "exec to ready, every small service", "ms", took["guichet"], most=30)
+    yield _alone("ready", "the same, serve --test without a file", "ms", took["guichet, no file"])
+    yield _alone("ready", "the same, tiny_echo (the cost of asking)", "ms", took["tiny_echo"])
+
+
+def tls(b):
+    """500 TLS clients that say nothing: memory for each"""
+    runs = _grow_rounds(b, "tls", "[echo]\nlisten = tls:0\n", "tls", "tls", 500)
+    yield _heap("tls", "heap for each idle TLS client", runs, 14336)
+    yield _alone("tls", "resident growth for each", "B", [r["rss"] for r in runs], most=14336)
+
+
+def _starve(b):
+    with b.guichet("[echo]\nlisten = tcp:0\n", nofile=64) as server:
+        with Load("crowd", server.address(), b.folder, ["--connections", 200, "--release", 10]) as load:
+            said = load.first
+            before, t = harness.wakeups(server.pid), time.monotonic()
+            time.sleep(1)
+            after, elapsed = harness.wakeups(server.pid), time.monotonic() - t
+            load.go()
+            said |= load.result(30)
+    said["wakeups"] = sum(n - before.get(thread, 0) for thread, n in after.items()) / elapsed
+    return said
+
+
+def nofile(b):
+    """ulimit -n 64 and 200 clients: no spin, those inside served, the others let in when there is room"""
+    found = []
+    for i in range(min(b.rounds, 3)):
+        b.progress(f"nofile {i + 1} guichet")
+        found.append(_starve(b))
+    last = found[-1]
+    note = f"{last['served']} of {last['clients']} served, {last['turned_away']} turned away"
+    yield _alone("nofile", "wakeups per second", "/s", [f["wakeups"] for f in found], most=99.9, note=note)
+    c = _alone("nofile", "round trip of one inside", "us", [f["pingpong_p50_us"] for f in found])
+    c.target, c.met = "served", True  # had it not been served, the load would have said so and the row failed
+    yield c
+    waited = [f["first_after_ms"] if f["first_after_ms"] >= 0 else math.inf for f in found]
+    after = f"{last['served_after']} let in after {last['released']} left"
+    yield _alone("nofile", "accepting again after room", "ms", waited, most=1000, note=after)
+
+
+ROWS = {f.__name__: f for f in (echo, bulk, pingpong, relay, chat, xinetd, inetd, idle, udp, ready, tls, nofile)}
