@@ -1,0 +1,45 @@
+# flags.cmake - how C is compiled and linked. Two interface libraries:
+#   guichet_flags   warnings, hardening and the chosen sanitizer: for everything that we compile
+#   guichet_poison  makes dangerous libc functions unavailable: for src/ only (src/base/poison.h)
+include(CheckCCompilerFlag)
+
+add_library(guichet_flags INTERFACE)
+add_library(guichet_poison INTERFACE)
+target_compile_options(guichet_poison INTERFACE "SHELL:-include ${CMAKE_SOURCE_DIR}/src/base/poison.h")
+
+target_compile_definitions(guichet_flags INTERFACE
+        _GNU_SOURCE
+        _FILE_OFFSET_BITS=64
+        GUICHET_VERSION="${PROJECT_VERSION}")
+
+# -Wsign-conversion is left out on purpose: with it every ssize_t would need a cast that hides more than it shows.
+target_compile_options(guichet_flags INTERFACE
+        -g
+        -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+        -Wconversion -Wno-sign-conversion
+        -Wvla -Wformat=2 -Wundef -Werror)
+
+# Hardening that every sanitizer allows, so it is always on.
+target_compile_options(guichet_flags INTERFACE -fPIE -fstack-protector-strong -fstack-clash-protection)
+target_link_options(guichet_flags INTERFACE -pie LINKER:-z,relro,-z,now,-z,noexecstack,--as-needed)
+check_c_compiler_flag(-fcf-protection=full HAVE_CF_PROTECTION)
+if(HAVE_CF_PROTECTION) # x86 only
+	target_compile_options(guichet_flags INTERFACE -fcf-protection=full)
+endif()
+
+if(GUICHET_SANITIZE STREQUAL "")
+	# Fortify replaces the calls that the sanitizers want to see, so it is for release only.
+	target_compile_options(guichet_flags INTERFACE -O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+	return()
+endif()
+
+set(sanitize_address address,undefined)
+set(sanitize_thread thread)
+set(sanitize_fuzz fuzzer-no-link,address,undefined)
+if(NOT DEFINED sanitize_${GUICHET_SANITIZE})
+	message(FATAL_ERROR "GUICHET_SANITIZE is \"${GUICHET_SANITIZE}\"; it can be address, thread or fuzz")
+endif()
+set(sanitize -fsanitize=${sanitize_${GUICHET_SANITIZE}} -fno-sanitize-recover=all)
+target_compile_definitions(guichet_flags INTERFACE GUICHET_FAULTS) # tests make the Nth allocation or call fail
+target_compile_options(guichet_flags INTERFACE -O1 -fno-omit-frame-pointer ${sanitize})
+target_link_options(guichet_flags INTERFACE ${sanitize})

@@ -1,0 +1,42 @@
+# package.cmake - the Debian package: CPack's DEB generator over the install rules below. ./dev package calls it.
+include(GNUInstallDirs)
+
+install(TARGETS guichet DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(FILES README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
+install(DIRECTORY examples/ DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples FILES_MATCHING PATTERN *.conf)
+install(FILES ${CMAKE_BINARY_DIR}/guichet.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions
+        RENAME guichet OPTIONAL)
+install(FILES ${CMAKE_BINARY_DIR}/guichet.1.gz DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 OPTIONAL)
+
+# These two have the same place whatever the prefix is. The service has no folder of its own to write but
+# /var/lib/guichet, so that is where the installed configuration keeps its data.
+install(FILES packaging/guichet.service DESTINATION /lib/systemd/system)
+set(example examples/guichet.conf)
+if(EXISTS ${CMAKE_SOURCE_DIR}/${example})
+	set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${example})
+	file(READ ${example} conf)
+	string(REGEX REPLACE "\ndata *=[^\n]*" "\ndata = /var/lib/guichet" conf "${conf}")
+	file(WRITE ${CMAKE_BINARY_DIR}/guichet.conf "${conf}")
+	install(FILES ${CMAKE_BINARY_DIR}/guichet.conf DESTINATION /etc/guichet)
+endif()
+
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGE_CONTACT "Guichet developers <guichet@localhost>")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_DESCRIPTION}")
+set(CPACK_PACKAGE_DESCRIPTION
+"The classic Internet protocols over one shared core: one configuration, every transport,
+and for each service the way it is served (an event loop, a thread per client, ...) by one word.")
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_SET_DESTDIR ON) # for the absolute places above
+set(CPACK_INSTALL_PREFIX /usr)
+set(CPACK_STRIP_FILES ON)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SECTION net)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
+set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA
+        ${CMAKE_SOURCE_DIR}/packaging/conffiles
+        ${CMAKE_SOURCE_DIR}/packaging/postinst
+        ${CMAKE_SOURCE_DIR}/packaging/prerm
+        ${CMAKE_SOURCE_DIR}/packaging/postrm)
+include(CPack)
