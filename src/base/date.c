@@ -8,12 +8,12 @@ enum {
 	MINUTE = 60,
 	HOUR = 60 * MINUTE,
 	DAY = 24 * HOUR,
-	ERA_DAYS = 146097,         /* 400 years */
-	MARCH_0_TO_1970 = 719468,  /* days from 1 March of year 0 */
+	ERA_DAYS = 146097,        /* 400 years */
+	MARCH_0_TO_1970 = 719468, /* days from 1 March of year 0 */
 };
 
 #define FIRST INT64_C(-62167219200) /* 0000-01-01T00:00:00 */
-#define LAST  INT64_C(253402300799) /* 9999-12-31T23:59:59 */
+#define LAST INT64_C(253402300799)  /* 9999-12-31T23:59:59 */
 
 static const char days[][4] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
 static const char months[][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
@@ -76,8 +76,8 @@ const char *date_rfc5322(int64_t wall, int zone, char buf[static DATE_TEXT])
 
 	date_from_wall(wall, zone, &d);
 
-	int n = snprintf(buf, DATE_TEXT, "%s, %02d %s %04d %02d:%02d:%02d ", days[d.weekday], d.day, months[d.month - 1],
-			 d.year, d.hour, d.minute, d.second);
+	int n = snprintf(buf, DATE_TEXT, "%s, %02d %s %04d %02d:%02d:%02d ", days[d.weekday], d.day,
+			 months[d.month - 1], d.year, d.hour, d.minute, d.second);
 
 	add_zone(buf, n, zone, "");
 	return buf;

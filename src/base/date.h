@@ -9,9 +9,9 @@
 #define DATE_TEXT 40
 
 struct date {
-	int year;    /* 0 to 9999 */
-	int month;   /* 1 to 12 */
-	int day;     /* 1 to 31 */
+	int year;  /* 0 to 9999 */
+	int month; /* 1 to 12 */
+	int day;   /* 1 to 31 */
 	int hour, minute, second;
 	int weekday; /* 0 = Sunday */
 };
@@ -25,7 +25,7 @@ void date_from_wall(int64_t wall, int zone, struct date *ret);
 /* Each writes to buf and returns it. */
 const char *date_ctime(int64_t wall, int zone, char buf[static DATE_TEXT]);   /* Thu Jan  1 00:00:00 1970 */
 const char *date_rfc5322(int64_t wall, int zone, char buf[static DATE_TEXT]); /* Thu, 01 Jan 1970 00:00:00 +0000 */
-const char *date_iso(int64_t wall, int zone, char buf[static DATE_TEXT]);     /* 1970-01-01T00:00:00Z, or +01:00 (RFC 3339) */
+const char *date_iso(int64_t wall, int zone, char buf[static DATE_TEXT]);     /* 1970-01-01T00:00:00Z (RFC 3339) */
 
 /* Reads `Z`, `+hh:mm` or `-hh:mm`, less than a day. 0 and the seconds east of Greenwich, or -EINVAL. */
 [[nodiscard]] int date_parse_zone(const char *text, int *ret_zone);

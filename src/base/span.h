@@ -24,7 +24,7 @@ static inline bool span_is(struct span s, const char *word)
 {
 	size_t n = strlen(word);
 
-	return s.n == n && memcmp(s.p, word, n) == 0;
+	return s.n == n && (n == 0 || memcmp(s.p, word, n) == 0); /* an empty span may point nowhere */
 }
 
 /* True when the span starts with the bytes of `word`. */
@@ -32,5 +32,5 @@ static inline bool span_starts(struct span s, const char *word)
 {
 	size_t n = strlen(word);
 
-	return s.n >= n && memcmp(s.p, word, n) == 0;
+	return s.n >= n && (n == 0 || memcmp(s.p, word, n) == 0);
 }

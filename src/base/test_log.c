@@ -1,11 +1,11 @@
 /* test_log.c - log lines: quoting, cuts, and that nothing a peer sends can forge a line or a field. */
+#include <errno.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <setjmp.h>
-#include <errno.h>
 
-#include <cmocka.h>
 #include <jansson.h>
+#include <cmocka.h>
 
 #include "base/log.h"
 #include "base/span.h"
@@ -165,7 +165,8 @@ static void test_forgery(void **state)
 /* Every byte that there is, in both forms, at every length around the cut. */
 static void test_cuts(void **state)
 {
-	static const char *const units[] = { "a", "\"", "\n", "\xff", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\x01" };
+	static const char *const units[] = { "a",   "\"", "\n", "\xff", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80",
+					     "\x01" };
 	static char value[3 * 4096];
 
 	(void)state;
@@ -223,8 +224,8 @@ static void test_full_line(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fields), cmocka_unit_test(test_fields_json), cmocka_unit_test(test_levels),
-		cmocka_unit_test(test_quotes), cmocka_unit_test(test_forgery),     cmocka_unit_test(test_cuts),
+		cmocka_unit_test(test_fields),    cmocka_unit_test(test_fields_json), cmocka_unit_test(test_levels),
+		cmocka_unit_test(test_quotes),    cmocka_unit_test(test_forgery),     cmocka_unit_test(test_cuts),
 		cmocka_unit_test(test_full_line),
 	};
 

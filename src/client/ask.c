@@ -28,11 +28,12 @@ static void fail(struct question *q, int err, const char *why)
 /* Nothing may be asked or answered before the connection is there. */
 static void dial(const struct question *q, struct io *io)
 {
-	io_child(io, SERVER, &(struct child){
-			.kind = CHILD_CONNECT,
-			.address = q->address,
-			.deadline = io->now + PATIENCE,
-	});
+	io_child(io, SERVER,
+		 &(struct child){
+			 .kind = CHILD_CONNECT,
+			 .address = q->address,
+			 .deadline = io->now + PATIENCE,
+		 });
 	io_timer(io, 0, io->now + PATIENCE);
 }
 

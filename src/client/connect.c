@@ -2,24 +2,14 @@
  * connect.c - see connect.h. A protocol without a connection of its own, between two channels. As in a relay, what has no
  * room on one side is left on the other, which is held until there is some: neither side can fill our memory.
  */
-#include "client/connect.h"
+#include "client/connect_priv.h"
 
 #include <errno.h>
 
 #include "drive/client.h"
 #include "layer/tls.h"
 
-enum { TERMINAL = 1, SERVER }; /* tags of the channels */
 enum { DGRAM_MAX = 65507 };
-
-/* What the protocol is given, and where it says how it went. Outlives the session. */
-struct connection {
-	const struct connect_setup *setup;
-	char address[ADDR_HOST_MAX + ADDR_PATH_MAX + 64];
-	struct tls_ctx *tls;
-	struct buf *why;
-	int err;
-};
 
 struct talk {
 	bool connected;
@@ -52,8 +42,9 @@ static void fail(struct connection *c, const char *what, int err, const char *wh
 static void add_tls_hint(struct connection *c, const char *why)
 {
 	if (c->tls && why && strstr(why, "certificate"))
-		buf_adds(c->why, "; --ca FILE trusts what FILE holds (of a guichet with certificate = auto: auto.crt in its data "
-				 "folder), --insecure whoever answers");
+		buf_adds(c->why,
+			 "; trust it with --ca FILE (the one that guichet makes is auto.crt in its data folder), or take "
+			 "whoever answers with --insecure");
 }
 
 /* What the terminal has not taken yet is still printed; what the server has not taken nobody will read any more. */
@@ -89,7 +80,8 @@ static enum verdict send_lines(struct io *terminal, struct io *server, struct io
 		if (r == 0)
 			return V_GO;
 		if (r < 0) {
-			fail(connection_of(io), "cannot send to", -EMSGSIZE, "the line is longer than a datagram can be");
+			fail(connection_of(io), "cannot send to", -EMSGSIZE,
+			     "the line is longer than a datagram can be");
 			return V_ABORT;
 		}
 		out_dgram(server, NULL, line.p, before - in_peek(terminal).n);
@@ -222,7 +214,7 @@ static enum verdict step(void *self, const struct ev *ev, struct io *io)
 	return ev->kind == EV_TIMER ? finish(io) : V_GO; /* no answer came any more */
 }
 
-static const struct proto connect_proto = {
+const struct proto connect_proto = {
 	.abi = PROTO_ABI,
 	.name = "connect",
 	.summary = "a conversation with a service",

@@ -11,12 +11,14 @@
 struct connect_setup {
 	const struct addr_text *to;
 	/* for a secure address */
-	bool insecure;     /* whoever answers will do */
-	struct span ca;    /* PEM of the authorities to trust; empty = the system's */
-	const char *name;  /* that the certificate must have; NULL = the host of the address */
+	bool insecure;    /* whoever answers will do */
+	struct span ca;   /* PEM of the authorities to trust; empty = the system's */
+	const char *name; /* that the certificate must have; NULL = the host of the address */
 	/* for datagrams: a line of input is one; after the end of the input so long (ns) for a last answer */
 	uint64_t wait;
-	void (*say)(const char *text); /* what happens meanwhile: `connected to 127.0.0.1:7007`; NULL = nobody wants to know */
+	void (*say)(
+		const char
+			*text); /* what happens meanwhile: `connected to 127.0.0.1:7007`; NULL = nobody wants to know */
 };
 
 /*

@@ -28,8 +28,11 @@ void in_take(struct io *io, size_t n)
 
 	if (n > have)
 		n = have;
+	if (s->in.cap && (n == have || have >= s->cap))
+		sess_mark(s); /* memory to give back, or reading to go on with: this may be another session's step */
 	s->in.off += (uint32_t)n; /* the bytes stay where they are until the step is over */
 	s->scanned = s->scanned > n ? s->scanned - (uint32_t)n : 0;
+	s->need = s->need > n ? s->need - (uint32_t)n : 0;
 }
 
 void in_need(struct io *io, size_t n)
@@ -101,10 +104,12 @@ void io_hold(struct io *io, bool on)
 size_t out_room(const struct io *io)
 {
 	struct sess *s = io->sess;
-	size_t n = sess_queued(s);
+	size_t n = sess_queued(s), full = sess_hiwat(s);
 
-	if (n < SESS_HIWAT)
-		return SESS_HIWAT - n;
+	if (s->flags & (S_ABORT | S_CLOSING | S_OUT_EOF))
+		return 0; /* it would be thrown away */
+	if (n < full)
+		return full - n;
 	s->flags |= S_WANT_ROOM;
 	return 0;
 }
@@ -112,7 +117,7 @@ size_t out_room(const struct io *io)
 /* True when n more bytes may be queued; marks the session otherwise. */
 static bool may_write(struct sess *s, size_t n)
 {
-	if (s->flags & (S_ABORT | S_CLOSING | S_OUT_EOF))
+	if (s->flags & (S_ABORT | S_CLOSING | S_OUT_EOF | S_DGRAM | S_SHARD))
 		return false;
 	if (sess_queued(s) + n > sess_out_limit(s)) {
 		sess_abort(s, "output-limit", STAT_OUTPUT);
@@ -127,7 +132,7 @@ static void queued(struct sess *s, int r)
 		sess_abort(s, "out-of-memory", STAT_MEMORY);
 		return;
 	}
-	if (sess_queued(s) >= SESS_HIWAT)
+	if (sess_queued(s) >= sess_hiwat(s))
 		s->flags |= S_WANT_ROOM; /* filled up, whether out_room() is asked again or not */
 	sess_mark(s);
 }
@@ -234,7 +239,7 @@ void out_dgram(struct io *io, const struct route *to, const void *p, size_t n)
 {
 	struct sess *s = io->sess;
 
-	if (s->flags & (S_ABORT | S_CLOSING))
+	if (!(s->flags & S_DGRAM) || s->flags & (S_ABORT | S_CLOSING))
 		return;
 	if (sess_queued(s) + n > sess_out_limit(s)) {
 		stat_add(s->lane, STAT_DROP_FULL, 1); /* the protocol of a lossy transport: lost */
@@ -302,6 +307,30 @@ void io_job(struct io *io, uint32_t tag, struct job *job)
 	job->tag = tag;
 	job->epoch = s->epoch;
 	f->job = job;
+}
+
+bool fx_is_stale(const struct fx *f)
+{
+	return f->epoch != f->from->epoch && f->kind != FX_POST && f->kind != FX_NOBODY;
+}
+
+void fx_drop(struct fx *f)
+{
+	switch (f->kind) {
+	case FX_JOB:
+		f->job->drop(f->job);
+		break;
+	case FX_CHILD:
+		fx_child_free(&f->child);
+		break;
+	case FX_POST:
+		mail_drop(f->post.mail);
+		break;
+	case FX_END:
+	case FX_END_OLD:
+	case FX_NOBODY:
+		break;
+	}
 }
 
 void fx_child_free(struct fx_child **c)
@@ -374,6 +403,21 @@ void io_end(struct io *io, uint32_t tag)
 	fx_add(owner_of(io->sess), FX_END, tag);
 }
 
+void sess_end_old(struct sess *s)
+{
+	fx_add(s, FX_END_OLD, 0);
+}
+
+void sess_nobody(struct sess *s, const struct letter *l)
+{
+	struct fx *f = fx_add(s, FX_NOBODY, l->tag);
+
+	if (!f)
+		return;
+	f->epoch = l->reply - 1;
+	f->post.to = l->from;
+}
+
 void io_post(struct io *io, sess_id to, uint32_t tag, struct mail *mail, unsigned flags)
 {
 	struct fx *f = fx_add(owner_of(io->sess), FX_POST, tag);
@@ -390,13 +434,14 @@ void io_post(struct io *io, sess_id to, uint32_t tag, struct mail *mail, unsigne
 void io_layer(struct io *io, const struct layer *layer, void *arg, enum leftover left)
 {
 	struct sess *s = io->sess;
-	struct sess_more *m = may_write(s, 0) ? sess_more(s) : NULL;
 	struct rec_layer rec = { .layer = layer, .arg = arg, .left = left };
+	bool may = may_write(s, 0);
 
-	if (!m || outq_layer(&s->out, &s->host->pool, &rec) < 0) {
+	if (!may || !sess_more(s) || outq_layer(&s->out, &s->host->pool, &rec) < 0) {
 		if (layer->drop_arg)
 			layer->drop_arg(arg);
-		sess_abort(s, "out-of-memory", STAT_MEMORY);
+		if (may)
+			sess_abort(s, "out-of-memory", STAT_MEMORY);
 		return;
 	}
 	s->flags |= S_LAYER_WAIT;

@@ -94,17 +94,19 @@ static void layer_failed(struct sess *s, struct linst *li, int err)
 		sess_abort(s, "out-of-memory", STAT_MEMORY);
 		return;
 	}
+	if (s->flags & S_CLOSING) {
+		sess_abort(s, why ? why : li->layer->name, STAT_ERRORS); /* the end of what is queued cannot be said */
+		return;
+	}
 	if (!s->reason)
 		s->reason = why ? why : li->layer->name;
-	if (s->flags & S_CLOSING)
-		return;
 	stat_add(s->lane, STAT_ERRORS, 1);
 	if (sess_handshaking(s))
 		stat_add(s->lane, STAT_HANDSHAKES_FAILED, 1);
 	s->more->handshake_by = 0;
 	s->flags &= ~(uint32_t)S_LAYER_WAIT;
 	outq_clear(&s->out, &s->host->pool);
-	if (s->flags & S_OPENED && !(s->flags & S_EOF_TOLD)) {
+	if (s->flags & S_OPENED && !(s->flags & (S_EOF_TOLD | S_HOLD))) {
 		s->flags |= S_EOF | S_EOF_TOLD;
 		sess_step(s, &(struct ev){ .kind = EV_EOF, .err = err });
 		outq_clear(&s->out, &s->host->pool);
@@ -144,8 +146,7 @@ static void now_up(struct sess *s, struct linst *li)
 
 		m->arg = NULL;
 		s->flags &= ~(uint32_t)S_OPEN_WAIT;
-		s->flags |= S_OPENED;
-		sess_step(s, &(struct ev){ .kind = EV_OPEN, .arg = arg });
+		sess_opened(s, arg);
 		blob_unref(arg);
 	}
 }
@@ -185,29 +186,44 @@ static bool decode_one(struct sess *s, struct linst *li)
 
 void layers_decode(struct sess *s)
 {
+	bool end = false;
+
 	for (struct linst *li = s->more->bottom; li; li = li->above) {
-		if (s->flags & S_ABORT || !decode_one(s, li))
+		if (s->flags & S_ABORT || !decode_one(s, li)) {
+			end = false;
 			break;
+		}
 		inbuf_trim(&li->raw);
-		if (li->eof && !li->above)
-			s->flags |= S_EOF;
+		end |= li->eof;
 	}
+	if (end)
+		layers_eof(s); /* a layer has ended: for those above it that is a FIN */
 	if (s->more->raw.head)
 		sess_mark(s);
 }
 
-void layers_eof(struct sess *s, int err)
+/* Some layer has an end of its own (finish), and none was ended by the peer as it should. */
+static bool cut_off(const struct sess *s)
 {
-	struct linst *top = s->more->top;
+	bool should = false;
 
-	(void)err;
+	for (const struct linst *li = s->more->top; li; li = li->below) {
+		if (li->eof)
+			return false;
+		should |= li->layer->finish != NULL;
+	}
+	return should;
+}
+
+void layers_eof(struct sess *s)
+{
 	if (s->flags & S_EOF)
 		return;
 	if (sess_handshaking(s)) {
 		sess_abort(s, "gone-in-handshake", STAT_HANDSHAKES_FAILED);
 		return;
 	}
-	if (!top->eof) { /* a FIN without the layer's own end: somebody may have cut the connection */
+	if (cut_off(s)) { /* a FIN without the layer's own end: somebody may have cut the connection */
 		s->more->eof_err = -ECONNABORTED;
 		if (!s->reason)
 			s->reason = "truncated";
@@ -264,24 +280,41 @@ int sess_push_layer(struct sess *s, const struct layer *layer, void *arg)
 	return 0;
 }
 
+/* What was read and is not taken goes to the new layer, if the protocol allows that there is any. */
+static int take_left(struct sess *s, const struct rec_layer *rec, struct inbuf *left)
+{
+	size_t n = inbuf_n(&s->in);
+
+	s->flags &= ~(uint32_t)S_LAYER_LEFT;
+	if (n && rec->left == LEFT_REJECT) {
+		sess_abort(s, "early-data", STAT_ERRORS);
+		return -EPROTO;
+	}
+	if (n && inbuf_add(left, s->in.p + s->in.off, n) < 0) {
+		sess_abort(s, "out-of-memory", STAT_MEMORY);
+		return -ENOMEM;
+	}
+	inbuf_done(&s->in);
+	s->need = s->scanned = 0;
+	return 0;
+}
+
 /* The marker is at the head: all before it is on its way, so the layer starts here. */
 static void push_at_marker(struct sess *s)
 {
 	struct rec_layer rec = *outq_layer_head(&s->out);
 	struct inbuf left = {};
+	bool fin = s->flags & S_EOF;
+	int r = take_left(s, &rec, &left);
 
 	outq_pop(&s->out, &s->host->pool);
-	if (inbuf_n(&s->in) && inbuf_add(&left, s->in.p + s->in.off, inbuf_n(&s->in)) < 0) {
+	if (r < 0) {
 		if (rec.layer->drop_arg)
 			rec.layer->drop_arg(rec.arg);
-		sess_abort(s, "out-of-memory", STAT_MEMORY);
 		return;
 	}
-	inbuf_done(&s->in);
-	s->need = s->scanned = 0;
-
-	int r = sess_push_layer(s, rec.layer, rec.arg);
-
+	s->flags &= ~(uint32_t)S_EOF; /* that was the wire's; what the layer makes of it will be seen */
+	r = sess_push_layer(s, rec.layer, rec.arg);
 	if (r < 0) {
 		inbuf_done(&left);
 		sess_abort(s, r == -ENOMEM ? "out-of-memory" : rec.layer->name, r == -ENOMEM ? STAT_MEMORY : STAT_ERRORS);
@@ -290,6 +323,8 @@ static void push_at_marker(struct sess *s)
 	s->more->top->raw = left;
 	if (inbuf_n(&left))
 		layers_decode(s);
+	if (fin && !(s->flags & S_ABORT))
+		layers_eof(s);
 	sess_mark(s);
 }
 
@@ -327,8 +362,10 @@ static int encode_file(struct sess *s)
 	size_t want = f->n < sizeof(piece) ? f->n : sizeof(piece);
 	ssize_t got = f->file->pread(f->file, piece, want, f->off);
 
-	if (got <= 0)
-		return got < 0 ? (int)got : -EIO; /* the file became shorter than promised */
+	if (got <= 0) { /* the file became shorter than promised */
+		sess_broken(s, got < 0 ? (int)got : -EIO);
+		return 0;
+	}
 
 	int r = encode_top(s, &(struct span){ piece, (size_t)got }, 1);
 
@@ -363,16 +400,16 @@ void layers_encode(struct sess *s)
 	struct sess_more *m = s->more;
 	int r = 0;
 
-	while (r == 0 && s->out.head && !(s->flags & S_ABORT) && m->raw.n < SESS_HIWAT) {
+	while (r == 0 && s->out.head && !(s->flags & S_ABORT) && m->raw.n < sess_hiwat(s)) {
 		enum rec_kind kind = outq_kind(&s->out);
 
+		if (sess_handshaking(s) && kind != REC_EOF)
+			return;
 		if (kind == REC_LAYER) {
 			push_at_marker(s);
 			continue;
 		}
 		if (!m->top)
-			return;
-		if (sess_handshaking(s) && kind != REC_EOF)
 			return;
 		if (kind == REC_EOF) {
 			outq_pop(&s->out, &s->host->pool);
@@ -385,6 +422,8 @@ void layers_encode(struct sess *s)
 	}
 	if (r < 0)
 		layer_failed(s, m->top, r);
+	if (s->flags & S_WANT_ROOM && sess_queued(s) <= SESS_LOWAT)
+		sess_mark(s); /* a layer may keep what it is given: then nothing is written that would tell of the room */
 }
 
 nsec layers_due(const struct sess *s)

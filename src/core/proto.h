@@ -50,6 +50,7 @@ enum ev_kind {
 struct letter {
 	sess_id from; /* 0: a port */
 	uint32_t tag;
+	uint32_t reply; /* the driver's */
 	struct mail *mail;
 };
 
@@ -133,6 +134,7 @@ struct io {
 	const struct who *who; /* NULL: nobody */
 	const struct svc *svc;
 	void *shard; /* self of this loop's shard, or NULL */
+	bool dgram;  /* a datagram socket: there is no connection, and nobody to greet at EV_OPEN */
 	bool secure; /* a confidential layer is on the stack */
 	bool traced; /* io_note() will be read */
 	bool eof;    /* the peer has sent FIN: what in_peek() gives is all there will be */

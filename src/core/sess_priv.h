@@ -26,6 +26,7 @@ enum {
 	S_SHARD = 1 << 17,
 	S_DGRAM = 1 << 18,
 	S_DEFERRED = 1 << 19,   /* a handshake step waits for the next turn's budget */
+	S_LASTING = 1 << 21,    /* no verdict and no failure ends it: what could not be done is lost, the service goes on */
 	S_LAYER_LEFT = 1 << 20, /* the marker was LEFT_REJECT: input left over after this step is an error */
 };
 
@@ -63,11 +64,22 @@ struct sess_more *sess_more(struct sess *s); /* NULL: memory is out and the sess
 void sess_step(struct sess *s, struct ev *ev);
 void sess_fill_io(struct sess *s, struct io *io);
 void sess_begin_close(struct sess *s);
+void sess_opened(struct sess *s, struct blob *arg); /* EV_OPEN, now */
 size_t sess_out_limit(const struct sess *s);
 static inline const struct svc *sess_svc(const struct sess *s)
 {
 	return s->lane->svc;
 }
+static inline size_t sess_hiwat(const struct sess *s)
+{
+	size_t cap = sess_svc(s)->limits.output / 2; /* what one step adds past it must not end the session */
+
+	return cap < SESS_HIWAT ? cap : SESS_HIWAT;
+}
+
+/* io.c */
+void sess_end_old(struct sess *s);                         /* queues FX_END_OLD */
+void sess_nobody(struct sess *s, const struct letter *l); /* queues FX_NOBODY */
 
 /* input.c */
 static inline size_t inbuf_n(const struct inbuf *b)
@@ -87,7 +99,7 @@ void sess_settle_lent(struct host *h); /* rbuf is about to be used for something
 bool layers_present(const struct sess *s);
 void layers_decode(struct sess *s);
 void layers_encode(struct sess *s); /* moves s->out to more->raw, pushes layers at their markers */
-void layers_eof(struct sess *s, int err);
+void layers_eof(struct sess *s); /* nothing more comes from below */
 nsec layers_due(const struct sess *s);
 void layers_tick(struct sess *s);
 void layers_done(struct sess *s);

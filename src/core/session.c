@@ -12,6 +12,8 @@
 
 enum { PUMP_STEPS = 1000 }; /* then the other sessions have their turn */
 
+static const uint32_t NEED_NOTHING = UINT32_MAX; /* as sess.need: no byte more can come */
+
 /* ---- host ---- */
 
 int host_init(struct host *h)
@@ -68,6 +70,7 @@ static int init_more(struct sess *s, const struct sess_birth *b)
 		return -ENOMEM;
 	}
 	m->owner = b->owner;
+	s->epoch = b->owner->epoch;
 	list_add(&om->chans, &m->chan);
 	return 0;
 }
@@ -83,7 +86,7 @@ int sess_init(struct sess *s, struct host *h, const struct sess_birth *b)
 	s->id = b->id;
 	s->active = s->mark = h->now;
 	s->cap = (uint32_t)sess_svc(s)->limits.input;
-	s->flags = (b->shard ? S_SHARD : 0) | (b->dgram ? S_DGRAM : 0);
+	s->flags = (b->shard ? S_SHARD : 0) | (b->dgram ? S_DGRAM : 0) | (b->lasting ? S_LASTING : 0);
 	if ((b->parent || b->who || b->owner) && init_more(s, b) < 0) {
 		list_del(&s->dirty);
 		return -ENOMEM;
@@ -118,6 +121,15 @@ static void drop_mail(struct letter *v, uint32_t n)
 		mail_drop(v[i].mail);
 }
 
+/* Letters that no step will see: who asked for it is told. */
+static void refuse_mail(struct sess *s, struct letter *v, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (v[i].reply)
+			sess_nobody(s, &v[i]);
+	drop_mail(v, n);
+}
+
 static void free_more(struct sess *s)
 {
 	struct sess_more *m = s->more;
@@ -126,7 +138,7 @@ static void free_more(struct sess *s)
 		return;
 	layers_done(s);
 	outq_clear(&m->raw, &s->host->pool);
-	drop_mail(m->mail, m->mail_n);
+	refuse_mail(s, m->mail, m->mail_n);
 	mem_free(m->mail);
 	blob_unref(m->arg);
 	list_del(&m->chan);
@@ -216,6 +228,19 @@ bool sess_finished(const struct sess *s)
 	return !s->proto && (s->flags & S_OUT_DONE) && (s->flags & S_EOF_TOLD);
 }
 
+bool sess_wants_write(const struct sess *s)
+{
+	return (s->out.head && !sess_handshaking(s)) || (s->more && s->more->raw.head);
+}
+
+/* True when what came is not shown before some of our output is gone. A channel is read as its owner says. */
+static bool output_blocks(const struct sess *s)
+{
+	const struct proto *p = s->proto ? s->proto : s->more->owner->proto;
+
+	return sess_queued(s) >= sess_hiwat(s) && !(p->flags & P_READ_WHILE_FULL);
+}
+
 bool sess_wants_read(const struct sess *s)
 {
 	if (s->flags & (S_ABORT | S_CLOSING | S_EOF | S_HOLD | S_SHARD | S_DEFERRED))
@@ -224,7 +249,7 @@ bool sess_wants_read(const struct sess *s)
 		return false; /* the marker is not reached: what comes now belongs to the layer */
 	if (inbuf_n(&s->in) >= s->cap)
 		return false;
-	return sess_queued(s) < SESS_HIWAT || (s->proto && s->proto->flags & P_READ_WHILE_FULL);
+	return !output_blocks(s);
 }
 
 sess_id sess_parent(const struct sess *s)
@@ -249,7 +274,7 @@ struct sess *sess_chan(const struct sess *s, uint32_t tag)
 	for (struct list *l = s->more->chans.next; l != &s->more->chans; l = l->next) {
 		struct sess_more *m = list_entry(l, struct sess_more, chan);
 
-		if (m->tag == tag)
+		if (m->tag == tag && m->self->epoch == s->epoch)
 			return m->self;
 	}
 	return NULL;
@@ -261,6 +286,10 @@ void sess_abort(struct sess *s, const char *reason, enum counter why)
 {
 	if (s->flags & S_ABORT)
 		return;
+	if (s->flags & S_LASTING) {
+		stat_add(s->lane, why, 1);
+		return;
+	}
 	if (!s->reason)
 		s->reason = reason;
 	s->flags |= S_ABORT;
@@ -272,14 +301,13 @@ void sess_abort(struct sess *s, const char *reason, enum counter why)
 
 void sess_begin_close(struct sess *s)
 {
-	if (s->flags & (S_CLOSING | S_ABORT))
+	if (s->flags & (S_CLOSING | S_ABORT | S_LASTING))
 		return;
 	if (!(s->flags & (S_OUT_EOF | S_DGRAM | S_SHARD)) && outq_eof(&s->out, &s->host->pool) < 0) {
 		sess_abort(s, "out-of-memory", STAT_MEMORY);
 		return;
 	}
 	s->flags |= S_CLOSING | S_OUT_EOF;
-	s->timer = 0;
 	sess_mark(s);
 }
 
@@ -293,7 +321,7 @@ void sess_broken(struct sess *s, int err)
 	if (s->flags & S_ABORT)
 		return;
 
-	bool told = s->flags & (S_EOF_TOLD | S_CLOSING);
+	bool told = s->flags & (S_EOF_TOLD | S_CLOSING | S_HOLD);
 
 	s->flags |= S_EOF | S_EOF_TOLD;
 	if (!told && s->flags & S_OPENED)
@@ -317,6 +345,7 @@ void sess_fill_io(struct sess *s, struct io *io)
 		.who = s->more ? s->more->who : NULL,
 		.svc = sess_svc(s),
 		.shard = s->lane->shard,
+		.dgram = s->flags & S_DGRAM,
 		.secure = s->flags & S_SECURE,
 		.traced = sess_svc(s)->trace,
 		.eof = s->flags & S_EOF,
@@ -324,7 +353,31 @@ void sess_fill_io(struct sess *s, struct io *io)
 	};
 }
 
-/* The old protocol is over: a fresh self, no timers, and answers to what it asked for are stale now. */
+/* The old protocol is over: nothing of it is left but the bytes, and answers to what it asked for are stale now. */
+static void forget(struct sess *s)
+{
+	s->flags |= S_CLOSING; /* fini() cannot write */
+	fini(s);
+	if (s->flags & S_OWN_SELF)
+		mem_free(s->self);
+	s->flags &= ~(uint32_t)(S_CLOSING | S_OPENED | S_OWN_SELF | S_HOLD | S_WANT_ROOM | S_EOF_TOLD | S_BECOME);
+	s->self = NULL;
+	s->epoch++;
+	s->need = s->scanned = 0;
+	s->cap = (uint32_t)sess_svc(s)->limits.input;
+	s->timer = 0;
+	memset(s->more->timer, 0, sizeof(s->more->timer));
+	sess_end_old(s);
+}
+
+void sess_opened(struct sess *s, struct blob *arg)
+{
+	if (s->flags & (S_ABORT | S_CLOSING))
+		return; /* nothing was begun, so there is nothing for fini() */
+	s->flags |= S_OPENED;
+	sess_step(s, &(struct ev){ .kind = EV_OPEN, .arg = arg });
+}
+
 static void become(struct sess *s)
 {
 	struct sess_more *m = s->more;
@@ -332,7 +385,6 @@ static void become(struct sess *s)
 	struct blob *arg = m->arg;
 	void *self = p->self_size ? mem_zalloc(p->self_size) : NULL;
 
-	s->flags &= ~(uint32_t)S_BECOME;
 	m->arg = NULL;
 	if (m->next_left == LEFT_REJECT && inbuf_n(&s->in))
 		sess_abort(s, "early-data", STAT_ERRORS);
@@ -343,18 +395,11 @@ static void become(struct sess *s)
 		blob_unref(arg);
 		return;
 	}
-	fini(s);
-	if (s->flags & S_OWN_SELF)
-		mem_free(s->self);
-	s->flags &= ~(uint32_t)(S_OWN_SELF | S_HOLD | S_WANT_ROOM);
+	forget(s);
 	s->flags |= self ? S_OWN_SELF : 0;
 	s->self = self;
 	s->proto = p;
-	s->epoch++;
-	s->need = s->scanned = 0;
-	s->timer = 0;
-	memset(m->timer, 0, sizeof(m->timer));
-	sess_step(s, &(struct ev){ .kind = EV_OPEN, .arg = arg });
+	sess_opened(s, arg);
 	blob_unref(arg);
 }
 
@@ -372,8 +417,8 @@ void sess_step(struct sess *s, struct ev *ev)
 	struct host *h = s->host;
 	struct io io;
 
-	if (o->flags & (S_ABORT | S_CLOSING))
-		return;
+	if (o->flags & (S_ABORT | S_CLOSING) || (o != s && s->epoch != o->epoch))
+		return; /* a channel that the protocol before this one asked for is nobody's */
 	assert(!h->stepping); /* a driver's mistake: no protocol can cause it */
 	if (o != s)
 		ev->chan = s->more->tag;
@@ -400,8 +445,7 @@ void sess_open(struct sess *s, struct blob *arg)
 		s->more->arg = blob_ref(arg);
 		return;
 	}
-	s->flags |= S_OPENED;
-	sess_step(s, &(struct ev){ .kind = EV_OPEN, .arg = arg });
+	sess_opened(s, arg);
 	sess_pump(s);
 }
 
@@ -448,7 +492,7 @@ void sess_reof(struct sess *s, int err)
 		return;
 	}
 	if (layers_present(s)) {
-		layers_eof(s, err);
+		layers_eof(s);
 	} else {
 		s->flags |= S_EOF;
 	}
@@ -470,8 +514,21 @@ static void data_step(struct sess *s)
 		return;
 	if (after >= s->cap)
 		sess_abort(s, "input-limit", STAT_INPUT);
+	else if (s->flags & S_EOF)
+		s->need = NEED_NOTHING; /* it knows that this is all there will be */
 	else if (s->need <= after)
 		s->need = (uint32_t)after + 1;
+}
+
+/* FIN: what is there is all there will be, so the step sees it once more with io->eof. True: there is more to do first. */
+static bool last_look(struct sess *s)
+{
+	size_t have = inbuf_n(&s->in);
+
+	if (!have || !s->need || s->need == NEED_NOTHING)
+		return false;
+	data_step(s);
+	return s->need != NEED_NOTHING;
 }
 
 /* True when there is a reason to step; then it was done. */
@@ -481,7 +538,7 @@ static bool pump_once(struct sess *s)
 
 	if (!(s->flags & S_OPENED) || s->flags & (S_ABORT | S_CLOSING | S_HOLD | S_LAYER_WAIT | S_EOF_TOLD))
 		return false;
-	if (sess_queued(s) >= SESS_HIWAT && !(s->proto && s->proto->flags & P_READ_WHILE_FULL))
+	if (output_blocks(s))
 		return false;
 	if (have && have >= s->need) {
 		data_step(s);
@@ -489,15 +546,8 @@ static bool pump_once(struct sess *s)
 	}
 	if (!(s->flags & S_EOF))
 		return false;
-	if (have && s->need) {
-		/* FIN: what is there is all there will be, so the step sees it once more with io->eof */
-		s->need = 0;
-		sess_step(s, &(struct ev){ .kind = EV_DATA });
-		if (inbuf_n(&s->in) < have || s->flags & S_HOLD)
-			return true;
-	}
-	if (s->flags & (S_ABORT | S_CLOSING))
-		return false;
+	if (last_look(s))
+		return true;
 	s->flags |= S_EOF_TOLD;
 	sess_step(s, &(struct ev){ .kind = EV_EOF, .err = s->more ? s->more->eof_err : 0 });
 	if (!s->proto)
@@ -505,14 +555,33 @@ static bool pump_once(struct sess *s)
 	return true;
 }
 
+/* The queue has become short enough for who was told that it is full. */
+static void give_room(struct sess *s)
+{
+	if (!(s->flags & S_WANT_ROOM) || !(s->flags & S_OPENED) || sess_queued(s) > sess_hiwat(s) / 4)
+		return;
+	s->flags &= ~(uint32_t)S_WANT_ROOM;
+	sess_step(s, &(struct ev){ .kind = EV_ROOM });
+}
+
+/* It waits for a turn in which there are handshakes left. */
+static void handshake_again(struct sess *s)
+{
+	if (s->host->handshakes <= 0) {
+		sess_mark(s);
+		return;
+	}
+	s->flags &= ~(uint32_t)S_DEFERRED;
+	layers_decode(s);
+}
+
 void sess_pump(struct sess *s)
 {
 	int budget = PUMP_STEPS;
 
-	if (s->flags & S_DEFERRED && s->host->handshakes > 0 && !(s->flags & (S_ABORT | S_CLOSING))) {
-		s->flags &= ~(uint32_t)S_DEFERRED;
-		layers_decode(s);
-	}
+	give_room(s);
+	if (s->flags & S_DEFERRED && !(s->flags & (S_ABORT | S_CLOSING)))
+		handshake_again(s);
 	while (budget > 0 && pump_once(s))
 		budget--;
 	if (budget == 0)
@@ -617,14 +686,11 @@ void sess_wrote(struct sess *s, size_t n)
 {
 	wrote(s, wire(s), n);
 	s->active = s->host->now;
-	count_reply(s);
-	if (sess_queued(s) > SESS_LOWAT)
+	if (n)
+		count_reply(s);
+	if (sess_queued(s) > sess_hiwat(s) / 4)
 		return;
-	if (s->flags & S_WANT_ROOM) {
-		s->flags &= ~(uint32_t)S_WANT_ROOM;
-		if (s->flags & S_OPENED)
-			sess_step(s, &(struct ev){ .kind = EV_ROOM });
-	}
+	give_room(s);
 	if (s->in.p || s->flags & S_EOF)
 		sess_pump(s);
 }
@@ -633,6 +699,7 @@ void sess_drop_dgram(struct sess *s)
 {
 	if (outq_kind(&s->out) == REC_DGRAM)
 		outq_pop(&s->out, &s->host->pool);
+	give_room(s);
 }
 
 /* ---- timers ---- */
@@ -652,14 +719,20 @@ static nsec idle_at(const struct sess *s)
 
 nsec sess_deadline(const struct sess *s)
 {
-	nsec min = s->timer;
+	nsec min = 0;
 
+	if (s->flags & S_ABORT)
+		return 0;
 	sooner(&min, idle_at(s));
+	if (s->more)
+		sooner(&min, s->more->handshake_by);
+	if (s->flags & S_CLOSING)
+		return min; /* no more steps: only the limits are left */
+	sooner(&min, s->timer);
 	if (!s->more)
 		return min;
 	for (unsigned i = 0; i < PROTO_TIMERS - 1; i++)
 		sooner(&min, s->more->timer[i]);
-	sooner(&min, s->more->handshake_by);
 	sooner(&min, layers_due(s));
 	return min;
 }
@@ -675,7 +748,7 @@ static bool limits_passed(struct sess *s)
 	}
 	if (!idle || idle > s->host->now)
 		return false;
-	if (sess_has_output(s)) {
+	if (sess_has_output(s) || s->flags & S_CLOSING) {
 		sess_abort(s, "idle", STAT_IDLE); /* it does not read: nothing more can be said */
 	} else {
 		s->reason = s->reason ? s->reason : "idle";
@@ -689,7 +762,7 @@ void sess_timers(struct sess *s)
 {
 	nsec now = s->host->now;
 
-	if (s->flags & (S_ABORT | S_CLOSING) || limits_passed(s))
+	if (s->flags & S_ABORT || limits_passed(s) || s->flags & S_CLOSING)
 		return;
 	if (s->timer && s->timer <= now) {
 		s->timer = 0;
@@ -738,8 +811,8 @@ void sess_deliver(struct sess *s)
 {
 	struct sess_more *m = s->more;
 
-	if (!sess_has_mail(s))
-		return;
+	if (!sess_has_mail(s) || !(s->flags & (S_OPENED | S_ABORT | S_CLOSING)))
+		return; /* before EV_OPEN it waits */
 
 	struct letter *v = m->mail;
 	uint32_t n = m->mail_n;
@@ -749,9 +822,12 @@ void sess_deliver(struct sess *s)
 	m->mail_n = m->mail_cap = 0;
 	ev.mail.v = v;
 	ev.mail.n = n;
-	if (s->flags & S_OPENED)
+	if (s->flags & (S_ABORT | S_CLOSING)) {
+		refuse_mail(s, v, n);
+	} else {
 		sess_step(s, &ev);
-	drop_mail(v, n);
+		drop_mail(v, n);
+	}
 	mem_free(v);
 	sess_pump(s);
 }

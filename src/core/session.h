@@ -15,13 +15,20 @@
 
 enum {
 	SESS_HIWAT = 64 << 10, /* out_room() is 0 from here on */
-	SESS_LOWAT = 16 << 10, /* EV_ROOM comes at or below this */
+	SESS_LOWAT = SESS_HIWAT / 4, /* EV_ROOM comes at or below this; both are less when the option `output` is */
 	HOST_RBUF = 64 << 10,
 };
 
 /* ---- effects ---- */
 
-enum fx_kind { FX_JOB, FX_CHILD, FX_END, FX_POST };
+enum fx_kind {
+	FX_JOB,
+	FX_CHILD,
+	FX_END,     /* job or child `tag` */
+	FX_END_OLD, /* the protocol changed: all jobs and children of another epoch than this one's */
+	FX_POST,
+	FX_NOBODY,  /* a POST_REPLY letter was not taken: EV_GONE with `tag` and -ESRCH for post.to, when it still has this epoch */
+};
 
 /* A child as asked for, with copies of all that struct child borrowed. */
 struct fx_child {
@@ -47,6 +54,8 @@ struct fx {
 };
 
 void fx_child_free(struct fx_child **c);
+void fx_drop(struct fx *f);         /* frees what an effect owns that nobody will act on */
+bool fx_is_stale(const struct fx *f); /* the protocol that asked for it is over: to be dropped, unless FX_POST or FX_NOBODY */
 
 /* ---- what surrounds the sessions of one thread ---- */
 
@@ -113,6 +122,7 @@ struct sess_birth {
 	void *self;                /* zeroed memory for self that lives as long as s, or NULL: allocated */
 	bool shard;                /* steps go to proto->shard; self_size is shard_size */
 	bool dgram;                /* a datagram socket: limits of streams do not apply */
+	bool lasting;              /* the service's own (its shard, its datagram socket): only the driver ends it */
 };
 [[nodiscard]] int sess_init(struct sess *s, struct host *h, const struct sess_birth *b);
 
@@ -167,6 +177,7 @@ void sess_broken(struct sess *s, int err); /* writing failed: the session ends, 
 
 bool sess_wants_read(const struct sess *s);
 bool sess_has_output(const struct sess *s);
+bool sess_wants_write(const struct sess *s); /* sess_head() would show something; output can also wait for a handshake */
 size_t sess_queued(const struct sess *s);
 bool sess_aborted(const struct sess *s);  /* drop now */
 bool sess_finished(const struct sess *s); /* all is flushed, our side is ended, close in stages */
@@ -180,7 +191,10 @@ void sess_mark(struct sess *s);           /* into host->dirty */
 nsec sess_deadline(const struct sess *s);
 void sess_timers(struct sess *s);
 
-/* A letter for its mailbox; delivered as one EV_MSG by sess_deliver(). 0 or -ENOMEM (mail stays the caller's). */
+/*
+ * A letter for its mailbox; delivered as one EV_MSG by sess_deliver(). 0 or -ENOMEM (mail stays the caller's). Its `reply`
+ * is 0, or 1 + the epoch of a sender that wants to know (POST_REPLY): FX_NOBODY when the session ends before it took it.
+ */
 [[nodiscard]] int sess_letter(struct sess *s, const struct letter *l);
 void sess_deliver(struct sess *s);
 bool sess_has_mail(const struct sess *s);

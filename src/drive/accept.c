@@ -279,7 +279,7 @@ int loop_adopt(struct loop *l, const struct adopt *a)
 int loop_adopt_dgram(struct loop *l, int fd, struct lane *lane, const struct peer *local, bool low_ports, bool pktinfo,
 		     sess_id *ret_id)
 {
-	struct sess_birth b = { .proto = lane->svc->proto, .lane = lane, .local = local, .dgram = true };
+	struct sess_birth b = { .proto = lane->svc->proto, .lane = lane, .local = local, .dgram = true, .lasting = true };
 	struct conn *c = conn_new(l, SRC_DGRAM, &b);
 	int r = c ? 0 : -ENOMEM;
 
@@ -290,7 +290,7 @@ int loop_adopt_dgram(struct loop *l, int fd, struct lane *lane, const struct pee
 	c->src.ready = READY_OUT;
 	lane->open++;
 	c->src.flags |= C_COUNTED;
-	r = source_watch(l, &c->src, WATCH_EDGE);
+	r = source_watch(l, &c->src, WATCH_DGRAM);
 	if (r < 0) {
 		conn_end(l, c, r);
 		return r;
@@ -304,7 +304,7 @@ int loop_adopt_dgram(struct loop *l, int fd, struct lane *lane, const struct pee
 
 static int add_bare(struct loop *l, struct lane *lane, bool shard, struct blob *arg, sess_id *ret_id)
 {
-	struct sess_birth b = { .proto = lane->svc->proto, .lane = lane, .shard = shard, .dgram = true };
+	struct sess_birth b = { .proto = lane->svc->proto, .lane = lane, .shard = shard, .dgram = true, .lasting = shard };
 	struct conn *c = conn_new(l, SRC_BARE, &b);
 
 	if (!c)

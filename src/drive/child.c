@@ -35,7 +35,7 @@ void child_failed(struct loop *l, struct conn *c, int err)
 
 static void open_child(struct conn *c, struct blob *arg)
 {
-	c->src.state = CONN_SERVING;
+	c->state = CONN_SERVING;
 	c->opened = c->s.host->now;
 	c->s.active = c->s.host->now;
 	sess_open(&c->s, arg);
@@ -100,7 +100,7 @@ static void dial_next(struct loop *l, struct conn *c)
 
 	const struct netaddr *a = &d->v[d->at];
 
-	c->src.state = CONN_CONNECTING;
+	c->state = CONN_CONNECTING;
 	c->src.ready = 0;
 	c->src.fd = c->wfd = sys_socket(a->sa.sa_family, a->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	c->src.flags |= C_SOCKET;
@@ -193,7 +193,7 @@ static int start_lookup(struct loop *l, struct conn *c)
 		return -ENOMEM;
 	k->job = (struct job){ .run = lookup_run, .drop = lookup_drop, .owner = c->src.id };
 	k->addr = c->kin->dial->addr;
-	c->src.state = CONN_RESOLVING;
+	c->state = CONN_RESOLVING;
 	if (l->setup.jobs && l->inbox && !netaddr_is_numeric(&k->addr)) {
 		r = jobs_submit(l->setup.jobs, &k->job, l->inbox, &t);
 	} else {
@@ -285,7 +285,7 @@ static int start_listen(struct loop *l, struct conn *c, const struct sess *paren
 		r = name_local(c);
 	if (r == 0 && sys_listen(c->src.fd, 1) < 0)
 		r = -errno;
-	c->src.state = CONN_LISTENING;
+	c->state = CONN_LISTENING;
 	if (r == 0)
 		r = source_watch(l, &c->src, WATCH_LEVEL);
 	if (r == 0)
@@ -336,7 +336,7 @@ static int start_dgram(struct loop *l, struct conn *c, const struct sess *parent
 	if (r == 0)
 		r = name_local(c);
 	if (r == 0)
-		r = source_watch(l, &c->src, WATCH_EDGE);
+		r = source_watch(l, &c->src, WATCH_DGRAM);
 	if (r < 0)
 		return r;
 	c->src.ready = READY_OUT;
@@ -359,18 +359,29 @@ static int start_stdio(struct loop *l, struct conn *c, struct fx_child *f)
 
 /* ---- all of them ---- */
 
+/* A datagram address is connected to by a datagram socket. */
+static bool wants_dgram(const struct child *want)
+{
+	struct addr_text to;
+
+	if (want->kind != CHILD_CONNECT)
+		return want->kind == CHILD_DGRAM;
+	return want->address && addr_parse(want->address, &to, NULL) == 0 && addr_is_dgram(&to);
+}
+
 static struct conn *new_child(struct loop *l, struct conn *p, const struct fx *f)
 {
 	const struct child *want = &f->child->c;
+	bool dgram = wants_dgram(want);
 	struct sess_birth b = {
 		.proto = want->proto,
 		.lane = p->s.lane,
 		.parent = p->src.id,
 		.owner = want->proto ? NULL : &p->s,
 		.tag = f->tag,
-		.dgram = want->kind == CHILD_DGRAM,
+		.dgram = dgram,
 	};
-	struct conn *c = conn_new(l, want->kind == CHILD_DGRAM ? SRC_DGRAM : SRC_CONN, &b);
+	struct conn *c = conn_new(l, dgram ? SRC_DGRAM : SRC_CONN, &b);
 
 	if (!c)
 		return NULL;
@@ -417,14 +428,14 @@ void child_start(struct loop *l, struct sess *parent, struct fx *f)
 	}
 	if (r < 0)
 		child_failed(l, c, r);
-	else if (c->src.state != CONN_DEAD)
+	else if (c->state != CONN_DEAD)
 		conn_arm(l, c);
 	fx_child_free(&f->child);
 }
 
 void child_ready(struct loop *l, struct conn *c)
 {
-	if (c->src.state == CONN_CONNECTING)
+	if (c->state == CONN_CONNECTING)
 		connecting_ready(l, c);
 	else
 		listening_ready(l, c);

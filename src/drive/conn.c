@@ -66,9 +66,9 @@ static void free_kin(struct conn *c)
 
 static nsec deadline_of(const struct conn *c)
 {
-	if (c->src.state == CONN_SERVING)
+	if (c->state == CONN_SERVING)
 		return c->kin && c->kin->flush_by ? c->kin->flush_by : sess_deadline(&c->s);
-	if (c->src.state == CONN_LINGER)
+	if (c->state == CONN_LINGER)
 		return c->s.timer; /* the protocol has none any more */
 	return c->kin ? c->kin->deadline : 0;
 }
@@ -77,7 +77,7 @@ void conn_arm(struct loop *l, struct conn *c)
 {
 	nsec at = deadline_of(c);
 
-	if (!at || c->src.state == CONN_DEAD)
+	if (!at || c->state == CONN_DEAD)
 		return;
 	if (c->timer.at && l->timers.v[c->timer.at - 1].key <= at)
 		return;
@@ -93,7 +93,7 @@ void conn_timer(struct loop *l, struct conn *c)
 		conn_arm(l, c);
 		return;
 	}
-	switch ((enum conn_state)c->src.state) {
+	switch ((enum conn_state)c->state) {
 	case CONN_SERVING:
 		if (c->kin && c->kin->flush_by) {
 			conn_end(l, c, -ETIMEDOUT);
@@ -180,10 +180,10 @@ void conn_end(struct loop *l, struct conn *c, int err)
 	struct lane *lane = c->s.lane;
 	bool counted = c->src.flags & C_COUNTED;
 
-	if (c->src.state == CONN_DEAD)
+	if (c->state == CONN_DEAD)
 		return;
 	end_kids(l, c);
-	c->src.state = CONN_DEAD;
+	c->state = CONN_DEAD;
 	heap_del(&l->timers, &c->timer);
 	connlog_close(c, l->host.now, err);
 	if (c->src.kind == SRC_BARE && l->setup.ended && !c->s.lane->shard)
@@ -219,7 +219,7 @@ static bool kids_flushing(struct loop *l, struct conn *c)
 	for (struct list *n = c->kin->kids.next; n != &c->kin->kids; n = n->next) {
 		struct kin *k = list_entry(n, struct kin, sib);
 
-		if (k->self->src.state != CONN_SERVING || !sess_has_output(&k->self->s) || sess_aborted(&k->self->s))
+		if (k->self->state != CONN_SERVING || !sess_has_output(&k->self->s) || sess_aborted(&k->self->s))
 			continue;
 		some = true;
 		if (k->flush_by)
@@ -243,7 +243,7 @@ static void finish(struct loop *l, struct conn *c)
 		conn_end(l, c, 0);
 		return;
 	}
-	c->src.state = CONN_LINGER;
+	c->state = CONN_LINGER;
 	c->s.timer = l->host.now + linger;
 	heap_del(&l->timers, &c->timer);
 	if (stream_drained(c))
@@ -256,9 +256,9 @@ void conn_settle(struct loop *l, struct conn *c)
 {
 	struct sess *s = &c->s;
 
-	if (c->src.state == CONN_DEAD || c->src.state == CONN_LINGER)
+	if (c->state == CONN_DEAD || c->state == CONN_LINGER)
 		return;
-	if (c->src.state != CONN_SERVING) { /* a child on its way */
+	if (c->state != CONN_SERVING) { /* a child on its way */
 		if (sess_aborted(s))
 			conn_end(l, c, -ECANCELED);
 		else

@@ -15,14 +15,16 @@
 
 enum {
 	BATCH = HEAD_DGRAMS,
-	SIZE = 65536, /* the largest datagram there is */
+	SIZE = 65536,         /* the largest datagram there is */
+	STRIDE = SIZE + 3 * 64, /* a power of two would put the start of every buffer into the same few cache lines */
 	READS = 4,
+	CROWD = 8, /* datagrams at once that make leaving the poller for a moment worth two system calls */
 	CONTROL = CMSG_SPACE(sizeof(struct in6_pktinfo)),
 };
 
 /* Of a loop that has a datagram socket; pages of `bytes` that nothing was read into are never touched. */
 struct dgram_io {
-	uint8_t *bytes; /* BATCH * SIZE */
+	uint8_t *bytes; /* BATCH * STRIDE */
 	struct mmsghdr in[BATCH], out[BATCH];
 	struct iovec in_v[BATCH], out_v[BATCH];
 	struct sockaddr_storage from[BATCH];
@@ -39,13 +41,13 @@ static struct dgram_io *get_io(struct loop *l)
 	d = mem_zalloc(sizeof(*d));
 	if (!d)
 		return NULL;
-	d->bytes = mmap(NULL, (size_t)BATCH * SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	d->bytes = mmap(NULL, (size_t)BATCH * STRIDE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (d->bytes == MAP_FAILED) {
 		mem_free(d);
 		return NULL;
 	}
 	for (int i = 0; i < BATCH; i++) {
-		d->in_v[i] = (struct iovec){ d->bytes + (size_t)i * SIZE, SIZE };
+		d->in_v[i] = (struct iovec){ d->bytes + (size_t)i * STRIDE, SIZE };
 		d->in[i].msg_hdr.msg_iov = &d->in_v[i];
 		d->in[i].msg_hdr.msg_iovlen = 1;
 		d->in[i].msg_hdr.msg_name = &d->from[i];
@@ -60,10 +62,12 @@ void dgram_free(struct dgram_io **dp)
 {
 	if (!*dp)
 		return;
-	munmap((*dp)->bytes, (size_t)BATCH * SIZE);
+	munmap((*dp)->bytes, (size_t)BATCH * STRIDE);
 	mem_free(*dp);
 	*dp = NULL;
 }
+
+static void want_out(struct loop *l, struct conn *c, bool on);
 
 /* ---- in ---- */
 
@@ -93,7 +97,7 @@ static void read_local(struct msghdr *m, struct route *r, bool *broadcast)
 /* Must this datagram be met with silence? Counts why. */
 static bool unwelcome(const struct conn *c, const struct route *r, bool broadcast)
 {
-	bool small = c->s.proto->flags & P_SMALL;
+	bool small = c->s.proto && c->s.proto->flags & P_SMALL; /* a channel has no protocol */
 	const struct lane *lane = c->s.lane;
 
 	if (small && !(c->src.flags & C_LOW_PORTS) && guard_port(r) < 1024 && guard_port(r) >= 0) {
@@ -141,14 +145,20 @@ static int receive(struct loop *l, struct conn *c)
 	return sys_recvmmsg(c->src.fd, d->in, BATCH, MSG_DONTWAIT);
 }
 
-void dgram_read(struct loop *l, struct conn *c)
+/* Reads and answers until there is no more for now, or the others must have their turn. */
+static void read_all(struct loop *l, struct conn *c, bool *off)
 {
-	struct dgram_io *d = get_io(l);
+	struct dgram_io *d = l->dg;
 
-	for (int k = 0; d && k < READS; k++) {
+	for (int k = 0; k < READS; k++) {
 		int n = receive(l, c);
 
-		for (int i = 0; i < n && c->src.state == CONN_SERVING; i++)
+		if (n >= CROWD && !*off) {
+			l->poller->ops->del(l->poller, c->src.fd);
+			*off = true;
+		}
+
+		for (int i = 0; i < n && c->state == CONN_SERVING; i++)
 			one_in(l, c, &d->in[i]);
 		if (n < BATCH) {
 			/* an error that an earlier answer met (ICMP) is no reason to stop */
@@ -163,6 +173,30 @@ void dgram_read(struct loop *l, struct conn *c)
 		}
 		dgram_flush(l, c);
 	}
+}
+
+/*
+ * While many are handled the socket is not watched: the kernel would call the poller for each datagram that comes and for
+ * each that has left, which is most of what a poller costs here.
+ */
+void dgram_read(struct loop *l, struct conn *c)
+{
+	bool off = c->src.flags & C_UNWATCHED;
+
+	if (!get_io(l))
+		return;
+	read_all(l, c, &off);
+	if (!off)
+		return;
+	dgram_flush(l, c);
+
+	int r = l->poller->ops->add(l->poller, c->src.fd, c->src.id, WATCH_DGRAM); /* tells of what came meanwhile */
+
+	if (r < 0)
+		c->src.ready |= READY_IN; /* memory is out: looked at in each turn until it can be watched again */
+	c->src.flags = (uint16_t)(r < 0 ? c->src.flags | C_UNWATCHED : c->src.flags & ~C_UNWATCHED);
+	if (r == 0 && c->src.flags & C_WANT_OUT)
+		want_out(l, c, true);
 }
 
 /* ---- out ---- */
@@ -245,13 +279,25 @@ static int send_head(struct loop *l, struct conn *c, struct head *h)
 	return 1;
 }
 
+static void want_out(struct loop *l, struct conn *c, bool on)
+{
+	if (l->poller->ops->want_out(l->poller, c->src.fd, c->src.id, on) < 0)
+		return; /* the next datagram that comes tries again */
+	c->src.flags = (uint16_t)(on ? c->src.flags | C_WANT_OUT : c->src.flags & ~C_WANT_OUT);
+}
+
 void dgram_flush(struct loop *l, struct conn *c)
 {
 	struct head *h = &l->head;
 
 	if (!get_io(l))
 		return;
-	for (sess_head(&c->s, h); h->kind == HEAD_DGRAM && c->src.ready & READY_OUT; sess_head(&c->s, h))
-		if (send_head(l, c, h) < 0)
+	for (sess_head(&c->s, h); h->kind == HEAD_DGRAM && c->src.ready & READY_OUT; sess_head(&c->s, h)) {
+		if (send_head(l, c, h) < 0) {
 			c->src.ready &= (uint8_t)~READY_OUT;
+			want_out(l, c, true);
+		}
+	}
+	if (h->kind == HEAD_NONE && c->src.flags & C_WANT_OUT)
+		want_out(l, c, false);
 }

@@ -46,7 +46,7 @@ void loop_task_done(struct loop *l, struct task *t)
 	list_del(&t->in_loop);
 	if (atomic_load(&t->state) == TASK_CANCELLED)
 		ev.err = t->job->err = -ECANCELED;
-	if (c && c->src.state == CONN_RESOLVING) {
+	if (c && c->state == CONN_RESOLVING) {
 		child_resolved(l, c, t->job);
 	} else if (c) {
 		sess_answer(&c->s, &ev, t->job->epoch);
@@ -58,52 +58,55 @@ void loop_task_done(struct loop *l, struct task *t)
 
 /* ---- cancelling ---- */
 
-static bool end_kid(struct loop *l, struct conn *c, uint32_t tag)
+/* Ends the kids with this tag, or of another epoch than this one (tag 0 is no tag then). True: there was one. */
+static bool end_kids(struct loop *l, struct conn *c, const struct fx *f)
 {
-	struct kin *k = c->kin;
+	bool some = false;
 
-	if (!k)
-		return false;
-	for (struct list *n = k->kids.next; n != &k->kids; n = n->next) {
-		struct kin *kid = list_entry(n, struct kin, sib);
+	for (bool again = c->kin != NULL; again;) {
+		again = false;
+		for (struct list *n = c->kin->kids.next; n != &c->kin->kids; n = n->next) {
+			struct kin *kid = list_entry(n, struct kin, sib);
 
-		if (kid->tag == tag) {
+			if (f->kind == FX_END ? kid->tag != f->tag : kid->epoch == f->epoch)
+				continue;
 			conn_end(l, kid->self, -ECANCELED);
-			return true;
+			some = again = true; /* the list is another now */
+			break;
 		}
 	}
-	return false;
+	return some;
 }
 
-static void end_tag(struct loop *l, struct fx *f)
+static void end_tasks(struct loop *l, const struct fx *f)
 {
-	if (end_kid(l, conn_of(f->from), f->tag) || !l->setup.jobs)
-		return;
-	for (struct list *n = l->tasks.next; n != &l->tasks; n = n->next) {
+	struct list *next;
+
+	for (struct list *n = l->tasks.next; n != &l->tasks; n = next) {
 		struct task *t = list_entry(n, struct task, in_loop);
 
-		if (t->job->owner == f->from->id && t->job->tag == f->tag) {
+		next = n->next;
+		if (t->job->owner != f->from->id || !l->setup.jobs)
+			continue;
+		if (f->kind == FX_END ? t->job->tag == f->tag : t->job->epoch != f->epoch)
 			jobs_cancel(l->setup.jobs, t);
-			return;
-		}
 	}
+}
+
+static void end_asked(struct loop *l, const struct fx *f)
+{
+	if (!end_kids(l, conn_of(f->from), f) || f->kind == FX_END_OLD)
+		end_tasks(l, f);
 }
 
 /* ---- letters ---- */
 
-static void nobody(struct loop *l, struct letter_to *to)
+/* Tells a sender that its letter found nobody. */
+static void nobody(struct loop *l, sess_id sender, uint32_t tag, uint32_t epoch)
 {
-	struct letter_to back = {
-		.to = to->l.from,
-		.l = { .from = to->to, .tag = to->l.tag },
-		.flags = LETTER_GONE,
-		.epoch = to->epoch,
-	};
+	struct letter_to back = { .to = sender, .l = { .tag = tag, .reply = 1 + epoch }, .flags = LETTER_GONE };
 
-	mail_drop(to->l.mail);
-	if (!(to->flags & POST_REPLY))
-		return;
-	if ((unsigned)(back.to >> 48) == l->index)
+	if ((unsigned)(sender >> 48) == l->index)
 		loop_letter(l, &back);
 	else
 		loop_send(l, &back);
@@ -115,13 +118,15 @@ void loop_letter(struct loop *l, struct letter_to *to)
 
 	if (to->flags & LETTER_GONE) {
 		if (c) {
-			sess_answer(&c->s, &(struct ev){ .kind = EV_GONE, .tag = to->l.tag, .err = -ESRCH }, to->epoch);
+			sess_answer(&c->s, &(struct ev){ .kind = EV_GONE, .tag = to->l.tag, .err = -ESRCH }, to->l.reply - 1);
 			sess_mark(&c->s);
 		}
 		return;
 	}
-	if (!c || c->src.state != CONN_SERVING) {
-		nobody(l, to);
+	if (!c || c->state != CONN_SERVING || sess_aborted(&c->s)) {
+		mail_drop(to->l.mail);
+		if (to->l.reply)
+			nobody(l, to->l.from, to->l.tag, to->l.reply - 1);
 		return;
 	}
 	if (sess_letter(&c->s, &to->l) < 0) {
@@ -137,10 +142,10 @@ static void post_letter(struct loop *l, const struct fx *f)
 	struct letter_to to = {
 		.to = f->post.to,
 		.l = { .from = f->from->id, .tag = f->tag, .mail = f->post.mail },
-		.flags = f->flags & POST_REPLY,
-		.epoch = f->epoch,
 	};
 
+	if (f->flags & POST_REPLY)
+		to.l.reply = 1 + f->epoch;
 	if ((unsigned)(to.to >> 48) == l->index)
 		loop_letter(l, &to);
 	else
@@ -149,33 +154,34 @@ static void post_letter(struct loop *l, const struct fx *f)
 
 /* ---- all of them ---- */
 
-/* An effect of a session that ended meanwhile: only its letters still count. */
-static void discard(struct fx *f)
+static void act(struct loop *l, struct fx *f)
 {
-	if (f->kind == FX_JOB)
-		f->job->drop(f->job);
-	if (f->kind == FX_CHILD)
-		fx_child_free(&f->child);
+	if (f->kind == FX_POST)
+		post_letter(l, f);
+	else if (f->kind == FX_NOBODY)
+		nobody(l, f->post.to, f->tag, f->epoch);
+	else if (conn_of(f->from)->state == CONN_DEAD || fx_is_stale(f))
+		fx_drop(f);
+	else if (f->kind == FX_JOB)
+		start_job(l, f);
+	else if (f->kind == FX_CHILD)
+		child_start(l, f->from, f);
+	else
+		end_asked(l, f);
 }
 
 void loop_effects(struct loop *l)
 {
 	struct host *h = &l->host;
 
+	if (l->acting)
+		return; /* an effect ended the last session of a service, and so its shard */
+	l->acting = true;
 	for (size_t i = 0; i < h->fx_n; i++) {
 		struct fx f = h->fx[i]; /* acting on it may append others, and move them */
-		bool dead = conn_of(f.from)->src.state == CONN_DEAD;
 
-		if (f.kind == FX_POST)
-			post_letter(l, &f);
-		else if (dead)
-			discard(&f);
-		else if (f.kind == FX_JOB)
-			start_job(l, &f);
-		else if (f.kind == FX_CHILD)
-			child_start(l, f.from, &f);
-		else
-			end_tag(l, &f);
+		act(l, &f);
 	}
 	h->fx_n = 0;
+	l->acting = false;
 }

@@ -21,7 +21,6 @@ struct letter_to {
 	sess_id to;
 	struct letter l;
 	unsigned flags;
-	uint32_t epoch;
 };
 
 struct post {

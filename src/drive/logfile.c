@@ -65,7 +65,8 @@ static void sink(enum log_level level, bool json, const char *text, size_t n)
 		return;
 	}
 	gone = atomic_load_explicit(&lost, memory_order_relaxed);
-	if (gone == 0 || !atomic_compare_exchange_strong(&lost, &gone, 0) || !log_begin(&l, LOG_ERROR, "log-lines-lost"))
+	if (gone == 0 || !atomic_compare_exchange_strong(&lost, &gone, 0) ||
+	    !log_begin(&l, LOG_ERROR, "log-lines-lost"))
 		return;
 	log_uint(&l, "lines", gone);
 	write_line(l.json, l.text, l.n);

@@ -335,9 +335,10 @@ static void earlier(nsec *min, nsec at)
 		*min = at;
 }
 
-static nsec wait_for(const struct loop *l, nsec timeout)
+/* Until when there is nothing to do: 0 = there is something now. */
+static nsec idle_until(const struct loop *l, nsec timeout)
 {
-	nsec at = UINT64_MAX, key;
+	nsec at = timeout == UINT64_MAX ? UINT64_MAX : l->host.now + timeout, key;
 
 	if (!list_empty(&l->host.dirty) || l->done || l->finish)
 		return 0;
@@ -345,23 +346,17 @@ static nsec wait_for(const struct loop *l, nsec timeout)
 		earlier(&at, key);
 	earlier(&at, place_due(l));
 	earlier(&at, l->stop_by);
-	if (at == UINT64_MAX)
-		return timeout;
-
-	nsec now = clock_mono();
-	nsec left = at > now ? at - now : 0;
-
-	return left < timeout ? left : timeout;
+	return at;
 }
 
 /* What a connection waits for, in a loop that asks anew each time. */
 static unsigned wants(const struct conn *c)
 {
-	switch ((enum conn_state)c->src.state) {
+	switch ((enum conn_state)c->state) {
 	case CONN_SERVING:
 		if (c->src.kind == SRC_DGRAM)
-			return READY_IN | (sess_has_output(&c->s) ? READY_OUT : 0);
-		return (sess_wants_read(&c->s) ? READY_IN : 0) | (sess_has_output(&c->s) ? READY_OUT : 0);
+			return READY_IN | (sess_wants_write(&c->s) ? READY_OUT : 0);
+		return (sess_wants_read(&c->s) ? READY_IN : 0) | (sess_wants_write(&c->s) ? READY_OUT : 0);
 	case CONN_CONNECTING:
 		return READY_OUT;
 	case CONN_LISTENING:
@@ -422,9 +417,9 @@ static unsigned list_watches(struct loop *l)
 static void conn_ready(struct loop *l, struct conn *c, unsigned what)
 {
 	c->src.ready |= (uint8_t)what;
-	if (c->src.state == CONN_CONNECTING || c->src.state == CONN_LISTENING) {
+	if (c->state == CONN_CONNECTING || c->state == CONN_LISTENING) {
 		child_ready(l, c);
-	} else if (c->src.state == CONN_LINGER) {
+	} else if (c->state == CONN_LINGER) {
 		if (stream_drained(c))
 			conn_end(l, c, 0);
 	} else if (c->src.kind == SRC_DGRAM) {
@@ -468,16 +463,16 @@ static void set_time(struct loop *l)
 }
 
 /* Waits and handles; returns how many descriptors were ready. */
-static int poll_once(struct loop *l, nsec timeout)
+static int poll_once(struct loop *l, nsec until)
 {
 	struct ready ready[POLLER_BATCH];
 	unsigned nw = l->poller->ops->edges ? 0 : list_watches(l);
-	bool slept = timeout && l->inbox;
+	bool slept = until && l->inbox;
 
 	if (slept && !inbox_sleep(l->inbox))
-		timeout = 0;
+		until = 0;
 
-	int n = l->poller->ops->wait(l->poller, l->watch, nw, ready, timeout);
+	int n = l->poller->ops->wait(l->poller, l->watch, nw, ready, l->host.now, until);
 	bool posted = false;
 
 	for (int i = 0; i < n; i++)
@@ -535,7 +530,7 @@ void loop_turn(struct loop *l, nsec timeout)
 {
 	l->host.handshakes = l->setup.handshakes ? l->setup.handshakes : 16;
 
-	int n = poll_once(l, wait_for(l, timeout));
+	int n = poll_once(l, idle_until(l, timeout));
 
 	/* while several peers talk, more of them are likely to: one flush and one wake-up then serve them all */
 	for (int i = 0; n > 1 && i < REPOLL_MAX && queued_now(l) < REPOLL_BYTES; i++)
@@ -629,7 +624,7 @@ void loop_stop(struct loop *l)
 		struct source *src = l->slots[i].src;
 		struct conn *c = src ? loop_find_conn(l, src->id) : NULL;
 
-		if (!c || c->src.state == CONN_DEAD || sess_owner(&c->s))
+		if (!c || c->state == CONN_DEAD || sess_owner(&c->s))
 			continue; /* a channel ends with its owner */
 		sess_event(&c->s, &(struct ev){ .kind = EV_STOP });
 		sess_mark(&c->s);
@@ -643,7 +638,7 @@ void loop_cut(struct loop *l)
 		struct source *src = l->slots[i].src;
 		struct conn *c = src && src->kind == SRC_CONN ? loop_find_conn(l, src->id) : NULL;
 
-		if (c && c->src.state == CONN_LINGER)
+		if (c && c->state == CONN_LINGER)
 			conn_end(l, c, 0);
 		else if (c)
 			sess_abort(&c->s, "stopping", STAT_ERRORS);

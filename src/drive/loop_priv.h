@@ -23,9 +23,8 @@ struct source {
 	sess_id id;
 	int fd;
 	uint8_t kind;
-	uint8_t ready; /* READY_*, remembered between edges */
-	uint8_t state; /* enum conn_state */
-	uint8_t flags; /* C_* */
+	uint8_t ready;  /* READY_*, remembered between edges */
+	uint16_t flags; /* C_* */
 };
 
 enum conn_state {
@@ -44,6 +43,8 @@ enum {
 	C_VITAL = 8,   /* took the reserve descriptor */
 	C_NOPOLL = 16, /* a regular file: always ready */
 	C_KEEP_FDS = 32, /* not ours to close: stdin and stdout, a listener's datagram socket */
+	C_UNWATCHED = 256, /* a datagram socket that could not be given back to the poller */
+	C_WANT_OUT = 128, /* a datagram socket was full: the poller tells when it is not */
 	C_COUNTED = 64, /* in loop_open() and the service's accepted/closed */
 };
 
@@ -76,6 +77,7 @@ struct conn {
 	struct source src;
 	struct heap_node timer;
 	int wfd;       /* where output goes; = src.fd for sockets */
+	uint8_t state; /* enum conn_state */
 	nsec opened;   /* for the log */
 	struct kin *kin;
 	/* self of the protocol follows */
@@ -130,7 +132,7 @@ struct loop {
 	struct head head;
 	struct watch *watch;
 	unsigned watch_cap;
-	bool finish, stopping;
+	bool finish, stopping, acting;
 	nsec stop_by;      /* private loops: drop what is left then */
 	_Atomic unsigned open;
 	_Atomic uint64_t turns;

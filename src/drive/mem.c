@@ -471,12 +471,24 @@ size_t memdrive_run_jobs(struct memdrive *w, size_t n)
 
 /* ---- letters ---- */
 
+static void nobody(struct memdrive *w, sess_id from, uint32_t tag, uint32_t epoch)
+{
+	struct memsess *ms = ids_find(&w->ids, from);
+
+	if (!ms)
+		return;
+	sess_answer(&ms->s, &(struct ev){ .kind = EV_GONE, .tag = tag, .err = -ESRCH }, epoch);
+	sess_mark(&ms->s);
+}
+
 static void letter(struct memdrive *w, sess_id to, const struct letter *l)
 {
 	struct memsess *ms = ids_find(&w->ids, to);
 
 	if (!ms || ms->state != MS_SERVING) {
 		mail_drop(l->mail);
+		if (l->reply)
+			nobody(w, l->from, l->tag, l->reply - 1);
 	} else if (sess_letter(&ms->s, l) < 0) {
 		mail_drop(l->mail);
 		sess_abort(&ms->s, "out-of-memory", STAT_MEMORY);
@@ -487,17 +499,11 @@ static void letter(struct memdrive *w, sess_id to, const struct letter *l)
 
 static void post_letter(struct memdrive *w, const struct fx *f)
 {
-	struct memsess *to = ids_find(&w->ids, f->post.to);
-	struct memsess *from = ids_find(&w->ids, f->from->id);
-	struct ev gone = { .kind = EV_GONE, .tag = f->tag, .err = -ESRCH };
+	struct letter l = { .from = f->from->id, .tag = f->tag, .mail = f->post.mail };
 
-	letter(w, f->post.to, &(struct letter){ .from = f->from->id, .tag = f->tag, .mail = f->post.mail });
-	if (to && to->state == MS_SERVING)
-		return;
-	if (from && f->flags & POST_REPLY) {
-		sess_answer(&from->s, &gone, f->epoch);
-		sess_mark(&from->s);
-	}
+	if (f->flags & POST_REPLY)
+		l.reply = f->epoch + 1;
+	letter(w, f->post.to, &l);
 }
 
 void memdrive_post(struct memdrive *w, sess_id from, sess_id to, uint32_t tag, struct mail *mail)
@@ -556,6 +562,26 @@ static unsigned port_at(const struct port *p, const struct io *io)
 
 /* ---- effects ---- */
 
+/* What the protocol before this one has left. */
+static void end_old(struct memdrive *w, const struct fx *f)
+{
+	struct memsess *ms = memsess_of(f->from);
+
+	for (struct list *n = ms->kids.next, *next; n != &ms->kids; n = next) {
+		struct memsess *kid = list_entry(n, struct memsess, sib);
+
+		next = n->next;
+		if (kid->epoch != f->epoch)
+			conn_end(kid, -ECANCELED, MEM_ABORTED);
+	}
+	for (struct job **at = &w->jobs; *at;) {
+		if ((*at)->owner == ms->s.id && (*at)->epoch != f->epoch)
+			job_cancel(w, at);
+		else
+			at = &(*at)->next;
+	}
+}
+
 static void end_tag(struct memdrive *w, struct fx *f)
 {
 	struct memsess *ms = memsess_of(f->from);
@@ -586,29 +612,24 @@ static void add_job(struct memdrive *w, struct job *j)
 
 static void one_effect(struct memdrive *w, struct fx *f)
 {
-	bool dead = memsess_of(f->from)->state == MS_DEAD;
-
-	switch (f->kind) {
-	case FX_POST:
+	if (f->kind == FX_POST) {
 		post_letter(w, f);
-		break;
-	case FX_JOB:
-		if (dead)
-			f->job->drop(f->job);
-		else
-			add_job(w, f->job);
-		break;
-	case FX_CHILD:
-		if (dead)
-			fx_child_free(&f->child);
-		else
-			child_start(w, f);
-		break;
-	case FX_END:
-		if (!dead)
-			end_tag(w, f);
-		break;
+		return;
 	}
+	if (f->kind == FX_NOBODY) {
+		nobody(w, f->post.to, f->tag, f->epoch);
+		return;
+	}
+	if (memsess_of(f->from)->state == MS_DEAD || fx_is_stale(f))
+		fx_drop(f);
+	else if (f->kind == FX_JOB)
+		add_job(w, f->job);
+	else if (f->kind == FX_CHILD)
+		child_start(w, f);
+	else if (f->kind == FX_END_OLD)
+		end_old(w, f);
+	else
+		end_tag(w, f);
 }
 
 void mem_effects(struct memdrive *w)
@@ -869,7 +890,7 @@ struct memconn *memconn_open(struct memdrive *w, const struct mem_open *how)
 
 struct memconn *memdrive_dgram(struct memdrive *w)
 {
-	struct sess_birth b = { .proto = w->svc.proto, .lane = &w->lane, .dgram = true };
+	struct sess_birth b = { .proto = w->svc.proto, .lane = &w->lane, .dgram = true, .lasting = true };
 	struct memconn *c;
 	struct memsess *ms = NULL;
 
@@ -897,7 +918,7 @@ struct memconn *memdrive_dgram(struct memdrive *w)
 
 static int add_shard(struct memdrive *w)
 {
-	struct sess_birth b = { .proto = w->svc.proto, .lane = &w->lane, .shard = true };
+	struct sess_birth b = { .proto = w->svc.proto, .lane = &w->lane, .shard = true, .lasting = true };
 	struct memsess *ms = mem_session(w, NULL, &b);
 
 	if (!ms)

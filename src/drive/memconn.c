@@ -233,6 +233,9 @@ static void read_once(struct memconn *c)
 	memcpy(p, store_span(&c->in).p, n);
 	store_take(&c->in, n);
 	sess_rgot(s, n);
+	s = s->host->lent;
+	if (s && memsess_of(s)->state == MS_SERVING)
+		memconn_flush(memsess_of(s)->c);
 }
 
 void memconn_read(struct memconn *c)

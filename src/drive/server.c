@@ -211,17 +211,35 @@ static void log_service(const char *event, const struct service *v)
 	log_end(&line);
 }
 
+/* Every loop takes the new ones. When one cannot, all is as it was. */
+static int install(struct server *s, struct prepared *pr, struct conf_problems *ps)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < pr->n && r == 0; i++) {
+		struct service *v = pr->v[i];
+
+		if (v->kept)
+			continue;
+		r = service_install(v, running(s, v->plan.name));
+		if (r == 0)
+			continue;
+		service_problem(&v->plan, ps, "cannot be served: %s", strerrordesc_np(-r));
+		for (size_t k = 0; k <= i; k++)
+			if (!pr->v[k]->kept)
+				service_put_back(running(s, pr->v[k]->plan.name), pr->v[k]);
+	}
+	return r;
+}
+
 static void commit(struct server *s, struct prepared *pr)
 {
 	struct service **old = s->services;
 	size_t n_old = s->n;
 
-	for (size_t i = 0; i < pr->n; i++) {
-		if (pr->v[i]->kept)
-			continue;
-		service_install(pr->v[i], running(s, pr->v[i]->plan.name));
-		log_service("serving", pr->v[i]);
-	}
+	for (size_t i = 0; i < pr->n; i++)
+		if (!pr->v[i]->kept)
+			log_service("serving", pr->v[i]);
 	s->services = pr->v;
 	s->n = pr->n;
 	for (size_t i = 0; i < n_old; i++) {
@@ -254,6 +272,8 @@ int server_apply(struct server *s, struct plan **plan, struct conf_problems *ps)
 		r = start_loops(s, global);
 	if (r == 0)
 		r = prepare(s, *plan, &pr, ps);
+	if (r == 0)
+		r = install(s, &pr, ps);
 	if (r < 0) {
 		if (conf_problems_none(ps))
 			conf_problem(ps, "guichet", 0, "%s", strerrordesc_np(-r));

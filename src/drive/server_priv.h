@@ -87,7 +87,8 @@ void service_problem(const struct plan_service *p, struct conf_problems *ps, con
 /* Opens what `old` (may be NULL) does not have already. */
 [[nodiscard]] int service_bind(struct service *v, const struct service *old, struct conf_problems *ps);
 bool service_same(const struct service *v, const struct plan_service *p);
-void service_install(struct service *v, const struct service *old); /* in every loop; returns when it is done there */
+[[nodiscard]] int service_install(struct service *v, const struct service *old); /* in every loop; returns when done there */
+void service_put_back(struct service *old, struct service *v); /* undoes it: v is retired, old (may be NULL) serves again */
 void service_retire(struct service *v, const struct service *next); /* listeners that `next` did not take over are closed */
 
 void service_end_dgram(const struct service *v, struct loop *l, unsigned me, const struct listener *ln);

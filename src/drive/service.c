@@ -381,6 +381,7 @@ void service_adopt(struct service *v, struct lane *lane, const struct listener *
 struct change {
 	struct service *v;
 	const struct service *old, *next;
+	_Atomic int err;
 };
 
 /* Which of the copies of a datagram socket is this loop's? */
@@ -396,42 +397,71 @@ static bool serves_dgram(const struct service *v, size_t i, unsigned loop)
 	return nth + 1 == loop || (v->server->n_loops == 2 && loop == 1);
 }
 
+/* This loop's share of the listeners; those that `old` has too change hands. */
+static int place_here(struct loop *l, struct service *v, const struct service *old, unsigned me)
+{
+	bool accepts = v->model->every_loop && !v->plan.internal ? me > 0 : me == 0;
+	int r = 0;
+
+	for (size_t i = 0; i < v->n && r == 0; i++) {
+		struct listener *ln = v->listeners[i];
+
+		if (!ln->dgram && accepts) {
+			r = loop_listen(l, ln, &v->lanes[me], v->model->take, v->model->every_loop ? WATCH_ACCEPT : WATCH_LEVEL);
+		} else if (ln->dgram && serves_dgram(v, i, me)) {
+			if (old)
+				service_end_dgram(old, l, me, ln);
+			r = loop_adopt_dgram(l, ln->fd, &v->lanes[me], ln->local, v->plan.common->low_ports, ln->pktinfo,
+					     &v->dgram_ids[i * v->server->n_loops + me]);
+		}
+	}
+	return r;
+}
+
 static void install_here(struct loop *l, void *arg)
 {
 	struct change *ch = arg;
 	struct service *v = ch->v;
 	unsigned me = server_loop_number(v->server, l);
-	struct lane *lane = &v->lanes[me];
-	bool accepts = v->model->every_loop && !v->plan.internal ? me > 0 : me == 0;
-	struct log_line line;
 	int r = 0;
 
 	service_ref(v); /* the lane's, until it is released */
 	if (v->pub.proto->shard && me > 0)
-		r = loop_add_shard(l, lane);
-	for (size_t i = 0; i < v->n && r == 0; i++) {
-		struct listener *ln = v->listeners[i];
+		r = loop_add_shard(l, &v->lanes[me]);
+	if (r == 0)
+		r = place_here(l, v, ch->old, me);
+	if (r < 0)
+		atomic_store(&ch->err, r);
+}
 
-		if (!ln->dgram && accepts)
-			r = loop_listen(l, ln, lane, v->model->take, v->model->every_loop ? WATCH_ACCEPT : WATCH_LEVEL);
-		else if (ln->dgram && serves_dgram(v, i, me)) {
-			if (ch->old)
-				service_end_dgram(ch->old, l, me, ln);
-			r = loop_adopt_dgram(l, ln->fd, lane, ln->local, v->plan.common->low_ports, ln->pktinfo,
-					     &v->dgram_ids[i * v->server->n_loops + me]);
-		}
-	}
+int service_install(struct service *v, const struct service *old)
+{
+	struct change ch = { .v = v, .old = old };
+
+	server_everywhere(v->server, install_here, &ch);
+	return atomic_load(&ch.err);
+}
+
+static void put_back_here(struct loop *l, void *arg)
+{
+	struct change *ch = arg;
+	unsigned me = server_loop_number(ch->v->server, l);
+	int r = place_here(l, ch->v, ch->old, me);
+	struct log_line line;
+
 	if (r < 0 && log_begin(&line, LOG_ERROR, "cannot-serve")) {
-		log_str(&line, "service", v->plan.name);
+		log_str(&line, "service", ch->v->plan.name);
 		log_uint(&line, "loop", me);
 		log_errno(&line, r);
 		log_end(&line);
 	}
 }
 
-void service_install(struct service *v, const struct service *old)
+void service_put_back(struct service *old, struct service *v)
 {
-	server_everywhere(v->server, install_here, &(struct change){ .v = v, .old = old });
+	if (old)
+		server_everywhere(old->server, put_back_here, &(struct change){ .v = old, .old = v });
+	service_retire(v, old);
 }
 
 void service_end_dgram(const struct service *v, struct loop *l, unsigned me, const struct listener *ln)

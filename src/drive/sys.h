@@ -11,6 +11,7 @@
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -32,6 +33,7 @@ SYS_SEAM_(int, setsockopt, (int fd, int l, int o, const void *v, socklen_t n), (
 SYS_SEAM_(int, getsockname, (int fd, struct sockaddr *a, socklen_t *n), (fd, a, n))
 SYS_SEAM_(int, epoll_create1, (int f), (f))
 SYS_SEAM_(int, epoll_ctl, (int ep, int op, int fd, struct epoll_event *e), (ep, op, fd, e))
+SYS_SEAM_(int, timerfd_create, (int c, int f), (c, f))
 SYS_SEAM_(int, eventfd, (unsigned n, int f), (n, f))
 SYS_SEAM_(ssize_t, read, (int fd, void *p, size_t n), (fd, p, n))
 SYS_SEAM_(ssize_t, write, (int fd, const void *p, size_t n), (fd, p, n))

@@ -22,16 +22,16 @@ struct tls_arg {
 
 struct tls {
 	struct tls_ctx *ctx;
-	SSL *ssl;              /* a server has none before the first whole record */
-	struct layer_io *lio;  /* of the call that is running */
-	struct span in;        /* what the BIO reads */
-	const char *alpn;      /* in ctx */
-	char *subject;         /* of the peer's certificate */
-	const char *why;       /* a literal, or why_text */
+	SSL *ssl;             /* a server has none before the first whole record */
+	struct layer_io *lio; /* of the call that is running */
+	struct span in;       /* what the BIO reads */
+	const char *alpn;     /* in ctx */
+	char *subject;        /* of the peer's certificate */
+	const char *why;      /* a literal, or why_text */
 	char *why_text;
-	int err;               /* the first failure; nothing goes on after it */
+	int err; /* the first failure; nothing goes on after it */
 	bool up, peer_ended, ended;
-	bool no_memory;        /* layer_down() failed */
+	bool no_memory; /* layer_down() failed */
 	struct tls_hello hello;
 };
 
@@ -201,7 +201,14 @@ static int do_handshake(struct tls *t)
 
 	if (r == 1)
 		return finish_handshake(t);
-	return SSL_get_error(t->ssl, r) == SSL_ERROR_WANT_READ ? 0 : fail_ssl(t);
+	switch (SSL_get_error(t->ssl, r)) {
+	case SSL_ERROR_WANT_READ:
+		return 0;
+	case SSL_ERROR_ZERO_RETURN:
+		return fail(t, -EPROTO, "tls: peer left in the handshake");
+	default:
+		return fail_ssl(t);
+	}
 }
 
 /* ---- a life ---- */
@@ -281,6 +288,8 @@ static int server_open(void *self, void *arg, struct layer_io *lio)
 	struct tls_arg *a = arg;
 
 	(void)lio;
+	if (!a)
+		return -ENOMEM;
 	t->ctx = tls_ctx_ref(a->ctx);
 	drop_arg(a);
 	return 0;
@@ -308,6 +317,8 @@ static int client_open(void *self, void *arg, struct layer_io *lio)
 	struct tls_arg *a = arg;
 	int r;
 
+	if (!a)
+		return -ENOMEM;
 	t->ctx = tls_ctx_ref(a->ctx);
 	t->lio = lio;
 	r = make_ssl(t);
@@ -363,7 +374,8 @@ static int feed(struct tls *t, struct span record, bool sane)
 {
 	int r = 0;
 
-	if (!t->up && sane && !t->ctx->client && !tls_hello_fits(&t->hello, record, SSL_version(t->ssl) == TLS1_2_VERSION))
+	if (!t->up && sane && !t->ctx->client &&
+	    !tls_hello_fits(&t->hello, record, SSL_version(t->ssl) == TLS1_2_VERSION))
 		return fail(t, -EPROTO, "tls: client hello too long");
 	forget_errors();
 	t->in = record;
@@ -388,24 +400,25 @@ static int begin_step(struct tls *t)
 
 static ssize_t decode_records(struct tls *t, struct span raw)
 {
-	size_t taken = 0, n;
+	struct span left = raw;
 	bool sane;
+	size_t n;
 	int r = 0;
 
 	if (!t->up && tls_record_size(raw, &sane) > 0)
 		r = begin_step(t);
-	while (r == 0 && !t->peer_ended &&
-	       (n = tls_record_size((struct span){ raw.p + taken, raw.n - taken }, &sane)) > 0) {
-		r = feed(t, (struct span){ raw.p + taken, n }, sane);
-		taken += n;
+	while (r == 0 && !t->peer_ended && (n = tls_record_size(left, &sane)) > 0) {
+		r = feed(t, (struct span){ left.p, n }, sane);
+		left.p += n;
+		left.n -= n;
 	}
 	if (r < 0)
 		return r;
 	if (t->peer_ended) { /* nothing means anything after it */
 		t->lio->clean_eof = true;
-		taken = raw.n;
+		return (ssize_t)raw.n;
 	}
-	return (ssize_t)taken;
+	return (ssize_t)(raw.n - left.n);
 }
 
 static ssize_t tls_decode(void *self, struct span raw, struct layer_io *lio)

@@ -52,17 +52,18 @@ struct tls_setup {
 	struct tls_identity id;       /* a client may have one, a server must */
 	const struct tls_name *names; /* server: others for SNI; an exact name wins over a wildcard, then `id` */
 	size_t names_n;
-	enum tls_ask ask;             /* server: client certificates. A wrong one always ends the handshake */
-	struct span ca;               /* PEM: whom to trust. Server: needed with `ask`. Client: empty = the system's roots */
-	bool insecure;                /* client: any certificate will do */
-	const char *const *alpn;      /* protocols, best first, NULL-ended; NULL = none. Server: a client that offers
+	enum tls_ask ask;        /* server: client certificates. A wrong one always ends the handshake */
+	struct span ca;          /* PEM: whom to trust. Server: needed with `ask`. Client: empty = the system's roots */
+	bool insecure;           /* client: any certificate will do */
+	const char *const *alpn; /* protocols, best first, NULL-ended; NULL = none. Server: a client that offers
 	                                 others only gets the alert no_application_protocol, one that offers none is served */
-	int64_t now;                  /* seconds since 1970, to warn of expired certificates; 0 = do not look */
+	int64_t now;             /* seconds since 1970, to warn of expired certificates; 0 = do not look */
 };
 
 /*
- * 0 and *ret with one reference; ret_why then has the warnings, "" or sentences separated by "; ".
- * Or -EINVAL and a sentence in ret_why ("certificate: no PEM certificate found"), or -ENOMEM.
+ * 0 and *ret with one reference; ret_why then has the warnings: nothing, or sentences separated by "; ".
+ * Or -EINVAL and one sentence in ret_why ("certificate: no PEM certificate found"), or -ENOMEM. What ret_why had
+ * before is gone.
  */
 [[nodiscard]] int tls_ctx_new(const struct tls_setup *setup, struct tls_ctx **ret, struct buf *ret_why);
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *ctx); /* returns ctx; NULL is fine */
@@ -82,7 +83,7 @@ void tls_ctx_unref(struct tls_ctx *ctx);          /* from any thread; NULL is fi
 /*
  * The `arg` of the layers: a reference of its own to ctx, and for a client the server's name or IP address, which
  * goes into SNI and must be in the certificate (NULL only with `insecure`). NULL when memory is out.
- * layer->open() takes it, layer->drop_arg() frees one that was never opened.
+ * layer->open() takes it (and NULL, as -ENOMEM), layer->drop_arg() frees one that was never opened.
  */
 [[nodiscard]] struct tls_arg *tls_arg_new(struct tls_ctx *ctx, const char *server_name);
 

@@ -26,21 +26,28 @@ static bool is_dns_name(const char *name)
 	return n > 0 && n <= DNS_NAME_MAX && strspn(name, allowed) == n && name[0] != '.' && !strstr(name, "..");
 }
 
-static int add_name(GENERAL_NAMES *names, const char *name)
+static bool is_ip(const char *name)
 {
 	ASN1_OCTET_STRING *ip = a2i_IPADDRESS(name);
-	GENERAL_NAME *g = GENERAL_NAME_new();
-	ASN1_IA5STRING *dns = NULL;
 
-	if (!g)
+	ASN1_OCTET_STRING_free(ip);
+	return ip != NULL;
+}
+
+static int add_name(GENERAL_NAMES *names, const char *name)
+{
+	ASN1_IA5STRING *dns = NULL;
+	ASN1_OCTET_STRING *ip;
+	GENERAL_NAME *g;
+
+	ERR_clear_error();
+	ip = a2i_IPADDRESS(name);
+	g = GENERAL_NAME_new();
+	if (!g || (!ip && ERR_peek_error())) /* no memory, which must not turn an address into a name */
 		goto fail;
 	if (ip) {
 		GENERAL_NAME_set0_value(g, GEN_IPADD, ip);
 	} else {
-		if (!is_dns_name(name)) {
-			GENERAL_NAME_free(g);
-			return -EINVAL;
-		}
 		dns = ASN1_IA5STRING_new();
 		if (!dns || !ASN1_STRING_set(dns, name, -1))
 			goto fail;
@@ -158,6 +165,9 @@ int tls_auto_certificate(const char *const *names, struct buf *ret_cert_pem, str
 	X509 *x;
 	int r = -EIO;
 
+	for (const char *const *n = names; n && *n; n++)
+		if (!is_dns_name(*n) && !is_ip(*n))
+			return -EINVAL;
 	ERR_clear_error();
 	key = EVP_EC_gen("P-256");
 	x = X509_new();

@@ -122,10 +122,8 @@ static int copy_alpn(struct tls_ctx *ctx, const char *const *alpn, struct buf *w
 	for (; alpn && alpn[count]; count++) {
 		size_t len = strlen(alpn[count]);
 
-		if (len == 0 || len > 255 || count == ALPN_MAX) {
-			tls_say(why, "alpn: at most %d names of 1 to 255 bytes", ALPN_MAX);
-			return -EINVAL;
-		}
+		if (len == 0 || len > 255 || count == ALPN_MAX)
+			return tls_refuse(why, "alpn: at most %d names of 1 to 255 bytes", ALPN_MAX);
 		n += len + 1;
 	}
 	if (count == 0)
@@ -178,10 +176,8 @@ static int set_trust(SSL_CTX *ssl, const struct tls_setup *setup, struct buf *wh
 			return -ENOMEM;
 	} else if (setup->ask != TLS_ASK_NONE) {
 		mode = SSL_VERIFY_PEER | (setup->ask == TLS_ASK_REQUIRED ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0);
-		if (!setup->ca.n) {
-			tls_say(why, "client_ca: client certificates cannot be checked without it");
-			return -EINVAL;
-		}
+		if (!setup->ca.n)
+			return tls_refuse(why, "client_ca: client certificates cannot be checked without it");
 	}
 	if (mode && setup->ca.n)
 		r = tls_load_ca(ssl, setup->ca, !setup->client, why);
@@ -224,10 +220,8 @@ static int make_entry(struct tls_ctx *ctx, const struct tls_setup *setup, const 
 	char folded[256];
 	int r;
 
-	if (!fold_name(name->name + wild, folded, sizeof(folded)) || strchr(folded, '*') || strcmp(folded, ".") == 0) {
-		tls_say(why, "sni: \"%s\" is not a name like example.org or *.example.org", name->name);
-		return -EINVAL;
-	}
+	if (!fold_name(name->name + wild, folded, sizeof(folded)) || strchr(folded, '*') || strcmp(folded, ".") == 0)
+		return tls_refuse(why, "sni: \"%s\" is not a name like example.org or *.example.org", name->name);
 	e->name = mem_strdup(folded);
 	if (!e->name)
 		return -ENOMEM;
@@ -276,6 +270,7 @@ int tls_ctx_new(const struct tls_setup *setup, struct tls_ctx **ret, struct buf 
 	ctx->client = setup->client;
 	ctx->insecure = setup->insecure;
 	ERR_clear_error();
+	buf_reset(ret_why);
 	r = fill(ctx, setup, ret_why);
 	ERR_clear_error();
 	if (r == 0)

@@ -12,7 +12,7 @@
 
 enum { PEM_MAX = 1 << 20 };
 
-void tls_say(struct buf *why, const char *fmt, ...)
+void tls_warn(struct buf *why, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -23,14 +23,23 @@ void tls_say(struct buf *why, const char *fmt, ...)
 	va_end(ap);
 }
 
+int tls_refuse(struct buf *why, const char *fmt, ...)
+{
+	va_list ap;
+
+	buf_reset(why);
+	va_start(ap, fmt);
+	buf_addv(why, fmt, ap);
+	va_end(ap);
+	return -EINVAL;
+}
+
 /* "certificate" or "certificate of example.org", then ": " and the rest. Returns -EINVAL. */
 static int refuse(const struct tls_who *who, const char *what, const char *text)
 {
 	if (who->name)
-		tls_say(who->why, "%s of %s: %s", what, who->name, text);
-	else
-		tls_say(who->why, "%s: %s", what, text);
-	return -EINVAL;
+		return tls_refuse(who->why, "%s of %s: %s", what, who->name, text);
+	return tls_refuse(who->why, "%s: %s", what, text);
 }
 
 /* What OpenSSL says about the last thing it refused. Empties its queue. -EINVAL or -ENOMEM. */
@@ -99,10 +108,10 @@ static void warn_date(const struct tls_who *who, int n, const char *what, const 
 	if (ASN1_TIME_to_tm(at, &tm) != 1)
 		return;
 	if (n > 0)
-		tls_say(who->why, "certificate number %d of the chain%s%s: ", n + 1, who->name ? " of " : "",
-			who->name ? who->name : "");
+		tls_warn(who->why, "certificate number %d of the chain%s%s: ", n + 1, who->name ? " of " : "",
+			 who->name ? who->name : "");
 	else
-		tls_say(who->why, "certificate%s%s: ", who->name ? " of " : "", who->name ? who->name : "");
+		tls_warn(who->why, "certificate%s%s: ", who->name ? " of " : "", who->name ? who->name : "");
 	buf_addf(who->why, "%s %04d-%02d-%02d", what, tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday);
 }
 
@@ -122,7 +131,7 @@ static void warn_certificate(const struct tls_who *who, X509 *x, int n)
 		/* a wildcard is for any label, so any will do to ask */
 		snprintf(name, sizeof(name), "%s%s", wild ? "a" : "", who->name + wild);
 		if (X509_check_host(x, name, 0, 0, NULL) == 0)
-			tls_say(who->why, "certificate of %s: it is for another name", who->name);
+			tls_warn(who->why, "certificate of %s: it is for another name", who->name);
 	}
 	ERR_clear_error();
 }
@@ -197,7 +206,7 @@ int tls_load_identity(SSL_CTX *ssl, const struct tls_identity *id, const struct 
 }
 
 /* Servers tell clients whose certificates they take. */
-static int add_ca_name(STACK_OF(X509_NAME) *names, X509 *x)
+static int add_ca_name(STACK_OF(X509_NAME) * names, X509 *x)
 {
 	X509_NAME *name = X509_NAME_dup(X509_get_subject_name(x));
 

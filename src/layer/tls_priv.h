@@ -14,7 +14,7 @@ struct tls_ctx {
 	struct tls_entry {
 		char *name; /* lower case; "*.x" is kept as ".x" */
 		SSL_CTX *ssl;
-	} *names;
+	} * names;
 	size_t names_n;
 	BIO_METHOD *bio;
 	char *alpn;         /* names, each ended by NUL, the last followed by an empty one; NULL = none */
@@ -27,15 +27,16 @@ BIO_METHOD *tls_bio_method(void);
 
 /* tls_pem.c: identities and bundles into an SSL_CTX. 0, -EINVAL with a sentence, or -ENOMEM. */
 struct tls_who {
-	const char *name;   /* server name, or NULL for the first identity: only for sentences */
-	int64_t now;        /* 0 = no warnings about dates */
-	struct buf *why;    /* sentences go here */
+	const char *name; /* server name, or NULL for the first identity: only for sentences */
+	int64_t now;      /* 0 = no warnings about dates */
+	struct buf *why;  /* sentences go here */
 };
 [[nodiscard]] int tls_load_identity(SSL_CTX *ssl, const struct tls_identity *id, const struct tls_who *who);
 [[nodiscard]] int tls_load_ca(SSL_CTX *ssl, struct span pem, bool ask_clients, struct buf *ret_why);
 
-/* Adds "; " where something is already there. */
-void tls_say(struct buf *why, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* A sentence more, after "; "; or the only one, and -EINVAL. */
+void tls_warn(struct buf *why, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int tls_refuse(struct buf *why, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* tls_why.c */
 
@@ -62,6 +63,6 @@ struct tls_hello {
 	uint32_t left;   /* bytes of the message that is passing */
 	uint8_t head[4]; /* of the next one */
 	uint8_t head_n;
-	bool none;       /* TLS 1.2 has begun to encrypt. In 1.3 ChangeCipherSpec means nothing, a second hello may follow */
+	bool none; /* TLS 1.2 has begun to encrypt. In 1.3 ChangeCipherSpec means nothing, a second hello may follow */
 };
 bool tls_hello_fits(struct tls_hello *h, struct span record, bool is_1_2);

@@ -6,8 +6,8 @@ enum {
 	CHANGE_CIPHER_SPEC = 20, /* types of records */
 	HANDSHAKE = 22,
 	APPLICATION_DATA = 23,
-	CLIENT_HELLO = 1,        /* of handshake messages */
-	HELLO_MAX = 16 << 10,    /* real ones have 200 to 2,000 bytes, more with a client certificate in a ticket */
+	CLIENT_HELLO = 1,     /* of handshake messages */
+	HELLO_MAX = 16 << 10, /* real ones have 200 to 2,000 bytes, more with a client certificate in a ticket */
 };
 
 size_t tls_record_size(struct span raw, bool *ret_sane)

@@ -57,8 +57,8 @@ const char *tls_explain(const SSL *ssl, unsigned long e, char **ret_text)
 		if (reasons[i].reason == reason)
 			return reasons[i].why;
 	if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
-		return compose(ret_text, "certificate not accepted: ",
-			       X509_verify_cert_error_string(SSL_get_verify_result(ssl)),
+		return compose(ret_text,
+			       "certificate not accepted: ", X509_verify_cert_error_string(SSL_get_verify_result(ssl)),
 			       "tls: certificate not accepted");
 	if (reason > SSL_AD_REASON_OFFSET && reason <= SSL_AD_REASON_OFFSET + 255)
 		return compose(ret_text, "peer sent alert: ", SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET),

@@ -82,7 +82,8 @@ static int take_short(struct args *a, const char *word, const char **ret_value, 
 {
 	int i = by_letter(a->options, word[1]);
 
-	return i < 0 ? unknown(a->options, span_str(word), why) : take_value(a, i, word[2] ? word + 2 : NULL, ret_value, why);
+	return i < 0 ? unknown(a->options, span_str(word), why)
+		     : take_value(a, i, word[2] ? word + 2 : NULL, ret_value, why);
 }
 
 int args_next(struct args *a, const char **ret_value, struct buf *why)

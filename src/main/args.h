@@ -13,7 +13,10 @@ struct args_option {
 };
 
 /* The last row of a table. */
-#define ARGS_OPTIONS_END { .name = NULL }
+#define ARGS_OPTIONS_END \
+	{ \
+		.name = NULL \
+	}
 
 struct args {
 	const struct args_option *options;

@@ -19,10 +19,12 @@ enum {
 	PEM_MAX = 1 << 20,
 	NAMES_MAX = 256, /* of `sni`, as tables.c has it */
 	HOST_MAX = 256,
+	SENTENCE = 1024,
 };
 
 static_assert((int)TLS_MIN_1_2 == (int)TLS_1_2 && (int)TLS_MIN_1_3 == (int)TLS_1_3);
-static_assert((int)TLS_ASK_NONE == (int)CLIENT_CERTIFICATE_NONE && (int)TLS_ASK_OPTIONAL == (int)CLIENT_CERTIFICATE_OPTIONAL &&
+static_assert((int)TLS_ASK_NONE == (int)CLIENT_CERTIFICATE_NONE &&
+	      (int)TLS_ASK_OPTIONAL == (int)CLIENT_CERTIFICATE_OPTIONAL &&
 	      (int)TLS_ASK_REQUIRED == (int)CLIENT_CERTIFICATE_REQUIRED);
 
 /* All bytes that a context is made of, as long as it is being made. */
@@ -33,67 +35,86 @@ struct certs {
 	struct tls_name sni[NAMES_MAX];
 	char *sni_names[NAMES_MAX];
 	size_t n;
+	bool failed; /* something was wrong, and told */
+	bool none;   /* there is no certificate yet, and none may be made */
 };
 
-/* Reads a file into *b; a failure is told behind the option's name. */
-static int read_pem(const char *option, const char *path, struct buf *b, struct buf *why)
+static void problem(struct certs *c, const char *option, const char *text)
 {
-	size_t before = why->n;
+	char whole[SENTENCE];
+	struct buf b;
+
+	buf_init_fixed(&b, whole, sizeof(whole));
+	buf_addf(&b, "%s%s%s", option, *option ? ": " : "", text);
+	c->setup->problem(c->setup->arg, whole);
+	c->failed = true;
+}
+
+/* Reads a file into *b. A file that cannot be read is a problem, and the others are read all the same; only -ENOMEM ends it. */
+static int read_pem(struct certs *c, const char *option, const char *path, struct buf *b)
+{
+	char text[SENTENCE];
+	struct buf why;
 	int err;
 
-	buf_addf(why, "%s: ", option);
-	err = files_read(path, b, why);
-	if (!err)
-		buf_cut(why, before);
-	return err;
+	buf_init_fixed(&why, text, sizeof(text));
+	err = files_read(path, b, &why);
+	if (err && err != -ENOMEM)
+		problem(c, option, text);
+	return err == -ENOMEM ? err : 0;
 }
 
 /* ---- auto ---- */
 
 /* The key first: a certificate without its key would be taken for a whole pair by the next start. */
-static int make_auto(struct certs *c, const char *crt, const char *key, struct buf *why)
+static int write_auto(struct certs *c, const char *crt, const char *key, struct buf *why)
 {
-	char host[HOST_MAX] = "";
+	int err = files_make_dir(c->setup->data, why);
+
+	if (!err)
+		err = files_write(key, 0600, buf_span(&c->key), why);
+	return err ? err : files_write(crt, 0644, buf_span(&c->certificate), why);
+}
+
+static int make_auto(struct certs *c, const char *crt, const char *key)
+{
+	char host[HOST_MAX] = "", text[SENTENCE];
 	const char *const names[] = { host, NULL };
+	struct buf why;
 	int err;
 
+	buf_init_fixed(&why, text, sizeof(text));
 	if (gethostname(host, sizeof(host) - 1) < 0)
 		host[0] = '\0';
 	err = tls_auto_certificate(*host ? names : NULL, &c->certificate, &c->key, time(NULL));
 	if (err == -EINVAL) /* a host name that no certificate can hold */
 		err = tls_auto_certificate(NULL, &c->certificate, &c->key, time(NULL));
-	buf_adds(why, "certificate: ");
 	if (err)
-		buf_addf(why, "cannot make one: %s", strerror(-err));
-	if (!err)
-		err = files_make_dir(c->setup->data, why);
-	if (!err)
-		err = files_write(key, 0600, buf_span(&c->key), why);
-	if (!err)
-		err = files_write(crt, 0644, buf_span(&c->certificate), why);
-	if (!err)
+		buf_addf(&why, "cannot make one: %s", strerror(-err));
+	else
+		err = write_auto(c, crt, key, &why);
+	if (err == -ENOMEM)
+		return err;
+	if (err)
+		problem(c, "certificate", text);
+	else
 		log_text(LOG_INFO, "certificate-made", "%s, self-signed", crt);
-	return err;
+	return 0;
 }
 
-/* 1: there is none and none may be made. */
-static int auto_pair(struct certs *c, const char *crt, const char *key, struct buf *why)
+static int auto_pair(struct certs *c, const char *crt, const char *key)
 {
 	int err;
 
 	if (access(crt, F_OK) == 0) {
-		err = read_pem("certificate", crt, &c->certificate, why);
-		return err ? err : read_pem("key", key, &c->key, why);
+		err = read_pem(c, "certificate", crt, &c->certificate);
+		return err ? err : read_pem(c, "certificate", key, &c->key);
 	}
-	if (c->setup->dry)
-		return 1;
-	err = make_auto(c, crt, key, why);
-	if (!err)
-		buf_reset(why);
-	return err;
+	c->none = c->setup->dry;
+	return c->none ? 0 : make_auto(c, crt, key);
 }
 
-static int read_auto(struct certs *c, struct buf *why)
+static int read_auto(struct certs *c)
 {
 	char *crt = NULL, *key = NULL;
 	int err = str_path_from(c->setup->data, "auto.crt", &crt);
@@ -101,7 +122,7 @@ static int read_auto(struct certs *c, struct buf *why)
 	if (!err)
 		err = str_path_from(c->setup->data, "auto.key", &key);
 	if (!err)
-		err = auto_pair(c, crt, key, why);
+		err = auto_pair(c, crt, key);
 	mem_free(crt);
 	mem_free(key);
 	return err;
@@ -119,36 +140,36 @@ static void warn_of_mode(const struct certs *c, const char *path)
 			 c->setup->service, path);
 }
 
-static int read_identity(struct certs *c, struct buf *why)
+static int read_identity(struct certs *c)
 {
 	const struct tls_options *o = c->setup->options;
 	int err;
 
 	if (strcmp(o->certificate, "auto") == 0)
-		return read_auto(c, why);
-	err = read_pem("certificate", o->certificate, &c->certificate, why);
+		return read_auto(c);
+	err = read_pem(c, "certificate", o->certificate, &c->certificate);
 	if (!err && o->key)
-		err = read_pem("key", o->key, &c->key, why);
+		err = read_pem(c, "key", o->key, &c->key);
 	if (!err)
 		warn_of_mode(c, o->key ? o->key : o->certificate);
 	return err;
 }
 
 /* A file named in `sni`, which option_resolve() does not know to be one. */
-static int read_named(struct certs *c, struct span name, struct buf *b, struct buf *why)
+static int read_named(struct certs *c, struct span name, struct buf *b)
 {
 	char *text = mem_strndup((const char *)name.p, name.n), *path = NULL;
 	int err = text ? str_path_from(c->setup->dir, text, &path) : -ENOMEM;
 
 	buf_init(b, PEM_MAX);
 	if (!err)
-		err = read_pem("sni", path, b, why);
+		err = read_pem(c, "sni", path, b);
 	mem_free(text);
 	mem_free(path);
 	return err;
 }
 
-static int read_sni(struct certs *c, struct buf *why)
+static int read_sni(struct certs *c)
 {
 	const struct str_words *words = &c->setup->options->sni;
 	int err = 0;
@@ -163,9 +184,9 @@ static int read_sni(struct certs *c, struct buf *why)
 		c->sni_names[i] = mem_strndup((const char *)name.p, name.n);
 		if (!c->sni_names[i])
 			return -ENOMEM;
-		err = read_named(c, certificate, &c->names[2 * i], why);
+		err = read_named(c, certificate, &c->names[2 * i]);
 		if (!err)
-			err = read_named(c, key, &c->names[2 * i + 1], why);
+			err = read_named(c, key, &c->names[2 * i + 1]);
 		c->sni[i].name = c->sni_names[i];
 	}
 	return err;
@@ -173,17 +194,10 @@ static int read_sni(struct certs *c, struct buf *why)
 
 /* ---- the context ---- */
 
-static int make_context(struct certs *c, struct tls_ctx **ret, struct buf *why)
+static int make_context(struct certs *c, struct tls_ctx **ret)
 {
 	const struct tls_options *o = c->setup->options;
-	char warning[1024];
-	struct buf said;
-	int err;
-
-	for (size_t i = 0; i < c->n; i++)
-		c->sni[i].id = (struct tls_identity){ buf_span(&c->names[2 * i]), buf_span(&c->names[2 * i + 1]) };
-	buf_init_fixed(&said, warning, sizeof(warning));
-	err = tls_ctx_new(&(struct tls_setup){
+	struct tls_setup setup = {
 		.min = (enum tls_min)o->tls_min,
 		.id = { buf_span(&c->certificate), buf_span(&c->key) },
 		.names = c->sni,
@@ -192,12 +206,22 @@ static int make_context(struct certs *c, struct tls_ctx **ret, struct buf *why)
 		.ca = buf_span(&c->ca),
 		.alpn = o->alpn.n ? (const char *const *)o->alpn.v : NULL,
 		.now = time(NULL),
-	}, ret, &said);
-	if (err && err != -ENOMEM)
-		buf_adds(why, warning);
+	};
+	char warning[SENTENCE];
+	struct buf said;
+	int err;
+
+	for (size_t i = 0; i < c->n; i++)
+		c->sni[i].id = (struct tls_identity){ buf_span(&c->names[2 * i]), buf_span(&c->names[2 * i + 1]) };
+	buf_init_fixed(&said, warning, sizeof(warning));
+	err = tls_ctx_new(&setup, ret, &said);
+	if (err == -ENOMEM)
+		return err;
+	if (err)
+		problem(c, "", warning); /* begins with what is an option's name here too */
 	else if (said.n > 0)
 		log_text(LOG_WARN, "certificate", "[%s] %s", c->setup->service, warning);
-	return err;
+	return 0;
 }
 
 static void certs_done(struct certs *c)
@@ -213,10 +237,9 @@ static void certs_done(struct certs *c)
 	mem_free(c);
 }
 
-int certs_context(const struct certs_setup *setup, struct tls_ctx **ret, struct buf *why)
+int certs_context(const struct certs_setup *setup, struct tls_ctx **ret)
 {
 	struct certs *c = mem_zalloc(sizeof(*c));
-	bool none; /* no certificate to make a context from */
 	int err;
 
 	if (!c)
@@ -225,16 +248,13 @@ int certs_context(const struct certs_setup *setup, struct tls_ctx **ret, struct 
 	buf_init(&c->certificate, PEM_MAX);
 	buf_init(&c->key, PEM_MAX);
 	buf_init(&c->ca, PEM_MAX);
-	err = read_identity(c, why);
-	none = err == 1;
-	if (none)
-		err = 0;
+	err = read_identity(c);
 	if (!err && setup->options->client_ca)
-		err = read_pem("client_ca", setup->options->client_ca, &c->ca, why);
+		err = read_pem(c, "client_ca", setup->options->client_ca, &c->ca);
 	if (!err)
-		err = read_sni(c, why);
-	if (!err && !none)
-		err = make_context(c, ret, why);
+		err = read_sni(c);
+	if (!err && !c->failed && !c->none)
+		err = make_context(c, ret);
 	certs_done(c);
 	return err;
 }

@@ -40,7 +40,8 @@ static int print_plan(const struct plan *plan, const char *file)
 
 	buf_init(&b, OUTPUT_MAX);
 	if (ready_plan_table(plan, style, &b) == 0)
-		buf_addf(&b, "\n%s%s is right; `guichet serve %s` would serve this.%s\n", style.dim, file, file, style.off);
+		buf_addf(&b, "\n%s%s is right; `guichet serve %s` would serve this.%s\n", style.dim, file, file,
+			 style.off);
 	return text_print(stdout, &b) < 0 ? STATUS_FAILED : STATUS_OK;
 }
 
@@ -69,7 +70,8 @@ static int take(struct planner_setup *setup, char **words, char *word)
 	if (word_is_service(word)) {
 		words[setup->n_words++] = word;
 	} else if (setup->file) {
-		return command_misused(&check_command, "two configuration files, %s and %s; one is read", setup->file, word);
+		return command_misused(&check_command, "two configuration files, %s and %s; one is read", setup->file,
+				       word);
 	} else {
 		setup->file = word;
 	}
@@ -103,7 +105,8 @@ static int run(int argc, char **argv)
 		BUF_AUTO struct buf why;
 
 		buf_init(&why, 256);
-		(void)!logfile_open("stderr", LOG_LEVEL_WARN, LOG_FORMAT_TEXT, &why); /* of certificates: what is not wrong, but odd */
+		(void)!logfile_open("stderr", LOG_LEVEL_WARN, LOG_FORMAT_TEXT,
+				    &why); /* of certificates: what is not wrong, but odd */
 		status = check(&setup);
 	}
 	mem_free(words);

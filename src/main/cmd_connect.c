@@ -14,7 +14,8 @@ enum { OPT_CA, OPT_INSECURE, OPT_NAME, OPT_VERBOSE, OPT_WAIT };
 static const struct args_option options[] = {
 	[OPT_CA] = { "ca", 0, "FILE", "tls: trusts the certificates in this PEM file, not the system's" },
 	[OPT_INSECURE] = { "insecure", 'k', NULL, "tls: takes any certificate: whoever answers may be anybody" },
-	[OPT_NAME] = { "name", 0, "NAME", "tls: the name that the certificate must have; the host of ADDRESS when not set" },
+	[OPT_NAME] = { "name", 0, "NAME",
+		       "tls: the name that the certificate must have; the host of ADDRESS when not set" },
 	[OPT_VERBOSE] = { "verbose", 'v', NULL, "says on standard error when it is connected, and to whom" },
 	[OPT_WAIT] = { "wait", 'w', "TIME", "datagrams: waits so long for answers after the end of the input (1s)" },
 	ARGS_OPTIONS_END,
@@ -24,7 +25,8 @@ static const struct command_example examples[] = {
 	{ "guichet connect tcp:7007", "this machine, port 7007; type lines, Ctrl-D ends" },
 	{ "guichet connect tcp:example.org:echo", "a name, and a port by its name" },
 	{ "echo hello | guichet connect udp:7007", "one datagram, and its answer" },
-	{ "guichet connect --ca guichet-data/auto.crt tls:7008", "TLS with the certificate that guichet made for itself" },
+	{ "guichet connect --ca guichet-data/auto.crt tls:7008",
+	  "TLS with the certificate that guichet made for itself" },
 	{ "guichet connect unix:./echo.sock", "a unix socket" },
 	COMMAND_EXAMPLES_END,
 };
@@ -57,8 +59,9 @@ static int take(struct words *w, int what, const char *value)
 	switch (what) {
 	case ARGS_WORD:
 		if (w->address)
-			return command_misused(&connect_command, "two addresses, %s and %s; write tcp:HOST:PORT as one word",
-					       w->address, value);
+			return command_misused(&connect_command,
+					       "two addresses, %s and %s; write tcp:HOST:PORT as one word", w->address,
+					       value);
 		w->address = value;
 		return STATUS_OK;
 	case OPT_CA:

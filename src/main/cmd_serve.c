@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -34,7 +35,7 @@ struct serve {
 	bool test;
 	const char *ready_path;
 	char *test_dir;
-	struct changes *served; /* the configuration that is served */
+	struct changes *served;            /* the configuration that is served */
 	enum tables_log_format log_format; /* until it is read */
 	struct server *server;
 	struct control control;
@@ -49,6 +50,8 @@ static int print_problems(const struct conf_problems *ps)
 
 	buf_init(&b, OUTPUT_MAX);
 	conf_problems_format(ps, &b);
+	if (strstr(buf_str(&b), "[guichet] cannot listen")) /* the control socket */
+		buf_adds(&b, "guichet: another one uses this data folder; give this one its own: --set data=PATH\n");
 	fputs(buf_str(&b), stderr);
 	return STATUS_USAGE;
 }
@@ -106,7 +109,8 @@ static void notify_ready(const struct serve *s)
 {
 	size_t n = server_services(s->server);
 
-	sd_notifyf(0, "READY=1\nSTATUS=Serving %zu service%s", n - 1, n == 2 ? "" : "s"); /* the control socket is one */
+	sd_notifyf(0, "READY=1\nSTATUS=Serving %zu service%s", n - 1,
+		   n == 2 ? "" : "s"); /* the control socket is one */
 }
 
 static void ready(struct server *server, void *arg)
@@ -139,7 +143,8 @@ static void raise_descriptors(const struct guichet_options *g)
 	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
 		return;
 	if (g->fds > lim.rlim_max)
-		log_text(LOG_WARN, "fds", "%u descriptors are wanted, the system allows %ju", g->fds, (uintmax_t)lim.rlim_max);
+		log_text(LOG_WARN, "fds", "%u descriptors are wanted, the system allows %ju", g->fds,
+			 (uintmax_t)lim.rlim_max);
 	lim.rlim_cur = g->fds && g->fds < lim.rlim_max ? g->fds : lim.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &lim) < 0)
 		log_text(LOG_WARN, "fds", "the limit of descriptors stays: %s", strerror(errno));
@@ -209,7 +214,8 @@ static void reload_refused(struct serve *s, const struct conf_problems *ps, int 
 		if (!log_begin(&l, LOG_ERROR, "reload-problem"))
 			continue;
 		log_str(&l, "file", ps->v[i].file);
-		log_uint(&l, "line", ps->v[i].line);
+		if (ps->v[i].line)
+			log_uint(&l, "line", ps->v[i].line);
 		log_str(&l, "text", ps->v[i].text);
 		log_end(&l);
 	}
@@ -218,8 +224,8 @@ static void reload_refused(struct serve *s, const struct conf_problems *ps, int 
 		log_text(LOG_ERROR, "reload-problem", "%s", strerror(-err));
 	}
 	s->control.failed = true;
-	log_text(LOG_WARN, "reload-refused", "%zu problems; the old configuration goes on", ps->n ? ps->n : 1);
-	sd_notifyf(0, "READY=1\nSTATUS=Serving the old configuration: the new one has %zu problems", ps->n ? ps->n : 1);
+	log_text(LOG_WARN, "reload-refused", "the old configuration goes on; problems: %zu", ps->n ? ps->n : 1);
+	sd_notifyf(0, "READY=1\nSTATUS=Serving the old configuration; problems in the new one: %zu", ps->n ? ps->n : 1);
 }
 
 static void reload_done(struct serve *s, struct changes *now)
@@ -260,7 +266,8 @@ static const struct args_option options[] = {
 	[OPT_CONFIG] = { "config", 'c', "FILE", "the configuration file, as FILE alone does" },
 	[OPT_LOG] = { "log", 0, "json|text", "form of the log lines (option log_format)" },
 	[OPT_LOG_LEVEL] = { "log-level", 0, "LEVEL", "what is logged: error, warn, info or debug" },
-	[OPT_READY] = { "ready", 0, "PATH", "writes where everything listens to this file, as one line of JSON, when it does" },
+	[OPT_READY] = { "ready", 0, "PATH",
+			"writes where everything listens to this file, as one line of JSON, when it does" },
 	[OPT_SET] = { "set", 's', "NAME=VALUE", "sets an option of [guichet], stronger than the file: --set loops=2" },
 	[OPT_TEST] = { "test", 't', NULL,
 		       "for tests: loopback and free ports everywhere, data in a folder that is removed at the end, one line of "
@@ -274,7 +281,8 @@ static const struct command_example examples[] = {
 	{ "guichet serve echo@tcp:7007 echo@udp:7007,upper=yes", "one service at two addresses, with an option" },
 	{ "guichet serve echo@tls:7008", "with TLS; a certificate is made on the first start and kept" },
 	{ "guichet serve my.conf daytime@tcp:7013", "the file, and one service more" },
-	{ "guichet serve --test --ready /tmp/ports.json", "for a test: read the picked ports from the file or the first line" },
+	{ "guichet serve --test --ready /tmp/ports.json",
+	  "for a test: read the picked ports from the file or the first line" },
 	COMMAND_EXAMPLES_END,
 };
 
@@ -295,7 +303,8 @@ static int add_set(struct serve *s, const char *name, const char *value)
 static int take_file(struct serve *s, const char *file)
 {
 	if (s->setup.file)
-		return command_misused(&serve_command, "two configuration files, %s and %s; one is read", s->setup.file, file);
+		return command_misused(&serve_command, "two configuration files, %s and %s; one is read", s->setup.file,
+				       file);
 	s->setup.file = file;
 	return STATUS_OK;
 }
@@ -421,6 +430,8 @@ static int run(int argc, char **argv)
 
 	if (status == STATUS_OK && s.test)
 		status = begin_test(&s);
+	if (status == STATUS_OK && s.ready_path)
+		(void)unlink(s.ready_path); /* who waits for it must not find that of another run */
 	if (status == STATUS_OK) {
 		begin_log(&s);
 		status = start(&s);

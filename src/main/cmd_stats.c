@@ -64,7 +64,8 @@ static int parse(struct words *w, int argc, char **argv)
 		if (what == ARGS_BAD)
 			status = command_misused(&stats_command, "%s", text);
 		else if (what == ARGS_WORD)
-			status = command_misused(&stats_command, "\"%s\" is one word too many; --control %s?", value, value);
+			status = command_misused(&stats_command, "\"%s\" is one word too many; --control %s?", value,
+						 value);
 		else if (what == OPT_CONTROL)
 			w->control = value;
 		else if (what == OPT_JSON)
@@ -81,11 +82,13 @@ static int explain(const struct words *w, int err, const char *why)
 	const char *path = w->control ? w->control : usual_path;
 
 	if (err == -ENOENT && !w->control)
-		text_error("no guichet was started in this folder: there is no %s; `guichet stats --control PATH` asks another one, "
-			   "PATH is control.sock in its data folder",
-			   path);
+		text_error(
+			"no guichet was started in this folder: there is no %s; `guichet stats --control PATH` asks another one, "
+			"PATH is control.sock in its data folder",
+			path);
 	else if (err == -ENOENT)
-		text_error("there is no %s; the control socket is control.sock in the data folder of a running guichet", path);
+		text_error("there is no %s; the control socket is control.sock in the data folder of a running guichet",
+			   path);
 	else if (err == -ECONNREFUSED)
 		text_error("no guichet is running: %s is there, but nobody answers", path);
 	else if (err == -EACCES)
@@ -125,7 +128,8 @@ static int run(int argc, char **argv)
 	if (status == STATUS_OK)
 		status = show(&w, w.every && terminal);
 	while (status == STATUS_OK && w.every) {
-		struct timespec t = { .tv_sec = (time_t)(w.every / NSEC_PER_SEC), .tv_nsec = (long)(w.every % NSEC_PER_SEC) };
+		struct timespec t = { .tv_sec = (time_t)(w.every / NSEC_PER_SEC),
+				      .tv_nsec = (long)(w.every % NSEC_PER_SEC) };
 
 		nanosleep(&t, NULL);
 		if (!terminal && !w.json)

@@ -206,7 +206,8 @@ int command_main(int argc, char **argv)
 
 	fill_standard_descriptors();
 	json_set_alloc_funcs(mem_alloc, mem_free);
-	signal(SIGPIPE, SIG_IGN); /* a reader that goes away is an error of write(2), nothing more */
+	sigaction(SIGPIPE, &(struct sigaction){ .sa_handler = SIG_IGN },
+		  NULL); /* a reader that left is an error of write(2) */
 	if (argc < 2)
 		return print_overview(stderr, STATUS_USAGE);
 	if (is_help(argv[1]))

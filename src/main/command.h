@@ -18,15 +18,18 @@ struct command_example {
 
 struct command {
 	const char *name;
-	const char *summary;                /* one line */
-	const char *synopsis;               /* behind the name; one line per way to use it */
-	const char *text;                   /* what it does: text_wrap() */
+	const char *summary;  /* one line */
+	const char *synopsis; /* behind the name; one line per way to use it */
+	const char *text;     /* what it does: text_wrap() */
 	const struct args_option *options;
 	const struct command_example *examples; /* ends with a NULL line */
-	int (*run)(int argc, char **argv);  /* argv[0] is its name; returns an exit status */
+	int (*run)(int argc, char **argv);      /* argv[0] is its name; returns an exit status */
 };
 
-#define COMMAND_EXAMPLES_END { .line = NULL }
+#define COMMAND_EXAMPLES_END \
+	{ \
+		.line = NULL \
+	}
 
 /* In the order of help; NULL-ended. */
 extern const struct command *const commands[];

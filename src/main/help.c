@@ -11,22 +11,14 @@
 
 /* ---- protocols ---- */
 
-/* What one would write behind `listen =`. */
-static void add_usual(const struct proto *p, struct buf *b)
-{
-	unsigned port = planner_port(p) ? planner_port(p) : 7000;
-
-	if (p->flags & P_STREAM)
-		buf_addf(b, "tcp:%u", port);
-	if (p->flags & P_DGRAM && !(p->flags & P_DGRAM_OFF))
-		buf_addf(b, "%sudp:%u", p->flags & P_STREAM ? " " : "", port);
-}
-
 static void add_sentences(const struct proto *p, struct buf *b)
 {
 	bool stream = p->flags & P_STREAM, dgram = p->flags & P_DGRAM;
 
-	buf_addf(b, "It is spoken over %s.", stream && dgram ? "streams and datagrams" : stream ? "streams" : "datagrams");
+	buf_addf(b, "It is spoken over %s.",
+		 stream && dgram ? "streams and datagrams"
+		 : stream        ? "streams"
+				 : "datagrams");
 	if (p->port)
 		buf_addf(b, " The classic port is %u.", p->port);
 	if (p->flags & P_OFF)
@@ -39,11 +31,16 @@ static void add_sentences(const struct proto *p, struct buf *b)
 
 static void add_counters(const struct proto *p, struct buf *b)
 {
+	BUF_AUTO struct buf text;
+
+	buf_init(&text, 1024);
 	if (!p->counters || !p->counters[0])
 		return;
-	buf_adds(b, "\nCounters of its own in `guichet stats`:");
+	buf_adds(&text, "Counters of its own in `guichet stats`:");
 	for (size_t i = 0; p->counters[i]; i++)
-		buf_addf(b, "%s %s", i ? "," : "", p->counters[i]);
+		buf_addf(&text, "%s %s", i ? "," : "", p->counters[i]);
+	buf_addc(b, '\n');
+	text_wrap(b, buf_str(&text), 0, 0);
 	buf_addc(b, '\n');
 }
 
@@ -60,7 +57,7 @@ void help_proto(const struct proto *p, struct buf *b)
 	text_wrap(b, buf_str(&text), 0, 0);
 	buf_adds(b, "\n\nIn a configuration:\n");
 	buf_addf(b, "  [%s]\n  listen = ", p->name);
-	add_usual(p, b);
+	planner_usual_addresses(p, b);
 	buf_adds(b, "\n\nOptions:\n");
 	if (p->options && p->options->n)
 		option_help_table(p->options, b);
@@ -95,8 +92,8 @@ int help_option(const struct proto *p, const char *name, struct buf *b)
 void help_services(struct buf *b)
 {
 	for (const struct proto *const *p = protos; *p; p++)
-		buf_addf(b, "  %-10s%s%s%s%s\n", (*p)->name, (*p)->summary, (*p)->doc ? " (" : "", (*p)->doc ? (*p)->doc : "",
-			 (*p)->doc ? ")" : "");
+		buf_addf(b, "  %-10s%s%s%s%s\n", (*p)->name, (*p)->summary, (*p)->doc ? " (" : "",
+			 (*p)->doc ? (*p)->doc : "", (*p)->doc ? ")" : "");
 }
 
 /* ---- addresses ---- */
@@ -113,18 +110,19 @@ static void add_addresses(struct buf *b)
 	text_table_format(&t, (struct text_style){ "", "", "" }, b);
 	text_table_done(&t);
 	buf_addc(b, '\n');
-	text_wrap(b,
-		  "No HOST is loopback, in both families: this machine only. * is every address: think about who can reach it, "
-		  "then write it. A HOST may be a name; an IPv6 address stands in brackets. PORT is a number or a name of "
-		  "/etc/services; 0 lets the system pick one, which is printed and reported. A relative PATH starts at the "
-		  "configuration file.\n\n"
-		  "  listen = tcp:7007 udp:7007        this machine, both families\n"
-		  "  listen = tcp:192.168.1.10:7007    one address of this machine\n"
-		  "  listen = tcp:*:7007               everybody who can reach this machine\n"
-		  "  listen = tcp:[::1]:echo           IPv6, the port by its name\n"
-		  "  listen = unix:./echo.sock         a socket beside the file; see `mode`\n"
-		  "  listen = tls:7008                 with a certificate, see guichet help tls",
-		  0, 0);
+	text_wrap(
+		b,
+		"No HOST is loopback, in both families: this machine only. * is every address: think about who can reach it, "
+		"then write it. A HOST may be a name; an IPv6 address stands in brackets. PORT is a number or a name of "
+		"/etc/services; 0 lets the system pick one, which is printed and reported. A relative PATH starts at the "
+		"configuration file.\n\n"
+		"  listen = tcp:7007 udp:7007        this machine, both families\n"
+		"  listen = tcp:192.168.1.10:7007    one address of this machine\n"
+		"  listen = tcp:*:7007               everybody who can reach this machine\n"
+		"  listen = tcp:[::1]:echo           IPv6, the port by its name\n"
+		"  listen = unix:./echo.sock         a socket beside the file; see `mode`\n"
+		"  listen = tls:7008                 with a certificate, see guichet help tls",
+		0, 0);
 	buf_addc(b, '\n');
 }
 
@@ -133,11 +131,11 @@ static void add_addresses(struct buf *b)
 static const struct {
 	const char *workers, *each, *accepts;
 } models[MODELS] = {
-	[MODEL_ITERATIVE] = { "one", "1", "the worker; the others wait in the backlog" },
-	[MODEL_FORK] = { "a process per connection", "1", "a watcher" },
+	[MODEL_ITERATIVE] = { "one", "1", "the worker" },
+	[MODEL_FORK] = { "a process per client", "1", "a watcher" },
 	[MODEL_PREFORK] = { "N processes", "1", "each worker" },
-	[MODEL_THREAD] = { "a thread per connection", "1", "a watcher" },
-	[MODEL_POOL] = { "N threads", "1", "a watcher, through a bounded queue" },
+	[MODEL_THREAD] = { "a thread per client", "1", "a watcher" },
+	[MODEL_POOL] = { "N threads", "1", "a watcher, by a bounded queue" },
 	[MODEL_SYMMETRIC] = { "N threads", "1", "each worker" },
 	[MODEL_EVENT] = { "N threads", "many", "each worker's event loop" },
 };
@@ -167,20 +165,19 @@ static void add_models(struct buf *b)
 {
 	struct text_table t = {};
 
-	text_wrap(b,
-		  "A model is how the clients of a service are served: how many workers there are, how many connections each has "
-		  "at once, and who accepts. One word chooses it, for each service by itself: model = thread. The default is "
-		  "event. A service that cannot run under a model says why when it is checked.",
-		  0, 0);
+	text_wrap(
+		b,
+		"A model is how the clients of a service are served: how many workers there are, how many connections each has "
+		"at once, and who accepts. One word chooses it, for each service by itself: model = thread. The default is "
+		"event. A service that cannot run under a model says why when it is checked.",
+		0, 0);
 	buf_adds(b, "\n\n");
-	text_table_add(&t, (const char *[]){ "MODEL", "WORKERS", "EACH HAS", "WHO ACCEPTS", NULL });
+	text_table_add(&t, (const char *[]){ "MODEL", "SERVED", "WORKERS", "EACH HAS", "WHO ACCEPTS", NULL });
 	for (enum tables_model m = 0; m < MODELS; m++) {
-		char accepts[128];
-		struct buf a;
+		const char *served = is_served(m) ? "yes" : "not yet";
 
-		buf_init_fixed(&a, accepts, sizeof(accepts));
-		buf_addf(&a, "%s%s", models[m].accepts, is_served(m) ? "" : " (not in this version)");
-		text_table_add(&t, (const char *[]){ tables_models[m], models[m].workers, models[m].each, accepts, NULL });
+		text_table_add(&t, (const char *[]){ tables_models[m], served, models[m].workers, models[m].each,
+						     models[m].accepts, NULL });
 	}
 	text_table_format(&t, (struct text_style){ "", "", "" }, b);
 	text_table_done(&t);
@@ -197,19 +194,21 @@ static void add_service_options(struct buf *b)
 
 static void add_tls_options(struct buf *b)
 {
-	text_wrap(b,
-		  "A service speaks TLS at its addresses that begin with tls:. Without any option a self-signed certificate is made "
-		  "on the first start and kept in the data folder as auto.crt and auto.key; clients that are to trust it "
-		  "are given auto.crt. Certificates are read again on reload.",
-		  0, 0);
+	text_wrap(
+		b,
+		"A service speaks TLS at its addresses that begin with tls:. Without any option a self-signed certificate is made "
+		"on the first start and kept in the data folder as auto.crt and auto.key; clients that are to trust it "
+		"are given auto.crt. Certificates are read again on reload.",
+		0, 0);
 	buf_adds(b, "\n\nOptions:\n");
 	option_help_table(&tables_tls, b);
 }
 
 static void add_guichet_options(struct buf *b)
 {
-	buf_adds(b, "Options of the section [guichet], which is about the program and not about a service; on the command\n"
-		    "line of `guichet serve` they are --set NAME=VALUE:\n");
+	buf_adds(b,
+		 "Options of the section [guichet], which is about the program and not about a service; on the command\n"
+		 "line of `guichet serve` they are --set NAME=VALUE:\n");
 	option_help_table(&tables_guichet, b);
 }
 

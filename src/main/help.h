@@ -9,7 +9,8 @@ struct buf;
 
 /* A protocol: what it does, where it is usually served, its options. And one option of it, its own or one of every service. */
 void help_proto(const struct proto *p, struct buf *b);
-[[nodiscard]] int help_option(const struct proto *p, const char *name, struct buf *b); /* -ENOENT, with a sentence that says so */
+[[nodiscard]] int help_option(const struct proto *p, const char *name,
+			      struct buf *b); /* -ENOENT, with a sentence that says so */
 
 /* addresses, models, options, tls, guichet: a page each. */
 struct help_topic {

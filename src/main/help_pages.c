@@ -122,7 +122,8 @@ static void man_table(struct buf *b, const struct option_table *t)
 
 static void man_proto(struct buf *b, const struct proto *p)
 {
-	buf_addf(b, ".SS %s\n%s%s%s%s.\n", p->name, p->summary, p->doc ? " (" : "", p->doc ? p->doc : "", p->doc ? ")" : "");
+	buf_addf(b, ".SS %s\n%s%s%s%s.\n", p->name, p->summary, p->doc ? " (" : "", p->doc ? p->doc : "",
+		 p->doc ? ")" : "");
 	if (p->port)
 		buf_addf(b, "The classic port is %u.\n", p->port);
 	man_table(b, p->options);
@@ -140,10 +141,12 @@ void help_man(struct buf *b)
 	for (const struct command *const *c = commands; *c; c++)
 		man_command(b, *c);
 	buf_adds(b, ".SH CONFIGURATION\n");
-	roff_text(b, "A section for each service; its name is its protocol unless protocol = says otherwise. Comments stand on lines of "
-		     "their own and begin with # or ;. Relative paths start at the file.\n\n"
-		     "  [guichet]\n  data = ./guichet-data\n\n  [echo]\n  listen = tcp:7007 udp:7007\n\n"
-		     "  [shout]\n  protocol = echo\n  listen = tcp:8765 unix:./shout.sock\n  upper = yes\n");
+	roff_text(
+		b,
+		"A section for each service; its name is its protocol unless protocol = says otherwise. Comments stand on lines of "
+		"their own and begin with # or ;. Relative paths start at the file.\n\n"
+		"  [guichet]\n  data = ./guichet-data\n\n  [echo]\n  listen = tcp:7007 udp:7007\n\n"
+		"  [shout]\n  protocol = echo\n  listen = tcp:8765 unix:./shout.sock\n  upper = yes\n");
 	buf_adds(b, ".SS Section [guichet]\n");
 	man_table(b, &tables_guichet);
 	buf_adds(b, ".SS Every service\n");
@@ -161,10 +164,12 @@ void help_man(struct buf *b)
 		roff(b, addr_kinds[i].help);
 		buf_adds(b, ".\n");
 	}
-	buf_adds(b, ".SH SIGNALS\n.TP\n.B SIGHUP\nreads the configuration and the certificates again; a mistake in them changes nothing.\n"
-		    ".TP\n.B SIGTERM, SIGINT\nlets conversations finish, at most as long as the option drain says; a second one does not wait.\n"
-		    ".SH EXIT STATUS\n.TP\n.B 0\nall went well.\n.TP\n.B 1\nsomething failed while it ran.\n"
-		    ".TP\n.B 2\nthe command line or the configuration is wrong; nothing was done.\n");
+	buf_adds(
+		b,
+		".SH SIGNALS\n.TP\n.B SIGHUP\nreads the configuration and the certificates again; a mistake in them changes nothing.\n"
+		".TP\n.B SIGTERM, SIGINT\nlets conversations finish, at most as long as the option drain says; a second one does not wait.\n"
+		".SH EXIT STATUS\n.TP\n.B 0\nall went well.\n.TP\n.B 1\nsomething failed while it ran.\n"
+		".TP\n.B 2\nthe command line or the configuration is wrong; nothing was done.\n");
 }
 
 /* ---- completion for bash ---- */
@@ -178,13 +183,15 @@ static void add_words_of_options(struct buf *b, const struct args_option *o)
 
 void help_completion(struct buf *b)
 {
-	buf_adds(b, "# Completion of guichet for bash, made by `guichet help --completion`.\n"
+	buf_adds(b, "# Completion of guichet for bash, made by guichet help --completion.\n"
 		    "_guichet() {\n"
 		    "\tlocal word=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]}\n"
 		    "\tlocal services=\"");
 	for (const struct proto *const *p = protos; *p; p++)
 		buf_addf(b, "%s%s", p == protos ? "" : " ", (*p)->name);
-	buf_adds(b, "\" options=\"\"\n\tCOMPREPLY=()\n\tif [ \"$COMP_CWORD\" -eq 1 ]; then\n\t\tCOMPREPLY=($(compgen -W \"");
+	buf_adds(
+		b,
+		"\" options=\"\"\n\tCOMPREPLY=()\n\tif [ \"$COMP_CWORD\" -eq 1 ]; then\n\t\tCOMPREPLY=($(compgen -W \"");
 	for (const struct command *const *c = commands; *c; c++)
 		buf_addf(b, "%s ", (*c)->name);
 	buf_adds(b, "--help --version\" -- \"$word\"))\n\t\treturn\n\tfi\n\tcase $command in\n");

@@ -10,9 +10,10 @@
 
 struct planner_setup {
 	const char *file; /* NULL = none. Must outlive the plan, as all strings here */
-	char *const *words; /* SERVICE@ADDRESS[,OPTION=VALUE]..., words.h. With no file and no words: every ready service */
+	char *const
+		*words; /* SERVICE@ADDRESS[,OPTION=VALUE]..., words.h. With no file and no words: every ready service */
 	size_t n_words;
-	char *const *sets;  /* NAME=VALUE of [guichet], stronger than the file */
+	char *const *sets; /* NAME=VALUE of [guichet], stronger than the file */
 	size_t n_sets;
 	const char *test_data; /* test mode: the folder for everything; loopback and port 0 everywhere. NULL = no test */
 	bool dry;              /* for `check`: make no folder and no certificate */
@@ -26,5 +27,8 @@ struct planner_setup {
  */
 [[nodiscard]] int planner_make(const struct planner_setup *setup, struct plan **ret, struct conf_problems *ps);
 
-/* The port that stands for a protocol's classic one where no root is needed: 7000 more when it is below 1024; 0 = it has none. */
-unsigned planner_port(const struct proto *proto);
+/*
+ * Adds where a protocol is served when nobody says otherwise, as text: tcp:7007 udp:7007. The port is the classic one, 7000
+ * higher when it is below 1024, because no ports below that are to be had without being root.
+ */
+void planner_usual_addresses(const struct proto *proto, struct buf *b);

@@ -1,16 +1,67 @@
-/* planner_priv.h - what planner.c and certs.c share. */
+/* planner_priv.h - what the files of the planner share. */
 #pragma once
 #include "main/planner.h"
+#include "main/words.h"
+
+enum {
+	PLANNER_SENTENCE = 1024, /* bytes of a problem */
+	PLANNER_TARGETS = 3,     /* tables that a section's options may be in */
+};
+
+struct planner {
+	const struct planner_setup *setup;
+	struct plan *plan;
+	struct conf *conf;  /* NULL without a file */
+	char *dir;          /* of the file */
+	struct word *words; /* those that could be taken apart */
+	size_t n_words;
+	const struct conf_section **origins; /* of each service of the plan; NULL = the command line */
+	size_t n_origins;
+	struct conf_problems *ps;
+};
+
+/* ---- planner.c ---- */
+
+/* The line of an option in a section; of the section when it is not there. */
+unsigned planner_line(const struct conf_section *s, const char *option);
+
+/* A problem of service s: `text` begins with the name of an option, whose line is looked for. */
+void planner_problem(struct planner *p, const struct plan_service *s, const char *text);
+
+/* Adds `, did you mean "echo"?`, from all protocols and one more word (NULL: none). */
+void planner_nearest(const char *name, const char *more, struct buf *b);
+
+/* A service with default options at the end of the plan, or NULL: memory is out. Pointers to earlier ones die. */
+struct plan_service *planner_add(struct planner *p, const char *name, const struct proto *proto,
+				 const struct conf_section *origin);
+struct plan_service *planner_find(struct planner *p, const char *name); /* NULL: there is none */
+
+/* Where its options may be: its protocol's own come first. Returns how many. */
+size_t planner_targets(const struct plan_service *s, struct conf_target targets[PLANNER_TARGETS]);
+
+/* ---- planner_file.c, planner_words.c: 0 or -ENOMEM ---- */
+
+[[nodiscard]] int planner_take_file(struct planner *p);
+[[nodiscard]] int planner_take_words(struct planner *p);
+bool planner_was_worded(const struct planner *p, const char *name); /* a word names this service */
+
+/* ---- planner_test.c ---- */
+
+void planner_move(struct planner *p, struct plan_service *s);
+
+/* ---- certs.c ---- */
 
 /*
- * The TLS context of one service, from its options and the files that they name. `data` is where the certificate `auto` is
- * kept, `dir` where relative paths of `sni` start. Warnings go to the log. 0; -ENOMEM; or -EINVAL and a sentence in `why`
- * that begins with the option's name.
+ * The TLS context of one service, from its options and the files that they name. What is wrong goes to problem(), a sentence
+ * each that begins with the option's name; then *ret is untouched. Warnings go to the log. 0 or -ENOMEM.
  */
 struct certs_setup {
 	const struct tls_options *options;
-	const char *data, *dir;
-	bool dry; /* make nothing: without files `auto` gives 0 and no context */
+	const char *data;    /* where the certificate `auto` is kept */
+	const char *dir;     /* where relative paths of `sni` start */
+	bool dry;            /* make nothing: as long as there is no certificate `auto` there is no context either */
 	const char *service; /* for warnings */
+	void (*problem)(void *arg, const char *text);
+	void *arg;
 };
-[[nodiscard]] int certs_context(const struct certs_setup *setup, struct tls_ctx **ret, struct buf *why);
+[[nodiscard]] int certs_context(const struct certs_setup *setup, struct tls_ctx **ret);

@@ -102,7 +102,8 @@ int ready_plan_table(const struct plan *p, struct text_style style, struct buf *
 			buf_init_fixed(&a, address, sizeof(address));
 			addr_format(&s->common->listen.v[j], &a);
 			text_table_add(&t, (const char *[]){ j == 0 ? s->name : "", j == 0 ? s->proto->name : "",
-							     j == 0 ? tables_models[s->common->model] : "", address, NULL });
+							     j == 0 ? tables_models[s->common->model] : "", address,
+							     NULL });
 		}
 	}
 	text_table_format(&t, style, b);
@@ -159,8 +160,8 @@ static json_t *json_service(const struct server *s, size_t i, const struct servi
 
 	for (size_t j = 0; j < v->addresses; j++)
 		json_array_append_new(addresses, json_address(s, i, j));
-	return json_pack("{s:s, s:s, s:s, s:o}", "name", v->name, "protocol", v->proto->name, "model", v->model, "addresses",
-			 addresses);
+	return json_pack("{s:s, s:s, s:s, s:o}", "name", v->name, "protocol", v->proto->name, "model", v->model,
+			 "addresses", addresses);
 }
 
 int ready_json(const struct server *s, const struct ready_facts *facts, struct buf *b)

@@ -6,7 +6,7 @@
 /* What a conversation with a protocol is like; one that is not here waits for lines and answers them. */
 static const struct manner {
 	const char *proto;
-	bool answers_all; /* to whatever comes, even an empty line: nobody needs to type */
+	bool answers_all;   /* to whatever comes, even an empty line: nobody needs to type */
 	const char *behind; /* for its output */
 } manners[] = {
 	{ "chargen", true, " | head" },

@@ -5,12 +5,9 @@
 
 #include "conf/option.h"
 
-const struct proto *const protos[] = {
 #define X(name) &name##_proto,
-	PROTOS(X)
+const struct proto *const protos[] = { PROTOS(X) NULL };
 #undef X
-	NULL,
-};
 
 const struct proto *protos_find(const char *name)
 {

@@ -9,14 +9,14 @@
 #include "core/proto.h"
 
 /* Sorted by name. */
-#define PROTOS(X)   \
-	X(chargen)  \
-	X(chat)     \
-	X(daytime)  \
-	X(discard)  \
-	X(echo)     \
-	X(qotd)     \
-	X(relay)    \
+#define PROTOS(X) \
+	X(chargen) \
+	X(chat) \
+	X(daytime) \
+	X(discard) \
+	X(echo) \
+	X(qotd) \
+	X(relay) \
 	X(skeleton) \
 	X(time)
 

@@ -55,7 +55,12 @@ static void test_faults(void **state)
 	static const char *const many[] = { "a", "b", "c", "d", "e", "f", "g", "h", "i", NULL };
 	static const char *const most[] = { "a", "b", "c", "d", "e", "f", "g", "h2", NULL };
 	const struct proto sound = {
-		.abi = PROTO_ABI, .name = "p", .summary = "does nothing", .flags = P_STREAM, .step = no_step, .counters = most
+		.abi = PROTO_ABI,
+		.name = "p",
+		.summary = "does nothing",
+		.flags = P_STREAM,
+		.step = no_step,
+		.counters = most,
 	};
 	struct {
 		struct proto p;

@@ -106,7 +106,8 @@ static void read_step(struct reader *r, const char *c)
 		read_mark(r, &s, c + 1);
 		goto add;
 	default:
-		fault(r, "a line begins with #, option, wall, clients, loops, far, dgram, <, > or . (a letter before it names the client)");
+		fault(r,
+		      "a line begins with #, option, wall, clients, loops, far, dgram, <, > or . (a letter before it names the client)");
 	}
 	if (*c >= '0' && *c <= '9') {
 		times = strtoul(c, &end, 10);

@@ -76,8 +76,8 @@ static void wrong(const struct stage *s, const struct dialogue_step *step, const
 
 	buf_init(&b, 4096);
 	buf_add_quoted(&b, (struct span){ got.p, got.n < 200 ? got.n : 200 });
-	fail_msg("%s:%u: in pieces of %zu: %s, there is %s (%zu bytes)", s->d->path, step->line, s->piece, what, buf_str(&b),
-		 got.n);
+	fail_msg("%s:%u: in pieces of %zu: %s, there is %s (%zu bytes)", s->d->path, step->line, s->piece, what,
+		 buf_str(&b), got.n);
 }
 
 static void check_bytes(const struct stage *s, const struct dialogue_step *step, struct span got)

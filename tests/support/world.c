@@ -25,8 +25,8 @@ static int set_options(struct world *w, const char *const *v, struct buf *why)
 	return r;
 }
 
-int world_try_open(struct world *w, const struct proto *proto, const struct mem_setup *setup, const char *const *options,
-		   struct buf *why)
+int world_try_open(struct world *w, const struct proto *proto, const struct mem_setup *setup,
+		   const char *const *options, struct buf *why)
 {
 	struct mem_setup s = setup ? *setup : (struct mem_setup){};
 	int r;
@@ -40,7 +40,8 @@ int world_try_open(struct world *w, const struct proto *proto, const struct mem_
 	return memdrive_new(&s, &w->drive, why);
 }
 
-void world_open_with(struct world *w, const struct proto *proto, const struct mem_setup *setup, const char *const *options)
+void world_open_with(struct world *w, const struct proto *proto, const struct mem_setup *setup,
+		     const char *const *options)
 {
 	BUF_AUTO struct buf why;
 	int r;

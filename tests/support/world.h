@@ -23,8 +23,9 @@ struct world {
 
 /* `setup` may be NULL; its proto and options are set here. Then pairs of option and value. */
 #define world_open(w, proto, setup, ...) \
-	world_open_with(w, proto, setup, (const char *const[]){ __VA_ARGS__ __VA_OPT__(,) NULL, NULL })
-void world_open_with(struct world *w, const struct proto *proto, const struct mem_setup *setup, const char *const *options);
+	world_open_with(w, proto, setup, (const char *const[]){ __VA_ARGS__ __VA_OPT__(, ) NULL, NULL })
+void world_open_with(struct world *w, const struct proto *proto, const struct mem_setup *setup,
+		     const char *const *options);
 
 /* The same, or -errno with a sentence; world_close() is right in either case. */
 [[nodiscard]] int world_try_open(struct world *w, const struct proto *proto, const struct mem_setup *setup,
@@ -44,7 +45,7 @@ void assert_answered_span(struct memconn *socket, const char *to, struct span wa
 
 /* The service refuses these options, by their table or at its start, with a sentence that has `why` in it. */
 #define assert_refused(proto, why, ...) \
-	assert_refused_with(proto, why, (const char *const[]){ __VA_ARGS__ __VA_OPT__(,) NULL, NULL })
+	assert_refused_with(proto, why, (const char *const[]){ __VA_ARGS__ __VA_OPT__(, ) NULL, NULL })
 void assert_refused_with(const struct proto *proto, const char *why, const char *const *options);
 
 /*

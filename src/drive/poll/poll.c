@@ -27,6 +27,12 @@ static void poll_del(struct poller *p, int fd)
 	(void)fd;
 }
 
+static int poll_want_out(struct poller *p, int fd, uint64_t id, bool on)
+{
+	(void)on;
+	return poll_add(p, fd, id, WATCH_DGRAM); /* list_watches() asks for what is wanted */
+}
+
 static int grow(struct poll_poller *p, unsigned n)
 {
 	struct pollfd *v = n <= p->cap ? p->v : mem_realloc(p->v, n * sizeof(*v));
@@ -54,10 +60,12 @@ static unsigned flags_of(short revents)
 	return what;
 }
 
-static int poll_wait(struct poller *pp, const struct watch *w, unsigned nw, struct ready *ret, uint64_t timeout)
+static int poll_wait(struct poller *pp, const struct watch *w, unsigned nw, struct ready *ret, uint64_t now,
+		     uint64_t until)
 {
 	struct poll_poller *p = (struct poll_poller *)pp;
-	struct timespec t = { (time_t)(timeout / 1000000000u), (long)(timeout % 1000000000u) };
+	uint64_t left = until > now ? until - now : 0;
+	struct timespec t = { (time_t)(left / 1000000000u), (long)(left % 1000000000u) };
 	int n = 0;
 
 	if (grow(p, nw) < 0)
@@ -66,7 +74,7 @@ static int poll_wait(struct poller *pp, const struct watch *w, unsigned nw, stru
 		p->v[i] = (struct pollfd){ .fd = w[i].fd };
 		p->v[i].events = (short)((w[i].want & READY_IN ? POLLIN : 0) | (w[i].want & READY_OUT ? POLLOUT : 0));
 	}
-	if (ppoll(p->v, nw, timeout == UINT64_MAX ? NULL : &t, NULL) <= 0)
+	if (ppoll(p->v, nw, until == UINT64_MAX ? NULL : &t, NULL) <= 0)
 		return 0;
 	for (unsigned i = 0; i < nw && n < POLLER_BATCH; i++)
 		if (p->v[i].revents)
@@ -89,6 +97,7 @@ static const struct poller_ops ops = {
 	.name = "poll",
 	.add = poll_add,
 	.del = poll_del,
+	.want_out = poll_want_out,
 	.wait = poll_wait,
 	.free = poll_free,
 };

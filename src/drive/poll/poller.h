@@ -17,6 +17,7 @@ enum {
 	WATCH_EDGE = 0,   /* in and out, edges, registered once */
 	WATCH_ACCEPT = 1, /* a listener: level, wakes one of the loops that share it */
 	WATCH_LEVEL = 2,  /* in only, level: wake-ups, signals */
+	WATCH_DGRAM = 3,  /* in, edges; out when asked for: the kernel would tell after each datagram that left */
 };
 
 struct ready {
@@ -41,8 +42,12 @@ struct poller_ops {
 	/* 0 or -errno; -EPERM: this kind of file is always ready */
 	int (*add)(struct poller *p, int fd, uint64_t id, int how);
 	void (*del)(struct poller *p, int fd);
-	/* Ready descriptors, or 0; timeout in ns, UINT64_MAX = for ever. `w` is for pollers without edges. */
-	int (*wait)(struct poller *p, const struct watch *w, unsigned nw, struct ready *ret, uint64_t timeout);
+	int (*want_out)(struct poller *p, int fd, uint64_t id, bool on); /* WATCH_DGRAM; 0 or -errno */
+	/*
+	 * Ready descriptors, or 0. until: 0 = do not wait, else the monotonic time to wait for (UINT64_MAX = for ever).
+	 * `w` is for pollers without edges.
+	 */
+	int (*wait)(struct poller *p, const struct watch *w, unsigned nw, struct ready *ret, uint64_t now, uint64_t until);
 	void (*free)(struct poller **p);
 };
 

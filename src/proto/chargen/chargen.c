@@ -18,6 +18,7 @@ enum {
 	LINE = WIDTH + 2, /* CR LF */
 	CYCLE = CHARS * LINE,
 	DGRAM_MAX = 512,
+	FILL = (64 << 10) / CYCLE + 1, /* cycles until out_room() is 0 */
 };
 
 static int open_service(struct svc *svc, struct buf *ret_why)
@@ -48,9 +49,10 @@ static void close_service(struct svc *svc)
 	svc->state = NULL;
 }
 
+/* The count is for a session that is to be aborted: what is queued then is dropped, and there is always room. */
 static void fill(struct io *io)
 {
-	while (out_room(io))
+	for (int i = 0; i < FILL && out_room(io); i++)
 		out_blob(io, io->svc->state);
 }
 

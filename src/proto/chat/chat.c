@@ -24,14 +24,16 @@ enum {
 static const char *const counters[] = { "lines", "deliveries", "dropped", NULL };
 
 static const struct option rows[] = {
-	OPT_BOOL(struct chat_options, names, "no", "puts the name of who speaks before each line, and allows /nick, /who and /quit"),
+	OPT_BOOL(struct chat_options, names, "no",
+		 "puts the name of who speaks before each line, and allows /nick, /who and /quit"),
 };
 
 static const struct option_table table = OPTION_TABLE("chat", rows, struct chat_options, NULL);
 
 /* ---- delivery ---- */
 
-static void post_to_members(struct chat_room *room, struct io *io, const struct chat *except, uint32_t lines, struct blob *text)
+static void post_to_members(struct chat_room *room, struct io *io, const struct chat *except, uint32_t lines,
+			    struct blob *text)
 {
 	for (struct list *l = room->members.next; l != &room->members; l = l->next) {
 		const struct chat *c = list_entry(l, struct chat, seat);

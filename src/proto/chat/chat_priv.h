@@ -24,7 +24,7 @@ struct chat_options {
 struct chat {
 	struct list seat; /* in the room of its loop */
 	sess_id id;
-	uint32_t missed;  /* lines dropped since it was slow */
+	uint32_t missed; /* lines dropped since it was slow */
 	uint8_t name_n;
 	char prefix[CHAT_NAME + 2 + 1]; /* `NAME: ` */
 };

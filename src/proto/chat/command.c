@@ -20,7 +20,8 @@ static void set_prefix(struct chat *self, const char *name, size_t n)
 void chat_set_name(struct chat *self, struct chat_room *room, struct io *io)
 {
 	const struct port *port = io->svc->port;
-	unsigned number = room->guests++ * port_loops(port) + port_here(port, io) + 1; /* each loop has its own numbers */
+	/* each loop has its own numbers */
+	unsigned number = room->guests++ * port_loops(port) + port_here(port, io) + 1;
 	char name[CHAT_NAME + 1];
 	int n = snprintf(name, sizeof(name), "guest%u", number);
 

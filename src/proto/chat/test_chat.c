@@ -260,16 +260,11 @@ static void test_failing_loops(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_cases),
-		cmocka_unit_test(test_failing_allocations),
-		cmocka_unit_test(test_slow_reader),
-		cmocka_unit_test(test_large_batches),
-		cmocka_unit_test(test_deaf_speaker),
-		cmocka_unit_test(test_leaving),
-		cmocka_unit_test(test_other_loops),
-		cmocka_unit_test(test_who_elsewhere),
-		cmocka_unit_test(test_crowd),
-		cmocka_unit_test(test_failing_loops),
+		cmocka_unit_test(test_cases),        cmocka_unit_test(test_failing_allocations),
+		cmocka_unit_test(test_slow_reader),  cmocka_unit_test(test_large_batches),
+		cmocka_unit_test(test_deaf_speaker), cmocka_unit_test(test_leaving),
+		cmocka_unit_test(test_other_loops),  cmocka_unit_test(test_who_elsewhere),
+		cmocka_unit_test(test_crowd),        cmocka_unit_test(test_failing_loops),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,8 +4,8 @@
 #pragma once
 #include "core/proto.h"
 
-/* Is this session a conversation? A datagram socket gets an EV_OPEN too, but it has no peer and nobody to talk to yet. */
+/* Is this session a conversation? A datagram socket gets an EV_OPEN too, but there is nobody to talk to yet. */
 static inline bool stream_open(const struct io *io)
 {
-	return io->peer != NULL;
+	return !io->dgram;
 }

@@ -18,7 +18,8 @@ struct daytime_options {
 static const char *const formats[] = { "ctime", "rfc5322", "iso", NULL };
 
 static const struct option rows[] = {
-	OPT_ENUM(struct daytime_options, format, "ctime", formats, "writes the date as ctime(3), RFC 5322 or ISO 8601 do"),
+	OPT_ENUM(struct daytime_options, format, "ctime", formats,
+		 "writes the date as ctime(3), RFC 5322 or ISO 8601 do"),
 	OPT_STRING(struct daytime_options, zone, "Z", 1, 6, "shifts the time from UTC by +hh:mm or -hh:mm; Z is UTC"),
 };
 

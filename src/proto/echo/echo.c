@@ -29,7 +29,7 @@ struct echo_options {
 
 /* Of the service: `reply` taken apart. */
 struct echo {
-	bool lines; /* an option needs them */
+	bool lines;                /* an option needs them */
 	struct span before, after; /* what `reply` has around its %s */
 	char text[];
 };
@@ -87,7 +87,8 @@ static int check(const void *values, struct buf *why)
 
 static const struct option rows[] = {
 	OPT_STRING(struct echo_options, banner, NULL, 0, ECHO_TEXT, "greets each connection with this line"),
-	OPT_STRING(struct echo_options, reply, NULL, 0, ECHO_TEXT, "wraps each line: exactly one %s, %% for a percent sign"),
+	OPT_STRING(struct echo_options, reply, NULL, 0, ECHO_TEXT,
+		   "wraps each line: exactly one %s, %% for a percent sign"),
 	OPT_BOOL(struct echo_options, successor, "no", "sends each byte back plus one: A gives B"),
 	OPT_STRING(struct echo_options, until, NULL, 0, ECHO_TEXT, "ends the conversation at exactly this line"),
 	OPT_BOOL(struct echo_options, upper, "no", "sends each line back in capitals"),

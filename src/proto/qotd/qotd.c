@@ -108,7 +108,8 @@ static int check(const void *values, struct buf *why)
 }
 
 static const struct option rows[] = {
-	OPT_STRING(struct qotd_options, quote, NULL, 1, OPTION_MAX, "says this instead of our own quotes; | separates several"),
+	OPT_STRING(struct qotd_options, quote, NULL, 0, OPTION_MAX,
+		   "says this instead of our own quotes; | separates several"),
 };
 
 static const struct option_table table = OPTION_TABLE("qotd", rows, struct qotd_options, check);

@@ -87,10 +87,8 @@ static void test_longest(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_cases),
-		cmocka_unit_test(test_failing_allocations),
-		cmocka_unit_test(test_own),
-		cmocka_unit_test(test_options),
+		cmocka_unit_test(test_cases),   cmocka_unit_test(test_failing_allocations),
+		cmocka_unit_test(test_own),     cmocka_unit_test(test_options),
 		cmocka_unit_test(test_longest),
 	};
 

@@ -39,10 +39,8 @@ static const struct option rows[] = {
 /* Can we connect to it? */
 static const char *fault_of(const struct addr_text *to)
 {
-	if (to->transport == ADDR_STDIO || to->transport == ADDR_FD)
-		return "is not an address that one can connect to";
-	if (!addr_is_stream(to))
-		return "is no address of a stream, such as tcp:HOST:PORT or unix:PATH";
+	if (to->transport != ADDR_TCP && to->transport != ADDR_UNIX && to->transport != ADDR_UNIXSEQ)
+		return "is not where a relay can connect to: tcp:HOST:PORT, unix:PATH, unixseq:PATH";
 	if (strcmp(to->host, "*") == 0)
 		return "needs one host, * is all of them";
 	if (addr_is_net(to) && to->port == 0)
@@ -116,12 +114,14 @@ static void dial(struct io *io)
 {
 	const struct relay_options *o = io->svc->options;
 
+	const struct child far = {
+		.kind = CHILD_CONNECT,
+		.address = io->svc->state,
+		.deadline = io->now + o->connect_timeout,
+	};
+
 	io_hold(io, true); /* what the client says waits in its socket until there is somebody to hear it */
-	io_child(io, FAR, &(struct child){
-			.kind = CHILD_CONNECT,
-			.address = io->svc->state,
-			.deadline = io->now + o->connect_timeout,
-	});
+	io_child(io, FAR, &far);
 }
 
 static enum verdict near_step(struct relay *self, const struct ev *ev, struct io *io)
@@ -165,8 +165,9 @@ static const char *reason_of(int err)
 	case EHOSTUNREACH:
 	case ENETUNREACH:
 		return "connect-unreachable";
-	case ENOENT:
-		return "connect-unknown"; /* no such name, no such path */
+	case ENXIO:  /* no such name */
+	case ENOENT: /* no such path */
+		return "connect-unknown";
 	default:
 		return "connect-failed";
 	}

@@ -37,11 +37,12 @@ static void test_options(void **state)
 	(void)state;
 	assert_refused(&relay_proto, "to: ");
 	assert_refused(&relay_proto, "to: ", "to", "nowhere");
-	assert_refused(&relay_proto, "is no address of a stream", "to", "udp:192.0.2.7:7");
+	assert_refused(&relay_proto, "is not where a relay can connect to", "to", "udp:192.0.2.7:7");
 	assert_refused(&relay_proto, "needs one host", "to", "tcp:*:7");
 	assert_refused(&relay_proto, "needs a port that is not 0", "to", "tcp:192.0.2.7:0");
-	assert_refused(&relay_proto, "is not an address that one can connect to", "to", "stdio:");
-	assert_refused(&relay_proto, "is not an address that one can connect to", "to", "fd:3");
+	assert_refused(&relay_proto, "is not where a relay can connect to", "to", "stdio:");
+	assert_refused(&relay_proto, "is not where a relay can connect to", "to", "fd:3");
+	assert_refused(&relay_proto, "is not where a relay can connect to", "to", "tls:192.0.2.7:443");
 	assert_refused(&relay_proto, "to: ", "to", "tcp:192.0.2.7:7 tcp:192.0.2.8:7");
 	assert_refused(&relay_proto, "connect_timeout: ", "to", to, "connect_timeout", "0");
 }
@@ -90,6 +91,7 @@ static void test_failures(void **state)
 		{ -EHOSTUNREACH, "connect-unreachable" },
 		{ -ENETUNREACH, "connect-unreachable" },
 		{ -ENOENT, "connect-unknown" },
+		{ -ENXIO, "connect-unknown" },
 		{ -EACCES, "connect-failed" },
 	};
 	struct world w;

@@ -21,7 +21,7 @@ struct skeleton_options {
 };
 
 static const struct option rows[] = {
-	OPT_STRING(struct skeleton_options, greeting, NULL, 1, 80, "says this line first"),
+	OPT_STRING(struct skeleton_options, greeting, NULL, 0, 80, "says this line first"),
 };
 
 static const struct option_table table = OPTION_TABLE("skeleton", rows, struct skeleton_options, NULL);

@@ -1,0 +1,629 @@
+/*
+ * test_child.c - channels and children: their own ends and halves, whose end reaches whom, what flows from one to the other. Rule 8
+ * of docs/design/contract.md and its channels.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "core/session.h"
+#include "drive/mem.h"
+#include "support/toy.h"
+
+static struct memdrive *w;
+static struct memconn *c, *far;
+static struct child want; /* what a step with open_child() asks for, with tag 7 */
+static uint8_t bytes[400000];
+
+static void start(toy_fn *fn, const struct proto *proto, int dials)
+{
+	toy_reset(fn);
+	want = (struct child){ .kind = CHILD_CONNECT, .address = "tcp:192.0.2.1:80" };
+	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = proto ? proto : &toy_proto }, &w, NULL), 0);
+	memdrive_dials(w, dials);
+	c = memconn_open(w, NULL);
+	assert_non_null(c);
+	far = memdrive_child(w, 0);
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	memdrive_free(&w);
+	toy_done();
+	return toy.live_layers;
+}
+
+static void assert_said(struct memconn *at, const char *text)
+{
+	assert_true(span_is(memconn_out(at), text));
+	memconn_take(at, SIZE_MAX);
+}
+
+static enum verdict open_child(const struct ev *ev, struct io *io)
+{
+	if (ev->kind == EV_OPEN && !io->parent && !ev->chan)
+		io_child(io, 7, &want);
+	return toy_take(ev, io);
+}
+
+/* What was said to the one is said to the other, and FIN for FIN; with holds, as src/proto/relay does it. */
+static void move(struct io *from, struct io *to)
+{
+	struct span in = in_peek(from);
+	size_t room = out_room(to), n = in.n < room ? in.n : room;
+
+	out_mem(to, in.p, n);
+	in_take(from, n);
+	if (n < in.n)
+		io_hold(from, true);
+}
+
+static enum verdict relay(const struct ev *ev, struct io *io)
+{
+	struct io *chan = io_chan(io, 7), *from = ev->chan ? chan : io, *to = ev->chan ? io : chan;
+
+	open_child((ev->kind == EV_OPEN ? ev : &(struct ev){ .kind = EV_STOP }), io);
+	if (ev->kind == EV_GONE)
+		return V_CLOSE;
+	if (!chan)
+		return V_GO;
+	if (ev->kind == EV_DATA)
+		move(from, to);
+	else if (ev->kind == EV_ROOM)
+		io_hold(to, false);
+	else if (ev->kind == EV_EOF)
+		out_eof(to);
+	return V_GO;
+}
+
+/* ---- dialling ---- */
+
+static void a_channel_from_dial_to_end(void **state)
+{
+	(void)state;
+	start(open_child, NULL, 0);
+	assert_log("open c7.open");
+	assert_string_equal(memconn_address(far), "tcp:192.0.2.1:80");
+	assert_int_equal(memconn_kind(far), CHILD_CONNECT);
+	memconn_sends(far, "abc");
+	assert_log("c7.data:3");
+	memconn_reset(far);
+	assert_log("c7.eof:-104 c7.gone:7:-103");
+	assert_int_equal(memconn_end(c), MEM_OPEN);
+}
+
+static void refused(void **state)
+{
+	(void)state;
+	start(open_child, NULL, -ECONNREFUSED);
+	assert_log("open c7.gone:7:-111");
+	assert_int_equal(memconn_end(far), MEM_ABORTED);
+}
+
+static void a_dial_that_takes_long(void **state)
+{
+	(void)state;
+	start(open_child, NULL, MEM_PENDING);
+	assert_log("open");
+	assert_int_equal(memconn_end(far), MEM_OPENING);
+	memdrive_advance(w, 29 * SEC);
+	memconn_dialled(far, 0);
+	assert_log("c7.open");
+	memdrive_advance(w, 10 * SEC);
+	assert_int_equal(memconn_end(far), MEM_OPEN);
+}
+
+static void a_dial_that_takes_too_long(void **state)
+{
+	(void)state;
+	start(open_child, NULL, MEM_PENDING);
+	memdrive_advance(w, 30 * SEC);
+	assert_log("open c7.gone:7:-110");
+
+	memdrive_free(&w);
+	toy_reset(open_child);
+	want.deadline = 1002 * SEC;
+	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = &toy_proto }, &w, NULL), 0);
+	memdrive_dials(w, MEM_PENDING);
+	c = memconn_open(w, NULL);
+	assert_int_equal(memdrive_next(w), 1002 * SEC);
+	memdrive_advance(w, 2 * SEC);
+	assert_log("open c7.gone:7:-110");
+}
+
+static void an_address_that_is_none(void **state)
+{
+	(void)state;
+	toy_reset(open_child);
+	want = (struct child){ .kind = CHILD_CONNECT, .address = "nonsense" };
+	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = &toy_proto }, &w, NULL), 0);
+	c = memconn_open(w, NULL);
+	assert_log("open c7.gone:7:-22");
+	want.address = "tls:192.0.2.1:443"; /* and no layer that says whom to trust */
+	c = memconn_open(w, NULL);
+	assert_log("open c7.gone:7:-93");
+}
+
+/* Asks, and writes at once. */
+static enum verdict write_early(const struct ev *ev, struct io *io)
+{
+	if (ev->kind == EV_DATA && !ev->chan && io_chan(io, 7)) {
+		out_mem(io_chan(io, 7), in_peek(io).p, in_peek(io).n);
+		if (in_peek(io).p[0] == '.')
+			out_eof(io_chan(io, 7));
+	}
+	return open_child(ev, io);
+}
+
+static void what_is_written_before_it_is_open_waits(void **state)
+{
+	(void)state;
+	start(write_early, NULL, MEM_PENDING);
+	memconn_sends(c, "early");
+	memconn_sends(c, ".");
+	assert_said(far, "");
+	memconn_dialled(far, 0);
+	assert_said(far, "early.");
+	assert_true(memconn_fin(far));
+}
+
+static void what_is_written_before_goes_through_the_layer(void **state)
+{
+	(void)state;
+	toy_reset(write_early);
+	want = (struct child){
+		.kind = CHILD_CONNECT, .address = "tls:192.0.2.1:443", .layer = &toy_xor_client, .layer_arg = toy_layer_arg(0, 0),
+	};
+	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = &toy_proto }, &w, NULL), 0);
+	memdrive_dials(w, MEM_PENDING);
+	c = memconn_open(w, NULL);
+	far = memdrive_child(w, 0);
+	memconn_sends(c, "early");
+	memconn_dialled(far, 0);
+	assert_log("open data:5");
+	assert_said(far, "HZ");
+	assert_false(sess_wants_write(memconn_sess(far))); /* a driver must not ask for writability now */
+	assert_true(sess_has_output(memconn_sess(far)));
+	memconn_sends(far, "h");
+	assert_log("c7.open");
+	assert_int_equal(memconn_out(far).n, 5);
+	assert_int_equal(memconn_out(far).p[0], 'e' ^ 'Z');
+}
+
+static void a_layer_that_nobody_opened_is_dropped(void **state)
+{
+	(void)state;
+	toy_reset(open_child);
+	want = (struct child){
+		.kind = CHILD_CONNECT, .address = "tls:192.0.2.1:443", .layer = &toy_xor_client, .layer_arg = toy_layer_arg(0, 0),
+	};
+	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = &toy_proto }, &w, NULL), 0);
+	memdrive_dials(w, -ECONNREFUSED);
+	c = memconn_open(w, NULL);
+	assert_int_equal(toy.live_layers, 0);
+	assert_log("open c7.gone:7:-111");
+}
+
+/* ---- halves and ends ---- */
+
+static void half_closes_both_ways(void **state)
+{
+	(void)state;
+	start(relay, NULL, 0);
+	memconn_sends(c, "question");
+	memconn_eof(c);
+	assert_said(far, "question");
+	assert_true(memconn_fin(far));
+	assert_int_equal(memconn_end(far), MEM_FIN); /* it may still answer */
+	memconn_sends(far, "answer");
+	assert_said(c, "answer");
+	assert_false(memconn_fin(c));
+	memconn_eof(far);
+	assert_true(memconn_fin(c));
+	assert_int_equal(memconn_end(far), MEM_CLOSED);
+	assert_int_equal(memconn_end(c), MEM_CLOSED);
+	assert_log("open c7.open data:8 eof c7.data:6 c7.eof c7.gone:7:0 fini");
+}
+
+static void half_closes_the_other_way_round(void **state)
+{
+	(void)state;
+	start(relay, NULL, 0);
+	memconn_sends(far, "banner");
+	memconn_eof(far);
+	assert_said(c, "banner");
+	assert_int_equal(memconn_end(c), MEM_FIN);
+	memconn_sends(c, "more");
+	assert_said(far, "more");
+	memconn_eof(c);
+	assert_int_equal(memconn_end(c), MEM_CLOSED);
+	assert_log("open c7.open c7.data:6 c7.eof data:4 eof c7.gone:7:0 fini");
+}
+
+static void the_end_comes_after_the_last_byte(void **state)
+{
+	(void)state;
+	start(relay, &toy_full_proto, 0);
+	memconn_window(c, 0);
+	memconn_send(far, bytes, sizeof(bytes), 0);
+	memconn_eof(far);
+	memconn_eof(c);
+	assert_int_equal(memconn_end(far), MEM_FIN);
+	assert_true(memconn_unread(far) > 0);
+	toy.quiet = true;
+	for (int i = 0; i < 100 && memconn_end(c) != MEM_CLOSED; i++)
+		memconn_window(c, 10000);
+	assert_int_equal(memconn_out(c).n, sizeof(bytes));
+	assert_memory_equal(memconn_out(c).p, bytes, sizeof(bytes));
+	assert_int_equal(memconn_end(c), MEM_CLOSED);
+	assert_int_equal(memconn_end(far), MEM_CLOSED);
+	assert_true(memconn_peak(c) <= SESS_HIWAT);
+}
+
+static enum verdict end_at_data(const struct ev *ev, struct io *io)
+{
+	if (ev->kind == EV_DATA && !ev->chan) {
+		in_take(io, SIZE_MAX);
+		io_end(io, 7);
+		io_end(io, 99);
+	}
+	return open_child(ev, io);
+}
+
+static void io_end_cancels(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		start(end_at_data, NULL, i ? MEM_PENDING : 0);
+		memconn_sends(c, "x");
+		assert_log(i ? "open data:1 c7.gone:7:-125" : "open c7.open data:1 c7.gone:7:-125");
+		assert_int_equal(memconn_end(far), MEM_ABORTED);
+		stop(NULL);
+	}
+	w = NULL;
+}
+
+static void the_end_of_a_parent_ends_its_children(void **state)
+{
+	(void)state;
+	start(open_child, NULL, 0);
+	want.proto = &toy2_proto;
+	c = memconn_open(w, NULL);
+	assert_log("open c7.open open 2.open");
+	memdrive_dials(w, MEM_PENDING);
+	c = memconn_open(w, NULL);
+	assert_log("open");
+	memconn_reset(c);
+	assert_log("eof:-104 fini");
+	assert_int_equal(memconn_end(memdrive_child(w, 2)), MEM_ABORTED);
+	memdrive_cut(w);
+	assert_int_equal(memdrive_sessions(w), 0);
+	assert_int_equal(memconn_end(memdrive_child(w, 0)), MEM_ABORTED);
+	assert_int_equal(memconn_end(memdrive_child(w, 1)), MEM_ABORTED);
+}
+
+/* ---- children with a protocol of their own ---- */
+
+static struct blob *said_arg;
+
+static enum verdict child_speaks(const struct ev *ev, struct io *io)
+{
+	if (ev->kind == EV_OPEN) {
+		assert_true(io->parent == memconn_id(c));
+		assert_ptr_equal(ev->arg, said_arg);
+		assert_true(span_is(blob_span(ev->arg), "arg"));
+		out_str(io, "hi");
+		io_post(io, io->parent, 3, toy_mail("I am open"), 0);
+	}
+	return toy_take(ev, io);
+}
+
+static void a_child_knows_its_parent(void **state)
+{
+	(void)state;
+	said_arg = blob_new(&(struct span){ (const uint8_t *)"arg", 3 }, 1);
+	start(toy_take, NULL, 0);
+	toy.fn = open_child;
+	toy.fn2 = child_speaks;
+	want = (struct child){ .kind = CHILD_CONNECT, .address = "tcp:[2001:db8::1]:99", .proto = &toy2_proto, .arg = said_arg };
+	memdrive_auto(w, false);
+	c = memconn_open(w, NULL);
+	memdrive_auto(w, true);
+	blob_unref(said_arg);
+	far = memdrive_child(w, 0);
+	assert_log("open open 2.open msg:1");
+	assert_said(far, "hi");
+	memconn_eof(far);
+	assert_log("2.eof 2.fini gone:7:0");
+	assert_int_equal(memconn_end(far), MEM_CLOSED);
+}
+
+/* ---- listening ---- */
+
+static enum verdict listen_for_one(const struct ev *ev, struct io *io)
+{
+	if (ev->kind == EV_OPEN && !ev->chan && !io->parent)
+		io_child(io, 7, &(struct child){ .kind = CHILD_LISTEN, .proto = toy.x[0] ? &toy2_proto : NULL, .only = io->peer });
+	if (ev->kind == EV_BOUND) {
+		assert_int_equal(ev->bound.addr->kind, PEER_IP4);
+		assert_true(ev->bound.addr->port != 0);
+		toy.x[1] = ev->bound.id;
+	}
+	return toy_take(ev, io);
+}
+
+static void one_connection_from_the_right_host(void **state)
+{
+	(void)state;
+	for (int with_proto = 0; with_proto < 2; with_proto++) {
+		start(toy_take, NULL, 0);
+		toy.fn = listen_for_one;
+		toy.x[0] = (uint64_t)with_proto;
+		c = memconn_open(w, &(struct mem_open){ .peer = "192.0.2.7:5" });
+		far = memdrive_child(w, 0);
+		assert_log(with_proto ? "open open bound:7" : "open open c7.bound:7");
+		assert_int_equal(toy.x[1], memconn_id(far));
+		assert_int_equal(memconn_connect(far, "192.0.2.8:5"), -EACCES);
+		assert_int_equal(memconn_connect(far, "192.0.2.7:6"), 0);
+		assert_log(with_proto ? "2.open" : "c7.open");
+		assert_int_equal(memconn_connect(far, "192.0.2.7:7"), -ENOTCONN);
+		stop(NULL);
+	}
+	w = NULL;
+}
+
+static void nobody_connects(void **state)
+{
+	(void)state;
+	start(listen_for_one, NULL, 0);
+	memdrive_advance(w, 30 * SEC);
+	assert_log("open c7.bound:7 c7.gone:7:-110");
+}
+
+/* ---- datagrams, standard input and output ---- */
+
+static enum verdict answer_from_a_socket_of_its_own(const struct ev *ev, struct io *io)
+{
+	if (ev->kind == EV_DGRAM && !io->parent && !ev->chan)
+		io_child(io, (uint32_t)++toy.x[0],
+			 &(struct child){ .kind = CHILD_DGRAM, .route = ev->dgram.route, .proto = toy.x[1] ? &toy2_proto : NULL });
+	if (ev->kind == EV_OPEN && ev->chan)
+		out_dgram(io_chan(io, ev->chan), NULL, "from here on", 12);
+	return V_GO;
+}
+
+static enum verdict transfer(const struct ev *ev, struct io *io)
+{
+	if (ev->kind == EV_OPEN || ev->kind == EV_DGRAM)
+		out_dgram(io, NULL, "block", 5);
+	return ev->kind == EV_DGRAM ? V_CLOSE : V_GO;
+}
+
+static void a_datagram_socket_of_its_own(void **state)
+{
+	struct memconn *d;
+
+	(void)state;
+	for (unsigned with_proto = 0; with_proto < 2; with_proto++) {
+		start(answer_from_a_socket_of_its_own, NULL, 0);
+		toy.x[1] = with_proto;
+		toy.fn2 = transfer;
+		d = memdrive_dgram(w);
+		memconn_dgram(d, "192.0.2.1:69", false, "get", 3);
+		assert_log(with_proto ? "open open dgram:3 bound:1 2.open" : "open open dgram:3 c1.bound:1 c1.open");
+		far = memdrive_child(w, 0);
+		assert_int_equal(memconn_dgrams(far), 1);
+		assert_false(memconn_dgram_at(far, 0)->routed);
+		assert_int_equal(memconn_dgrams(d), 0);
+		memconn_dgram(far, NULL, true, "ack", 3);
+		assert_log(with_proto ? "2.dgram:3 2.fini gone:1:0" : "c1.dgram:3");
+		stop(NULL);
+	}
+	w = NULL;
+}
+
+static void standard_input_and_output(void **state)
+{
+	(void)state;
+	start(toy_take, NULL, 0);
+	toy.fn = relay;
+	want = (struct child){ .kind = CHILD_STDIO };
+	c = memconn_open(w, NULL);
+	far = memdrive_child(w, 0);
+	assert_int_equal(memconn_kind(far), CHILD_STDIO);
+	memconn_sends(far, "typed");
+	assert_said(c, "typed");
+	memconn_sends(c, "answer");
+	assert_said(far, "answer");
+}
+
+/* ---- flow ---- */
+
+static void backpressure_both_ways(void **state)
+{
+	(void)state;
+	start(relay, NULL, 0);
+	toy.quiet = true;
+	memconn_window(far, 0);
+	memconn_window(c, 0);
+	memconn_send(c, bytes, sizeof(bytes), 7777);
+	memconn_send(far, bytes, sizeof(bytes), 9999);
+	assert_true(memconn_peak(far) <= SESS_HIWAT);
+	assert_true(memconn_peak(c) <= SESS_HIWAT);
+	memconn_eof(c);
+	memconn_eof(far);
+	for (int i = 0; i < 2000 && memconn_end(c) != MEM_CLOSED; i++) {
+		memconn_window(far, 1000);
+		memconn_window(c, 1300);
+	}
+	assert_int_equal(memconn_out(c).n, sizeof(bytes));
+	assert_int_equal(memconn_out(far).n, sizeof(bytes));
+	assert_memory_equal(memconn_out(far).p, bytes, sizeof(bytes));
+	assert_int_equal(memconn_end(far), MEM_CLOSED);
+}
+
+/* Whoever is slow to read may be quick to talk: with P_READ_WHILE_FULL a channel is read while its output is full, too. */
+static void a_full_channel_is_still_read(void **state)
+{
+	(void)state;
+	start(relay, &toy_full_proto, 0);
+	toy.quiet = true;
+	memconn_window(far, 0);
+	memconn_send(c, bytes, sizeof(bytes), 0);
+	assert_int_equal(memconn_queued(far), SESS_HIWAT);
+	memconn_send(far, bytes, 50000, 0);
+	assert_int_equal(memconn_out(c).n, 50000);
+}
+
+/* No holds: what does not fit stays where it is until the other side has room. */
+static enum verdict lazy_relay(const struct ev *ev, struct io *io)
+{
+	struct io *chan = io_chan(io, 7);
+
+	if (ev->kind == EV_OPEN && !ev->chan)
+		io_child(io, 7, &want);
+	if (chan && ((ev->kind == EV_DATA && !ev->chan) || (ev->kind == EV_ROOM && ev->chan))) {
+		struct span in = in_peek(io);
+		size_t room = out_room(chan), n = in.n < room ? in.n : room;
+
+		out_mem(chan, in.p, n);
+		in_take(io, n);
+	}
+	return V_GO;
+}
+
+static void the_other_sides_event_takes_our_input(void **state)
+{
+	(void)state;
+	toy_reset(lazy_relay);
+	want = (struct child){ .kind = CHILD_CONNECT, .address = "tcp:192.0.2.1:80" };
+	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = &toy_proto, .input = 200000 }, &w, NULL), 0);
+	toy.quiet = true;
+	c = memconn_open(w, NULL);
+	far = memdrive_child(w, 0);
+	memconn_window(far, 1);
+	for (int i = 0; i < 20; i++)
+		memconn_send(c, bytes, 10000, 0);
+	assert_true(memconn_unread(c) + memconn_sess(c)->in.len > 100000);
+	for (int i = 0; i < 100; i++)
+		memconn_window(far, 5000);
+	assert_int_equal(memconn_out(far).n, 200000);
+	assert_null(memconn_sess(c)->in.p); /* and its memory has gone back */
+	memconn_sends(c, "x");
+	assert_int_equal(memconn_out(far).n, 200001);
+}
+
+static enum verdict abort_chan(const struct ev *ev, struct io *io)
+{
+	if (ev->kind == EV_DATA && !ev->chan && io_chan(io, 7)) {
+		in_take(io, SIZE_MAX);
+		in_need(io_chan(io, 7), 1 << 20);
+	}
+	return open_child(ev, io);
+}
+
+static void a_limit_of_a_channel_ends_the_channel(void **state)
+{
+	(void)state;
+	start(abort_chan, NULL, 0);
+	memconn_sends(c, "x");
+	assert_log("open c7.open data:1 c7.gone:7:-103");
+	assert_int_equal(memconn_end(far), MEM_ABORTED);
+	assert_string_equal(memconn_reason(far), "input-limit");
+	assert_int_equal(memconn_end(c), MEM_OPEN);
+}
+
+static enum verdict starttls_on_channel(const struct ev *ev, struct io *io)
+{
+	struct io *chan = io_chan(io, 7);
+
+	if (ev->kind == EV_MSG && chan) /* decided in an event that is not the channel's */
+		io_layer(chan, &toy_xor_client, NULL, LEFT_REJECT);
+	if (ev->kind == EV_DATA && ev->chan && in_peek(chan).n < 3)
+		return V_GO;
+	return open_child(ev, io);
+}
+
+static void starttls_of_a_client(void **state)
+{
+	(void)state;
+	start(starttls_on_channel, NULL, 0);
+	memdrive_post(w, 0, memconn_id(c), 1, toy_mail("go"));
+	assert_said(far, "HZ");
+	memconn_sends(far, "h");
+	memconn_send(far, (const uint8_t[]){ 'a' ^ 'Z' }, 1, 0);
+	memconn_send(far, (const uint8_t[]){ 'b' ^ 'Z' }, 1, 0);
+	assert_log("open c7.open msg:1 c7.layer c7.data:1 c7.data:2"); /* bytes left over now are no early data */
+	memconn_send(far, (const uint8_t[]){ 'c' ^ 'Z' }, 1, 0);
+	assert_log("c7.data:3");
+
+	stop(NULL);
+	start(starttls_on_channel, NULL, 0);
+	memconn_sends(far, "ev");
+	memdrive_post(w, 0, memconn_id(c), 1, toy_mail("go"));
+	assert_log("open c7.open c7.data:2 msg:1 c7.gone:7:-103");
+	assert_string_equal(memconn_reason(far), "early-data");
+}
+
+static enum verdict fail_from_channel(const struct ev *ev, struct io *io)
+{
+	if (ev->kind == EV_DATA && ev->chan)
+		return toy.x[0] ? V_ABORT : V_CLOSE;
+	return open_child(ev, io);
+}
+
+static void verdicts_are_the_owners(void **state)
+{
+	(void)state;
+	for (uint64_t i = 0; i < 2; i++) {
+		start(fail_from_channel, NULL, 0);
+		toy.x[0] = i;
+		memconn_sends(far, "x");
+		assert_log("open c7.open c7.data:1 fini");
+		assert_int_equal(memconn_end(c), i ? MEM_ABORTED : MEM_CLOSED);
+		assert_int_equal(memconn_end(far), MEM_ABORTED);
+		stop(NULL);
+	}
+	w = NULL;
+}
+
+int main(void)
+{
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = toy_byte(i);
+
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(a_channel_from_dial_to_end, stop),
+		cmocka_unit_test_teardown(refused, stop),
+		cmocka_unit_test_teardown(a_dial_that_takes_long, stop),
+		cmocka_unit_test_teardown(a_dial_that_takes_too_long, stop),
+		cmocka_unit_test_teardown(an_address_that_is_none, stop),
+		cmocka_unit_test_teardown(what_is_written_before_it_is_open_waits, stop),
+		cmocka_unit_test_teardown(what_is_written_before_goes_through_the_layer, stop),
+		cmocka_unit_test_teardown(a_layer_that_nobody_opened_is_dropped, stop),
+		cmocka_unit_test_teardown(half_closes_both_ways, stop),
+		cmocka_unit_test_teardown(half_closes_the_other_way_round, stop),
+		cmocka_unit_test_teardown(the_end_comes_after_the_last_byte, stop),
+		cmocka_unit_test_teardown(io_end_cancels, stop),
+		cmocka_unit_test_teardown(the_end_of_a_parent_ends_its_children, stop),
+		cmocka_unit_test_teardown(a_child_knows_its_parent, stop),
+		cmocka_unit_test_teardown(one_connection_from_the_right_host, stop),
+		cmocka_unit_test_teardown(nobody_connects, stop),
+		cmocka_unit_test_teardown(a_datagram_socket_of_its_own, stop),
+		cmocka_unit_test_teardown(standard_input_and_output, stop),
+		cmocka_unit_test_teardown(backpressure_both_ways, stop),
+		cmocka_unit_test_teardown(a_full_channel_is_still_read, stop),
+		cmocka_unit_test_teardown(the_other_sides_event_takes_our_input, stop),
+		cmocka_unit_test_teardown(a_limit_of_a_channel_ends_the_channel, stop),
+		cmocka_unit_test_teardown(starttls_of_a_client, stop),
+		cmocka_unit_test_teardown(verdicts_are_the_owners, stop),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,137 @@
+/* test_guard.c - which datagrams are met with silence, and how many answers an unproven network gets. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "drive/net/guard.h"
+
+static struct route from4(const char *host, uint16_t port)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct route r = { .n = sizeof(in) };
+
+	assert_int_equal(inet_pton(AF_INET, host, &in.sin_addr), 1);
+	memcpy(r.sa, &in, sizeof(in));
+	return r;
+}
+
+static struct route from6(const char *host, uint16_t port)
+{
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	struct route r = { .n = sizeof(in6) };
+
+	assert_int_equal(inet_pton(AF_INET6, host, &in6.sin6_addr), 1);
+	memcpy(r.sa, &in6, sizeof(in6));
+	return r;
+}
+
+static struct peer *at4(const char *host, uint16_t port)
+{
+	struct in_addr a;
+	struct peer *p;
+
+	assert_int_equal(inet_pton(AF_INET, host, &a), 1);
+	p = peer_new(PEER_IP4, &a, 4, port, 0);
+	assert_non_null(p);
+	return p;
+}
+
+static void test_loopback(void **state)
+{
+	(void)state;
+	struct route r = from4("127.9.9.9", 1);
+
+	assert_true(guard_is_loopback(&r));
+	r = from4("192.0.2.1", 1);
+	assert_false(guard_is_loopback(&r));
+	r = from6("::1", 1);
+	assert_true(guard_is_loopback(&r));
+	r = from6("2001:db8::1", 1);
+	assert_false(guard_is_loopback(&r));
+	r = from6("::ffff:127.0.0.1", 1);
+	assert_true(guard_is_loopback(&r));
+	r = (struct route){};
+	assert_false(guard_is_loopback(&r));
+	assert_int_equal(guard_port(&r), -1);
+	r = from6("::ffff:192.0.2.1", 19);
+	assert_int_equal(guard_port(&r), 19);
+}
+
+static void test_self(void **state)
+{
+	(void)state;
+	struct peer *bound = at4("192.0.2.7", 7), *any = at4("0.0.0.0", 7);
+	struct route r = from4("192.0.2.7", 7);
+
+	assert_true(guard_is_self(&r, bound));
+	assert_false(guard_is_self(&r, any)); /* not known without pktinfo */
+	memcpy(r.local, &(struct in_addr){ inet_addr("192.0.2.7") }, 4);
+	r.local_n = 4;
+	assert_true(guard_is_self(&r, any));
+	r = from4("192.0.2.7", 8);
+	assert_false(guard_is_self(&r, bound));
+	r = from4("192.0.2.8", 7);
+	assert_false(guard_is_self(&r, bound));
+	r = from6("::ffff:192.0.2.7", 7);
+	assert_true(guard_is_self(&r, bound)); /* the same host in other clothes */
+	assert_false(guard_is_self(&r, NULL));
+	peer_unref(bound);
+	peer_unref(any);
+}
+
+static void test_rate(void **state)
+{
+	(void)state;
+	static struct guard g;
+	struct route a = from4("192.0.2.1", 5000), same = from4("192.0.2.200", 6000), other = from4("198.51.100.1", 5000);
+	nsec now = 1000 * SEC;
+	unsigned n = 0;
+
+	while (guard_allow(&g, n & 1 ? &a : &same, now, 20))
+		n++;
+	assert_int_equal(n, 20);                            /* one bucket for the /24 */
+	assert_true(guard_allow(&g, &other, now, 20));      /* another network has its own */
+	assert_false(guard_allow(&g, &a, now + 49 * MSEC, 20));
+	assert_true(guard_allow(&g, &a, now + 51 * MSEC, 20)); /* 20 a second: one each 50 ms */
+	assert_false(guard_allow(&g, &a, now + 52 * MSEC, 20));
+	assert_true(guard_allow(&g, &a, now, 0)); /* 0: no limit */
+}
+
+/* A flood in steps shorter than a thousandth of a token must not stop the bucket from filling. */
+static void test_rate_under_flood(void **state)
+{
+	(void)state;
+	static struct guard g;
+	struct route a = from4("192.0.2.1", 5000);
+	unsigned n = 0;
+
+	for (nsec now = SEC; now < 3 * SEC; now += 10000)
+		n += guard_allow(&g, &a, now, 20);
+	assert_in_range(n, 55, 61);
+}
+
+static void test_networks6(void **state)
+{
+	(void)state;
+	static struct guard g;
+	struct route a = from6("2001:db8::1", 1), same = from6("2001:db8::ffff:1", 1), other = from6("2001:db8:0:1::1", 1);
+
+	assert_true(guard_allow(&g, &a, SEC, 1));
+	assert_false(guard_allow(&g, &same, SEC, 1));
+	assert_true(guard_allow(&g, &other, SEC, 1));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_loopback),  cmocka_unit_test(test_self),      cmocka_unit_test(test_rate),
+		cmocka_unit_test(test_rate_under_flood), cmocka_unit_test(test_networks6),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,82 @@
+/*
+ * planner_test.c - what test mode makes of addresses: loopback and a port that the system picks, paths in one folder. So any
+ * number of tests can serve the same configuration at the same time.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "main/planner_priv.h"
+
+static const char *base_name(const struct addr_text *a)
+{
+	const char *slash = strrchr(a->path, '/');
+
+	return slash ? slash + 1 : a->path;
+}
+
+/* Does another address of the plan end in the same file name? */
+static bool is_taken(const struct plan *plan, const struct addr_text *a)
+{
+	for (size_t i = 0; i < plan->n; i++) {
+		const struct addr_list *l = &plan->services[i].common->listen;
+
+		for (size_t j = 0; j < l->n; j++)
+			if (&l->v[j] != a && addr_is_path(&l->v[j]) && strcmp(base_name(&l->v[j]), base_name(a)) == 0)
+				return true;
+	}
+	return false;
+}
+
+/* Address i of service s moves into the test's folder, where every name is there once. */
+static int move_path(struct planner *p, const struct plan_service *s, size_t i, struct addr_text *a, struct buf *why)
+{
+	struct addr_text moved = *a;
+	struct buf b;
+	int err;
+
+	buf_init_fixed(&b, moved.path, sizeof(moved.path));
+	if (is_taken(p->plan, a))
+		buf_addf(&b, "%zu-%zu-", (size_t)(s - p->plan->services), i);
+	buf_adds(&b, base_name(a));
+	err = b.err ? b.err : addr_rebase(&moved, p->setup->test_data, why);
+	if (!err)
+		*a = moved;
+	return err;
+}
+
+/* Loopback of the family that was asked for, and a port that the system picks. */
+static void move_host(struct addr_text *a)
+{
+	const char *host = addr_is_ipv4(a->host) ? "127.0.0.1" : addr_is_ipv6(a->host) ? "::1" : "";
+
+	snprintf(a->host, sizeof(a->host), "%s", host);
+	a->service[0] = '\0';
+	a->port = 0;
+}
+
+static void move_queue(struct addr_text *a)
+{
+	struct addr_text moved = *a;
+
+	snprintf(moved.path, sizeof(moved.path), "/guichet-%ld-%.200s", (long)getpid(), a->path + 1);
+	*a = moved;
+}
+
+void planner_move(struct planner *p, struct plan_service *s)
+{
+	for (size_t i = 0; i < s->common->listen.n; i++) {
+		struct addr_text *a = &s->common->listen.v[i];
+		char text[PLANNER_SENTENCE];
+		struct buf why;
+
+		buf_init_fixed(&why, text, sizeof(text));
+		buf_adds(&why, "listen: ");
+		if (addr_is_net(a))
+			move_host(a);
+		else if (a->transport == ADDR_MQ)
+			move_queue(a);
+		else if (addr_is_path(a) && move_path(p, s, i, a, &why) < 0)
+			planner_problem(p, s, text);
+	}
+}
