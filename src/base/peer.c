@@ -148,6 +148,11 @@ const char *peer_host(const struct peer *p, char buf[static PEER_TEXT])
 	return buf;
 }
 
+static enum peer_kind host_kind(const struct peer *p)
+{
+	return is_mapped(p) ? PEER_IP4 : (enum peer_kind)p->kind;
+}
+
 bool peer_same_host(const struct peer *a, const struct peer *b)
 {
 	const uint8_t *ab, *bb;
@@ -155,9 +160,11 @@ bool peer_same_host(const struct peer *a, const struct peer *b)
 
 	if (!a || !b)
 		return a == b;
+	if (host_kind(a) != host_kind(b))
+		return false; /* a path of four bytes is no IPv4 address */
 	host_bytes(a, &ab, &an);
 	host_bytes(b, &bb, &bn);
-	return an == bn && memcmp(ab, bb, an) == 0;
+	return an == bn && (an == 0 || memcmp(ab, bb, an) == 0);
 }
 
 bool peer_is_loopback(const struct peer *p)

@@ -47,7 +47,7 @@ static const struct option service_rows[] = {
 	OPT_UINT(S, backlog, "4096", 1, 65535, "connections that may wait to be accepted; the system may allow fewer"),
 	OPT_BOOL(S, enabled, "yes", "serve this section at all"),
 	OPT_ENUM(S, family, "any", tables_families, "IP version of addresses that do not name one"),
-	OPT_NSEC(S, first, "0", 0, DAY, "time for the first whole message or the handshake; 0 = no limit"),
+	OPT_NSEC(S, first, "10s", 0, DAY, "time until a TLS handshake must be over; 0 = no limit"),
 	OPT_NSEC(S, idle, "10m", 0, 365 * DAY, "a conversation that is silent for so long is closed; 0 = never"),
 	OPT_SIZE(S, input, "64K", 64, (uint64_t)1 << 30, "largest message held; a longer one ends the conversation"),
 	OPT_NSEC(S, linger, "2s", 0, HOUR, "how long a close waits for the peer to take the last bytes and close too"),

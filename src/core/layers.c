@@ -11,7 +11,6 @@
 enum {
 	PIECE = 16 << 10, /* most that encode() is given at once */
 	PIECES = 16,
-	NEW_HANDSHAKE = 10, /* seconds, where the option `first` is off */
 };
 
 struct lio {
@@ -269,7 +268,7 @@ int sess_push_layer(struct sess *s, const struct layer *layer, void *arg)
 	if (r < 0)
 		return r;
 	if (layer->handshake) {
-		s->more->handshake_by = s->host->now + (first ? first : NEW_HANDSHAKE * SEC);
+		s->more->handshake_by = first ? s->host->now + first : UINT64_MAX;
 	} else {
 		lio.io.is_up = true;
 	}

@@ -18,7 +18,7 @@ enum {
 /* The descriptor kept for the control socket, so that a full daemon can be asked what is wrong. */
 static _Atomic int reserve = -1;
 
-static void keep_reserve(void)
+void keep_reserve(void)
 {
 	int none = -1, fd;
 

@@ -106,7 +106,7 @@ static void nobody(struct loop *l, sess_id sender, uint32_t tag, uint32_t epoch)
 {
 	struct letter_to back = { .to = sender, .l = { .tag = tag, .reply = 1 + epoch }, .flags = LETTER_GONE };
 
-	if ((unsigned)(sender >> 48) == l->index)
+	if (id_loop(sender) == l->ids.loop)
 		loop_letter(l, &back);
 	else
 		loop_send(l, &back);
@@ -146,7 +146,7 @@ static void post_letter(struct loop *l, const struct fx *f)
 
 	if (f->flags & POST_REPLY)
 		to.l.reply = 1 + f->epoch;
-	if ((unsigned)(to.to >> 48) == l->index)
+	if (id_loop(to.to) == l->ids.loop)
 		loop_letter(l, &to);
 	else
 		loop_send(l, &to);

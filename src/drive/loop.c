@@ -13,94 +13,28 @@
 #include "drive/loop_priv.h"
 
 enum {
-	SLOTS_MAX = 1 << 20,
 	REPOLL_MAX = 4,           /* more waits for input before a flush ... */
 	REPOLL_BYTES = 256 << 10, /* ... while less than this waits to be sent */
 };
 
-static const uint64_t GEN_MASK = (1u << 28) - 1;
-
 /* ---- slots ---- */
-
-static sess_id make_id(const struct loop *l, uint32_t slot, uint32_t gen)
-{
-	return (sess_id)l->index << 48 | (sess_id)slot << 28 | (gen & GEN_MASK);
-}
-
-static uint32_t slot_of(sess_id id)
-{
-	return (uint32_t)(id >> 28) & (SLOTS_MAX - 1);
-}
-
-static int grow_slots(struct loop *l)
-{
-	uint32_t n = l->n_slots + l->n_slots / 2 + 16;
-
-	if (n > SLOTS_MAX)
-		n = SLOTS_MAX;
-	if (n == l->n_slots)
-		return -ENOMEM;
-
-	struct slot *v = mem_realloc(l->slots, n * sizeof(*v));
-
-	if (!v)
-		return -ENOMEM;
-	for (uint32_t i = l->n_slots; i < n; i++)
-		v[i] = (struct slot){ .next = i + 1, .gen = 1 };
-	v[n - 1].next = UINT32_MAX;
-	l->slots = v;
-	/* only called when no slot is free */
-	l->free_first = l->n_slots;
-	l->free_last = n - 1;
-	l->n_slots = n;
-	return 0;
-}
 
 int slot_take(struct loop *l, struct source *src)
 {
 	/* the heap has room for whoever has a slot, so that arming a timer cannot fail */
-	int r = heap_reserve(&l->timers, l->used + 1);
+	int r = heap_reserve(&l->timers, l->ids.used + 1);
 
-	if (r == 0 && l->free_first == UINT32_MAX)
-		r = grow_slots(l);
-	if (r < 0)
-		return r;
-
-	uint32_t i = l->free_first;
-	struct slot *s = &l->slots[i];
-
-	l->free_first = s->next;
-	if (l->free_first == UINT32_MAX)
-		l->free_last = UINT32_MAX;
-	s->src = src;
-	src->id = make_id(l, i, s->gen);
-	l->used++;
-	return 0;
+	return r < 0 ? r : ids_take(&l->ids, src, &src->id);
 }
 
-/* First in, first out: an id comes back as late as possible. */
 void slot_free(struct loop *l, struct source *src)
 {
-	uint32_t i = slot_of(src->id);
-	struct slot *s = &l->slots[i];
-
-	s->src = NULL;
-	s->gen = (s->gen + 1) & GEN_MASK ? s->gen + 1 : 1;
-	s->next = UINT32_MAX;
-	if (l->free_last == UINT32_MAX)
-		l->free_first = i;
-	else
-		l->slots[l->free_last].next = i;
-	l->free_last = i;
-	l->used--;
+	ids_free(&l->ids, src->id);
 }
 
 struct source *loop_find(struct loop *l, sess_id id)
 {
-	uint32_t i = slot_of(id);
-	struct source *src = i < l->n_slots ? l->slots[i].src : NULL;
-
-	return src && src->id == id ? src : NULL;
+	return ids_find(&l->ids, id);
 }
 
 struct conn *loop_find_conn(struct loop *l, sess_id id)
@@ -131,7 +65,7 @@ static int open_inbox(struct loop *l)
 	int r = inbox_new(&l->inbox);
 
 	if (r == 0)
-		r = inbox_open(l->inbox, &l->index);
+		r = inbox_open(l->inbox, &l->ids.loop);
 	if (r == 0)
 		r = l->poller->ops->add(l->poller, inbox_fd(l->inbox), 0, WATCH_LEVEL);
 	return r;
@@ -147,7 +81,7 @@ int loop_new(const struct loop_setup *setup, struct loop **ret)
 		return r;
 	}
 	l->setup = *setup;
-	l->free_first = l->free_last = UINT32_MAX;
+	ids_init(&l->ids, 0);
 	list_init(&l->places);
 	list_init(&l->watches);
 	list_init(&l->tasks);
@@ -169,15 +103,15 @@ int loop_new(const struct loop_setup *setup, struct loop **ret)
 
 static void end_all(struct loop *l)
 {
-	for (uint32_t i = 0; i < l->n_slots; i++) {
-		struct source *src = l->slots[i].src;
+	for (uint32_t i = 0; i < l->ids.n; i++) {
+		struct source *src = ids_at(&l->ids, i);
 		struct conn *c = src ? loop_find_conn(l, src->id) : NULL;
 
 		if (c && c->src.kind != SRC_BARE)
 			conn_end(l, c, -ECANCELED);
 	}
-	for (uint32_t i = 0; i < l->n_slots; i++) { /* shards last: sessions talk to them at their end */
-		struct source *src = l->slots[i].src;
+	for (uint32_t i = 0; i < l->ids.n; i++) { /* shards last: sessions talk to them at their end */
+		struct source *src = ids_at(&l->ids, i);
 		struct conn *c = src ? loop_find_conn(l, src->id) : NULL;
 
 		if (c)
@@ -213,15 +147,15 @@ void loop_free(struct loop **lp)
 	for (unsigned i = 0; i < l->out_n; i++)
 		post_drop(l->out[i].batch);
 	drop_tasks(l);
-	if (l->inbox && l->index)
-		inbox_close(l->inbox, l->index);
+	if (l->inbox && l->ids.loop)
+		inbox_close(l->inbox, l->ids.loop);
 	inbox_unref(l->inbox);
 	if (l->poller)
 		l->poller->ops->free(&l->poller);
 	dgram_free(&l->dg);
 	heap_done(&l->timers);
 	host_done(&l->host);
-	mem_free(l->slots);
+	ids_done(&l->ids);
 	mem_free(l->out);
 	mem_free(l->watch);
 	mem_free(l);
@@ -250,7 +184,7 @@ static struct outbox *outbox_for(struct loop *l, unsigned index)
 
 void loop_send(struct loop *l, const struct letter_to *to)
 {
-	struct outbox *o = outbox_for(l, (unsigned)(to->to >> 48));
+	struct outbox *o = outbox_for(l, id_loop(to->to));
 	struct post *p = o ? o->batch : NULL;
 
 	if (o && (!p || p->letters.n == p->letters.cap)) {
@@ -390,18 +324,18 @@ static unsigned list_watches(struct loop *l)
 {
 	unsigned n = 0;
 
-	if (2 * l->used + 1 > l->watch_cap) {
-		struct watch *v = mem_realloc(l->watch, (2 * l->used + 9) * sizeof(*v));
+	if (2 * l->ids.used + 1 > l->watch_cap) {
+		struct watch *v = mem_realloc(l->watch, (2 * l->ids.used + 9) * sizeof(*v));
 
 		if (!v)
 			return 0;
 		l->watch = v;
-		l->watch_cap = 2 * l->used + 9;
+		l->watch_cap = 2 * l->ids.used + 9;
 	}
 	if (l->setup.stop_fd >= 0 && !l->stopping)
 		l->watch[n++] = (struct watch){ l->setup.stop_fd, 0, READY_IN };
-	for (uint32_t i = 0; i < l->n_slots; i++) {
-		struct source *src = l->slots[i].src;
+	for (uint32_t i = 0; i < l->ids.n; i++) {
+		struct source *src = ids_at(&l->ids, i);
 		struct conn *c = src ? loop_find_conn(l, src->id) : NULL;
 
 		if (c && c->src.fd >= 0)
@@ -552,7 +486,7 @@ void loop_run(struct loop *l)
 
 bool loop_empty(const struct loop *l)
 {
-	return l->used == 0;
+	return l->ids.used == 0;
 }
 
 /* ---- for whoever owns the loop ---- */
@@ -564,7 +498,7 @@ nsec loop_now(const struct loop *l)
 
 unsigned loop_index(const struct loop *l)
 {
-	return l->index;
+	return l->ids.loop;
 }
 
 unsigned loop_open(const struct loop *l)
@@ -607,8 +541,8 @@ unsigned loop_sessions(const struct loop *l)
 {
 	unsigned n = 0;
 
-	for (uint32_t i = 0; i < l->n_slots; i++) {
-		const struct source *src = l->slots[i].src;
+	for (uint32_t i = 0; i < l->ids.n; i++) {
+		const struct source *src = ids_at(&l->ids, i);
 
 		n += src && src->kind == SRC_CONN;
 	}
@@ -620,8 +554,8 @@ void loop_stop(struct loop *l)
 	l->stopping = true;
 	if (!l->inbox && l->setup.drain)
 		l->stop_by = l->host.now + l->setup.drain;
-	for (uint32_t i = 0; i < l->n_slots; i++) {
-		struct source *src = l->slots[i].src;
+	for (uint32_t i = 0; i < l->ids.n; i++) {
+		struct source *src = ids_at(&l->ids, i);
 		struct conn *c = src ? loop_find_conn(l, src->id) : NULL;
 
 		if (!c || c->state == CONN_DEAD || sess_owner(&c->s))
@@ -634,8 +568,8 @@ void loop_stop(struct loop *l)
 
 void loop_cut(struct loop *l)
 {
-	for (uint32_t i = 0; i < l->n_slots; i++) {
-		struct source *src = l->slots[i].src;
+	for (uint32_t i = 0; i < l->ids.n; i++) {
+		struct source *src = ids_at(&l->ids, i);
 		struct conn *c = src && src->kind == SRC_CONN ? loop_find_conn(l, src->id) : NULL;
 
 		if (c && c->state == CONN_LINGER)

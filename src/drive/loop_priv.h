@@ -3,6 +3,7 @@
  * stream.c and dgram.c (bytes and datagrams), accept.c (listeners), effects.c and child.c (what steps asked for).
  */
 #pragma once
+#include "core/ids.h"
 #include "drive/inbox.h"
 #include "drive/jobs.h"
 #include "drive/loop.h"
@@ -40,12 +41,12 @@ enum {
 	C_SOCKET = 1,
 	C_LOW_PORTS = 2,
 	C_PKTINFO = 4,
-	C_VITAL = 8,   /* took the reserve descriptor */
+	C_VITAL = 8,   /* of the control socket: its descriptor goes back into the reserve */
 	C_NOPOLL = 16, /* a regular file: always ready */
 	C_KEEP_FDS = 32, /* not ours to close: stdin and stdout, a listener's datagram socket */
+	C_COUNTED = 64,    /* in the lane's `open`; a connection in the service's accepted and closed too */
+	C_WANT_OUT = 128,  /* a datagram socket was full: the poller tells when it is not */
 	C_UNWATCHED = 256, /* a datagram socket that could not be given back to the poller */
-	C_WANT_OUT = 128, /* a datagram socket was full: the poller tells when it is not */
-	C_COUNTED = 64, /* in loop_open() and the service's accepted/closed */
 };
 
 /* Dialling: the addresses still to try. */
@@ -101,11 +102,6 @@ struct watched {
 	void *arg;
 };
 
-struct slot {
-	struct source *src; /* NULL: free */
-	uint32_t gen;
-	uint32_t next;      /* of the free ones */
-};
 
 struct outbox {
 	unsigned index;
@@ -119,10 +115,7 @@ struct loop {
 	struct loop_setup setup;
 	struct poller *poller;
 	struct inbox *inbox;
-	sess_id inbox_id;
-	unsigned index;
-	struct slot *slots;
-	uint32_t n_slots, used, free_first, free_last;
+	struct ids ids; /* of struct source */
 	struct heap timers;
 	struct list places, watches, tasks, graveyard;
 	struct outbox *out;
@@ -151,7 +144,7 @@ static inline struct loop *loop_of(struct host *h)
 /* loop.c */
 struct source *loop_find(struct loop *l, sess_id id);
 struct conn *loop_find_conn(struct loop *l, sess_id id);
-[[nodiscard]] int slot_take(struct loop *l, struct source *src); /* gives it an id */
+[[nodiscard]] int slot_take(struct loop *l, struct source *src); /* gives it an id; 0 or -ENOMEM */
 void slot_free(struct loop *l, struct source *src);
 [[nodiscard]] int source_watch(struct loop *l, struct source *src, int how);
 void loop_send(struct loop *l, const struct letter_to *to); /* to another loop, with the others of this turn */
@@ -176,6 +169,7 @@ void dgram_flush(struct loop *l, struct conn *c);
 void dgram_free(struct dgram_io **d);
 
 /* accept.c */
+void keep_reserve(void); /* a descriptor for the control socket, if there is none; any thread */
 void place_ready(struct loop *l, struct place *p);
 void place_retry(struct loop *l, bool room); /* goes on accepting: a descriptor came free, or it is time */
 nsec place_due(const struct loop *l);

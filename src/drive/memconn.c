@@ -269,7 +269,7 @@ static size_t room_of(const struct memconn *c)
 	return c->write_max && room > c->write_max ? c->write_max : room;
 }
 
-/* Bytes that were taken, 0 when it is full, -errno. */
+/* Bytes that were taken, or -errno. When the fake kernel has no memory the connection breaks. */
 static ssize_t write_file(struct memconn *c, const struct head *h, size_t room)
 {
 	static uint8_t piece[PIECE];
@@ -278,7 +278,7 @@ static ssize_t write_file(struct memconn *c, const struct head *h, size_t room)
 
 	if (got <= 0)
 		return got < 0 ? got : -EIO; /* shorter than promised */
-	return store_add(&c->out, piece, (size_t)got) < 0 ? 0 : got;
+	return store_add(&c->out, piece, (size_t)got) < 0 ? -ENOMEM : got;
 }
 
 static ssize_t write_bytes(struct memconn *c, const struct head *h, size_t room)
@@ -289,7 +289,7 @@ static ssize_t write_bytes(struct memconn *c, const struct head *h, size_t room)
 		size_t k = h->v[i].iov_len < room - n ? h->v[i].iov_len : room - n;
 
 		if (store_add(&c->out, h->v[i].iov_base, k) < 0)
-			break;
+			return -ENOMEM;
 		n += k;
 	}
 	return (ssize_t)n;
@@ -317,10 +317,6 @@ static bool write_once(struct memconn *c, const struct head *h, size_t *total)
 	n = h->kind == HEAD_FILE ? write_file(c, h, room) : write_bytes(c, h, room);
 	if (n < 0) {
 		sess_broken(s, (int)n);
-		return false;
-	}
-	if (n == 0) { /* the fake kernel's memory is out: again in the next turn */
-		sess_mark(s);
 		return false;
 	}
 	if (c->window != MEM_NO_LIMIT)
@@ -444,8 +440,8 @@ void memconn_flush_dgrams(struct memconn *c)
 	see_queue(c);
 	for (sess_head(s, &h); h.kind == HEAD_DGRAM && c->window > 0; sess_head(s, &h)) {
 		if (keep_dgram(c, &h.dg[0]) < 0) {
-			sess_mark(s);
-			return;
+			sess_drop_dgram(s);
+			continue;
 		}
 		if (c->window != MEM_NO_LIMIT)
 			c->window--;

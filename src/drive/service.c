@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "core/ids.h"
 #include "drive/inbox.h"
 #include "drive/poll/poller.h"
 #include "drive/server_priv.h"
@@ -46,7 +47,7 @@ static void port_push(struct port *port, unsigned loop, uint32_t tag, struct mai
 static unsigned port_where(const struct port *port, const struct io *io)
 {
 	const struct service *v = ((const struct server_port *)port)->service;
-	unsigned index = (unsigned)(io->self >> 48);
+	unsigned index = id_loop(io->self);
 
 	for (unsigned i = 1; i < v->server->n_loops; i++)
 		if (loop_index(v->server->loops[i]) == index)

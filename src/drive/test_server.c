@@ -71,7 +71,7 @@ static struct plan *make_plan(const char *const *words)
 	assert_int_equal(option_values_new(&tables_guichet, &global), 0);
 	p->global = global;
 	p->global->loops = 3;
-	p->global->drain = 2 * SEC;
+	p->global->drain = 10 * SEC; /* longer than a close waits for its peer */
 	for (; words[0]; words++) {
 		add_service(p, words);
 		while (words[0])

@@ -7,17 +7,18 @@
 static const struct manner {
 	const char *proto;
 	bool answers_all;   /* to whatever comes, even an empty line: nobody needs to type */
+	bool ends;          /* by itself; nc would then still wait for the keyboard */
 	const char *behind; /* for its output */
 } manners[] = {
-	{ "chargen", true, " | head" },
-	{ "daytime", true, "" },
-	{ "qotd", true, "" },
-	{ "time", true, " | xxd" },
+	{ "chargen", true, false, " | head" },
+	{ "daytime", true, true, "" },
+	{ "qotd", true, true, "" },
+	{ "time", true, true, " | xxd" },
 };
 
 static const struct manner *manner_of(const struct proto *proto)
 {
-	static const struct manner talk = { "", false, "" };
+	static const struct manner talk = { "", false, false, "" };
 
 	for (size_t i = 0; i < sizeof(manners) / sizeof(manners[0]); i++)
 		if (strcmp(manners[i].proto, proto->name) == 0)
@@ -59,7 +60,7 @@ void try_command(const struct proto *proto, const struct addr_text *a, struct bu
 
 	switch (a->transport) {
 	case ADDR_TCP:
-		buf_addf(b, "nc %s %d", host_of(a), a->port);
+		buf_addf(b, "nc %s %d%s", host_of(a), a->port, m->ends ? " </dev/null" : "");
 		break;
 	case ADDR_UDP:
 		buf_addf(b, "%s %s %d", m->answers_all ? "echo | nc -u -w1" : "nc -u", host_of(a), a->port);
