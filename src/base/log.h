@@ -35,7 +35,8 @@ typedef void log_sink(enum log_level level, bool json, const char *text, size_t 
 void log_setup(enum log_level most, bool json, log_sink *sink); /* before threads, and at reload */
 bool log_on(enum log_level level);
 
-[[nodiscard]] bool log_begin(struct log_line *l, enum log_level level, const char *event); /* false: nobody would read it */
+[[nodiscard]] bool log_begin(struct log_line *l, enum log_level level,
+			     const char *event);                      /* false: nobody would read it */
 void log_str(struct log_line *l, const char *key, const char *value); /* NULL: the field is left out */
 void log_bytes(struct log_line *l, const char *key, const void *p, size_t n);
 void log_uint(struct log_line *l, const char *key, uint64_t value);

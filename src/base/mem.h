@@ -5,9 +5,9 @@
 #pragma once
 #include <stddef.h>
 
-[[nodiscard]] void *mem_alloc(size_t n);                 /* uninitialised */
-[[nodiscard]] void *mem_zalloc(size_t n);                /* zeroed */
-[[nodiscard]] void *mem_realloc(void *p, size_t n);      /* on NULL the old block is untouched */
+[[nodiscard]] void *mem_alloc(size_t n);            /* uninitialised */
+[[nodiscard]] void *mem_zalloc(size_t n);           /* zeroed */
+[[nodiscard]] void *mem_realloc(void *p, size_t n); /* on NULL the old block is untouched */
 [[nodiscard]] char *mem_strdup(const char *s);
 [[nodiscard]] char *mem_strndup(const char *s, size_t n); /* at most n bytes, always ended by NUL */
-void mem_free(void *p);                                  /* NULL is fine */
+void mem_free(void *p);                                   /* NULL is fine */

@@ -45,7 +45,8 @@ static void texts(void **state)
 	check_text(peer_new(PEER_UNIX, NULL, 0, 0, 0), "unix", "unix");
 	check_text(peer_new(PEER_UNIX, "\0abstract", 9, 0, 0), "@abstract", "@abstract");
 	check_text(peer_new(PEER_NAME, "guichet-echo", 12, 0, 0), "guichet-echo", "guichet-echo");
-	check_text(peer_new(PEER_UNIX, "/a b\n\xff", 6, 0, 0), "/a?b??", "/a?b??"); /* a path must not forge a log line */
+	check_text(peer_new(PEER_UNIX, "/a b\n\xff", 6, 0, 0), "/a?b??",
+		   "/a?b??"); /* a path must not forge a log line */
 	memset(path, 'p', sizeof(path) - 1);
 	path[sizeof(path) - 1] = '\0';
 	check_text(peer_new(PEER_UNIX, path, sizeof(path) - 1, 0, 0), path, path);

@@ -27,11 +27,14 @@ static const struct option guichet_rows[] = {
 		 "largest reply to a datagram from an address that is not proved; 0 = no limit"),
 	OPT_NSEC(G, drain, "5s", 0, HOUR, "how long open conversations may go on after the order to stop"),
 	OPT_UINT(G, fds, "0", 0, 0, "descriptors that may be open at once; 0 = the hard limit of the system"),
-	OPT_UINT(G, jobs, "4", 1, 64, "threads for work that can block: files, names, passwords"),
+	OPT_UINT(G, handshakes, "16", 1, 10000,
+		 "steps of TLS handshakes taken in one turn of a loop, so that the others do not wait"),
+	OPT_UINT(G, jobs, "4", 1, 64,
+		 "threads for work that can block: files, names, passwords; a change needs a restart"),
 	OPT_PATH(G, log, "stderr", log_words, "where log lines go; a file is opened again on reload"),
 	OPT_ENUM(G, log_format, "text", tables_log_formats, "form of a log line: name=value pairs or JSON"),
 	OPT_ENUM(G, log_level, "info", tables_log_levels, "least weight of what is logged"),
-	OPT_UINT(G, loops, "0", 0, 1024, "threads that run event loops; 0 = one per core"),
+	OPT_UINT(G, loops, "0", 0, 1024, "threads that run event loops; 0 = one per core; a change needs a restart"),
 };
 
 const struct option_table tables_guichet = OPTION_TABLE("guichet", guichet_rows, G, NULL);
@@ -80,8 +83,7 @@ static const struct option tls_rows[] = {
 		 "PEM file with the certificate and its chain; auto = made once and kept"),
 	OPT_PATH(T, client_ca, NULL, NULL, "PEM file with the authorities whose client certificates are taken"),
 	OPT_ENUM(T, client_certificate, "none", client_certificates, "whether a client shows a certificate"),
-	OPT_UINT(T, handshakes, "16", 1, 10000,
-		 "TLS handshakes started in one turn of a loop, so that the others do not wait"),
+
 	OPT_PATH(T, key, NULL, NULL, "PEM file with the private key; in the certificate's file when not set"),
 	OPT_WORDS(T, sni, NULL, 0, 256,
 		  "further certificates by server name, NAME=CERTIFICATE:KEY each; *.NAME is every host below it"),

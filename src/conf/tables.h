@@ -7,10 +7,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/log.h"
 #include "conf/option.h"
 
 enum tables_log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
-enum tables_log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
 /* Section [guichet]. */
 struct guichet_options {
@@ -18,12 +18,13 @@ struct guichet_options {
 	char *data;    /* folder */
 	unsigned dgram_rate;
 	size_t dgram_reply;
-	uint64_t drain; /* ns */
-	unsigned fds;   /* 0 = the hard limit */
-	unsigned jobs;  /* threads */
-	char *log;      /* "stderr" or a path */
+	uint64_t drain;      /* ns */
+	unsigned fds;        /* 0 = the hard limit */
+	unsigned handshakes; /* steps per turn of a loop */
+	unsigned jobs;       /* threads */
+	char *log;           /* "stderr" or a path */
 	enum tables_log_format log_format;
-	enum tables_log_level log_level;
+	enum log_level log_level;
 	unsigned loops; /* 0 = one per core */
 };
 
@@ -75,7 +76,6 @@ struct tls_options {
 	char *certificate; /* a PEM file, or "auto" */
 	char *client_ca;   /* NULL = none */
 	enum tables_client_certificate client_certificate;
-	unsigned handshakes;  /* per turn of a loop */
 	char *key;            /* NULL = in the certificate's file */
 	struct str_words sni; /* NAME=CERT:KEY each; split with tables_sni_split() */
 	enum tables_tls_version tls_min;

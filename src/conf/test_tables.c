@@ -55,7 +55,7 @@ static void test_defaults(void **state)
 
 	assert_int_equal(option_values_new(&tables_guichet, &values), 0);
 	g = values;
-	assert_int_equal(g->log_level, LOG_LEVEL_INFO);
+	assert_int_equal(g->log_level, LOG_INFO);
 	assert_int_equal(g->log_format, LOG_FORMAT_TEXT);
 	assert_int_equal(g->dgram_reply, 512);
 	assert_int_equal(option_resolve(&tables_guichet, values, "/etc/g", NULL), 0);

@@ -11,7 +11,7 @@ struct file {
 	int fd; /* -1: read through pread only (tests) */
 	off_t size;
 	ssize_t (*pread)(struct file *f, void *p, size_t n, off_t off); /* bytes, 0 at the end, -errno */
-	void (*close)(struct file *f);                                 /* closes and frees */
+	void (*close)(struct file *f);                                  /* closes and frees */
 };
 
 static inline struct file *file_ref(struct file *f)

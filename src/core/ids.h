@@ -15,9 +15,9 @@ void ids_init(struct ids *t, unsigned loop);
 void ids_done(struct ids *t);
 
 [[nodiscard]] int ids_take(struct ids *t, void *owner, sess_id *ret); /* 0 or -ENOMEM */
-void ids_free(struct ids *t, sess_id id);                            /* must be taken */
-void *ids_find(const struct ids *t, sess_id id);                     /* its owner; NULL: stale, or of another loop */
-void *ids_at(const struct ids *t, uint32_t i);                       /* owner of slot i < n; NULL: free */
+void ids_free(struct ids *t, sess_id id);                             /* must be taken */
+void *ids_find(const struct ids *t, sess_id id);                      /* its owner; NULL: stale, or of another loop */
+void *ids_at(const struct ids *t, uint32_t i);                        /* owner of slot i < n; NULL: free */
 
 static inline unsigned id_loop(sess_id id)
 {

@@ -14,9 +14,9 @@ struct layer_io {
 	struct inbuf *up;  /* plain bytes for the protocol or the layer above: layer_up() */
 	struct outq *down; /* wire bytes for the peer or the layer below: layer_down() */
 	nsec now;
-	bool is_up;        /* set by the layer, once: the handshake is over */
-	bool clean_eof;    /* set by the layer: the peer ended this layer as it should (close_notify) */
-	int *handshakes;   /* handshake steps that this turn still allows, shared by all; counted down */
+	bool is_up;      /* set by the layer, once: the handshake is over */
+	bool clean_eof;  /* set by the layer: the peer ended this layer as it should (close_notify) */
+	int *handshakes; /* handshake steps that this turn still allows, shared by all; counted down */
 };
 
 [[nodiscard]] int layer_up(struct layer_io *lio, const void *p, size_t n);   /* 0 or -ENOMEM */

@@ -316,7 +316,8 @@ static void push_at_marker(struct sess *s)
 	r = sess_push_layer(s, rec.layer, rec.arg);
 	if (r < 0) {
 		inbuf_done(&left);
-		sess_abort(s, r == -ENOMEM ? "out-of-memory" : rec.layer->name, r == -ENOMEM ? STAT_MEMORY : STAT_ERRORS);
+		sess_abort(s, r == -ENOMEM ? "out-of-memory" : rec.layer->name,
+			   r == -ENOMEM ? STAT_MEMORY : STAT_ERRORS);
 		return;
 	}
 	s->more->top->raw = left;
@@ -421,8 +422,9 @@ void layers_encode(struct sess *s)
 	}
 	if (r < 0)
 		layer_failed(s, m->top, r);
-	if (s->flags & S_WANT_ROOM && sess_queued(s) <= SESS_LOWAT)
-		sess_mark(s); /* a layer may keep what it is given: then nothing is written that would tell of the room */
+	if (s->flags & S_WANT_ROOM && sess_queued(s) <= sess_lowat(s))
+		sess_mark(
+			s); /* a layer may keep what it is given: then nothing is written that would tell of the room */
 }
 
 nsec layers_due(const struct sess *s)

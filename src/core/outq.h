@@ -69,7 +69,7 @@ void outq_sent(struct outq *q, struct chunk_pool *pool, size_t n);
 
 /* The head record of that kind. A layer's arg is the caller's after outq_pop(). */
 const struct rec_layer *outq_layer_head(const struct outq *q);
-struct rec_file *outq_file_head(const struct outq *q); /* shrink it as it is sent, pop at 0 */
+struct rec_file *outq_file_head(const struct outq *q);                         /* shrink it as it is sent, pop at 0 */
 unsigned outq_dgrams(const struct outq *q, struct rec_dgram *v, unsigned max); /* from the head on */
 void outq_pop(struct outq *q, struct chunk_pool *pool);
 

@@ -17,7 +17,7 @@
 typedef uint64_t nsec;    /* monotonic nanoseconds; comes only from io->now */
 typedef uint64_t sess_id; /* loop 16 | slot 20 | generation 28 bits; a stale one is dropped silently; 0 = nobody */
 
-#define SEC  1000000000ull
+#define SEC 1000000000ull
 #define MSEC 1000000ull
 
 struct buf;
@@ -59,20 +59,20 @@ struct letter {
  * Only drivers look inside.
  */
 struct route {
-	uint8_t n;          /* bytes of sa in use; 0 = the connected peer */
-	uint8_t local_n;    /* bytes of local in use: 0, 4 or 16 */
-	bool proven;        /* the address is not forged: loopback, or connected */
-	uint32_t ifindex;   /* interface it came in by, 0 = unknown */
-	uint8_t sa[28];     /* a sockaddr */
-	uint8_t local[16];  /* the address it was sent to */
+	uint8_t n;               /* bytes of sa in use; 0 = the connected peer */
+	uint8_t local_n;         /* bytes of local in use: 0, 4 or 16 */
+	bool proven;             /* the address is not forged: loopback, or connected */
+	uint32_t ifindex;        /* interface it came in by, 0 = unknown */
+	uint8_t sa[28];          /* a sockaddr */
+	uint8_t local[16];       /* the address it was sent to */
 	const struct peer *name; /* instead of sa where an address is a name; lives for the step */
 };
 
 struct ev {
 	enum ev_kind kind;
-	uint32_t tag;  /* TIMER, DONE, BOUND, GONE */
-	uint32_t chan; /* 0: the session's own connection; else the tag of the channel that this is about */
-	int err;       /* 0 or -errno */
+	uint32_t tag;    /* TIMER, DONE, BOUND, GONE */
+	uint32_t chan;   /* 0: the session's own connection; else the tag of the channel that this is about */
+	int err;         /* 0 or -errno */
 	const char *why; /* GONE of a CONNECT that failed: what happened, for people; borrowed; NULL = only err tells */
 	union {
 		struct blob *arg; /* OPEN; borrowed */
@@ -103,7 +103,7 @@ enum verdict {
 /* Who the peer has shown to be. */
 struct who {
 	enum { WHO_NOBODY, WHO_PASSWORD, WHO_CERTIFICATE, WHO_UNIX } how;
-	const char *user; /* name, certificate subject, or NULL */
+	const char *user;  /* name, certificate subject, or NULL */
 	uint32_t uid, gid; /* WHO_UNIX */
 	int32_t pid;
 };
@@ -133,11 +133,11 @@ struct io {
 	const struct peer *local, *peer;
 	const struct who *who; /* NULL: nobody */
 	const struct svc *svc;
-	void *shard; /* self of this loop's shard, or NULL */
-	bool dgram;  /* a datagram socket: there is no connection, and nobody to greet at EV_OPEN */
-	bool secure; /* a confidential layer is on the stack */
-	bool traced; /* io_note() will be read */
-	bool eof;    /* the peer has sent FIN: what in_peek() gives is all there will be */
+	void *shard;       /* self of this loop's shard, or NULL */
+	bool dgram;        /* a datagram socket: there is no connection, and nobody to greet at EV_OPEN */
+	bool secure;       /* a confidential layer is on the stack */
+	bool traced;       /* io_note() will be read */
+	bool eof;          /* the peer has sent FIN: what in_peek() gives is all there will be */
 	struct sess *sess; /* the core's own */
 };
 
@@ -161,7 +161,7 @@ void io_hold(struct io *io, bool on);
 
 size_t out_room(const struct io *io); /* advice: 0 from 64 KiB queued on, then EV_ROOM comes at 16 KiB */
 void out_mem(struct io *io, const void *p, size_t n);
-void out_str(struct io *io, const char *s);
+void out_str(struct io *io, const char *text);
 void out_fmt(struct io *io, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void out_blob(struct io *io, struct blob *b);                      /* takes a reference, copies nothing */
 void out_file(struct io *io, struct file *f, off_t off, size_t n); /* likewise; sendfile where it can */
@@ -269,19 +269,19 @@ enum {
 #define PROTO_COUNTERS 8
 
 struct proto {
-	unsigned abi;        /* PROTO_ABI */
+	unsigned abi; /* PROTO_ABI */
 	const char *name;
 	const char *summary; /* one line for `guichet help` */
 	const char *doc;     /* RFC */
 	const char *needs;   /* P_SHARED: why it needs model event; an end to "chat needs ... because" */
 	unsigned flags;
-	uint16_t port;       /* the classic number */
+	uint16_t port; /* the classic number */
 	size_t self_size, shard_size;
-	const struct option_table *options;         /* NULL: none of its own */
-	const char *const *counters;                /* at most PROTO_COUNTERS names, NULL-ended; or NULL */
+	const struct option_table *options; /* NULL: none of its own */
+	const char *const *counters;        /* at most PROTO_COUNTERS names, NULL-ended; or NULL */
 	enum verdict (*step)(void *self, const struct ev *ev, struct io *io);
 	enum verdict (*shard)(void *self, const struct ev *ev, struct io *io); /* NULL: no shards */
-	void (*fini)(void *self, struct io *io);    /* may post, cannot write; NULL */
-	int (*svc_open)(struct svc *svc, struct buf *ret_why); /* 0 or -errno and a sentence; NULL */
-	void (*svc_close)(struct svc *svc);         /* after the last session; NULL */
+	void (*fini)(void *self, struct io *io);                               /* may post, cannot write; NULL */
+	int (*svc_open)(struct svc *svc, struct buf *ret_why);                 /* 0 or -errno and a sentence; NULL */
+	void (*svc_close)(struct svc *svc);                                    /* after the last session; NULL */
 };

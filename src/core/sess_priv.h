@@ -6,28 +6,29 @@
 #include "core/session.h"
 
 enum {
-	S_OPENED = 1 << 0,      /* EV_OPEN was delivered */
-	S_OPEN_WAIT = 1 << 1,   /* EV_OPEN waits for the layers */
+	S_OPENED = 1 << 0,    /* EV_OPEN was delivered */
+	S_OPEN_WAIT = 1 << 1, /* EV_OPEN waits for the layers */
 	S_HOLD = 1 << 2,
-	S_EOF = 1 << 3,         /* the peer's FIN, or the end of the layer's bytes */
+	S_EOF = 1 << 3, /* the peer's FIN, or the end of the layer's bytes */
 	S_EOF_TOLD = 1 << 4,
-	S_CLOSING = 1 << 5,     /* V_CLOSE: no more steps */
+	S_CLOSING = 1 << 5, /* V_CLOSE: no more steps */
 	S_ABORT = 1 << 6,
-	S_WANT_ROOM = 1 << 7,   /* EV_ROOM is owed */
-	S_LAYER_WAIT = 1 << 8,  /* a layer is asked for and not up: no step for data, no reading before it is pushed */
+	S_WANT_ROOM = 1 << 7,  /* EV_ROOM is owed */
+	S_LAYER_WAIT = 1 << 8, /* a layer is asked for and not up: no step for data, no reading before it is pushed */
 	S_BECOME = 1 << 9,
 	S_REPLIED = 1 << 10,
 	S_GOT_INPUT = 1 << 11,
 	S_SECURE = 1 << 12,
 	S_SECRET = 1 << 13,
-	S_OWN_SELF = 1 << 14,   /* self was allocated by us */
-	S_OUT_EOF = 1 << 15,    /* our end is queued */
-	S_OUT_DONE = 1 << 16,   /* our end is sent */
+	S_OWN_SELF = 1 << 14, /* self was allocated by us */
+	S_OUT_EOF = 1 << 15,  /* our end is queued */
+	S_OUT_DONE = 1 << 16, /* our end is sent */
 	S_SHARD = 1 << 17,
 	S_DGRAM = 1 << 18,
 	S_DEFERRED = 1 << 19,   /* a handshake step waits for the next turn's budget */
-	S_LASTING = 1 << 21,    /* no verdict and no failure ends it: what could not be done is lost, the service goes on */
 	S_LAYER_LEFT = 1 << 20, /* the marker was LEFT_REJECT: input left over after this step is an error */
+	S_LASTING =
+		1 << 21, /* no verdict and no failure ends it: what could not be done is lost, the service goes on */
 };
 
 struct linst {
@@ -46,24 +47,24 @@ struct sess_more {
 	struct letter *mail;
 	uint32_t mail_n, mail_cap;
 	uint32_t tag;
-	struct sess *owner;          /* a channel's */
-	struct list chans, chan;     /* the owner's channels; a channel's place there */
-	struct sess *self;           /* back from `chan` */
+	struct sess *owner;      /* a channel's */
+	struct list chans, chan; /* the owner's channels; a channel's place there */
+	struct sess *self;       /* back from `chan` */
 	sess_id parent;
 	const struct who *who;
-	const struct proto *next;    /* io_become() */
-	struct blob *arg;            /* for EV_OPEN: deferred by a handshake, or of io_become() */
+	const struct proto *next; /* io_become() */
+	struct blob *arg;         /* for EV_OPEN: deferred by a handshake, or of io_become() */
 	enum leftover next_left;
 	int eof_err;
-	const char *why;             /* of a failed layer */
-	struct io io;                /* a channel's, lent by io_chan() */
+
+	struct io io; /* a channel's, lent by io_chan() */
 };
 
 /* session.c */
 struct sess_more *sess_more(struct sess *s); /* NULL: memory is out and the session is aborted */
 void sess_step(struct sess *s, struct ev *ev);
 void sess_fill_io(struct sess *s, struct io *io);
-void sess_begin_close(struct sess *s);
+
 void sess_opened(struct sess *s, struct blob *arg); /* EV_OPEN, now */
 size_t sess_out_limit(const struct sess *s);
 static inline const struct svc *sess_svc(const struct sess *s)
@@ -76,9 +77,13 @@ static inline size_t sess_hiwat(const struct sess *s)
 
 	return cap < SESS_HIWAT ? cap : SESS_HIWAT;
 }
+static inline size_t sess_lowat(const struct sess *s)
+{
+	return sess_hiwat(s) / 4;
+}
 
 /* io.c */
-void sess_end_old(struct sess *s);                         /* queues FX_END_OLD */
+void sess_end_old(struct sess *s);                        /* queues FX_END_OLD */
 void sess_nobody(struct sess *s, const struct letter *l); /* queues FX_NOBODY */
 
 /* input.c */
@@ -99,7 +104,7 @@ void sess_settle_lent(struct host *h); /* rbuf is about to be used for something
 bool layers_present(const struct sess *s);
 void layers_decode(struct sess *s);
 void layers_encode(struct sess *s); /* moves s->out to more->raw, pushes layers at their markers */
-void layers_eof(struct sess *s); /* nothing more comes from below */
+void layers_eof(struct sess *s);    /* nothing more comes from below */
 nsec layers_due(const struct sess *s);
 void layers_tick(struct sess *s);
 void layers_done(struct sess *s);

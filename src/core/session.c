@@ -203,11 +203,6 @@ bool sess_peer_eof(const struct sess *s)
 	return s->flags & S_EOF;
 }
 
-bool sess_is_open(const struct sess *s)
-{
-	return s->flags & S_OPENED;
-}
-
 bool sess_handshaking(const struct sess *s)
 {
 	return s->more && s->more->handshake_by;
@@ -257,11 +252,6 @@ sess_id sess_parent(const struct sess *s)
 	return s->more ? s->more->parent : 0;
 }
 
-uint32_t sess_tag(const struct sess *s)
-{
-	return s->more ? s->more->tag : 0;
-}
-
 struct sess *sess_owner(const struct sess *s)
 {
 	return s->more ? s->more->owner : NULL;
@@ -299,7 +289,7 @@ void sess_abort(struct sess *s, const char *reason, enum counter why)
 	sess_mark(s);
 }
 
-void sess_begin_close(struct sess *s)
+void sess_close(struct sess *s)
 {
 	if (s->flags & (S_CLOSING | S_ABORT | S_LASTING))
 		return;
@@ -309,11 +299,6 @@ void sess_begin_close(struct sess *s)
 	}
 	s->flags |= S_CLOSING | S_OUT_EOF;
 	sess_mark(s);
-}
-
-void sess_close(struct sess *s)
-{
-	sess_begin_close(s);
 }
 
 void sess_broken(struct sess *s, int err)
@@ -384,13 +369,15 @@ static void become(struct sess *s)
 	const struct proto *p = m->next;
 	struct blob *arg = m->arg;
 	void *self = p->self_size ? mem_zalloc(p->self_size) : NULL;
+	bool lost = p->self_size && !self;
 
+	s->flags &= ~(uint32_t)S_BECOME;
 	m->arg = NULL;
 	if (m->next_left == LEFT_REJECT && inbuf_n(&s->in))
 		sess_abort(s, "early-data", STAT_ERRORS);
-	else if (p->self_size && !self)
+	else if (lost)
 		sess_abort(s, "out-of-memory", STAT_MEMORY);
-	if (s->flags & S_ABORT) {
+	if (s->flags & S_ABORT || lost) {
 		mem_free(self);
 		blob_unref(arg);
 		return;
@@ -418,7 +405,7 @@ void sess_step(struct sess *s, struct ev *ev)
 	struct io io;
 
 	if (o->flags & (S_ABORT | S_CLOSING) || (o != s && s->epoch != o->epoch))
-		return; /* a channel that the protocol before this one asked for is nobody's */
+		return;       /* a channel that the protocol before this one asked for is nobody's */
 	assert(!h->stepping); /* a driver's mistake: no protocol can cause it */
 	if (o != s)
 		ev->chan = s->more->tag;
@@ -431,7 +418,7 @@ void sess_step(struct sess *s, struct ev *ev)
 	if (v == V_ABORT)
 		sess_abort(o, "aborted", STAT_ERRORS);
 	else if (v == V_CLOSE)
-		sess_begin_close(o);
+		sess_close(o);
 	if (s->flags & S_LAYER_LEFT)
 		check_leftover(s);
 	if (o->flags & S_BECOME && !(o->flags & (S_ABORT | S_CLOSING)))
@@ -558,9 +545,11 @@ static bool pump_once(struct sess *s)
 /* The queue has become short enough for who was told that it is full. */
 static void give_room(struct sess *s)
 {
-	if (!(s->flags & S_WANT_ROOM) || !(s->flags & S_OPENED) || sess_queued(s) > sess_hiwat(s) / 4)
+	if (!(s->flags & S_WANT_ROOM) || !(s->flags & S_OPENED) || sess_queued(s) > sess_lowat(s))
 		return;
 	s->flags &= ~(uint32_t)S_WANT_ROOM;
+	if (s->flags & S_OUT_EOF)
+		return; /* nothing more may be said */
 	sess_step(s, &(struct ev){ .kind = EV_ROOM });
 }
 
@@ -688,7 +677,7 @@ void sess_wrote(struct sess *s, size_t n)
 	s->active = s->host->now;
 	if (n)
 		count_reply(s);
-	if (sess_queued(s) > sess_hiwat(s) / 4)
+	if (sess_queued(s) > sess_lowat(s))
 		return;
 	give_room(s);
 	if (s->in.p || s->flags & S_EOF)
@@ -753,7 +742,7 @@ static bool limits_passed(struct sess *s)
 	} else {
 		s->reason = s->reason ? s->reason : "idle";
 		stat_add(s->lane, STAT_IDLE, 1);
-		sess_begin_close(s);
+		sess_close(s);
 	}
 	return true;
 }

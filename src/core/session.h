@@ -14,9 +14,10 @@
 #include "core/stats.h"
 
 enum {
-	SESS_HIWAT = 64 << 10, /* out_room() is 0 from here on */
+	SESS_HIWAT = 64 << 10,       /* out_room() is 0 from here on */
 	SESS_LOWAT = SESS_HIWAT / 4, /* EV_ROOM comes at or below this; both are less when the option `output` is */
 	HOST_RBUF = 64 << 10,
+	HOST_HANDSHAKES = 16, /* steps of handshakes in a turn, when nobody says otherwise */
 };
 
 /* ---- effects ---- */
@@ -27,7 +28,7 @@ enum fx_kind {
 	FX_END,     /* job or child `tag` */
 	FX_END_OLD, /* the protocol changed: all jobs and children of another epoch than this one's */
 	FX_POST,
-	FX_NOBODY,  /* a POST_REPLY letter was not taken: EV_GONE with `tag` and -ESRCH for post.to, when it still has this epoch */
+	FX_NOBODY, /* a POST_REPLY letter was not taken: EV_GONE with `tag` and -ESRCH for post.to, when it still has this epoch */
 };
 
 /* A child as asked for, with copies of all that struct child borrowed. */
@@ -40,8 +41,8 @@ struct fx_child {
 struct fx {
 	enum fx_kind kind;
 	uint32_t tag;
-	uint32_t epoch;    /* of the session: answers to an older one are dropped */
-	unsigned flags;    /* POST_* */
+	uint32_t epoch; /* of the session: answers to an older one are dropped */
+	unsigned flags; /* POST_* */
 	struct sess *from;
 	union {
 		struct job *job;
@@ -54,23 +55,24 @@ struct fx {
 };
 
 void fx_child_free(struct fx_child **c);
-void fx_drop(struct fx *f);         /* frees what an effect owns that nobody will act on */
-bool fx_is_stale(const struct fx *f); /* the protocol that asked for it is over: to be dropped, unless FX_POST or FX_NOBODY */
+void fx_drop(struct fx *f); /* frees what an effect owns that nobody will act on */
+bool fx_is_stale(
+	const struct fx *f); /* the protocol that asked for it is over: to be dropped, unless FX_POST or FX_NOBODY */
 
 /* ---- what surrounds the sessions of one thread ---- */
 
 struct host {
-	nsec now;         /* the driver's, once per turn */
+	nsec now; /* the driver's, once per turn */
 	int64_t wall;
 	struct chunk_pool pool;
 	struct list dirty; /* sessions to look at: output to flush, input to go on with, an end to act on */
-	struct fx *fx;    /* effects of the steps since the driver last looked, in order */
+	struct fx *fx;     /* effects of the steps since the driver last looked, in order */
 	size_t fx_n, fx_cap;
-	uint8_t *rbuf;    /* HOST_RBUF bytes; input is parsed in place here */
+	uint8_t *rbuf; /* HOST_RBUF bytes; input is parsed in place here */
 	struct sess *rbuf_user;
 	struct sess *lent; /* its output still points into rbuf: flush it now, or the rest is copied */
 	struct sess *stepping;
-	int handshakes;   /* steps of handshakes left in this turn */
+	int handshakes; /* steps of handshakes left in this turn */
 	void (*note)(struct host *h, struct sess *s, enum note_dir dir, const char *text);
 	void (*tap)(struct host *h, struct sess *s, enum note_dir dir, struct span raw, bool secret);
 };
@@ -96,11 +98,11 @@ struct sess {
 	struct inbuf in;
 	struct outq out;
 	sess_id id;
-	uint32_t flags;   /* SESS_* in sess_priv.h */
+	uint32_t flags; /* S_* in sess_priv.h */
 	uint32_t need, scanned, cap, epoch;
-	nsec timer;       /* slot 0; the others are in more */
-	nsec active;      /* the last byte in either direction */
-	nsec mark;        /* opened, then the first byte in: for the time to the first reply */
+	nsec timer;  /* slot 0; the others are in more */
+	nsec active; /* the last byte in either direction */
+	nsec mark;   /* opened, then the first byte in: for the time to the first reply */
 	const struct peer *local, *peer;
 	const char *reason;
 	uint64_t bytes_in, bytes_out;
@@ -116,13 +118,13 @@ struct sess_birth {
 	struct lane *lane;
 	sess_id id, parent;
 	const struct peer *local, *peer;
-	const struct who *who;     /* copied by reference: lives as long as the session */
-	struct sess *owner;        /* for a channel */
-	uint32_t tag;              /* its tag at the parent */
-	void *self;                /* zeroed memory for self that lives as long as s, or NULL: allocated */
-	bool shard;                /* steps go to proto->shard; self_size is shard_size */
-	bool dgram;                /* a datagram socket: limits of streams do not apply */
-	bool lasting;              /* the service's own (its shard, its datagram socket): only the driver ends it */
+	const struct who *who; /* copied by reference: lives as long as the session */
+	struct sess *owner;    /* for a channel */
+	uint32_t tag;          /* its tag at the parent */
+	void *self;            /* zeroed memory for self that lives as long as s, or NULL: allocated */
+	bool shard;            /* steps go to proto->shard; self_size is shard_size */
+	bool dgram;            /* a datagram socket: limits of streams do not apply */
+	bool lasting;          /* the service's own (its shard, its datagram socket): only the driver ends it */
 };
 [[nodiscard]] int sess_init(struct sess *s, struct host *h, const struct sess_birth *b);
 
@@ -146,9 +148,9 @@ void sess_dgram(struct sess *s, struct span data, const struct route *route);
 /* Where to read to and how much fits; NULL: memory is out (the session is aborted). Then how much came. */
 void *sess_rbuf(struct sess *s, size_t *ret_n);
 void sess_rgot(struct sess *s, size_t n);
-void sess_rdone(struct sess *s);          /* after the last read in a row: what is left is copied out of rbuf */
-void sess_reof(struct sess *s, int err);  /* FIN (0), or the connection broke (-errno) */
-void sess_pump(struct sess *s);           /* goes on with input that waits; cheap when there is none */
+void sess_rdone(struct sess *s);         /* after the last read in a row: what is left is copied out of rbuf */
+void sess_reof(struct sess *s, int err); /* FIN (0), or the connection broke (-errno) */
+void sess_pump(struct sess *s);          /* goes on with input that waits; cheap when there is none */
 
 /* What is to be sent next. */
 enum head_kind {
@@ -159,7 +161,7 @@ enum head_kind {
 	HEAD_EOF,   /* shutdown(WR), then sess_wrote(s, 0) */
 };
 
-#define HEAD_IOV    64
+#define HEAD_IOV 64
 #define HEAD_DGRAMS 64
 
 struct head {
@@ -182,10 +184,10 @@ size_t sess_queued(const struct sess *s);
 bool sess_aborted(const struct sess *s);  /* drop now */
 bool sess_finished(const struct sess *s); /* all is flushed, our side is ended, close in stages */
 bool sess_peer_eof(const struct sess *s); /* FIN seen */
-bool sess_is_open(const struct sess *s);  /* EV_OPEN was delivered */
+
 void sess_abort(struct sess *s, const char *reason, enum counter why);
-void sess_close(struct sess *s);          /* as if the protocol had said V_CLOSE */
-void sess_mark(struct sess *s);           /* into host->dirty */
+void sess_close(struct sess *s); /* as if the protocol had said V_CLOSE */
+void sess_mark(struct sess *s);  /* into host->dirty */
 
 /* Timers: the earliest deadline of protocol, layers and limits (0 = none), and firing what is due. */
 nsec sess_deadline(const struct sess *s);
@@ -200,7 +202,7 @@ void sess_deliver(struct sess *s);
 bool sess_has_mail(const struct sess *s);
 
 sess_id sess_parent(const struct sess *s);
-uint32_t sess_tag(const struct sess *s);
+
 struct sess *sess_owner(const struct sess *s);              /* of a channel */
 struct sess *sess_chan(const struct sess *s, uint32_t tag); /* NULL: gone */
 bool sess_layer_info(const struct sess *s, struct layer_info *ret);

@@ -7,52 +7,53 @@
 
 #include "core/proto.h"
 
-#define STATS(X)                                                                        \
-	X(ACCEPTED, accepted, "connections accepted")                                     \
-	X(CLOSED, closed, "connections ended")                                            \
-	X(BYTES_IN, bytes_in, "bytes received, below TLS")                                \
-	X(BYTES_OUT, bytes_out, "bytes sent, below TLS")                                  \
-	X(DGRAMS_IN, datagrams_in, "datagrams received")                                  \
-	X(DGRAMS_OUT, datagrams_out, "datagrams sent")                                    \
+#define STATS(X) \
+	X(ACCEPTED, accepted, "connections accepted") \
+	X(CLOSED, closed, "connections ended") \
+	X(BYTES_IN, bytes_in, "bytes received, below TLS") \
+	X(BYTES_OUT, bytes_out, "bytes sent, below TLS") \
+	X(DGRAMS_IN, datagrams_in, "datagrams received") \
+	X(DGRAMS_OUT, datagrams_out, "datagrams sent") \
 	X(ERRORS, errors, "sessions that ended by an error: broken, over a limit, malformed") \
-	X(IDLE, ended_idle, "sessions ended by the option idle")                          \
+	X(IDLE, ended_idle, "sessions ended by the option idle") \
 	X(OUTPUT, ended_output, "sessions ended because they did not read (option output)") \
 	X(INPUT, ended_input, "sessions ended because a message was too long (option input)") \
-	X(MEMORY, ended_memory, "sessions ended because memory was out")                  \
-	X(HANDSHAKES, handshakes, "TLS handshakes completed")                             \
+	X(MEMORY, ended_memory, "sessions ended because memory was out") \
+	X(HANDSHAKES, handshakes, "TLS handshakes completed") \
 	X(HANDSHAKES_FAILED, handshakes_failed, "TLS handshakes failed or past the option first") \
-	X(REFUSED_MAX, refused_max, "connections refused by the option max")              \
-	X(REFUSED_MEMORY, refused_memory, "connections refused because memory was out")   \
+	X(REFUSED_MAX, refused_max, "connections refused by the option max") \
+	X(REFUSED_MEMORY, refused_memory, "connections refused because memory was out") \
 	X(REFUSED_THREADS, refused_threads, "connections refused because no thread could be made") \
-	X(PAUSED_FDS, paused_fds, "times accepting paused because descriptors were out")  \
+	X(PAUSED_FDS, paused_fds, "times accepting paused because descriptors were out") \
 	X(DROP_LOW_PORT, dropped_low_port, "datagrams from a port below 1024, not answered (option low_ports)") \
-	X(DROP_SELF, dropped_self, "datagrams from our own address, not answered")        \
+	X(DROP_SELF, dropped_self, "datagrams from our own address, not answered") \
 	X(DROP_BROADCAST, dropped_broadcast, "datagrams to a broadcast or multicast address, not answered") \
-	X(DROP_RATE, dropped_rate, "answers over dgram_rate to one network, not sent")    \
+	X(DROP_RATE, dropped_rate, "answers over dgram_rate to one network, not sent") \
 	X(DROP_SIZE, dropped_size, "answers over dgram_reply to an unproven address, not sent") \
-	X(DROP_FULL, dropped_full, "datagrams not sent because the socket was full")      \
-	X(FIRST_REPLIES, first_replies, "sessions that got a first reply")                \
-	X(FIRST_REPLY_NS, first_reply_ns, "sum of nanoseconds from the first byte in (or accept) to the first byte out") \
+	X(DROP_FULL, dropped_full, "datagrams not sent because the socket was full") \
+	X(FIRST_REPLIES, first_replies, "sessions that got a first reply") \
+	X(FIRST_REPLY_NS, first_reply_ns, \
+	  "sum of nanoseconds from the first byte in (or accept) to the first byte out") \
 	X(OWN, own, "the protocol's own counters start here")
 
 enum counter {
 #define X(id, name, help) STAT_##id,
 	STATS(X)
 #undef X
-	STAT_N = STAT_OWN + PROTO_COUNTERS,
+		STAT_N = STAT_OWN + PROTO_COUNTERS,
 };
 
 /* What a service has on one loop. Touched by that loop's thread only, but for stats, which anybody may read. */
 struct lane {
 	const struct svc *svc;
-	void *shard;                     /* self of the shard, or NULL */
+	void *shard; /* self of the shard, or NULL */
 	sess_id shard_id;
-	_Atomic uint64_t *stats;         /* STAT_N of them; only this thread writes */
-	unsigned open;                   /* sessions on this loop */
-	bool retired;                    /* no new ones: released() when the last one ends */
+	_Atomic uint64_t *stats; /* STAT_N of them; only this thread writes */
+	unsigned open;           /* sessions on this loop */
+	bool retired;            /* no new ones: released() when the last one ends */
 	void (*released)(struct lane *lane);
-	_Atomic unsigned *open_all;      /* connections of the service on all loops */
-	unsigned max;                    /* of these; 0 = no limit */
+	_Atomic unsigned *open_all; /* connections of the service on all loops */
+	unsigned max;               /* of these; 0 = no limit */
 };
 
 /* The lane has one writer, so no locked instruction is needed; readers see whole values. */

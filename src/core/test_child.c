@@ -178,7 +178,10 @@ static void what_is_written_before_goes_through_the_layer(void **state)
 	(void)state;
 	toy_reset(write_early);
 	want = (struct child){
-		.kind = CHILD_CONNECT, .address = "tls:192.0.2.1:443", .layer = &toy_xor_client, .layer_arg = toy_layer_arg(0, 0),
+		.kind = CHILD_CONNECT,
+		.address = "tls:192.0.2.1:443",
+		.layer = &toy_xor_client,
+		.layer_arg = toy_layer_arg(0, 0),
 	};
 	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = &toy_proto }, &w, NULL), 0);
 	memdrive_dials(w, MEM_PENDING);
@@ -201,7 +204,10 @@ static void a_layer_that_nobody_opened_is_dropped(void **state)
 	(void)state;
 	toy_reset(open_child);
 	want = (struct child){
-		.kind = CHILD_CONNECT, .address = "tls:192.0.2.1:443", .layer = &toy_xor_client, .layer_arg = toy_layer_arg(0, 0),
+		.kind = CHILD_CONNECT,
+		.address = "tls:192.0.2.1:443",
+		.layer = &toy_xor_client,
+		.layer_arg = toy_layer_arg(0, 0),
 	};
 	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = &toy_proto }, &w, NULL), 0);
 	memdrive_dials(w, -ECONNREFUSED);
@@ -331,7 +337,9 @@ static void a_child_knows_its_parent(void **state)
 	start(toy_take, NULL, 0);
 	toy.fn = open_child;
 	toy.fn2 = child_speaks;
-	want = (struct child){ .kind = CHILD_CONNECT, .address = "tcp:[2001:db8::1]:99", .proto = &toy2_proto, .arg = said_arg };
+	want = (struct child){
+		.kind = CHILD_CONNECT, .address = "tcp:[2001:db8::1]:99", .proto = &toy2_proto, .arg = said_arg
+	};
 	memdrive_auto(w, false);
 	c = memconn_open(w, NULL);
 	memdrive_auto(w, true);
@@ -349,7 +357,9 @@ static void a_child_knows_its_parent(void **state)
 static enum verdict listen_for_one(const struct ev *ev, struct io *io)
 {
 	if (ev->kind == EV_OPEN && !ev->chan && !io->parent)
-		io_child(io, 7, &(struct child){ .kind = CHILD_LISTEN, .proto = toy.x[0] ? &toy2_proto : NULL, .only = io->peer });
+		io_child(io, 7,
+			 &(struct child){
+				 .kind = CHILD_LISTEN, .proto = toy.x[0] ? &toy2_proto : NULL, .only = io->peer });
 	if (ev->kind == EV_BOUND) {
 		assert_int_equal(ev->bound.addr->kind, PEER_IP4);
 		assert_true(ev->bound.addr->port != 0);
@@ -392,7 +402,9 @@ static enum verdict answer_from_a_socket_of_its_own(const struct ev *ev, struct 
 {
 	if (ev->kind == EV_DGRAM && !io->parent && !ev->chan)
 		io_child(io, (uint32_t)++toy.x[0],
-			 &(struct child){ .kind = CHILD_DGRAM, .route = ev->dgram.route, .proto = toy.x[1] ? &toy2_proto : NULL });
+			 &(struct child){ .kind = CHILD_DGRAM,
+					  .route = ev->dgram.route,
+					  .proto = toy.x[1] ? &toy2_proto : NULL });
 	if (ev->kind == EV_OPEN && ev->chan)
 		out_dgram(io_chan(io, ev->chan), NULL, "from here on", 12);
 	return V_GO;

@@ -77,10 +77,10 @@ static void lines_are_what_they_are(void **state)
 	CHECK("\r\r\n", "[\r]");
 	CHECK("a\rb\n", "[a\rb]");
 	CHECK("\n\n\n", "[][][]");
-	CHECK("a\nb", "[a][b]");       /* the rest before EOF is a line */
+	CHECK("a\nb", "[a][b]"); /* the rest before EOF is a line */
 	CHECK("a\nb\r", "[a][b]");
 	CHECK("\r", "[]");
-	CHECK("a\n", "[a]");           /* and nothing is none */
+	CHECK("a\n", "[a]");             /* and nothing is none */
 	CHECK("1234567\n", "[1234567]"); /* exactly max, LF included */
 	CHECK("123456\r\n", "[123456]");
 	CHECK("1234567\nx\n", "[1234567][x]");

@@ -130,7 +130,8 @@ static enum verdict switcher(const struct ev *ev, struct io *io)
 
 		in_take(io, 1);
 		out_str(io, "going\n");
-		io_layer(io, first == 's' ? &toy_xor : &toy_frame, toy_layer_arg(SEC, 0), first == 's' ? LEFT_REJECT : LEFT_FEED);
+		io_layer(io, first == 's' ? &toy_xor : &toy_frame, toy_layer_arg(SEC, 0),
+			 first == 's' ? LEFT_REJECT : LEFT_FEED);
 		if (first == 'u')
 			io_become(io, &toy2_proto, arg, LEFT_FEED);
 		count_job(io, 5);
@@ -143,7 +144,9 @@ static enum verdict switcher(const struct ev *ev, struct io *io)
 static void switch_layers(void *arg)
 {
 	struct memdrive *w = begin(switcher, NULL);
-	struct memconn *c = w ? memconn_open(w, &(struct mem_open){ .layer = arg, .layer_arg = arg ? toy_layer_arg(0, 0) : NULL }) : NULL;
+	struct memconn *c =
+		w ? memconn_open(w, &(struct mem_open){ .layer = arg, .layer_arg = arg ? toy_layer_arg(0, 0) : NULL })
+		  : NULL;
 	static const char plain[] = "ud\0\3abcpd\0\1xc";
 	char inside[sizeof(plain)];
 
@@ -173,11 +176,20 @@ static enum verdict parent(const struct ev *ev, struct io *io)
 	if (ev->kind == EV_OPEN && !ev->chan && !io->parent) {
 		arg = blob_new(&(struct span){ bytes, 10 }, 1);
 		io_child(io, 1, &(struct child){ .kind = CHILD_CONNECT, .address = "tcp:192.0.2.1:1", .arg = arg });
-		io_child(io, 2, &(struct child){ .kind = CHILD_CONNECT, .address = "tcp:192.0.2.1:2", .proto = &toy2_proto, .arg = arg });
-		io_child(io, 3, &(struct child){ .kind = CHILD_CONNECT, .address = "tls:192.0.2.1:3", .layer = &toy_xor_client,
-						 .layer_arg = toy_layer_arg(0, 0) });
+		io_child(io, 2,
+			 &(struct child){ .kind = CHILD_CONNECT,
+					  .address = "tcp:192.0.2.1:2",
+					  .proto = &toy2_proto,
+					  .arg = arg });
+		io_child(io, 3,
+			 &(struct child){ .kind = CHILD_CONNECT,
+					  .address = "tls:192.0.2.1:3",
+					  .layer = &toy_xor_client,
+					  .layer_arg = toy_layer_arg(0, 0) });
 		io_child(io, 4, &(struct child){ .kind = CHILD_LISTEN, .only = io->peer, .arg = arg });
-		io_child(io, 5, &(struct child){ .kind = CHILD_DGRAM, .route = &(struct route){ .n = 4 }, .proto = &toy2_proto });
+		io_child(io, 5,
+			 &(struct child){
+				 .kind = CHILD_DGRAM, .route = &(struct route){ .n = 4 }, .proto = &toy2_proto });
 		io_child(io, 6, &(struct child){ .kind = CHILD_STDIO });
 		blob_unref(arg);
 	}
@@ -329,10 +341,8 @@ int main(void)
 		bytes[i] = toy_byte(i);
 
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(talking),
-		cmocka_unit_test(talking_through_a_layer),
-		cmocka_unit_test(switching),
-		cmocka_unit_test(raising_a_family),
+		cmocka_unit_test(talking),   cmocka_unit_test(talking_through_a_layer),
+		cmocka_unit_test(switching), cmocka_unit_test(raising_a_family),
 		cmocka_unit_test(meeting),
 	};
 

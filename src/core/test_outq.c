@@ -353,7 +353,7 @@ static void lent_bytes_are_copied_when_they_go_away(void **state)
 
 	for (unsigned i = 0; i < n; i++) {
 		for (size_t k = 0; k < v[i].iov_len; k++, total++) {
-			uint8_t want = total < 15000 ? bytes[5000 + total] : (uint8_t)"behind"[total - 15000];
+			uint8_t want = total < 15000 ? bytes[5000 + total] : (uint8_t) "behind"[total - 15000];
 
 			assert_int_equal(((uint8_t *)v[i].iov_base)[k], want);
 		}

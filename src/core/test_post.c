@@ -399,7 +399,8 @@ static void a_shard_is_a_session_without_a_connection(void **state)
 	(void)state;
 	toy_reset(use_shard);
 	toy.shard = shard;
-	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = &toy_shard_proto, .loops = 3, .idle = SEC }, &w, NULL), 0);
+	assert_int_equal(
+		memdrive_new(&(struct mem_setup){ .proto = &toy_shard_proto, .loops = 3, .idle = SEC }, &w, NULL), 0);
 	assert_log("s.open s.done:8:0");
 	c = memconn_open(w, NULL);
 	assert_non_null(memconn_open(w, NULL));

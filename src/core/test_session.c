@@ -104,8 +104,10 @@ static void a_step_is_told_where_it_is(void **state)
 {
 	(void)state;
 	toy_reset(look_at_io);
-	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = &toy_proto, .name = "toys", .now = 5 * SEC, .wall = 77 }, &w, NULL),
-			 0);
+	assert_int_equal(
+		memdrive_new(&(struct mem_setup){ .proto = &toy_proto, .name = "toys", .now = 5 * SEC, .wall = 77 }, &w,
+			     NULL),
+		0);
 	c = memconn_open(w, &(struct mem_open){ .peer = "192.0.2.1:4711" });
 	assert_log("open");
 }

@@ -267,7 +267,9 @@ static enum verdict leave_children(const struct ev *ev, struct io *io)
 {
 	if (ev->kind == EV_OPEN && !io->parent && !ev->chan) {
 		io_child(io, 1, &(struct child){ .kind = CHILD_CONNECT, .address = "tcp:192.0.2.1:80" });
-		io_child(io, 2, &(struct child){ .kind = CHILD_CONNECT, .address = "tcp:192.0.2.1:81", .proto = &toy_full_proto });
+		io_child(io, 2,
+			 &(struct child){
+				 .kind = CHILD_CONNECT, .address = "tcp:192.0.2.1:81", .proto = &toy_full_proto });
 	}
 	if (ev->kind == EV_DATA && !ev->chan) {
 		in_take(io, SIZE_MAX);

@@ -11,14 +11,14 @@
 #include "drive/sys.h"
 
 enum {
-	BURST = 64,          /* accepted in a row */
-	RETRY_MS = 250,      /* while nothing of ours ends */
+	BURST = 64,     /* accepted in a row */
+	RETRY_MS = 250, /* while nothing of ours ends */
 };
 
 /* The descriptor kept for the control socket, so that a full daemon can be asked what is wrong. */
 static _Atomic int reserve = -1;
 
-void keep_reserve(void)
+void place_reserve(void)
 {
 	int none = -1, fd;
 
@@ -77,7 +77,7 @@ int loop_listen(struct loop *l, struct listener *ln, struct lane *lane, loop_tak
 	p->ln = listener_ref(ln);
 	list_add(&l->places, &p->node);
 	if (ln->vital)
-		keep_reserve();
+		place_reserve();
 	return 0;
 }
 
@@ -279,7 +279,9 @@ int loop_adopt(struct loop *l, const struct adopt *a)
 int loop_adopt_dgram(struct loop *l, int fd, struct lane *lane, const struct peer *local, bool low_ports, bool pktinfo,
 		     sess_id *ret_id)
 {
-	struct sess_birth b = { .proto = lane->svc->proto, .lane = lane, .local = local, .dgram = true, .lasting = true };
+	struct sess_birth b = {
+		.proto = lane->svc->proto, .lane = lane, .local = local, .dgram = true, .lasting = true
+	};
 	struct conn *c = conn_new(l, SRC_DGRAM, &b);
 	int r = c ? 0 : -ENOMEM;
 
@@ -304,7 +306,9 @@ int loop_adopt_dgram(struct loop *l, int fd, struct lane *lane, const struct pee
 
 static int add_bare(struct loop *l, struct lane *lane, bool shard, struct blob *arg, sess_id *ret_id)
 {
-	struct sess_birth b = { .proto = lane->svc->proto, .lane = lane, .shard = shard, .dgram = true, .lasting = shard };
+	struct sess_birth b = {
+		.proto = lane->svc->proto, .lane = lane, .shard = shard, .dgram = true, .lasting = shard
+	};
 	struct conn *c = conn_new(l, SRC_BARE, &b);
 
 	if (!c)

@@ -331,7 +331,8 @@ static int start_dgram(struct loop *l, struct conn *c, const struct sess *parent
 {
 	int r = bind_like(c, parent->local, SOCK_DGRAM);
 
-	if (r == 0 && f->c.route && sys_connect(c->src.fd, (const struct sockaddr *)(const void *)f->route.sa, f->route.n) < 0)
+	if (r == 0 && f->c.route &&
+	    sys_connect(c->src.fd, (const struct sockaddr *)(const void *)f->route.sa, f->route.n) < 0)
 		r = -errno;
 	if (r == 0)
 		r = name_local(c);

@@ -158,6 +158,8 @@ static void close_fds(struct loop *l, struct conn *c)
 	if (c->wfd != c->src.fd)
 		fd_close(&c->wfd);
 	fd_close(&c->src.fd);
+	if (c->src.flags & C_VITAL)
+		place_reserve(); /* it may have been spent on this one */
 	place_retry(l, true);
 }
 

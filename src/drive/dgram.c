@@ -15,7 +15,7 @@
 
 enum {
 	BATCH = HEAD_DGRAMS,
-	SIZE = 65536,         /* the largest datagram there is */
+	SIZE = 65536,           /* the largest datagram there is */
 	STRIDE = SIZE + 3 * 64, /* a power of two would put the start of every buffer into the same few cache lines */
 	READS = 4,
 	CROWD = 8, /* datagrams at once that make leaving the poller for a moment worth two system calls */
@@ -41,7 +41,8 @@ static struct dgram_io *get_io(struct loop *l)
 	d = mem_zalloc(sizeof(*d));
 	if (!d)
 		return NULL;
-	d->bytes = mmap(NULL, (size_t)BATCH * STRIDE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	d->bytes = mmap(NULL, (size_t)BATCH * STRIDE, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (d->bytes == MAP_FAILED) {
 		mem_free(d);
 		return NULL;
@@ -227,11 +228,11 @@ static bool may_send(struct loop *l, const struct conn *c, const struct rec_dgra
 {
 	if (!dg->routed || dg->route.proven)
 		return true;
-	if (dg->data.n > l->setup.dgram_reply && l->setup.dgram_reply) {
+	if (dg->data.n > l->setup.tuning.dgram_reply && l->setup.tuning.dgram_reply) {
 		stat_add(c->s.lane, STAT_DROP_SIZE, 1);
 		return false;
 	}
-	if (!guard_allow(&l->dg->guard, &dg->route, l->host.now, l->setup.dgram_rate)) {
+	if (!guard_allow(&l->dg->guard, &dg->route, l->host.now, l->setup.tuning.dgram_rate)) {
 		stat_add(c->s.lane, STAT_DROP_RATE, 1);
 		return false;
 	}

@@ -118,7 +118,8 @@ void loop_letter(struct loop *l, struct letter_to *to)
 
 	if (to->flags & LETTER_GONE) {
 		if (c) {
-			sess_answer(&c->s, &(struct ev){ .kind = EV_GONE, .tag = to->l.tag, .err = -ESRCH }, to->l.reply - 1);
+			sess_answer(&c->s, &(struct ev){ .kind = EV_GONE, .tag = to->l.tag, .err = -ESRCH },
+				    to->l.reply - 1);
 			sess_mark(&c->s);
 		}
 		return;

@@ -51,8 +51,8 @@ void inbox_unref(struct inbox *b);
 void inbox_close(struct inbox *b, unsigned index); /* later posts are dropped */
 struct inbox *inbox_find(unsigned index);          /* a reference */
 
-void inbox_push(struct inbox *b, struct post *p);  /* owns p and what it holds */
-struct post *inbox_take(struct inbox *b);          /* all, oldest first; the loop's thread only */
+void inbox_push(struct inbox *b, struct post *p); /* owns p and what it holds */
+struct post *inbox_take(struct inbox *b);         /* all, oldest first; the loop's thread only */
 
 int inbox_fd(const struct inbox *b);               /* to watch for input */
 bool inbox_sleep(struct inbox *b);                 /* about to wait; false: something came, do not */

@@ -15,10 +15,10 @@ struct post;
 struct task {
 	struct list in_loop, in_queue;
 	struct job *job;
-	struct post *post;     /* made before the job starts, so that its answer cannot fail */
-	struct inbox *answer;  /* NULL: it ran inline */
-	struct task *next;     /* of those that ran inline */
-	_Atomic int state;     /* TASK_* */
+	struct post *post;    /* made before the job starts, so that its answer cannot fail */
+	struct inbox *answer; /* NULL: it ran inline */
+	struct task *next;    /* of those that ran inline */
+	_Atomic int state;    /* TASK_* */
 };
 
 enum { TASK_QUEUED, TASK_RUNNING, TASK_CANCELLED };
@@ -26,15 +26,15 @@ enum { TASK_QUEUED, TASK_RUNNING, TASK_CANCELLED };
 struct jobs;
 
 [[nodiscard]] int jobs_new(unsigned threads, struct jobs **ret); /* threads start with the first job */
-void jobs_free(struct jobs **j); /* waits for running ones, drops queued ones */
+void jobs_free(struct jobs **j);                                 /* waits for running ones, drops queued ones */
 
-/* Queues it; owns the job. 0, -ENOMEM (the job is still the caller's), -EAGAIN: 65536 are queued. */
-[[nodiscard]] int jobs_submit(struct jobs *j, struct job *job, struct inbox *answer, struct task **ret);
+/* Queues it and owns the job; on failure the job stays the caller's: -ENOMEM, or -EAGAIN when 65536 are queued. */
+[[nodiscard]] int jobs_submit(struct jobs *j, struct job *job, struct inbox *to, struct task **ret);
 
 /* The answer comes soon with -ECANCELED: at once when it had not started, else when it ends. */
 void jobs_cancel(struct jobs *j, struct task *t);
 
-/* Runs it here and now, for a loop without threads around it; only the answer is left to give. 0 or -ENOMEM. */
+/* Runs it here and now, for a loop without threads around it; only the answer is left to give. 0 or -ENOMEM: the job stays the caller's. */
 [[nodiscard]] int jobs_run_inline(struct job *job, struct task **ret);
 
 void task_drop(struct task **t); /* with its job; not in any list */

@@ -12,9 +12,6 @@
 #include "base/log.h"
 #include "drive/sys.h"
 
-static_assert((int)LOG_ERROR == (int)LOG_LEVEL_ERROR && (int)LOG_WARN == (int)LOG_LEVEL_WARN &&
-	      (int)LOG_INFO == (int)LOG_LEVEL_INFO && (int)LOG_DEBUG == (int)LOG_LEVEL_DEBUG);
-
 static _Atomic int log_fd = -1;
 static _Atomic uint64_t lost; /* lines that could not be written since the last one that could */
 
@@ -84,7 +81,7 @@ static int open_place(const char *where)
 	return fd < 0 ? -errno : fd;
 }
 
-int logfile_open(const char *where, enum tables_log_level most, enum tables_log_format format, struct buf *why)
+int logfile_open(const char *where, enum log_level most, enum tables_log_format format, struct buf *why)
 {
 	int fd = open_place(where), old = atomic_load(&log_fd);
 
@@ -98,6 +95,6 @@ int logfile_open(const char *where, enum tables_log_level most, enum tables_log_
 		dup3(fd, old, O_CLOEXEC);
 		fd_close(&fd);
 	}
-	log_setup((enum log_level)most, format == LOG_FORMAT_JSON, sink);
+	log_setup(most, format == LOG_FORMAT_JSON, sink);
 	return 0;
 }

@@ -7,4 +7,4 @@
 #include "conf/tables.h"
 
 /* 0 or -errno with a sentence; on failure the old one stays. "stderr" or a path. */
-[[nodiscard]] int logfile_open(const char *where, enum tables_log_level most, enum tables_log_format format, struct buf *why);
+[[nodiscard]] int logfile_open(const char *where, enum log_level most, enum tables_log_format format, struct buf *why);

@@ -123,7 +123,7 @@ static void end_all(struct loop *l)
 
 static void drop_tasks(struct loop *l)
 {
-	for (struct list *n; (n = list_pop(&l->tasks));)
+	while (list_pop(&l->tasks))
 		; /* their answers find the inbox closed, and are dropped there */
 	while (l->done) {
 		struct task *t = l->done;
@@ -319,7 +319,7 @@ static unsigned watch_conn(struct watch *w, const struct conn *c)
 	return n;
 }
 
-/* For poll(2): everything with a descriptor. -ENOMEM: none this time. */
+/* For poll(2): everything with a descriptor; how many. Memory is out: none this time. */
 static unsigned list_watches(struct loop *l)
 {
 	unsigned n = 0;
@@ -462,7 +462,7 @@ static void settle_all(struct loop *l)
 
 void loop_turn(struct loop *l, nsec timeout)
 {
-	l->host.handshakes = l->setup.handshakes ? l->setup.handshakes : 16;
+	l->host.handshakes = l->setup.tuning.handshakes ? l->setup.tuning.handshakes : HOST_HANDSHAKES;
 
 	int n = poll_once(l, idle_until(l, timeout));
 
@@ -475,7 +475,8 @@ void loop_turn(struct loop *l, nsec timeout)
 	settle_all(l);
 	flush_outboxes(l);
 	conn_bury(l);
-	atomic_store_explicit(&l->turns, atomic_load_explicit(&l->turns, memory_order_relaxed) + 1, memory_order_relaxed);
+	atomic_store_explicit(&l->turns, atomic_load_explicit(&l->turns, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
 }
 
 void loop_run(struct loop *l)
@@ -484,17 +485,17 @@ void loop_run(struct loop *l)
 		loop_turn(l, UINT64_MAX);
 }
 
+void loop_tune(struct loop *l, const struct loop_tuning *tuning)
+{
+	l->setup.tuning = *tuning;
+}
+
 bool loop_empty(const struct loop *l)
 {
 	return l->ids.used == 0;
 }
 
 /* ---- for whoever owns the loop ---- */
-
-nsec loop_now(const struct loop *l)
-{
-	return l->host.now;
-}
 
 unsigned loop_index(const struct loop *l)
 {
@@ -535,18 +536,6 @@ int loop_watch(struct loop *l, int fd, loop_call *fn, void *arg)
 	}
 	list_add(&l->watches, &w->node);
 	return 0;
-}
-
-unsigned loop_sessions(const struct loop *l)
-{
-	unsigned n = 0;
-
-	for (uint32_t i = 0; i < l->ids.n; i++) {
-		const struct source *src = ids_at(&l->ids, i);
-
-		n += src && src->kind == SRC_CONN;
-	}
-	return n;
 }
 
 void loop_stop(struct loop *l)

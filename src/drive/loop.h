@@ -1,7 +1,8 @@
 /*
  * loop.h - the loop object: some connections, their timers, what others post to them, and one place to wait.
  * In model event one loop has many connections and epoll; in the one-at-a-time models it has one connection, its
- * children and poll(2). A loop belongs to the thread that runs it; only loop_post() and loop_wake() are for others.
+ * children and poll(2). A loop belongs to the thread that runs it; only loop_post_call(), loop_open(), loop_turns() and
+ * the inbox are for others.
  */
 #pragma once
 #include <sys/socket.h>
@@ -13,14 +14,19 @@ struct conn;
 struct listener;
 struct loop;
 
+/* What a reload may change while a loop runs. */
+struct loop_tuning {
+	int handshakes;      /* steps per turn; 0 = HOST_HANDSHAKES */
+	unsigned dgram_rate; /* answers per second and /24 (IPv6 /64) to unproven addresses; 0 = no limit */
+	size_t dgram_reply;  /* largest such answer; 0 = no limit */
+};
+
 struct loop_setup {
-	bool many;            /* epoll; otherwise poll(2), no inbox: nobody can post to it, jobs run inline */
-	struct jobs *jobs;    /* NULL: jobs run inline */
-	int stop_fd;          /* readable: send EV_STOP to all; -1 = none */
-	int handshakes;       /* per turn */
-	unsigned dgram_rate;  /* answers per second and /24 (IPv6 /64) to unproven addresses; 0 = no limit */
-	size_t dgram_reply;   /* largest such answer */
-	nsec drain;           /* private loops: after EV_STOP so long */
+	bool many;         /* epoll; otherwise poll(2), no inbox: nobody can post to it, jobs run inline */
+	struct jobs *jobs; /* NULL: jobs run inline */
+	int stop_fd;       /* readable: send EV_STOP to all; -1 = none */
+	struct loop_tuning tuning;
+	nsec drain;                                                 /* private loops: after EV_STOP so long */
 	void (*ended)(void *arg, const char *reason, bool aborted); /* a session of loop_add_bare() is over; or NULL */
 	void *ended_arg;
 };
@@ -30,13 +36,13 @@ void loop_free(struct loop **l); /* ends what is left; the thread that ran it, o
 
 /* One turn: waits at most `timeout` ns (UINT64_MAX = for ever), handles all that is ready, flushes once. */
 void loop_turn(struct loop *l, nsec timeout);
-void loop_run(struct loop *l);      /* until loop_finish() */
+void loop_run(struct loop *l); /* until loop_finish() */
+void loop_tune(struct loop *l, const struct loop_tuning *tuning);
 bool loop_empty(const struct loop *l); /* nothing is left to wait for */
 
-nsec loop_now(const struct loop *l);
 unsigned loop_index(const struct loop *l); /* the upper 16 bits of its sessions' ids */
 unsigned loop_open(const struct loop *l);  /* connections, roughly, from any thread */
-struct inbox *loop_inbox(struct loop *l);
+struct inbox *loop_inbox(struct loop *l);  /* lives as long as the loop; NULL when nobody can post to it */
 
 /* Runs fn(l, arg) in the loop's thread with its next turn. From any thread. 0 or -ENOMEM. */
 typedef void loop_call(struct loop *l, void *arg);
@@ -44,13 +50,13 @@ typedef void loop_call(struct loop *l, void *arg);
 
 /* A new accepted or inherited connection; owns fd also on failure. peer and local are referenced. */
 struct adopt {
-	int fd, wfd;              /* wfd: -1, or where output goes (stdio) */
+	int fd, wfd; /* wfd: -1, or where output goes (stdio) */
 	struct lane *lane;
 	const struct peer *local, *peer;
 	const struct layer *layer; /* pushed before EV_OPEN; NULL = none */
 	void *layer_arg;           /* owned */
 	bool socket;
-	bool vital;                /* it took the descriptor kept in reserve */
+	bool vital; /* of the control socket */
 };
 [[nodiscard]] int loop_adopt(struct loop *l, const struct adopt *a);
 
@@ -58,8 +64,10 @@ struct adopt {
 [[nodiscard]] int loop_adopt_dgram(struct loop *l, int fd, struct lane *lane, const struct peer *local, bool low_ports,
 				   bool pktinfo, sess_id *ret_id);
 
-/* The shard of a service on this loop, or a session without transport (client.h). Sets lane->shard. */
+/* The shard of a service on this loop: sets lane->shard and lane->shard_id. 0 or -ENOMEM. */
 [[nodiscard]] int loop_add_shard(struct loop *l, struct lane *lane);
+
+/* A session without transport (client.h), for a loop of its own; `ended` tells of its end. arg is borrowed. 0 or -ENOMEM. */
 [[nodiscard]] int loop_add_bare(struct loop *l, struct lane *lane, struct blob *arg, sess_id *ret_id);
 
 /*
@@ -77,8 +85,6 @@ void loop_end(struct loop *l, sess_id id);           /* a datagram socket, a sha
 void loop_retire(struct loop *l, struct lane *lane); /* no new sessions: lane->released() after the last one */
 void loop_stop(struct loop *l);                      /* EV_STOP to every session */
 void loop_cut(struct loop *l);                       /* drops every session; the drain is over */
-unsigned loop_sessions(const struct loop *l);        /* with a transport; the loop's thread only */
-void loop_finish(struct loop *l);
+void loop_finish(struct loop *l);                    /* loop_run() returns after this turn */
 
-/* Wakes of this loop so far, for stats. */
-uint64_t loop_turns(const struct loop *l);
+uint64_t loop_turns(const struct loop *l); /* so far, for stats; from any thread */

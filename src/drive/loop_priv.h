@@ -41,9 +41,9 @@ enum {
 	C_SOCKET = 1,
 	C_LOW_PORTS = 2,
 	C_PKTINFO = 4,
-	C_VITAL = 8,   /* of the control socket: its descriptor goes back into the reserve */
-	C_NOPOLL = 16, /* a regular file: always ready */
-	C_KEEP_FDS = 32, /* not ours to close: stdin and stdout, a listener's datagram socket */
+	C_VITAL = 8,       /* of the control socket: its descriptor goes back into the reserve */
+	C_NOPOLL = 16,     /* a regular file: always ready */
+	C_KEEP_FDS = 32,   /* not ours to close: stdin and stdout, a listener's datagram socket */
 	C_COUNTED = 64,    /* in the lane's `open`; a connection in the service's accepted and closed too */
 	C_WANT_OUT = 128,  /* a datagram socket was full: the poller tells when it is not */
 	C_UNWATCHED = 256, /* a datagram socket that could not be given back to the poller */
@@ -54,7 +54,7 @@ struct dial {
 	struct addr_text addr;
 	struct netaddr *v;
 	unsigned n, at;
-	int err;                   /* of the last try */
+	int err; /* of the last try */
 	const struct layer *layer;
 	void *layer_arg;
 	struct blob *arg;
@@ -65,8 +65,8 @@ struct kin {
 	struct list kids, sib;
 	struct conn *parent, *self;
 	uint32_t tag, epoch;
-	nsec deadline;             /* to be open by then */
-	nsec flush_by;             /* its parent has closed: to have sent what is queued by then */
+	nsec deadline; /* to be open by then */
+	nsec flush_by; /* its parent has closed: to have sent what is queued by then */
 	struct dial *dial;
 	const struct peer *only;
 	struct blob *arg;
@@ -102,7 +102,6 @@ struct watched {
 	void *arg;
 };
 
-
 struct outbox {
 	unsigned index;
 	struct post *batch;
@@ -111,7 +110,7 @@ struct outbox {
 struct dgram_io; /* dgram.c */
 
 struct loop {
-	struct host host; /* first: host -> loop */
+	struct host host;
 	struct loop_setup setup;
 	struct poller *poller;
 	struct inbox *inbox;
@@ -126,7 +125,7 @@ struct loop {
 	struct watch *watch;
 	unsigned watch_cap;
 	bool finish, stopping, acting;
-	nsec stop_by;      /* private loops: drop what is left then */
+	nsec stop_by; /* private loops: drop what is left then */
 	_Atomic unsigned open;
 	_Atomic uint64_t turns;
 };
@@ -134,11 +133,6 @@ struct loop {
 static inline struct conn *conn_of(struct sess *s)
 {
 	return (struct conn *)s;
-}
-
-static inline struct loop *loop_of(struct host *h)
-{
-	return (struct loop *)h;
 }
 
 /* loop.c */
@@ -169,7 +163,7 @@ void dgram_flush(struct loop *l, struct conn *c);
 void dgram_free(struct dgram_io **d);
 
 /* accept.c */
-void keep_reserve(void); /* a descriptor for the control socket, if there is none; any thread */
+void place_reserve(void); /* a descriptor for the control socket, if there is none; any thread */
 void place_ready(struct loop *l, struct place *p);
 void place_retry(struct loop *l, bool room); /* goes on accepting: a descriptor came free, or it is time */
 nsec place_due(const struct loop *l);
@@ -181,7 +175,7 @@ void loop_letter(struct loop *l, struct letter_to *to);
 
 /* child.c */
 void child_start(struct loop *l, struct sess *parent, struct fx *f);
-void child_ready(struct loop *l, struct conn *c);         /* connecting or listening, and its descriptor is ready */
+void child_ready(struct loop *l, struct conn *c); /* connecting or listening, and its descriptor is ready */
 void child_resolved(struct loop *l, struct conn *c, struct job *job);
 void child_failed(struct loop *l, struct conn *c, int err);
 void dial_free(struct dial **d);

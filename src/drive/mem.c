@@ -13,7 +13,7 @@
 
 enum {
 	TURNS_MAX = 1000,
-	HANDSHAKES = 16,
+
 	OPEN_BY = 30, /* seconds, when the protocol named no deadline */
 	FIRST_PORT = 40000,
 	TRACE_MAX = 1 << 20,
@@ -258,7 +258,8 @@ static int start_connect(struct memsess *ms, struct fx_child *f)
 	ms->layer_arg = f->c.layer_arg;
 	f->c.layer = NULL;
 	ms->arg = blob_ref(f->c.arg);
-	snprintf(text, sizeof(text), addr_is_ipv6(addr.host) ? "[%s]:%d" : "%s:%d", *addr.host ? addr.host : "127.0.0.1", addr.port);
+	snprintf(text, sizeof(text), addr_is_ipv6(addr.host) ? "[%s]:%d" : "%s:%d",
+		 *addr.host ? addr.host : "127.0.0.1", addr.port);
 	ms->s.peer = mem_peer(ms->w, addr_is_net(&addr) ? text : addr.path);
 	ms->s.local = mem_peer(ms->w, NULL);
 	ms->dialled = ms->w->dials;
@@ -485,16 +486,17 @@ static void letter(struct memdrive *w, sess_id to, const struct letter *l)
 {
 	struct memsess *ms = ids_find(&w->ids, to);
 
-	if (!ms || ms->state != MS_SERVING) {
-		mail_drop(l->mail);
-		if (l->reply)
-			nobody(w, l->from, l->tag, l->reply - 1);
-	} else if (sess_letter(&ms->s, l) < 0) {
-		mail_drop(l->mail);
-		sess_abort(&ms->s, "out-of-memory", STAT_MEMORY);
-	} else {
+	int r = ms && ms->state == MS_SERVING ? sess_letter(&ms->s, l) : -ESRCH;
+
+	if (r == 0) {
 		sess_mark(&ms->s);
+		return;
 	}
+	mail_drop(l->mail);
+	if (r == -ENOMEM)
+		sess_abort(&ms->s, "out-of-memory", STAT_MEMORY);
+	if (l->reply)
+		nobody(w, l->from, l->tag, l->reply - 1);
 }
 
 static void post_letter(struct memdrive *w, const struct fx *f)
@@ -949,7 +951,7 @@ static void set_up(struct memdrive *w, const struct mem_setup *m)
 	};
 	w->port = (struct port){ .loops = m->loops ? m->loops : 1, .post = port_to, .here = port_at };
 	w->lane = (struct lane){ .svc = &w->svc, .stats = w->stats };
-	w->handshakes = m->handshakes ? m->handshakes : HANDSHAKES;
+	w->handshakes = m->handshakes ? m->handshakes : HOST_HANDSHAKES;
 	w->now0 = m->now ? m->now : 1000 * SEC;
 	w->wall0 = m->wall ? m->wall : 1000000000;
 	w->host.note = trace_note;

@@ -19,7 +19,7 @@
 #include "core/session.h"
 
 struct memdrive; /* the world: a service, its sessions, the clock */
-struct memconn;  /* the other end of a connection or datagram socket; lives as long as the world, also when its session is gone */
+struct memconn; /* the other end of a connection or datagram socket; lives as long as the world, also when its session is gone */
 
 /* ---- the world ---- */
 
@@ -35,7 +35,7 @@ struct mem_setup {
 	nsec now;            /* start of the monotonic clock; 0: 1000 s */
 	int64_t wall;        /* start of the other; 0: 1000000000, which is 2001-09-09 01:46:40 UTC */
 	unsigned loops;      /* what port_loops() says; 0: 1. All sessions are in loop 0, see memdrive_away() */
-	int handshakes;      /* handshake steps per turn; 0: 16 */
+	int handshakes;      /* handshake steps per turn; 0: HOST_HANDSHAKES */
 	bool trace;          /* memdrive_trace() gets text */
 };
 
@@ -52,8 +52,10 @@ bool memdrive_run(struct memdrive *w);
 void memdrive_turn(struct memdrive *w); /* one turn */
 
 nsec memdrive_now(const struct memdrive *w);
-nsec memdrive_next(const struct memdrive *w);         /* when the next timer wants to fire (0: none); may be too early, never late */
-void memdrive_advance(struct memdrive *w, nsec ns);   /* the clock goes on; what falls due on the way fires at its time, in order */
+nsec memdrive_next(
+	const struct memdrive *w); /* when the next timer wants to fire (0: none); may be too early, never late */
+void memdrive_advance(struct memdrive *w,
+		      nsec ns); /* the clock goes on; what falls due on the way fires at its time, in order */
 
 struct svc *memdrive_svc(struct memdrive *w);
 struct host *memdrive_host(struct memdrive *w);
@@ -67,7 +69,8 @@ void memdrive_cut(struct memdrive *w);  /* drops every session with a transport,
 /* ---- a client ---- */
 
 struct mem_open {
-	const char *peer, *local;  /* "192.0.2.1:4711", "[2001:db8::1]:25", "/path", "name"; NULL: 127.0.0.1:40000 and up; 127.0.0.1:7000 */
+	const char *peer,
+		*local; /* "192.0.2.1:4711", "[2001:db8::1]:25", "/path", "name"; NULL: 127.0.0.1:40000 and up; 127.0.0.1:7000 */
 	const struct who *who;     /* NULL: nobody; lives as long as the world */
 	const struct layer *layer; /* what the listener pushes before EV_OPEN; NULL: none */
 	void *layer_arg;
@@ -97,8 +100,9 @@ void memconn_window(struct memconn *c, size_t n);
 /* Every write takes at most n bytes (0: as many as there are). */
 void memconn_writes(struct memconn *c, size_t n);
 
-struct span memconn_out(const struct memconn *c);  /* what it received and memconn_take() has not taken; dies with the next call */
-void memconn_take(struct memconn *c, size_t n);    /* SIZE_MAX: all of it */
+struct span memconn_out(
+	const struct memconn *c); /* what it received and memconn_take() has not taken; dies with the next call */
+void memconn_take(struct memconn *c, size_t n); /* SIZE_MAX: all of it */
 
 enum mem_end {
 	MEM_OPENING, /* a child that is not connected yet */
@@ -125,14 +129,15 @@ struct sess *memconn_sess(const struct memconn *c);  /* NULL: gone */
 void memconn_dgram(struct memconn *c, const char *from, bool proven, const void *p, size_t n);
 
 struct mem_dgram {
-	char to[64];  /* address and port; "" = the connected peer */
+	char to[64]; /* address and port; "" = the connected peer */
 	bool routed;
 	struct route route;
 	struct span data;
 };
-size_t memconn_dgrams(const struct memconn *c);                            /* sent by the session, not yet taken */
-const struct mem_dgram *memconn_dgram_at(const struct memconn *c, size_t i); /* NULL: there is none; dies with the next call */
-void memconn_dgrams_take(struct memconn *c);                               /* forgets them all */
+size_t memconn_dgrams(const struct memconn *c); /* sent by the session, not yet taken */
+const struct mem_dgram *memconn_dgram_at(const struct memconn *c,
+					 size_t i); /* NULL: there is none; dies with the next call */
+void memconn_dgrams_take(struct memconn *c);        /* forgets them all */
 
 /* ---- children and channels: their other ends, in the order in which they were asked for ---- */
 
@@ -140,18 +145,20 @@ void memconn_dgrams_take(struct memconn *c);                               /* fo
 enum { MEM_PENDING = 1 };
 void memdrive_dials(struct memdrive *w, int result);
 size_t memdrive_children(const struct memdrive *w);
-struct memconn *memdrive_child(const struct memdrive *w, size_t i); /* NULL: there are not so many; may be over already */
+struct memconn *memdrive_child(const struct memdrive *w,
+			       size_t i); /* NULL: there are not so many; may be over already */
 enum child_kind memconn_kind(const struct memconn *c);
-const char *memconn_address(const struct memconn *c);               /* CONNECT: what was dialled, else "" */
-void memconn_dialled(struct memconn *c, int result);                /* a pending one: 0 or -errno */
+const char *memconn_address(const struct memconn *c); /* CONNECT: what was dialled, else "" */
+void memconn_dialled(struct memconn *c, int result);  /* a pending one: 0 or -errno */
 
 /* Somebody connects to a CHILD_LISTEN. 0; -EACCES: only another host may; -ENOTCONN: it does not listen any more. */
 int memconn_connect(struct memconn *c, const char *from);
 
 /* ---- jobs, letters ---- */
 
-void memdrive_hold_jobs(struct memdrive *w, bool on); /* on: they wait for memdrive_run_jobs(); off (default): each runs in the next turn */
-size_t memdrive_jobs(const struct memdrive *w);       /* that wait */
+void memdrive_hold_jobs(struct memdrive *w,
+			bool on); /* on: they wait for memdrive_run_jobs(); off (default): each runs in the next turn */
+size_t memdrive_jobs(const struct memdrive *w);         /* that wait */
 size_t memdrive_run_jobs(struct memdrive *w, size_t n); /* the first n; how many there were */
 
 /* A letter from a session `from` (0: a port), as io_post() makes it; owns mail. */

@@ -12,8 +12,8 @@ enum mem_state {
 	MS_CONNECTING, /* a child: waiting for memconn_dialled() */
 	MS_LISTENING,  /* a child: waiting for memconn_connect() */
 	MS_SERVING,
-	MS_LINGER,     /* our FIN is out; waiting for the client's */
-	MS_DEAD,       /* in the graveyard until the turn ends */
+	MS_LINGER, /* our FIN is out; waiting for the client's */
+	MS_DEAD,   /* in the graveyard until the turn ends */
 };
 
 /* A session and what a driver keeps with it. */
@@ -59,7 +59,7 @@ struct memconn {
 };
 
 struct memdrive {
-	struct host host;  /* first: host -> world */
+	struct host host; /* first: host -> world */
 	struct port port;
 	struct svc svc;
 	struct lane lane;

@@ -12,11 +12,11 @@
 #include "drive/mem_priv.h"
 
 enum {
-	READS = 4,            /* in a row, as in stream.c */
-	FLUSH_MAX = 1 << 20,  /* bytes written in a row */
-	OUT_MAX = 64 << 20,   /* a test that takes nothing is full here, whatever its window says */
-	PIECE = 16 << 10,     /* of a file */
-	TRIES = 2,            /* fault injection fails one allocation: it must not be the fake kernel's */
+	READS = 4,           /* in a row, as in stream.c */
+	FLUSH_MAX = 1 << 20, /* bytes written in a row */
+	OUT_MAX = 64 << 20,  /* a test that takes nothing is full here, whatever its window says */
+	PIECE = 16 << 10,    /* of a file */
+	TRIES = 2,           /* fault injection fails one allocation: it must not be the fake kernel's */
 };
 
 /* ---- stores ---- */
@@ -349,7 +349,8 @@ static int route_of(const char *text, bool proven, struct route *ret)
 	char host[64];
 	unsigned port;
 
-	if (!colon || (size_t)(colon - text) >= sizeof(host) || sscanf(colon + 1, "%u", &port) != 1 || port > UINT16_MAX)
+	if (!colon || (size_t)(colon - text) >= sizeof(host) || sscanf(colon + 1, "%u", &port) != 1 ||
+	    port > UINT16_MAX)
 		return -EINVAL;
 	snprintf(host, sizeof(host), "%.*s", (int)(colon - text), text);
 	*ret = (struct route){ .proven = proven };
@@ -392,7 +393,7 @@ void memconn_dgram(struct memconn *c, const char *from, bool proven, const void 
 {
 	struct route r = {};
 
-	if (!c->ms || c->ms->state != MS_SERVING || (from && route_of(from, proven, &r) < 0))
+	if (!c->ms || !c->ms->dgram || c->ms->state != MS_SERVING || (from && route_of(from, proven, &r) < 0))
 		return;
 	sess_dgram(&c->ms->s, (struct span){ p, n }, from ? &r : NULL);
 	mem_effects(c->w);

@@ -25,7 +25,9 @@ enum { DRAIN_LOOK_MS = 10 };
 
 const struct model *model_find(enum tables_model m)
 {
-	static const struct model *const models[MODELS] = { [MODEL_EVENT] = &model_event, [MODEL_THREAD] = &model_thread };
+	static const struct model *const models[MODELS] = {
+		[MODEL_EVENT] = &model_event, [MODEL_THREAD] = &model_thread
+	};
 
 	return models[m];
 }
@@ -44,12 +46,14 @@ static void check_model(const struct plan_service *p, struct conf_problems *ps)
 	const struct model *model = model_find(m);
 
 	if (!model)
-		service_problem(p, ps, "model %s is not served by this version; it has: event, thread", tables_models[m]);
+		service_problem(p, ps, "model %s is not served by this version; it has: event, thread",
+				tables_models[m]);
 	else if (p->proto->flags & P_SHARED && !model->shared)
 		service_problem(p, ps, "%s needs model event, because %s", p->proto->name,
 				p->proto->needs ? p->proto->needs : "its sessions meet in memory");
 	else if (!model->every_loop && all_dgram(p->common))
-		service_problem(p, ps, "model %s is for streams; datagrams are served by model event", tables_models[m]);
+		service_problem(p, ps, "model %s is for streams; datagrams are served by model event",
+				tables_models[m]);
 }
 
 static void check_address(const struct plan_service *p, const struct addr_text *a, struct conf_problems *ps)
@@ -111,7 +115,9 @@ static void run_there(struct loop *l, void *arg)
 
 void server_everywhere(struct server *s, loop_call *fn, void *arg)
 {
-	struct everywhere e = { .fn = fn, .arg = arg, .lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER };
+	struct everywhere e = {
+		.fn = fn, .arg = arg, .lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER
+	};
 	unsigned missed = 0;
 
 	e.left = s->n_loops - 1;
@@ -201,8 +207,8 @@ static void log_service(const char *event, const struct service *v)
 	for (size_t i = 0; i < v->n; i++) {
 		struct buf b;
 
-		if (i && addr_equal(&v->listeners[i]->bound, &v->listeners[i - 1]->bound))
-			continue; /* copies of one datagram socket */
+		if (service_is_copy(v, i))
+			continue;
 		buf_init(&b, 600);
 		addr_format(&v->listeners[i]->bound, &b);
 		log_str(&line, "address", buf_str(&b));
@@ -258,6 +264,52 @@ static void commit(struct server *s, struct prepared *pr)
 	mem_free(old);
 }
 
+static unsigned count_loops(const struct guichet_options *g)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return g->loops ? g->loops : cores > 0 ? (unsigned)cores : 1;
+}
+
+static struct loop_tuning tuning_of(const struct guichet_options *g)
+{
+	return (struct loop_tuning){
+		.handshakes = (int)g->handshakes,
+		.dgram_rate = g->dgram_rate,
+		.dgram_reply = g->dgram_reply,
+	};
+}
+
+static void tune_here(struct loop *l, void *arg)
+{
+	loop_tune(l, arg);
+}
+
+/* Threads are made once: what asks for another number of them has to wait. */
+static void tell_restart(const char *option)
+{
+	struct log_line line;
+
+	if (!log_begin(&line, LOG_WARN, "restart-needed"))
+		return;
+	log_str(&line, "option", option);
+	log_end(&line);
+}
+
+static void take_global(struct server *s, struct guichet_options *g)
+{
+	struct loop_tuning tuning = tuning_of(g);
+	void *before = s->global;
+
+	if (count_loops(g) != s->n_loops - 1)
+		tell_restart("loops");
+	if (s->global && g->jobs != s->global->jobs)
+		tell_restart("jobs");
+	server_everywhere(s, tune_here, &tuning);
+	s->global = g;
+	option_values_free(&tables_guichet, &before);
+}
+
 static int start_loops(struct server *s, const struct guichet_options *g);
 
 int server_apply(struct server *s, struct plan **plan, struct conf_problems *ps)
@@ -282,12 +334,8 @@ int server_apply(struct server *s, struct plan **plan, struct conf_problems *ps)
 		return r;
 	}
 	commit(s, &pr);
-
-	void *before = s->global;
-
-	s->global = global;
+	take_global(s, global);
 	(*plan)->global = NULL;
-	option_values_free(&tables_guichet, &before);
 	plan_free(plan);
 	return 0;
 }
@@ -300,28 +348,13 @@ static void *loop_main(void *arg)
 	return NULL;
 }
 
-static unsigned count_loops(const struct guichet_options *g)
-{
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-
-	return g->loops ? g->loops : cores > 0 ? (unsigned)cores : 1;
-}
-
-static unsigned most_handshakes(const struct guichet_options *g)
-{
-	(void)g;
-	return 16;
-}
-
 static int start_loops(struct server *s, const struct guichet_options *g)
 {
 	unsigned n = count_loops(g) + 1;
 	struct loop_setup setup = {
 		.many = true,
 		.stop_fd = -1,
-		.handshakes = (int)most_handshakes(g),
-		.dgram_rate = g->dgram_rate,
-		.dgram_reply = g->dgram_reply,
+		.tuning = tuning_of(g),
 	};
 	int r = jobs_new(g->jobs, &s->jobs);
 
@@ -510,7 +543,6 @@ static bool drain(struct server *s)
 	uint64_t one = 1;
 	bool clean = true;
 
-	s->stopping = true;
 	log_open(LOG_INFO, "stopping", open_now(s), NULL);
 	server_everywhere(s, stop_here, s);
 	(void)!write(s->stop_fd, &one, sizeof(one));

@@ -23,12 +23,12 @@ struct plan_service {
 	unsigned line;
 	const struct proto *proto;
 	struct service_options *common;
-	struct tls_options *tls;   /* NULL: no address of it is secure */
-	struct tls_ctx *tls_ctx;   /* made from it; a reference */
-	bool tls_changed;          /* the certificate was read anew: other bytes than before do not matter here */
-	void *options;             /* of proto->options; NULL when it has none */
-	bool internal;             /* control socket: not in the table, loop 0 only, descriptors in reserve */
-	void *state;               /* internal: given to svc->state instead of svc_open() */
+	struct tls_options *tls; /* NULL: no address of it is secure */
+	struct tls_ctx *tls_ctx; /* made from it; a reference */
+
+	void *options; /* of proto->options; NULL when it has none */
+	bool internal; /* control socket: not in the table, loop 0 only, descriptors in reserve */
+	void *state;   /* internal: given to svc->state instead of svc_open() */
 };
 
 struct plan {

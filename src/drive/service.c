@@ -230,6 +230,11 @@ bool service_same(const struct service *v, const struct plan_service *p)
 	return option_values_equal(&tables_service, v->plan.common, p->common);
 }
 
+bool service_is_copy(const struct service *v, size_t i)
+{
+	return i > 0 && addr_equal(&v->listeners[i]->bound, &v->listeners[i - 1]->bound);
+}
+
 static int add_listener(struct service *v, struct listener *ln)
 {
 	if (v->n == v->cap) {
@@ -260,7 +265,8 @@ static struct listener *find_same(const struct service *old, const struct addr_t
 	return NULL;
 }
 
-static void bind_problem(const struct service *v, const struct addr_text *text, struct buf *why, struct conf_problems *ps)
+static void bind_problem(const struct service *v, const struct addr_text *text, struct buf *why,
+			 struct conf_problems *ps)
 {
 	struct buf b;
 
@@ -273,9 +279,8 @@ static void bind_problem(const struct service *v, const struct addr_text *text, 
 /* ::1 where there is no IPv6: the other family serves alone. */
 static bool may_miss(const struct addr_text *text, const struct netaddr *at, int err)
 {
-	return err == -EADDRNOTAVAIL || err == -EAFNOSUPPORT
-		       ? text->host[0] == '\0' && at->sa.sa_family == AF_INET6
-		       : false;
+	return err == -EADDRNOTAVAIL || err == -EAFNOSUPPORT ? text->host[0] == '\0' && at->sa.sa_family == AF_INET6
+							     : false;
 }
 
 /* With port 0 both families of one address get the same port, as they do with a fixed one. */
@@ -288,8 +293,8 @@ static void same_port(const struct service *v, const struct addr_text *text, str
 	netaddr_set_port(at, v->listeners[first]->local->port);
 }
 
-static int bind_one(struct service *v, const struct service *old, const struct addr_text *text, struct netaddr *at, size_t first,
-		    struct conf_problems *ps)
+static int bind_one(struct service *v, const struct service *old, const struct addr_text *text, struct netaddr *at,
+		    size_t first, struct conf_problems *ps)
 {
 	const struct service_options *c = v->plan.common;
 	bool many = at->type == SOCK_DGRAM && v->server->n_loops > 2 && at->sa.sa_family != AF_UNIX;
@@ -332,7 +337,8 @@ static int bind_one(struct service *v, const struct service *old, const struct a
 	return r;
 }
 
-static int bind_address(struct service *v, const struct service *old, const struct addr_text *text, struct conf_problems *ps)
+static int bind_address(struct service *v, const struct service *old, const struct addr_text *text,
+			struct conf_problems *ps)
 {
 	struct netaddr *at = NULL;
 	unsigned n = 0;
@@ -370,9 +376,12 @@ int service_bind(struct service *v, const struct service *old, struct conf_probl
 
 /* ---- in the loops ---- */
 
-void service_adopt(struct service *v, struct lane *lane, const struct listener *ln, const struct peer *peer, struct adopt *ret)
+void service_adopt(struct service *v, struct lane *lane, const struct listener *ln, const struct peer *peer,
+		   struct adopt *ret)
 {
-	*ret = (struct adopt){ .fd = -1, .wfd = -1, .lane = lane, .local = ln->local, .peer = peer, .socket = true, .vital = ln->vital };
+	*ret = (struct adopt){
+		.fd = -1, .wfd = -1, .lane = lane, .local = ln->local, .peer = peer, .socket = true, .vital = ln->vital
+	};
 	if (ln->text.transport == ADDR_TLS) {
 		ret->layer = &tls_server_layer;
 		ret->layer_arg = tls_arg_new(v->plan.tls_ctx, NULL);
@@ -408,12 +417,13 @@ static int place_here(struct loop *l, struct service *v, const struct service *o
 		struct listener *ln = v->listeners[i];
 
 		if (!ln->dgram && accepts) {
-			r = loop_listen(l, ln, &v->lanes[me], v->model->take, v->model->every_loop ? WATCH_ACCEPT : WATCH_LEVEL);
+			r = loop_listen(l, ln, &v->lanes[me], v->model->take,
+					v->model->every_loop ? WATCH_ACCEPT : WATCH_LEVEL);
 		} else if (ln->dgram && serves_dgram(v, i, me)) {
 			if (old)
 				service_end_dgram(old, l, me, ln);
-			r = loop_adopt_dgram(l, ln->fd, &v->lanes[me], ln->local, v->plan.common->low_ports, ln->pktinfo,
-					     &v->dgram_ids[i * v->server->n_loops + me]);
+			r = loop_adopt_dgram(l, ln->fd, &v->lanes[me], ln->local, v->plan.common->low_ports,
+					     ln->pktinfo, &v->dgram_ids[i * v->server->n_loops + me]);
 		}
 	}
 	return r;

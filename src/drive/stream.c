@@ -10,9 +10,9 @@
 #include "drive/sys.h"
 
 enum {
-	READS = 4,              /* in a row, then the others have their turn */
-	FLUSH_MAX = 1 << 20,    /* bytes written in a row */
-	STDIO_PIECE = 4096,     /* PIPE_BUF: what a pipe that is ready takes without blocking */
+	READS = 4,           /* in a row, then the others have their turn */
+	FLUSH_MAX = 1 << 20, /* bytes written in a row */
+	STDIO_PIECE = 4096,  /* PIPE_BUF: what a pipe that is ready takes without blocking */
 };
 
 /* True when input is drained for now. */

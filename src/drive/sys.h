@@ -18,9 +18,9 @@
 
 #include "base/fault.h"
 
-#define SYS_SEAM_(type, name, params, args)     \
-	static inline type sys_##name params        \
-	{                                           \
+#define SYS_SEAM_(type, name, params, args) \
+	static inline type sys_##name params \
+	{ \
 		return fault_hit(FAULT_SYS) ? (type)-1 : (type)name args; \
 	}
 

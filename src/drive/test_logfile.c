@@ -48,7 +48,7 @@ static void open_log(enum tables_log_format format)
 	struct buf why;
 
 	buf_init_fixed(&why, said, sizeof(said));
-	if (logfile_open(path, LOG_LEVEL_INFO, format, &why) < 0)
+	if (logfile_open(path, LOG_INFO, format, &why) < 0)
 		fail_msg("%s", said);
 }
 
@@ -146,9 +146,9 @@ static void test_refused(void **state)
 	(void)state;
 	buf_init_fixed(&why, said, sizeof(said));
 	open_log(LOG_FORMAT_TEXT);
-	assert_int_equal(logfile_open("/nonexistent/log", LOG_LEVEL_DEBUG, LOG_FORMAT_JSON, &why), -ENOENT);
+	assert_int_equal(logfile_open("/nonexistent/log", LOG_DEBUG, LOG_FORMAT_JSON, &why), -ENOENT);
 	assert_string_equal(said, "cannot write the log to /nonexistent/log: No such file or directory");
-	assert_int_equal(logfile_open(dir, LOG_LEVEL_DEBUG, LOG_FORMAT_JSON, &why), -EISDIR);
+	assert_int_equal(logfile_open(dir, LOG_DEBUG, LOG_FORMAT_JSON, &why), -EISDIR);
 	log_text(LOG_DEBUG, "test", "the old level stays");
 	log_text(LOG_INFO, "test", "the old file too");
 	assert_int_equal(each_line(path, check_text), 1);

@@ -33,7 +33,7 @@ struct world {
 	int status;
 	const char *const *_Atomic next; /* what a SIGHUP brings: NAME key=value ..., NULL-ended twice */
 	_Atomic unsigned reloads;
-	struct buf addresses;    /* "echo tcp:127.0.0.1:1234\n" ... */
+	struct buf addresses; /* "echo tcp:127.0.0.1:1234\n" ... */
 };
 
 /* Adds one service from words: its name, then option=value. */
@@ -257,7 +257,8 @@ static unsigned talk_all(struct world *w, const char *const *services, unsigned 
 	return failed;
 }
 
-static const char *const both_models[] = { "echo", "listen=tcp:0 udp:0", NULL, "skeleton", "listen=tcp:0", "model=thread", NULL, NULL };
+static const char *const both_models[] = { "echo",         "listen=tcp:0 udp:0", NULL, "skeleton",
+					   "listen=tcp:0", "model=thread",       NULL, NULL };
 
 static void test_models(void **state)
 {
@@ -426,7 +427,8 @@ static void no_log(enum log_level level, bool json, const char *text, size_t n)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_models), cmocka_unit_test(test_threads), cmocka_unit_test(test_chat), cmocka_unit_test(test_reload),
+		cmocka_unit_test(test_models),        cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_chat),          cmocka_unit_test(test_reload),
 #ifdef GUICHET_FAULTS
 		cmocka_unit_test(test_failing_calls),
 #endif

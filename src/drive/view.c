@@ -1,4 +1,5 @@
 /* view.c - what can be seen of a running server: its services, addresses and counters. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -11,6 +12,7 @@
 #include "base/mem.h"
 #include "drive/clock.h"
 #include "drive/server_priv.h"
+#include "drive/sys.h"
 
 /* The i-th service: internal ones come last. */
 static const struct service *nth(const struct server *s, size_t i)
@@ -24,12 +26,6 @@ static const struct service *nth(const struct server *s, size_t i)
 		}
 	}
 	return NULL;
-}
-
-/* Copies of one datagram socket are one address. */
-static bool is_copy(const struct service *v, size_t i)
-{
-	return i > 0 && addr_equal(&v->listeners[i]->bound, &v->listeners[i - 1]->bound);
 }
 
 size_t server_services(const struct server *s)
@@ -50,7 +46,7 @@ void server_service(const struct server *s, size_t i, struct service_view *ret)
 		.internal = v->plan.internal,
 	};
 	for (size_t k = 0; k < v->n; k++)
-		ret->addresses += !is_copy(v, k);
+		ret->addresses += !service_is_copy(v, k);
 }
 
 void server_address(const struct server *s, size_t i, size_t j, struct buf *b)
@@ -58,7 +54,7 @@ void server_address(const struct server *s, size_t i, size_t j, struct buf *b)
 	const struct service *v = nth(s, i);
 
 	for (size_t k = 0; k < v->n; k++) {
-		if (is_copy(v, k))
+		if (service_is_copy(v, k))
 			continue;
 		if (j-- == 0) {
 			addr_format(&v->listeners[k]->bound, b);
@@ -80,27 +76,16 @@ static void sum(const struct tally *t, uint64_t out[static STAT_N])
 
 static size_t resident(void)
 {
-	FILE *f = fopen("/proc/self/statm", "re");
-	unsigned long total = 0, pages = 0;
+	char text[128], *second;
+	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
 
-	if (!f)
+	fd_close(&fd);
+	if (n <= 0)
 		return 0;
-	if (fscanf(f, "%lu %lu", &total, &pages) != 2)
-		pages = 0;
-	fclose(f);
-	return pages * (size_t)sysconf(_SC_PAGESIZE);
-}
-
-static unsigned descriptors(void)
-{
-	struct rlimit lim;
-	unsigned n = 0;
-
-	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
-		return 0;
-	for (rlim_t i = 0; i < lim.rlim_cur && i < 1 << 20; i++)
-		n += fcntl((int)i, F_GETFD) >= 0;
-	return n;
+	text[n] = '\0';
+	second = strchr(text, ' '); /* "total resident shared ...", in pages */
+	return second ? strtoul(second, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
 static unsigned long fd_limit(void)
@@ -110,19 +95,34 @@ static unsigned long fd_limit(void)
 	return getrlimit(RLIMIT_NOFILE, &lim) < 0 ? 0 : lim.rlim_cur;
 }
 
+static unsigned long descriptors(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	unsigned long n = 0;
+
+	if (!d)
+		return errno == EMFILE ? fd_limit() : 0; /* not even one is left for this */
+	for (const struct dirent *e; (e = readdir(d));)
+		n += e->d_name[0] != '.';
+	closedir(d);
+	return n - 1; /* without this one */
+}
+
 static json_t *process_json(const struct server *s)
 {
 	struct mallinfo2 heap = mallinfo2();
+	json_int_t in_use = (json_int_t)heap.uordblks + (json_int_t)heap.hblkhd;
 	struct rusage use;
 	uint64_t turns = 0;
 
 	getrusage(RUSAGE_SELF, &use);
 	for (unsigned i = 0; i < s->n_loops; i++)
 		turns += loop_turns(s->loops[i]);
-	return json_pack("{s:i, s:s, s:f, s:I, s:I, s:i, s:I, s:i, s:I, s:f, s:f}", "pid", (int)getpid(), "version", GUICHET_VERSION,
-			 "uptime", (double)(clock_mono() - s->started) / 1e9, "heap_bytes", (json_int_t)(heap.uordblks + heap.hblkhd),
-			 "resident_bytes", (json_int_t)resident(), "descriptors", (int)descriptors(), "descriptors_max",
-			 (json_int_t)fd_limit(), "loops", (int)s->n_loops - 1, "turns", (json_int_t)turns, "user_seconds",
+	return json_pack("{s:i, s:s, s:f, s:I, s:I, s:I, s:I, s:i, s:I, s:f, s:f}", "pid", (int)getpid(), "version",
+			 GUICHET_VERSION, "uptime", (double)(clock_mono() - s->started) / 1e9, "heap_bytes", in_use,
+			 "resident_bytes", (json_int_t)resident(), "descriptors", (json_int_t)descriptors(),
+			 "descriptors_max", (json_int_t)fd_limit(), "loops", (int)s->n_loops - 1, "turns",
+			 (json_int_t)turns, "user_seconds",
 			 (double)use.ru_utime.tv_sec + (double)use.ru_utime.tv_usec / 1e6, "system_seconds",
 			 (double)use.ru_stime.tv_sec + (double)use.ru_stime.tv_usec / 1e6);
 }
@@ -153,8 +153,9 @@ static json_t *addresses_json(const struct server *s, size_t i)
 static json_t *service_json(const struct server *s, size_t i)
 {
 	const struct service *v = nth(s, i);
-	json_t *o = json_pack("{s:s, s:s, s:s, s:o, s:i}", "name", v->plan.name, "protocol", v->plan.proto->name, "model",
-			      v->model->name, "addresses", addresses_json(s, i), "open", (int)atomic_load(&v->tally->open));
+	json_t *o = json_pack("{s:s, s:s, s:s, s:o, s:i}", "name", v->plan.name, "protocol", v->plan.proto->name,
+			      "model", v->model->name, "addresses", addresses_json(s, i), "open",
+			      (int)atomic_load(&v->tally->open));
 	uint64_t n[STAT_N];
 
 	if (!o)
@@ -166,21 +167,24 @@ static json_t *service_json(const struct server *s, size_t i)
 	return o;
 }
 
+static int add_text(const char *text, size_t n, void *arg)
+{
+	struct buf *b = arg;
+
+	buf_add(b, text, n);
+	return b->err ? -1 : 0;
+}
+
 static void stats_json(const struct server *s, struct buf *b)
 {
 	json_t *services = json_array();
 	json_t *o;
-	char *text;
 
 	for (size_t i = 0; i < s->n; i++)
 		json_array_append_new(services, service_json(s, i));
 	o = json_pack("{s:o, s:o}", "process", process_json(s), "services", services);
-	text = o ? json_dumps(o, JSON_COMPACT) : NULL;
-	if (text)
-		buf_adds(b, text);
-	else
+	if (!o || json_dump_callback(o, add_text, b, JSON_COMPACT) < 0)
 		b->err = b->err ? b->err : -ENOMEM;
-	free(text); /* jansson's */
 	json_decref(o);
 }
 
@@ -200,8 +204,8 @@ static void text_size(struct buf *b, uint64_t n)
 /* Counters that matter only when something went wrong: shown when they are not 0. */
 static void text_trouble(struct buf *b, const struct service *v, const uint64_t *n)
 {
-	static const enum counter usual[] = { STAT_ACCEPTED, STAT_CLOSED, STAT_BYTES_IN, STAT_BYTES_OUT, STAT_ERRORS, STAT_FIRST_REPLIES,
-					      STAT_FIRST_REPLY_NS };
+	static const enum counter usual[] = { STAT_ACCEPTED, STAT_CLOSED,        STAT_BYTES_IN,      STAT_BYTES_OUT,
+					      STAT_ERRORS,   STAT_FIRST_REPLIES, STAT_FIRST_REPLY_NS };
 
 	for (unsigned k = 0; k < STAT_OWN; k++) {
 		bool seen = false;
@@ -209,11 +213,13 @@ static void text_trouble(struct buf *b, const struct service *v, const uint64_t 
 		for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
 			seen |= usual[i] == k;
 		if (!seen && n[k])
-			buf_addf(b, "  %-16s %20s %10llu  %s\n", "", stat_name(k), (unsigned long long)n[k], stat_help(k));
+			buf_addf(b, "  %-16s %20s %10llu  %s\n", "", stat_name(k), (unsigned long long)n[k],
+				 stat_help(k));
 	}
 	for (unsigned i = 0; i < PROTO_COUNTERS && v->plan.proto->counters && v->plan.proto->counters[i]; i++)
 		if (n[STAT_OWN + i])
-			buf_addf(b, "  %-16s %20s %10llu\n", "", v->plan.proto->counters[i], (unsigned long long)n[STAT_OWN + i]);
+			buf_addf(b, "  %-16s %20s %10llu\n", "", v->plan.proto->counters[i],
+				 (unsigned long long)n[STAT_OWN + i]);
 }
 
 static void stats_text(const struct server *s, struct buf *b)
@@ -225,9 +231,9 @@ static void stats_text(const struct server *s, struct buf *b)
 	text_size(b, resident());
 	buf_adds(b, ", heap ");
 	text_size(b, heap.uordblks + heap.hblkhd);
-	buf_addf(b, ", %u of %lu descriptors\n\n", descriptors(), fd_limit());
-	buf_addf(b, "%-18s %-9s %10s %10s %10s %10s %10s %12s\n", "service", "model", "open", "accepted", "in", "out", "errors",
-		 "first reply");
+	buf_addf(b, ", %lu of %lu descriptors\n\n", descriptors(), fd_limit());
+	buf_addf(b, "%-18s %-9s %10s %10s %10s %10s %10s %12s\n", "service", "model", "open", "accepted", "in", "out",
+		 "errors", "first reply");
 	for (size_t i = 0; i < s->n; i++) {
 		const struct service *v = nth(s, i);
 		uint64_t n[STAT_N];

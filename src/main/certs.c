@@ -155,16 +155,14 @@ static int read_identity(struct certs *c)
 	return err;
 }
 
-/* A file named in `sni`, which option_resolve() does not know to be one. */
+/* A file named in `sni`. */
 static int read_named(struct certs *c, struct span name, struct buf *b)
 {
-	char *text = mem_strndup((const char *)name.p, name.n), *path = NULL;
-	int err = text ? str_path_from(c->setup->dir, text, &path) : -ENOMEM;
+	char *path = mem_strndup((const char *)name.p, name.n);
+	int err;
 
 	buf_init(b, PEM_MAX);
-	if (!err)
-		err = read_pem(c, "sni", path, b);
-	mem_free(text);
+	err = path ? read_pem(c, "sni", path, b) : -ENOMEM;
 	mem_free(path);
 	return err;
 }

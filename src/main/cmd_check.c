@@ -105,7 +105,7 @@ static int run(int argc, char **argv)
 		BUF_AUTO struct buf why;
 
 		buf_init(&why, 256);
-		(void)!logfile_open("stderr", LOG_LEVEL_WARN, LOG_FORMAT_TEXT,
+		(void)!logfile_open("stderr", LOG_WARN, LOG_FORMAT_TEXT,
 				    &why); /* of certificates: what is not wrong, but odd */
 		status = check(&setup);
 	}

@@ -189,6 +189,7 @@ static int apply(struct serve *s, struct conf_problems *ps, struct changes **ret
 
 			(void)!open_log(s, changes_global(s->served), &old);
 			conf_problems_done(&old);
+			raise_descriptors(changes_global(s->served));
 		}
 	}
 	plan_free(&plan);
@@ -401,7 +402,7 @@ static void begin_log(const struct serve *s)
 	BUF_AUTO struct buf why;
 
 	buf_init(&why, PATH_TEXT);
-	(void)!logfile_open("stderr", LOG_LEVEL_INFO, s->log_format, &why);
+	(void)!logfile_open("stderr", LOG_INFO, s->log_format, &why);
 }
 
 static int start(struct serve *s)

@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "layer/tls.h"
 #include "main/text.h"
 #include "proto/protos.h"
 
@@ -200,12 +201,27 @@ static void fill_standard_descriptors(void)
 		close(fd);
 }
 
+/* A protocol that is not whole is our own fault, and better met here than by its first client. */
+static int check_protos(void)
+{
+	BUF_AUTO struct buf why;
+
+	buf_init(&why, 1024);
+	if (protos_check(&why) == 0)
+		return STATUS_OK;
+	text_error("%s", buf_str(&why));
+	return STATUS_FAILED;
+}
+
 int command_main(int argc, char **argv)
 {
 	const struct command *c;
 
 	fill_standard_descriptors();
 	json_set_alloc_funcs(mem_alloc, mem_free);
+	(void)!tls_use_mem(); /* too late only when a test was here before */
+	if (check_protos() != STATUS_OK)
+		return STATUS_FAILED;
 	sigaction(SIGPIPE, &(struct sigaction){ .sa_handler = SIG_IGN },
 		  NULL); /* a reader that left is an error of write(2) */
 	if (argc < 2)

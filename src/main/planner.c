@@ -166,7 +166,7 @@ static int add_tls(struct planner *p, struct plan_service *s)
 	struct certs_setup setup = {
 		.options = s->tls,
 		.data = p->plan->global->data,
-		.dir = p->origins[s - p->plan->services] ? p->dir : ".",
+
 		.dry = p->setup->dry || !conf_problems_none(p->ps), /* a plan that nobody serves makes nothing */
 		.service = s->name,
 		.problem = tls_problem,
@@ -179,7 +179,7 @@ static int add_tls(struct planner *p, struct plan_service *s)
 		s->tls = NULL;
 		return 0;
 	}
-	s->tls_changed = true;
+
 	return certs_context(&setup, &s->tls_ctx);
 }
 

@@ -56,9 +56,9 @@ void planner_move(struct planner *p, struct plan_service *s);
  * each that begins with the option's name; then *ret is untouched. Warnings go to the log. 0 or -ENOMEM.
  */
 struct certs_setup {
-	const struct tls_options *options;
-	const char *data;    /* where the certificate `auto` is kept */
-	const char *dir;     /* where relative paths of `sni` start */
+	const struct tls_options *options; /* its paths are resolved */
+	const char *data;                  /* where the certificate `auto` is kept */
+
 	bool dry;            /* make nothing: as long as there is no certificate `auto` there is no context either */
 	const char *service; /* for warnings */
 	void (*problem)(void *arg, const char *text);

@@ -16,6 +16,7 @@ class Python:
     """A socket of Python's, with its ssl where that is asked for."""
     halves = True  # can end its half and read on
     exact = True   # hands over every byte as it is
+    waits = False  # for the end of its input, also when the server has ended
 
     def __init__(self, address):
         self.sock = address.connect()
@@ -46,6 +47,7 @@ class Program:
     """A program that passes its standard input on and prints what it gets."""
     halves = False
     exact = True
+    waits = False
     greeting = None  # what it prints of its own when it is connected
 
     def __init__(self, address):
@@ -101,7 +103,7 @@ class Program:
 
 
 class Nc(Program):
-    halves = True
+    halves = waits = True
 
     def command(self, a):
         if a.path:
@@ -110,7 +112,7 @@ class Nc(Program):
 
 
 class Socat(Program):
-    halves = True
+    halves = waits = True
 
     def command(self, a):
         host = f"[{a.host}]" if ":" in a.host else a.host
@@ -122,6 +124,7 @@ class Socat(Program):
 
 
 class Curl(Program):
+    waits = True
     exact = False  # speaks telnet
 
     def command(self, a):

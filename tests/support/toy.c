@@ -102,9 +102,9 @@ static void log_numbers(const struct ev *ev, struct io *io)
 static void log_event(const char *who, const struct ev *ev, struct io *io)
 {
 	static const char *const names[] = {
-		[EV_OPEN] = "open",   [EV_DATA] = "data", [EV_DGRAM] = "dgram", [EV_EOF] = "eof",
-		[EV_ROOM] = "room",   [EV_TIMER] = "timer", [EV_DONE] = "done", [EV_BOUND] = "bound",
-		[EV_GONE] = "gone",   [EV_MSG] = "msg",   [EV_LAYER] = "layer", [EV_STOP] = "stop",
+		[EV_OPEN] = "open", [EV_DATA] = "data",   [EV_DGRAM] = "dgram", [EV_EOF] = "eof",
+		[EV_ROOM] = "room", [EV_TIMER] = "timer", [EV_DONE] = "done",   [EV_BOUND] = "bound",
+		[EV_GONE] = "gone", [EV_MSG] = "msg",     [EV_LAYER] = "layer", [EV_STOP] = "stop",
 	};
 
 	if (toy.quiet)
@@ -174,15 +174,16 @@ static void fini2(void *self, struct io *io)
 
 #define TOY(NAME, FLAGS, STEP, FINI, ...) \
 	{ \
-		.abi = PROTO_ABI, .name = NAME, .summary = "a toy", .doc = "none", .flags = P_STREAM | P_DGRAM | (FLAGS), \
-		.self_size = sizeof(struct toy_self), .step = STEP, .fini = FINI, __VA_ARGS__ \
+		.abi = PROTO_ABI, .name = NAME, .summary = "a toy", .doc = "none", \
+		.flags = P_STREAM | P_DGRAM | (FLAGS), .self_size = sizeof(struct toy_self), .step = STEP, \
+		.fini = FINI, __VA_ARGS__ \
 	}
 
 const struct proto toy_proto = TOY("toy", 0, step, fini);
 const struct proto toy2_proto = TOY("toy2", 0, step2, fini2);
 const struct proto toy_full_proto = TOY("toyfull", P_READ_WHILE_FULL, step, fini);
-const struct proto toy_shard_proto =
-	TOY("toyshard", P_SHARED, step, fini, .shard = shard, .shard_size = sizeof(struct toy_self), .needs = "it is a toy");
+const struct proto toy_shard_proto = TOY("toyshard", P_SHARED, step, fini, .shard = shard,
+					 .shard_size = sizeof(struct toy_self), .needs = "it is a toy");
 
 /* ---- jobs, mail, files ---- */
 

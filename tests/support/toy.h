@@ -34,20 +34,22 @@ struct toy_self {
 
 extern struct toy {
 	toy_fn *fn, *fn2, *shard;
-	toy_fn *fini;             /* ev is NULL */
-	struct toy_self *self;    /* of the step that runs */
+	toy_fn *fini;          /* ev is NULL */
+	struct toy_self *self; /* of the step that runs */
 	struct buf log;
-	bool quiet;               /* write no log */
-	int live_layers;          /* args of toy layers that nobody freed yet */
-	uint64_t x[4];            /* the test's */
+	bool quiet;      /* write no log */
+	int live_layers; /* args of toy layers that nobody freed yet */
+	uint64_t x[4];   /* the test's */
 } toy;
 
 /* Forgets everything; fn NULL: toy_take. */
 void toy_reset(toy_fn *fn);
 void toy_done(void);
 
-enum verdict toy_take(const struct ev *ev, struct io *io); /* takes all input; V_CLOSE at the EOF of its own connection */
-enum verdict toy_echo(const struct ev *ev, struct io *io); /* and says it again, as much as there is room for; FIN for FIN */
+enum verdict toy_take(const struct ev *ev,
+		      struct io *io); /* takes all input; V_CLOSE at the EOF of its own connection */
+enum verdict toy_echo(const struct ev *ev,
+		      struct io *io); /* and says it again, as much as there is room for; FIN for FIN */
 
 /* The io that this event is about: the session's own or the channel's. */
 struct io *toy_io(const struct ev *ev, struct io *io);
@@ -59,8 +61,8 @@ void assert_log_is(const char *want, const char *file, int line);
 
 struct toy_job {
 	struct job job;
-	int err;            /* what run() gives */
-	int *runs, *drops;  /* counted; NULL */
+	int err;           /* what run() gives */
+	int *runs, *drops; /* counted; NULL */
 };
 struct job *toy_job(int err, int *runs, int *drops); /* NULL: -ENOMEM */
 

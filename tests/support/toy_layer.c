@@ -148,13 +148,29 @@ static int xor_encode(void *self, const struct span *v, size_t n, struct layer_i
 }
 
 const struct layer toy_xor = {
-	.name = "xor", .confidential = true, .handshake = true, .self_size = sizeof(struct xor), .open = xor_open,
-	.drop_arg = drop_arg, .decode = xor_decode, .encode = xor_encode, .why = why, .fini = layer_fini,
+	.name = "xor",
+	.confidential = true,
+	.handshake = true,
+	.self_size = sizeof(struct xor),
+	.open = xor_open,
+	.drop_arg = drop_arg,
+	.decode = xor_decode,
+	.encode = xor_encode,
+	.why = why,
+	.fini = layer_fini,
 };
 
 const struct layer toy_xor_client = {
-	.name = "xor", .confidential = true, .handshake = true, .self_size = sizeof(struct xor), .open = xor_client_open,
-	.drop_arg = drop_arg, .decode = xor_client_decode, .encode = xor_encode, .why = why, .fini = layer_fini,
+	.name = "xor",
+	.confidential = true,
+	.handshake = true,
+	.self_size = sizeof(struct xor),
+	.open = xor_client_open,
+	.drop_arg = drop_arg,
+	.decode = xor_client_decode,
+	.encode = xor_encode,
+	.why = why,
+	.fini = layer_fini,
 };
 
 void toy_xor_in_place(void *p, size_t n, uint8_t key)
@@ -268,8 +284,17 @@ static void frame_info(const void *self, struct layer_info *ret)
 }
 
 const struct layer toy_frame = {
-	.name = "frame", .self_size = sizeof(struct frame), .open = frame_open, .drop_arg = drop_arg, .decode = frame_decode,
-	.encode = frame_encode, .finish = frame_finish, .due = frame_due, .tick = frame_tick, .info = frame_info, .why = why,
+	.name = "frame",
+	.self_size = sizeof(struct frame),
+	.open = frame_open,
+	.drop_arg = drop_arg,
+	.decode = frame_decode,
+	.encode = frame_encode,
+	.finish = frame_finish,
+	.due = frame_due,
+	.tick = frame_tick,
+	.info = frame_info,
+	.why = why,
 	.fini = layer_fini,
 };
 
@@ -326,6 +351,11 @@ static int eat_encode(void *self, const struct span *v, size_t n, struct layer_i
 }
 
 const struct layer toy_eat = {
-	.name = "eat", .self_size = sizeof(struct common), .open = eat_open, .drop_arg = drop_arg, .decode = eat_decode,
-	.encode = eat_encode, .fini = layer_fini,
+	.name = "eat",
+	.self_size = sizeof(struct common),
+	.open = eat_open,
+	.drop_arg = drop_arg,
+	.decode = eat_decode,
+	.encode = eat_encode,
+	.fini = layer_fini,
 };

@@ -80,7 +80,8 @@ static bool hand_over(struct service *v, unsigned to, struct listener *ln, int f
 static void take(struct loop *l, struct listener *ln, struct lane *lane, int fd, const struct peer *peer)
 {
 	struct service *v = service_of(lane->svc);
-	unsigned to = v->server->n_loops > 2 && !v->plan.internal ? choose(v->server, l) : server_loop_number(v->server, l);
+	unsigned to = v->server->n_loops > 2 && !v->plan.internal ? choose(v->server, l)
+								  : server_loop_number(v->server, l);
 
 	if (v->server->loops[to] != l && hand_over(v, to, ln, fd, peer))
 		return;

@@ -10,8 +10,8 @@ enum { GUARD_SLOTS = 1024 };
 /* Tokens per network; a slot belongs to whoever used it last, so that a flood cannot make it grow. */
 struct guard {
 	struct {
-		uint64_t net;  /* /24, or the /64 of IPv6; 0 = free */
-		nsec at;       /* when the tokens were counted */
+		uint64_t net;   /* /24, or the /64 of IPv6; 0 = free */
+		nsec at;        /* when the tokens were counted */
 		uint32_t milli; /* thousandths of a token */
 	} slot[GUARD_SLOTS];
 };

@@ -133,15 +133,16 @@ static void explain(const struct addr_text *text, int err, struct buf *why)
 	if (err == -EADDRINUSE)
 		buf_addf(why, "address in use by another program");
 	else if (err == -EACCES && text->port > 0 && text->port < 1024)
-		buf_addf(why, "no right to bind ports below 1024: start as root, or give the program CAP_NET_BIND_SERVICE");
+		buf_addf(why,
+			 "no right to bind ports below 1024: start as root, or give the program CAP_NET_BIND_SERVICE");
 	else if (err == -EADDRNOTAVAIL)
 		buf_addf(why, "this machine has no such address");
 	else
 		buf_addf(why, "%s", strerrordesc_np(-err));
 }
 
-int listener_new(const struct addr_text *text, const struct netaddr *at, const struct listen_setup *setup, struct listener **ret,
-		 struct buf *why)
+int listener_new(const struct addr_text *text, const struct netaddr *at, const struct listen_setup *setup,
+		 struct listener **ret, struct buf *why)
 {
 	struct listener *ln = mem_zalloc(sizeof(*ln));
 	struct netaddr me = { .n = sizeof(me.st) };

@@ -14,9 +14,9 @@ struct listener {
 	const struct peer *local; /* as bound */
 	struct addr_text bound;   /* as bound, as text */
 	bool dgram;
-	bool pktinfo;             /* bound to every address: the kernel says which one a datagram came to */
-	bool vital;               /* the control socket: a descriptor is kept in reserve for it */
-	char *unlink_path;        /* a unix socket's file, removed at the end; NULL */
+	bool pktinfo;      /* bound to every address: the kernel says which one a datagram came to */
+	bool vital;        /* the control socket: a descriptor is kept in reserve for it */
+	char *unlink_path; /* a unix socket's file, removed at the end; NULL */
 };
 
 /* Options of the socket itself. */
@@ -26,7 +26,7 @@ struct listen_setup {
 	bool reuseport; /* datagrams: one socket per loop */
 	bool probe;     /* the first of those: another program's socket is in the way all the same */
 	bool v6only;    /* family = 6: [::] without IPv4 */
-	unsigned mode; /* of a unix socket */
+	unsigned mode;  /* of a unix socket */
 };
 
 /* Binds (and listens). 0 or -errno with a sentence: in use, no right, stale or live unix socket. */

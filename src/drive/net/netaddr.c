@@ -124,7 +124,8 @@ static unsigned fixed_hosts(const struct addr_text *a, enum tables_family family
 	return n;
 }
 
-static int lookup(const struct addr_text *a, enum tables_family family, struct netaddr *v, unsigned *ret_n, struct buf *why)
+static int lookup(const struct addr_text *a, enum tables_family family, struct netaddr *v, unsigned *ret_n,
+		  struct buf *why)
 {
 	static const int families[] = { [FAMILY_ANY] = AF_UNSPEC, [FAMILY_4] = AF_INET, [FAMILY_6] = AF_INET6 };
 	struct addrinfo want = { .ai_family = families[family], .ai_socktype = socktype(a) }, *found = NULL;
@@ -153,8 +154,8 @@ static int lookup(const struct addr_text *a, enum tables_family family, struct n
 	return 0;
 }
 
-int netaddr_resolve(const struct addr_text *a, enum tables_family family, bool listen, struct netaddr **ret, unsigned *ret_n,
-		    struct buf *why)
+int netaddr_resolve(const struct addr_text *a, enum tables_family family, bool listen, struct netaddr **ret,
+		    unsigned *ret_n, struct buf *why)
 {
 	unsigned flags = addr_kinds[a->transport].flags, n = 0;
 	struct netaddr *v;

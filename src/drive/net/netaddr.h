@@ -28,11 +28,13 @@ bool netaddr_is_numeric(const struct addr_text *a);
  * Every sockaddr of the address, at most 16, IPv6 first; `listen` decides what no host and * mean. *ret is freed by mem_free().
  * 0 or -errno with a sentence (names that resolve to nothing, unknown service names). Blocks for names.
  */
-[[nodiscard]] int netaddr_resolve(const struct addr_text *a, enum tables_family family, bool listen, struct netaddr **ret,
-				  unsigned *ret_n, struct buf *why);
+[[nodiscard]] int netaddr_resolve(const struct addr_text *a, enum tables_family family, bool listen,
+				  struct netaddr **ret, unsigned *ret_n, struct buf *why);
 
-[[nodiscard]] struct peer *netaddr_peer(const struct sockaddr *sa, socklen_t n); /* NULL: -ENOMEM */
+/* A new peer with one reference. NULL: memory is out. */
+[[nodiscard]] struct peer *netaddr_peer(const struct sockaddr *sa, socklen_t n);
+
 /* The other way; false: it has no sockaddr. */
 bool netaddr_of_peer(const struct peer *p, struct netaddr *ret);
 
-void netaddr_set_port(struct netaddr *a, uint16_t port); /* of an IP address */
+void netaddr_set_port(struct netaddr *v, uint16_t port); /* of an IP address */

@@ -88,14 +88,15 @@ static void test_rate(void **state)
 {
 	(void)state;
 	static struct guard g;
-	struct route a = from4("192.0.2.1", 5000), same = from4("192.0.2.200", 6000), other = from4("198.51.100.1", 5000);
+	struct route a = from4("192.0.2.1", 5000), same = from4("192.0.2.200", 6000),
+		     other = from4("198.51.100.1", 5000);
 	nsec now = 1000 * SEC;
 	unsigned n = 0;
 
 	while (guard_allow(&g, n & 1 ? &a : &same, now, 20))
 		n++;
-	assert_int_equal(n, 20);                            /* one bucket for the /24 */
-	assert_true(guard_allow(&g, &other, now, 20));      /* another network has its own */
+	assert_int_equal(n, 20);                       /* one bucket for the /24 */
+	assert_true(guard_allow(&g, &other, now, 20)); /* another network has its own */
 	assert_false(guard_allow(&g, &a, now + 49 * MSEC, 20));
 	assert_true(guard_allow(&g, &a, now + 51 * MSEC, 20)); /* 20 a second: one each 50 ms */
 	assert_false(guard_allow(&g, &a, now + 52 * MSEC, 20));
@@ -119,7 +120,8 @@ static void test_networks6(void **state)
 {
 	(void)state;
 	static struct guard g;
-	struct route a = from6("2001:db8::1", 1), same = from6("2001:db8::ffff:1", 1), other = from6("2001:db8:0:1::1", 1);
+	struct route a = from6("2001:db8::1", 1), same = from6("2001:db8::ffff:1", 1),
+		     other = from6("2001:db8:0:1::1", 1);
 
 	assert_true(guard_allow(&g, &a, SEC, 1));
 	assert_false(guard_allow(&g, &same, SEC, 1));
@@ -129,7 +131,7 @@ static void test_networks6(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_loopback),  cmocka_unit_test(test_self),      cmocka_unit_test(test_rate),
+		cmocka_unit_test(test_loopback),         cmocka_unit_test(test_self),      cmocka_unit_test(test_rate),
 		cmocka_unit_test(test_rate_under_flood), cmocka_unit_test(test_networks6),
 	};
 

@@ -67,7 +67,8 @@ static void arm(struct epoller *e, uint64_t until)
 		e->armed = until;
 }
 
-static int ep_wait(struct poller *p, const struct watch *w, unsigned nw, struct ready *ret, uint64_t now, uint64_t until)
+static int ep_wait(struct poller *p, const struct watch *w, unsigned nw, struct ready *ret, uint64_t now,
+		   uint64_t until)
 {
 	struct epoller *e = (struct epoller *)p;
 	struct epoll_event ev[POLLER_BATCH];

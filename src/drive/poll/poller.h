@@ -47,7 +47,8 @@ struct poller_ops {
 	 * Ready descriptors, or 0. until: 0 = do not wait, else the monotonic time to wait for (UINT64_MAX = for ever).
 	 * `w` is for pollers without edges.
 	 */
-	int (*wait)(struct poller *p, const struct watch *w, unsigned nw, struct ready *ret, uint64_t now, uint64_t until);
+	int (*wait)(struct poller *p, const struct watch *w, unsigned nw, struct ready *ret, uint64_t now,
+		    uint64_t until);
 	void (*free)(struct poller **p);
 };
 
