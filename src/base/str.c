@@ -273,8 +273,8 @@ void str_add_nsec(struct buf *b, uint64_t ns)
 	for (size_t i = 0; i < TIME_UNITS; i++) {
 		uint64_t unit = time_units[i].ns;
 
-		if (strcmp(time_units[i].name, "min") == 0 || ns < unit)
-			continue;
+		if (unit == 0 || ns < unit || strcmp(time_units[i].name, "min") == 0)
+			continue; /* no unit is 0, but the analyzer cannot know */
 		buf_addf(b, "%llu%s", (unsigned long long)(ns / unit), time_units[i].name);
 		ns %= unit;
 	}

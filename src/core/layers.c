@@ -423,8 +423,7 @@ void layers_encode(struct sess *s)
 	if (r < 0)
 		layer_failed(s, m->top, r);
 	if (s->flags & S_WANT_ROOM && sess_queued(s) <= sess_lowat(s))
-		sess_mark(
-			s); /* a layer may keep what it is given: then nothing is written that would tell of the room */
+		sess_mark(s); /* a layer may keep what it is given: then no write will tell of the room */
 }
 
 nsec layers_due(const struct sess *s)

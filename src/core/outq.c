@@ -218,6 +218,8 @@ int outq_settle(struct outq *q, struct chunk_pool *pool)
 		outq_clear(&rest, pool);
 		return r;
 	}
+	if (!rest.head)
+		return 0; /* nothing was lent */
 	rest.n += q->n;
 	rest.tail->next = q->head;
 	rest.tail = q->tail ? q->tail : rest.tail;

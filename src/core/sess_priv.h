@@ -27,8 +27,7 @@ enum {
 	S_DGRAM = 1 << 18,
 	S_DEFERRED = 1 << 19,   /* a handshake step waits for the next turn's budget */
 	S_LAYER_LEFT = 1 << 20, /* the marker was LEFT_REJECT: input left over after this step is an error */
-	S_LASTING =
-		1 << 21, /* no verdict and no failure ends it: what could not be done is lost, the service goes on */
+	S_LASTING = 1 << 21,    /* no verdict and no failure ends it: what could not be done is lost, it goes on */
 };
 
 struct linst {

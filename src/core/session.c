@@ -400,6 +400,8 @@ static void check_leftover(struct sess *s)
 
 void sess_step(struct sess *s, struct ev *ev)
 {
+	assert(s->proto || s->more); /* a channel was born with an owner */
+
 	struct sess *o = s->proto ? s : s->more->owner;
 	struct host *h = s->host;
 	struct io io;
