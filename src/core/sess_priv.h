@@ -1,6 +1,6 @@
 /*
- * sess_priv.h - what the files of the core share: session.c (the engine), io.c (the protocol's side),
- * layers.c (bytes through layers), input.c (the input buffer).
+ * sess_priv.h - what the files of the core share: session.c (the engine), io.c (the protocol's side), output.c (the
+ * sending side), mailbox.c (letters), layers.c (bytes through layers), input.c (the input buffer).
  */
 #pragma once
 #include "core/session.h"
@@ -65,6 +65,7 @@ void sess_step(struct sess *s, struct ev *ev);
 void sess_fill_io(struct sess *s, struct io *io);
 
 void sess_opened(struct sess *s, struct blob *arg); /* EV_OPEN, now */
+void sess_give_room(struct sess *s);                /* EV_ROOM, when it is owed and the queue has become short */
 size_t sess_out_limit(const struct sess *s);
 static inline const struct svc *sess_svc(const struct sess *s)
 {
@@ -84,6 +85,9 @@ static inline size_t sess_lowat(const struct sess *s)
 /* io.c */
 void sess_end_old(struct sess *s);                        /* queues FX_END_OLD */
 void sess_nobody(struct sess *s, const struct letter *l); /* queues FX_NOBODY */
+
+/* mailbox.c */
+void sess_refuse_mail(struct sess *s, struct letter *v, uint32_t n); /* no step will see them: who asked is told */
 
 /* input.c */
 static inline size_t inbuf_n(const struct inbuf *b)

@@ -115,21 +115,6 @@ void sess_set_who(struct sess *s, const struct who *who)
 		m->who = who;
 }
 
-static void drop_mail(struct letter *v, uint32_t n)
-{
-	for (uint32_t i = 0; i < n; i++)
-		mail_drop(v[i].mail);
-}
-
-/* Letters that no step will see: who asked for it is told. */
-static void refuse_mail(struct sess *s, struct letter *v, uint32_t n)
-{
-	for (uint32_t i = 0; i < n; i++)
-		if (v[i].reply)
-			sess_nobody(s, &v[i]);
-	drop_mail(v, n);
-}
-
 static void free_more(struct sess *s)
 {
 	struct sess_more *m = s->more;
@@ -138,7 +123,7 @@ static void free_more(struct sess *s)
 		return;
 	layers_done(s);
 	outq_clear(&m->raw, &s->host->pool);
-	refuse_mail(s, m->mail, m->mail_n);
+	sess_refuse_mail(s, m->mail, m->mail_n);
 	mem_free(m->mail);
 	blob_unref(m->arg);
 	list_del(&m->chan);
@@ -544,8 +529,7 @@ static bool pump_once(struct sess *s)
 	return true;
 }
 
-/* The queue has become short enough for who was told that it is full. */
-static void give_room(struct sess *s)
+void sess_give_room(struct sess *s)
 {
 	if (!(s->flags & S_WANT_ROOM) || !(s->flags & S_OPENED) || sess_queued(s) > sess_lowat(s))
 		return;
@@ -570,7 +554,7 @@ void sess_pump(struct sess *s)
 {
 	int budget = PUMP_STEPS;
 
-	give_room(s);
+	sess_give_room(s);
 	if (s->flags & S_DEFERRED && !(s->flags & (S_ABORT | S_CLOSING)))
 		handshake_again(s);
 	while (budget > 0 && pump_once(s))
@@ -579,118 +563,6 @@ void sess_pump(struct sess *s)
 		sess_mark(s);
 	if (s->in.p && inbuf_n(&s->in) == 0)
 		inbuf_trim(&s->in);
-}
-
-/* ---- output ---- */
-
-static void head_bytes(struct outq *q, struct head *ret)
-{
-	ret->kind = HEAD_BYTES;
-	ret->n = outq_gather(q, ret->v, HEAD_IOV, SIZE_MAX);
-	ret->bytes = 0;
-	for (unsigned i = 0; i < ret->n; i++)
-		ret->bytes += ret->v[i].iov_len;
-}
-
-static struct outq *wire(struct sess *s)
-{
-	return layers_present(s) ? &s->more->raw : &s->out;
-}
-
-void sess_head(struct sess *s, struct head *ret)
-{
-	ret->kind = HEAD_NONE;
-	if (s->flags & S_ABORT)
-		return;
-	if (s->more && s->out.head)
-		layers_encode(s);
-
-	struct outq *q = wire(s);
-
-	switch (outq_kind(q)) {
-	case REC_MEM:
-	case REC_BLOB:
-	case REC_LENT:
-		head_bytes(q, ret);
-		break;
-	case REC_FILE:
-		ret->kind = HEAD_FILE;
-		ret->file = outq_file_head(q);
-		break;
-	case REC_DGRAM:
-		ret->kind = HEAD_DGRAM;
-		ret->n = outq_dgrams(q, ret->dg, HEAD_DGRAMS);
-		break;
-	case REC_EOF:
-		ret->kind = HEAD_EOF;
-		break;
-	case REC_LAYER:
-	case REC_END:
-		break;
-	}
-}
-
-static void count_reply(struct sess *s)
-{
-	if (s->flags & (S_REPLIED | S_DGRAM))
-		return;
-	s->flags |= S_REPLIED;
-	stat_add(s->lane, STAT_FIRST_REPLIES, 1);
-	stat_add(s->lane, STAT_FIRST_REPLY_NS, s->host->now - s->mark);
-}
-
-/* Takes n bytes (or datagrams) off the head of the queue. */
-static void wrote(struct sess *s, struct outq *q, size_t n)
-{
-	struct chunk_pool *pool = &s->host->pool;
-	struct rec_file *f = outq_file_head(q);
-
-	if (outq_kind(q) == REC_EOF) {
-		s->flags |= S_OUT_DONE;
-		outq_pop(q, pool);
-		return;
-	}
-	if (outq_kind(q) == REC_DGRAM) {
-		struct rec_dgram d;
-
-		for (; n > 0 && outq_dgrams(q, &d, 1); n--) {
-			s->bytes_out += d.data.n;
-			stat_add(s->lane, STAT_BYTES_OUT, d.data.n);
-			stat_add(s->lane, STAT_DGRAMS_OUT, 1);
-			outq_pop(q, pool);
-		}
-		return;
-	}
-	s->bytes_out += n;
-	stat_add(s->lane, STAT_BYTES_OUT, n);
-	if (!f) {
-		outq_sent(q, pool, n);
-		return;
-	}
-	f->off += (off_t)n;
-	f->n -= n;
-	if (f->n == 0)
-		outq_pop(q, pool);
-}
-
-void sess_wrote(struct sess *s, size_t n)
-{
-	wrote(s, wire(s), n);
-	s->active = s->host->now;
-	if (n)
-		count_reply(s);
-	if (sess_queued(s) > sess_lowat(s))
-		return;
-	give_room(s);
-	if (s->in.p || s->flags & S_EOF)
-		sess_pump(s);
-}
-
-void sess_drop_dgram(struct sess *s)
-{
-	if (outq_kind(&s->out) == REC_DGRAM)
-		outq_pop(&s->out, &s->host->pool);
-	give_room(s);
 }
 
 /* ---- timers ---- */
@@ -769,56 +641,5 @@ void sess_timers(struct sess *s)
 	}
 	if (s->more && layers_due(s) && layers_due(s) <= now)
 		layers_tick(s);
-	sess_pump(s);
-}
-
-/* ---- mail ---- */
-
-int sess_letter(struct sess *s, const struct letter *l)
-{
-	struct sess_more *m = sess_more(s);
-
-	if (!m)
-		return -ENOMEM;
-	if (m->mail_n == m->mail_cap) {
-		uint32_t cap = m->mail_cap ? 2 * m->mail_cap : 4;
-		struct letter *v = mem_realloc(m->mail, cap * sizeof(*v));
-
-		if (!v)
-			return -ENOMEM;
-		m->mail = v;
-		m->mail_cap = cap;
-	}
-	m->mail[m->mail_n++] = *l;
-	return 0;
-}
-
-bool sess_has_mail(const struct sess *s)
-{
-	return s->more && s->more->mail_n;
-}
-
-void sess_deliver(struct sess *s)
-{
-	struct sess_more *m = s->more;
-
-	if (!sess_has_mail(s) || !(s->flags & (S_OPENED | S_ABORT | S_CLOSING)))
-		return; /* before EV_OPEN it waits */
-
-	struct letter *v = m->mail;
-	uint32_t n = m->mail_n;
-	struct ev ev = { .kind = EV_MSG };
-
-	m->mail = NULL; /* what the step posts to itself comes with the next turn */
-	m->mail_n = m->mail_cap = 0;
-	ev.mail.v = v;
-	ev.mail.n = n;
-	if (s->flags & (S_ABORT | S_CLOSING)) {
-		refuse_mail(s, v, n);
-	} else {
-		sess_step(s, &ev);
-		drop_mail(v, n);
-	}
-	mem_free(v);
 	sess_pump(s);
 }
