@@ -291,12 +291,15 @@ void sess_broken(struct sess *s, int err)
 	if (s->flags & S_ABORT)
 		return;
 
+	const char *reason = err == -ECONNRESET || err == -EPIPE ? "reset-by-peer" : "connection-broken";
 	bool told = s->flags & (S_EOF_TOLD | S_CLOSING | S_HOLD);
 
+	if (!s->reason)
+		s->reason = reason; /* before the step: what it says of the end is only a consequence */
 	s->flags |= S_EOF | S_EOF_TOLD;
 	if (!told && s->flags & S_OPENED)
 		sess_step(s, &(struct ev){ .kind = EV_EOF, .err = err });
-	sess_abort(s, err == -ECONNRESET || err == -EPIPE ? "reset-by-peer" : "connection-broken", STAT_ERRORS);
+	sess_abort(s, reason, STAT_ERRORS);
 }
 
 /* ---- steps ---- */
@@ -473,6 +476,14 @@ void sess_reof(struct sess *s, int err)
 	sess_pump(s);
 }
 
+/* It is ending, or it is a channel of who is: nobody takes its bytes, and it is not to blame for them. */
+static bool no_more_steps(const struct sess *s)
+{
+	const struct sess *o = s->proto ? s : s->more->owner;
+
+	return (s->flags | o->flags) & (S_ABORT | S_CLOSING);
+}
+
 /* One EV_DATA. A step that took nothing is not called again before more has come. */
 static void data_step(struct sess *s)
 {
@@ -484,7 +495,7 @@ static void data_step(struct sess *s)
 
 	size_t after = inbuf_n(&s->in);
 
-	if (after < before || s->proto != proto || s->flags & (S_ABORT | S_CLOSING | S_HOLD | S_LAYER_WAIT))
+	if (after < before || s->proto != proto || no_more_steps(s) || s->flags & (S_HOLD | S_LAYER_WAIT))
 		return;
 	if (after >= s->cap)
 		sess_abort(s, "input-limit", STAT_INPUT);
@@ -510,7 +521,7 @@ static bool pump_once(struct sess *s)
 {
 	size_t have = inbuf_n(&s->in);
 
-	if (!(s->flags & S_OPENED) || s->flags & (S_ABORT | S_CLOSING | S_HOLD | S_LAYER_WAIT | S_EOF_TOLD))
+	if (!(s->flags & S_OPENED) || no_more_steps(s) || s->flags & (S_HOLD | S_LAYER_WAIT | S_EOF_TOLD))
 		return false;
 	if (output_blocks(s))
 		return false;

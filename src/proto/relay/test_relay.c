@@ -167,6 +167,7 @@ static void test_breaks(void **state)
 	far = memdrive_child(w.drive, 1);
 	memconn_reset(near);
 	assert_int_equal(memconn_end(near), MEM_ABORTED);
+	assert_string_equal(memconn_reason(near), "reset-by-peer");
 	assert_int_equal(memconn_end(far), MEM_ABORTED);
 	assert_int_equal(memdrive_sessions(w.drive), 0);
 
