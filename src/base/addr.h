@@ -141,4 +141,6 @@ struct addr_list {
 [[nodiscard]] int addr_list_parse(const char *text, size_t max, struct addr_list *ret, struct buf *why);
 void addr_list_done(struct addr_list *l);
 void addr_list_format(const struct addr_list *l, struct buf *b);
+/* Two that cannot be listened on together: the same port of the same kind of socket, or the same name in the file system. */
+bool addr_conflict(const struct addr_text *a, const struct addr_text *b);
 bool addr_list_equal(const struct addr_list *a, const struct addr_list *b);

@@ -6,11 +6,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-/*
- * Two that cannot be listened on together: the same port of the same kind of socket, or the same name in the file
- * system.
- */
-static bool conflict(const struct addr_text *a, const struct addr_text *b)
+bool addr_conflict(const struct addr_text *a, const struct addr_text *b)
 {
 	unsigned fa = addr_flags(a), fb = addr_flags(b);
 
@@ -37,7 +33,7 @@ static int refuse_conflicts(const struct addr_list *l, struct buf *why)
 	for (size_t i = 0; i + 1 < l->n; i++) {
 		bool same = addr_equal(&l->v[i], last);
 
-		if (!conflict(&l->v[i], last))
+		if (!addr_conflict(&l->v[i], last))
 			continue;
 		if (!why)
 			return -EINVAL;

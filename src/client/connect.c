@@ -25,7 +25,7 @@ static struct connection *connection_of(const struct io *io)
 
 static const char *meaning(const struct connection *c, int err)
 {
-	if (err == -ENOENT && addr_is_net(c->setup->to))
+	if ((err == -ENOENT || err == -ENXIO) && addr_is_net(c->setup->to))
 		return "there is no such host or service name";
 	return strerror(-err);
 }

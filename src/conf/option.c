@@ -167,7 +167,7 @@ int option_values_check(const struct option_table *t, const void *values, struct
 	for (size_t i = 0; i < t->n; i++) {
 		if (!is_missing(&t->rows[i], values))
 			continue;
-		buf_addf(why, "%s: must be set, %s = ", t->rows[i].name, t->rows[i].name);
+		buf_addf(why, "%s: must be set, as in: %s = ", t->rows[i].name, t->rows[i].name);
 		option_add_form(&t->rows[i], why);
 		return -EINVAL;
 	}

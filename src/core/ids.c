@@ -8,7 +8,7 @@
 
 enum { SLOT_BITS = 20, GEN_BITS = 28, SLOTS_MAX = 1 << SLOT_BITS };
 
-static const uint32_t GEN_MASK = (1u << GEN_BITS) - 1;
+static const uint32_t GEN_MASK = IDS_GEN_MAX;
 static const uint32_t NONE = UINT32_MAX;
 
 struct id_slot {
@@ -19,7 +19,7 @@ struct id_slot {
 
 void ids_init(struct ids *t, unsigned loop)
 {
-	*t = (struct ids){ .first = NONE, .last = NONE, .loop = loop };
+	*t = (struct ids){ .first = NONE, .last = NONE, .loop = loop, .gen = 1 };
 }
 
 void ids_done(struct ids *t)
@@ -43,7 +43,7 @@ static int grow(struct ids *t)
 	if (!v)
 		return -ENOMEM;
 	for (uint32_t i = t->n; i < n; i++)
-		v[i] = (struct id_slot){ .next = i + 1, .gen = 1 };
+		v[i] = (struct id_slot){ .next = i + 1, .gen = t->gen };
 	v[n - 1].next = NONE;
 	t->v = v;
 	t->first = t->n;

@@ -5,10 +5,13 @@
 #pragma once
 #include "core/proto.h"
 
+#define IDS_GEN_MAX ((1u << 28) - 1)
+
 struct ids {
 	struct id_slot *v;
 	uint32_t n, used, first, last; /* slots; taken; the list of the free ones */
 	unsigned loop;                 /* upper 16 bits of every id */
+	uint32_t gen;                  /* first generation of new slots, so that several loops 0 differ in the log */
 };
 
 void ids_init(struct ids *t, unsigned loop);

@@ -183,6 +183,15 @@ bool sess_aborted(const struct sess *s)
 	return s->flags & S_ABORT;
 }
 
+int sess_end_err(const struct sess *s)
+{
+	if (s->flags & S_ABORT)
+		return s->reason ? -ECONNABORTED : -ECONNRESET;
+	if (!(s->flags & S_OPENED) || (!s->proto && s->reason))
+		return -ECONNABORTED; /* a handshake that failed says so to its peer and is then closed in stages */
+	return 0;
+}
+
 bool sess_peer_eof(const struct sess *s)
 {
 	return s->flags & S_EOF;

@@ -16,6 +16,7 @@
 enum {
 	SESS_HIWAT = 64 << 10,       /* out_room() is 0 from here on */
 	SESS_LOWAT = SESS_HIWAT / 4, /* EV_ROOM comes at or below this; both are less when the option `output` is */
+	SESS_WHY = 256, /* bytes of a reason that outlives its session, as text for its parent */
 	HOST_RBUF = 64 << 10,
 	HOST_HANDSHAKES = 16, /* steps of handshakes in a turn, when nobody says otherwise */
 };
@@ -182,6 +183,7 @@ bool sess_has_output(const struct sess *s);
 bool sess_wants_write(const struct sess *s); /* sess_head() would show something; output can also wait for a handshake */
 size_t sess_queued(const struct sess *s);
 bool sess_aborted(const struct sess *s);  /* drop now */
+int sess_end_err(const struct sess *s);   /* what its parent is told of its end: 0, or -errno when it was no good one */
 bool sess_finished(const struct sess *s); /* all is flushed, our side is ended, close in stages */
 bool sess_peer_eof(const struct sess *s); /* FIN seen */
 

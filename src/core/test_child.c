@@ -551,6 +551,26 @@ static void a_limit_of_a_channel_ends_the_channel(void **state)
 	assert_int_equal(memconn_end(c), MEM_OPEN);
 }
 
+/* The owner ends in the very step that leaves a full buffer: its channel has done nothing wrong. */
+static enum verdict abort_at_data(const struct ev *ev, struct io *io)
+{
+	return ev->kind == EV_DATA && ev->chan ? V_ABORT : open_child(ev, io);
+}
+
+static void a_channel_is_not_to_blame_for_its_owners_end(void **state)
+{
+	(void)state;
+	toy_reset(abort_at_data);
+	want = (struct child){ .kind = CHILD_CONNECT, .address = "tcp:192.0.2.1:80" };
+	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = &toy_proto, .input = 1000 }, &w, NULL), 0);
+	c = memconn_open(w, NULL);
+	far = memdrive_child(w, 0);
+	memconn_send(far, bytes, 1000, 0);
+	assert_int_equal(memconn_end(c), MEM_ABORTED);
+	assert_int_equal(memdrive_stat(w, STAT_ERRORS), 1);
+	assert_int_equal(memdrive_stat(w, STAT_INPUT), 0);
+}
+
 static enum verdict starttls_on_channel(const struct ev *ev, struct io *io)
 {
 	struct io *chan = io_chan(io, 7);
@@ -633,6 +653,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_full_channel_is_still_read, stop),
 		cmocka_unit_test_teardown(the_other_sides_event_takes_our_input, stop),
 		cmocka_unit_test_teardown(a_limit_of_a_channel_ends_the_channel, stop),
+		cmocka_unit_test_teardown(a_channel_is_not_to_blame_for_its_owners_end, stop),
 		cmocka_unit_test_teardown(starttls_of_a_client, stop),
 		cmocka_unit_test_teardown(verdicts_are_the_owners, stop),
 	};

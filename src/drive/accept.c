@@ -101,6 +101,7 @@ static void pause_place(struct loop *l, struct place *p, int err)
 
 	l->poller->ops->del(l->poller, p->src.fd);
 	p->retry = l->host.now + RETRY_MS * MSEC;
+	atomic_store_explicit(&l->paused, true, memory_order_relaxed);
 	stat_add(p->lane, STAT_PAUSED_FDS, 1);
 	if (log_begin(&line, LOG_WARN, "accept-paused")) {
 		log_str(&line, "service", p->lane->svc->name);
@@ -135,18 +136,52 @@ void place_retry(struct loop *l, bool room)
 	}
 }
 
+static void room_here(struct loop *l, void *arg)
+{
+	(void)arg;
+	place_retry(l, true);
+}
+
+void loop_room(struct loop *l)
+{
+	/* when memory is out, or it pauses just now: it tries again by itself, a little later */
+	if (atomic_exchange_explicit(&l->paused, false, memory_order_relaxed))
+		(void)!loop_post_call(l, room_here, NULL);
+}
+
 static int accept_one(struct place *p, struct netaddr *from)
 {
 	from->n = sizeof(from->st);
 	return sys_accept4(p->ln->fd, &from->sa, &from->n, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
 
-static bool over_max(struct lane *lane)
+/* Before the connection is on its loop, or has its thread: a whole burst may be on its way there. */
+static bool take_place(const struct lane *lane)
 {
-	if (!lane->max || !lane->open_all || atomic_load_explicit(lane->open_all, memory_order_relaxed) < lane->max)
-		return false;
-	stat_add(lane, STAT_REFUSED_MAX, 1);
+	unsigned n;
+
+	if (!lane->open_all)
+		return true;
+	n = atomic_load_explicit(lane->open_all, memory_order_relaxed);
+	do {
+		if (lane->max && n >= lane->max) {
+			stat_add(lane, STAT_REFUSED_MAX, 1);
+			return false;
+		}
+	} while (!atomic_compare_exchange_weak(lane->open_all, &n, n + 1));
 	return true;
+}
+
+static void leave_place(const struct lane *lane)
+{
+	if (lane->open_all)
+		atomic_fetch_sub_explicit(lane->open_all, 1, memory_order_relaxed);
+}
+
+void loop_refuse(const struct lane *lane, int fd)
+{
+	close(fd);
+	leave_place(lane);
 }
 
 static void refuse(struct place *p, int fd, const struct peer *peer, const char *reason)
@@ -171,7 +206,7 @@ static void admit(struct loop *l, struct place *p, int fd, const struct netaddr 
 	if (!peer) {
 		stat_add(p->lane, STAT_REFUSED_MEMORY, 1);
 		refuse(p, fd, NULL, "out-of-memory");
-	} else if (over_max(p->lane)) {
+	} else if (!take_place(p->lane)) {
 		refuse(p, fd, peer, "max");
 	} else {
 		p->take(l, p->ln, p->lane, fd, peer);
@@ -210,8 +245,6 @@ static void count_in(struct conn *c)
 	c->src.flags |= C_COUNTED;
 	lane->open++;
 	stat_add(lane, STAT_ACCEPTED, 1);
-	if (lane->open_all)
-		atomic_fetch_add_explicit(lane->open_all, 1, memory_order_relaxed);
 }
 
 static void get_who(struct conn *c)
@@ -236,6 +269,7 @@ static void drop_adopted(const struct adopt *a, int err)
 		fd_close(&wfd);
 	if (a->layer && a->layer->drop_arg)
 		a->layer->drop_arg(a->layer_arg);
+	leave_place(a->lane);
 	if (err == -ENOMEM)
 		stat_add(a->lane, STAT_REFUSED_MEMORY, 1);
 }

@@ -39,7 +39,7 @@ int client_run(const struct proto *proto, const void *options, struct blob *arg,
 	};
 	_Atomic uint64_t stats[STAT_N] = {};
 	struct lane lane = { .svc = &svc, .stats = stats };
-	struct loop_setup setup = { .stop_fd = -1, .ended = ended, .ended_arg = &out };
+	struct loop_setup setup = { .stop_fd = -1, .cut_fd = -1, .ended = ended, .ended_arg = &out };
 	struct loop *l;
 	sess_id id;
 	int r;

@@ -1,6 +1,7 @@
 /* conn.c - a connection from its first descriptor to its last byte: settling, timers, the stages of its end. */
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <sys/socket.h>
 
 #include "base/mem.h"
@@ -128,11 +129,11 @@ static void end_kids(struct loop *l, struct conn *c)
 }
 
 /* A child's end reaches its parent after its last byte. */
-static void tell_parent(struct conn *c, int err)
+static void tell_parent(struct conn *c, int err, const char *why)
 {
 	struct kin *k = c->kin;
 	struct conn *p = k ? k->parent : NULL;
-	struct ev ev = { .kind = EV_GONE, .err = err };
+	struct ev ev = { .kind = EV_GONE, .err = err, .why = *why ? why : NULL };
 
 	if (!p)
 		return;
@@ -181,9 +182,12 @@ void conn_end(struct loop *l, struct conn *c, int err)
 {
 	struct lane *lane = c->s.lane;
 	bool counted = c->src.flags & C_COUNTED;
+	char why[SESS_WHY] = ""; /* the reason may be a layer's own words, and the layer goes before the parent is told */
 
 	if (c->state == CONN_DEAD)
 		return;
+	if (err < 0 && c->s.reason)
+		snprintf(why, sizeof(why), "%s", c->s.reason);
 	end_kids(l, c);
 	c->state = CONN_DEAD;
 	heap_del(&l->timers, &c->timer);
@@ -192,7 +196,7 @@ void conn_end(struct loop *l, struct conn *c, int err)
 		l->setup.ended(l->setup.ended_arg, c->s.reason, sess_aborted(&c->s));
 	sess_done(&c->s);
 	close_fds(l, c);
-	tell_parent(c, err);
+	tell_parent(c, err, why);
 	leave_lane(c);
 	if (c->src.kind == SRC_CONN)
 		atomic_fetch_sub_explicit(&l->open, 1, memory_order_relaxed);
@@ -242,7 +246,7 @@ static void finish(struct loop *l, struct conn *c)
 	if (kids_flushing(l, c))
 		return; /* the last of them marks us again */
 	if (alone || !linger || !c->s.proto) {
-		conn_end(l, c, 0);
+		conn_end(l, c, sess_end_err(&c->s));
 		return;
 	}
 	c->state = CONN_LINGER;
@@ -277,12 +281,14 @@ void conn_settle(struct loop *l, struct conn *c)
 		if (c->src.ready & READY_IN && sess_wants_read(s))
 			sess_mark(s); /* the flush made room: no edge will tell again what is there to read */
 	} else if (c->src.kind == SRC_DGRAM) {
+		if (c->src.ready & READY_IN)
+			dgram_read(l, c); /* no edge will tell again what is there to read */
 		dgram_flush(l, c);
 		if (c->src.ready & READY_IN)
 			sess_mark(s);
 	}
 	if (sess_aborted(s))
-		conn_end(l, c, c->s.reason ? -ECONNABORTED : -ECONNRESET);
+		conn_end(l, c, sess_end_err(s));
 	else if (sess_finished(s))
 		finish(l, c);
 	else

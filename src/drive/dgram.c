@@ -105,7 +105,7 @@ static bool unwelcome(const struct conn *c, const struct route *r, bool broadcas
 		stat_add(lane, STAT_DROP_LOW_PORT, 1);
 		return true;
 	}
-	if (guard_is_self(r, c->s.local)) {
+	if (guard_is_self(r, c->s.local) || (small && guard_is_ours(r, c->s.local))) {
 		stat_add(lane, STAT_DROP_SELF, 1);
 		return true;
 	}
@@ -195,6 +195,8 @@ void dgram_read(struct loop *l, struct conn *c)
 
 	if (r < 0)
 		c->src.ready |= READY_IN; /* memory is out: looked at in each turn until it can be watched again */
+	else
+		c->src.ready &= (uint8_t)~READY_IN;
 	c->src.flags = (uint16_t)(r < 0 ? c->src.flags | C_UNWATCHED : c->src.flags & ~C_UNWATCHED);
 	if (r == 0 && c->src.flags & C_WANT_OUT)
 		want_out(l, c, true);

@@ -14,7 +14,7 @@ struct jobs {
 	pthread_mutex_t lock;
 	pthread_cond_t more;
 	struct list queue;
-	unsigned queued, idle, started, max;
+	unsigned queued, idle, running, started, max;
 	bool stop;
 	pthread_t threads[];
 };
@@ -59,11 +59,13 @@ static void *worker(void *arg)
 		int queued = TASK_QUEUED;
 
 		j->queued--;
+		j->running++;
 		pthread_mutex_unlock(&j->lock);
 		if (atomic_compare_exchange_strong(&t->state, &queued, TASK_RUNNING))
 			t->job->run(t->job);
 		answer(t);
 		pthread_mutex_lock(&j->lock);
+		j->running--;
 	}
 	pthread_mutex_unlock(&j->lock);
 	return NULL;
@@ -105,6 +107,16 @@ void jobs_free(struct jobs **jp)
 	pthread_mutex_destroy(&j->lock);
 	mem_free(j);
 	*jp = NULL;
+}
+
+bool jobs_running(struct jobs *j)
+{
+	bool some;
+
+	pthread_mutex_lock(&j->lock);
+	some = j->running > 0;
+	pthread_mutex_unlock(&j->lock);
+	return some;
 }
 
 /* With the lock held. A pool that cannot grow works with the threads it has; with none the job fails. */

@@ -27,6 +27,7 @@ struct jobs;
 
 [[nodiscard]] int jobs_new(unsigned threads, struct jobs **ret); /* threads start with the first job */
 void jobs_free(struct jobs **j);                                 /* waits for running ones, drops queued ones */
+bool jobs_running(struct jobs *j);                               /* jobs_free() would have to wait */
 
 /* Queues it and owns the job; on failure the job stays the caller's: -ENOMEM, or -EAGAIN when 65536 are queued. */
 [[nodiscard]] int jobs_submit(struct jobs *j, struct job *job, struct inbox *to, struct task **ret);

@@ -5,6 +5,7 @@
 #include "drive/logfile.h"
 
 #include <assert.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -12,8 +13,18 @@
 #include "base/log.h"
 #include "drive/sys.h"
 
+enum { PIPE_ROOM = 1 << 20 }; /* for the lines of a burst, where the system allows it */
+
 static _Atomic int log_fd = -1;
+static _Atomic int way;       /* enum write_way */
 static _Atomic uint64_t lost; /* lines that could not be written since the last one that could */
+
+/* How to write without ever waiting for a reader: the loops that serve everybody do the logging. */
+enum write_way {
+	WAY_WRITE,  /* a file, or non-blocking */
+	WAY_SOCKET, /* what systemd gives */
+	WAY_ASK,    /* blocking, and shared with others: only when there is room */
+};
 
 /* Seconds change rarely and lines come in crowds: the text of the last one is kept. */
 static const char *time_text(char ret[static DATE_TEXT])
@@ -37,15 +48,33 @@ static struct iovec piece(const char *s, size_t n)
 	return (struct iovec){ .iov_base = (char *)s, .iov_len = n };
 }
 
+static ssize_t write_pieces(int fd, struct iovec *v, int n)
+{
+	int how = atomic_load_explicit(&way, memory_order_relaxed);
+	struct pollfd ask = { .fd = fd, .events = POLLOUT };
+
+	if (how == WAY_SOCKET) {
+		struct msghdr m = { .msg_iov = v, .msg_iovlen = (size_t)n };
+		ssize_t r = sys_sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (r >= 0 || errno != ENOTSOCK) /* just now another one was put under the number */
+			return r;
+	} else if (how == WAY_ASK && poll(&ask, 1, 0) == 0) {
+		errno = EAGAIN;
+		return -1;
+	}
+	return sys_writev(fd, v, n);
+}
+
 static bool write_line(bool json, const char *text, size_t n)
 {
 	char time[DATE_TEXT], head[DATE_TEXT + 16];
 	int len = snprintf(head, sizeof(head), json ? "{\"time\":\"%s\"," : "%s ", time_text(time));
-	struct iovec v[] = { piece(head, (size_t)len), piece(text, n), piece("}\n" + !json, 1 + json) };
+	struct iovec v[] = { piece(head, (size_t)len), piece(text, n), json ? piece("}\n", 2) : piece("\n", 1) };
 	ssize_t r;
 
 	do
-		r = sys_writev(atomic_load(&log_fd), v, 3);
+		r = write_pieces(atomic_load(&log_fd), v, 3);
 	while (r < 0 && errno == EINTR);
 	return r >= 0;
 }
@@ -69,21 +98,49 @@ static void sink(enum log_level level, bool json, const char *text, size_t n)
 	write_line(l.json, l.text, l.n);
 }
 
-/* A descriptor that is writable, or -errno. O_NONBLOCK: a named pipe that nobody reads must not hang us. */
-static int open_place(const char *where)
+/* O_NONBLOCK: a pipe that nobody reads must not hang us. */
+enum { OPEN_FLAGS = O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK };
+
+/*
+ * A pipe or a terminal is opened once more: it can then be non-blocking without making it so for whoever shares it. A
+ * file is not: what else is written to it (2>&1) goes on where the last one ended.
+ */
+static int open_stderr(enum write_way *ret_way)
+{
+	struct stat st;
+	int fd;
+
+	if (sys_fstat(STDERR_FILENO, &st) < 0)
+		return -1;
+	if (S_ISSOCK(st.st_mode)) {
+		*ret_way = WAY_SOCKET;
+	} else if (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)) {
+		fd = open("/proc/self/fd/2", OPEN_FLAGS); /* not ours to open when it came from another user */
+		if (fd >= 0) {
+			(void)!fcntl(fd, F_SETPIPE_SZ, PIPE_ROOM);
+			return fd;
+		}
+		*ret_way = WAY_ASK;
+	}
+	return fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+}
+
+/* A descriptor that is writable, or -errno. */
+static int open_place(const char *where, enum write_way *ret_way)
 {
 	int fd;
 
 	if (strcmp(where, "stderr") == 0)
-		fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+		fd = open_stderr(ret_way);
 	else
-		fd = sys_open(where, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+		fd = sys_open(where, OPEN_FLAGS | O_CREAT, 0640);
 	return fd < 0 ? -errno : fd;
 }
 
 int logfile_open(const char *where, enum log_level most, enum tables_log_format format, struct buf *why)
 {
-	int fd = open_place(where), old = atomic_load(&log_fd);
+	enum write_way how = WAY_WRITE;
+	int fd = open_place(where, &how), old = atomic_load(&log_fd);
 
 	if (fd < 0) {
 		buf_addf(why, "cannot write the log to %s: %s", where, strerror(-fd));
@@ -95,6 +152,7 @@ int logfile_open(const char *where, enum log_level most, enum tables_log_format 
 		dup3(fd, old, O_CLOEXEC);
 		fd_close(&fd);
 	}
+	atomic_store(&way, (int)how);
 	log_setup(most, format == LOG_FORMAT_JSON, sink);
 	return 0;
 }

@@ -17,6 +17,8 @@ enum {
 	REPOLL_BYTES = 256 << 10, /* ... while less than this waits to be sent */
 };
 
+#define NO_MEMORY (50 * MSEC) /* until the next try */
+
 /* ---- slots ---- */
 
 int slot_take(struct loop *l, struct source *src)
@@ -82,6 +84,8 @@ int loop_new(const struct loop_setup *setup, struct loop **ret)
 	}
 	l->setup = *setup;
 	ids_init(&l->ids, 0);
+	if (setup->serial)
+		l->ids.gen = 1 + setup->serial % (IDS_GEN_MAX - 1);
 	list_init(&l->places);
 	list_init(&l->watches);
 	list_init(&l->tasks);
@@ -319,21 +323,22 @@ static unsigned watch_conn(struct watch *w, const struct conn *c)
 	return n;
 }
 
-/* For poll(2): everything with a descriptor; how many. Memory is out: none this time. */
-static unsigned list_watches(struct loop *l)
+/* For poll(2): everything with a descriptor; how many, or -ENOMEM. */
+static int list_watches(struct loop *l)
 {
+	int order = l->stopping ? l->setup.cut_fd : l->setup.stop_fd;
 	unsigned n = 0;
 
 	if (2 * l->ids.used + 1 > l->watch_cap) {
 		struct watch *v = mem_realloc(l->watch, (2 * l->ids.used + 9) * sizeof(*v));
 
 		if (!v)
-			return 0;
+			return -ENOMEM;
 		l->watch = v;
 		l->watch_cap = 2 * l->ids.used + 9;
 	}
-	if (l->setup.stop_fd >= 0 && !l->stopping)
-		l->watch[n++] = (struct watch){ l->setup.stop_fd, 0, READY_IN };
+	if (order >= 0 && !l->cut)
+		l->watch[n++] = (struct watch){ order, 0, READY_IN };
 	for (uint32_t i = 0; i < l->ids.n; i++) {
 		struct source *src = ids_at(&l->ids, i);
 		struct conn *c = src ? loop_find_conn(l, src->id) : NULL;
@@ -343,7 +348,7 @@ static unsigned list_watches(struct loop *l)
 		else if (src && !c)
 			l->watch[n++] = (struct watch){ src->fd, src->id, READY_IN };
 	}
-	return n;
+	return (int)n;
 }
 
 /* ---- the turn ---- */
@@ -372,8 +377,10 @@ static void conn_ready(struct loop *l, struct conn *c, unsigned what)
 
 static void one_ready(struct loop *l, const struct ready *r)
 {
-	if (r->id == 0) { /* the inbox, or the order to stop */
-		if (!l->inbox)
+	if (r->id == 0) { /* the inbox; or the order to stop, and then not to wait any more */
+		if (!l->inbox && l->stopping)
+			loop_cut(l);
+		else if (!l->inbox)
 			loop_stop(l);
 		return;
 	}
@@ -400,13 +407,19 @@ static void set_time(struct loop *l)
 static int poll_once(struct loop *l, nsec until)
 {
 	struct ready ready[POLLER_BATCH];
-	unsigned nw = l->poller->ops->edges ? 0 : list_watches(l);
+	int nw = l->poller->ops->edges ? 0 : list_watches(l);
 	bool slept = until && l->inbox;
+
+	if (nw < 0) { /* nothing can be waited for but time; soon there may be memory again */
+		nw = 0;
+		if (until > l->host.now + NO_MEMORY)
+			until = l->host.now + NO_MEMORY;
+	}
 
 	if (slept && !inbox_sleep(l->inbox))
 		until = 0;
 
-	int n = l->poller->ops->wait(l->poller, l->watch, nw, ready, l->host.now, until);
+	int n = l->poller->ops->wait(l->poller, l->watch, (unsigned)nw, ready, l->host.now, until);
 	bool posted = false;
 
 	for (int i = 0; i < n; i++)
@@ -472,6 +485,8 @@ void loop_turn(struct loop *l, nsec timeout)
 	take_posts(l);
 	fire_timers(l);
 	place_retry(l, false);
+	if (!list_empty(&l->host.dirty))
+		l->host.now = clock_mono(); /* what the steps took is part of the time to the first reply */
 	settle_all(l);
 	flush_outboxes(l);
 	conn_bury(l);
@@ -557,6 +572,7 @@ void loop_stop(struct loop *l)
 
 void loop_cut(struct loop *l)
 {
+	l->cut = true;
 	for (uint32_t i = 0; i < l->ids.n; i++) {
 		struct source *src = ids_at(&l->ids, i);
 		struct conn *c = src && src->kind == SRC_CONN ? loop_find_conn(l, src->id) : NULL;

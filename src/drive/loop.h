@@ -25,8 +25,10 @@ struct loop_setup {
 	bool many;         /* epoll; otherwise poll(2), no inbox: nobody can post to it, jobs run inline */
 	struct jobs *jobs; /* NULL: jobs run inline */
 	int stop_fd;       /* readable: send EV_STOP to all; -1 = none */
+	int cut_fd;        /* then, readable: drop what is left; -1 = none */
 	struct loop_tuning tuning;
-	nsec drain;                                                 /* private loops: after EV_STOP so long */
+	unsigned serial; /* private loops: a number that makes its ids differ from the others' */
+	nsec drain;      /* private loops: after EV_STOP so long */
 	void (*ended)(void *arg, const char *reason, bool aborted); /* a session of loop_add_bare() is over; or NULL */
 	void *ended_arg;
 };
@@ -48,7 +50,7 @@ struct inbox *loop_inbox(struct loop *l);  /* lives as long as the loop; NULL wh
 typedef void loop_call(struct loop *l, void *arg);
 [[nodiscard]] int loop_post_call(struct loop *l, loop_call *fn, void *arg);
 
-/* A new accepted or inherited connection; owns fd also on failure. peer and local are referenced. */
+/* A new accepted connection; owns fd, and its place in lane->open_all, also on failure. peer and local are referenced. */
 struct adopt {
 	int fd, wfd; /* wfd: -1, or where output goes (stdio) */
 	struct lane *lane;
@@ -71,12 +73,15 @@ struct adopt {
 [[nodiscard]] int loop_add_bare(struct loop *l, struct lane *lane, struct blob *arg, sess_id *ret_id);
 
 /*
- * Accept from a listener: each connection goes to `take`, which owns the fd. With a listener that is here already only
- * lane and take change. how: WATCH_ACCEPT (shared by several loops) or WATCH_LEVEL.
+ * Accept from a listener: each connection goes to `take`, which owns the fd and a place in lane->open_all: loop_adopt()
+ * takes both, loop_refuse() gives both back. With a listener that is here already only lane and take change.
+ * how: WATCH_ACCEPT (shared by several loops) or WATCH_LEVEL.
  */
 typedef void loop_take(struct loop *l, struct listener *ln, struct lane *lane, int fd, const struct peer *peer);
+void loop_refuse(const struct lane *lane, int fd);
 [[nodiscard]] int loop_listen(struct loop *l, struct listener *ln, struct lane *lane, loop_take *take, int how);
 void loop_unlisten(struct loop *l, struct listener *ln);
+void loop_room(struct loop *l); /* from any thread: a descriptor came free; accepting may be paused for one */
 
 /* A descriptor to watch for input (signals): fn(l, arg) when readable. */
 [[nodiscard]] int loop_watch(struct loop *l, int fd, loop_call *fn, void *arg);

@@ -124,8 +124,9 @@ struct loop {
 	struct head head;
 	struct watch *watch;
 	unsigned watch_cap;
-	bool finish, stopping, acting;
-	nsec stop_by; /* private loops: drop what is left then */
+	bool finish, stopping, cut, acting;
+	nsec stop_by;        /* private loops: drop what is left then */
+	_Atomic bool paused; /* accepting somewhere */
 	_Atomic unsigned open;
 	_Atomic uint64_t turns;
 };

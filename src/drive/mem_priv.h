@@ -1,12 +1,15 @@
 /*
- * mem_priv.h - what the files of the memory driver share: mem.c (the world: turns, timers, effects, children), memconn.c
- * (the other ends: bytes and datagrams).
+ * mem_priv.h - what the files of the memory driver share: mem.c (the world: set-up, clients, turns and timers), memsess.c
+ * (sessions), memchild.c (children and channels), memfx.c (what steps asked for), memconn.c (the other ends: bytes and
+ * datagrams), memaddr.c (addresses).
  */
 #pragma once
 #include "base/buf.h"
 #include "core/ids.h"
 #include "drive/mem.h"
 #include "drive/port.h"
+
+enum { MEM_TRIES = 2 }; /* fault injection fails one allocation: it must not be the fake kernel's */
 
 enum mem_state {
 	MS_CONNECTING, /* a child: waiting for memconn_dialled() */
@@ -89,11 +92,29 @@ static inline struct memsess *memsess_of(struct sess *s)
 
 /* mem.c */
 void mem_rest(struct memdrive *w); /* runs, unless that is switched off */
+
+/* memaddr.c; these try again when an allocation fails, but for mem_peer() */
+struct peer *mem_peer(struct memdrive *w, const char *text); /* NULL text: loopback and a new port. NULL: -ENOMEM */
+[[nodiscard]] int mem_route(struct memdrive *w, const char *text, bool proven, struct route *ret); /* IP; 0 or -errno */
+void mem_route_text(const struct route *r, char *ret, size_t size); /* "" for no address */
+
+/* memsess.c */
 struct memsess *mem_session(struct memdrive *w, struct memconn *c, const struct sess_birth *b); /* NULL: -ENOMEM */
+void mem_settle(struct memsess *ms);                          /* does what there is to do for it now */
+void mem_over(struct memsess *ms, int err, enum mem_end how); /* its end; `err` is for the parent */
+void mem_bury(struct memdrive *w);                            /* frees those whose end came in this turn */
+
+/* memchild.c */
+void mem_child_start(struct memdrive *w, struct fx *f);
 void mem_open_child(struct memsess *ms);
 void mem_child_failed(struct memsess *ms, int err);
+
+/* memfx.c */
 void mem_effects(struct memdrive *w);
-struct peer *mem_peer(struct memdrive *w, const char *text); /* NULL text: loopback and a new port. NULL: -ENOMEM */
+void mem_run_jobs(struct memdrive *w, size_t n);
+void mem_answer_cancelled(struct memdrive *w);
+void mem_drop_jobs(struct memdrive *w); /* all of them, in the end */
+void mem_port_init(struct port *p, unsigned loops);
 
 /* memconn.c */
 struct memconn *memconn_new(struct memdrive *w); /* NULL: -ENOMEM */

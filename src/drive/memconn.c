@@ -2,9 +2,7 @@
  * memconn.c - the other end of a memory connection: the fake kernel between a test and a session. Bytes wait here until
  * the session reads them, or until the test takes them; a window makes it full.
  */
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdio.h>
 
 #include "base/mem.h"
@@ -16,7 +14,6 @@ enum {
 	FLUSH_MAX = 1 << 20, /* bytes written in a row */
 	OUT_MAX = 64 << 20,  /* a test that takes nothing is full here, whatever its window says */
 	PIECE = 16 << 10,    /* of a file */
-	TRIES = 2,           /* fault injection fails one allocation: it must not be the fake kernel's */
 };
 
 /* ---- stores ---- */
@@ -27,7 +24,7 @@ static int store_add(struct store *t, const void *p, size_t n)
 		size_t cap = t->n + n + t->cap + 256;
 		uint8_t *d = NULL;
 
-		for (int i = 0; i < TRIES && !d; i++)
+		for (int i = 0; i < MEM_TRIES && !d; i++)
 			d = mem_realloc(t->p, cap);
 		if (!d)
 			return -ENOMEM;
@@ -215,7 +212,8 @@ bool memconn_readable(const struct memconn *c)
 static void read_once(struct memconn *c)
 {
 	struct sess *s = &c->ms->s;
-	size_t n = memconn_unread(c), room;
+	struct span left = store_span(&c->in);
+	size_t n = left.n, room;
 
 	if (n == 0) {
 		c->eof_read = true;
@@ -230,7 +228,7 @@ static void read_once(struct memconn *c)
 	n = n < room ? n : room;
 	if (c->read_max && n > c->read_max)
 		n = c->read_max;
-	memcpy(p, store_span(&c->in).p, n);
+	memcpy(p, left.p, n);
 	store_take(&c->in, n);
 	sess_rgot(s, n);
 	s = s->host->lent;
@@ -341,59 +339,11 @@ void memconn_flush(struct memconn *c)
 
 /* ---- datagrams ---- */
 
-static int route_of(const char *text, bool proven, struct route *ret)
-{
-	const char *colon = strrchr(text, ':');
-	struct sockaddr_in6 six = { .sin6_family = AF_INET6 };
-	struct sockaddr_in four = { .sin_family = AF_INET };
-	char host[64];
-	unsigned port;
-
-	if (!colon || (size_t)(colon - text) >= sizeof(host) || sscanf(colon + 1, "%u", &port) != 1 ||
-	    port > UINT16_MAX)
-		return -EINVAL;
-	snprintf(host, sizeof(host), "%.*s", (int)(colon - text), text);
-	*ret = (struct route){ .proven = proven };
-	if (inet_pton(AF_INET, host, &four.sin_addr) == 1) {
-		four.sin_port = htons((uint16_t)port);
-		ret->n = sizeof(four);
-		memcpy(ret->sa, &four, sizeof(four));
-		return 0;
-	}
-	if (*host == '[' && strlen(host) > 2) {
-		host[strlen(host) - 1] = '\0';
-		if (inet_pton(AF_INET6, host + 1, &six.sin6_addr) == 1) {
-			six.sin6_port = htons((uint16_t)port);
-			ret->n = sizeof(six);
-			memcpy(ret->sa, &six, sizeof(six));
-			return 0;
-		}
-	}
-	return -EINVAL;
-}
-
-static void route_text(const struct route *r, char *to, size_t size)
-{
-	struct sockaddr_in6 six;
-	struct sockaddr_in four;
-	char host[INET6_ADDRSTRLEN];
-
-	if (r->n == sizeof(four)) {
-		memcpy(&four, r->sa, sizeof(four));
-		inet_ntop(AF_INET, &four.sin_addr, host, sizeof(host));
-		snprintf(to, size, "%s:%u", host, ntohs(four.sin_port));
-	} else if (r->n == sizeof(six)) {
-		memcpy(&six, r->sa, sizeof(six));
-		inet_ntop(AF_INET6, &six.sin6_addr, host, sizeof(host));
-		snprintf(to, size, "[%s]:%u", host, ntohs(six.sin6_port));
-	}
-}
-
 void memconn_dgram(struct memconn *c, const char *from, bool proven, const void *p, size_t n)
 {
 	struct route r = {};
 
-	if (!c->ms || !c->ms->dgram || c->ms->state != MS_SERVING || (from && route_of(from, proven, &r) < 0))
+	if (!c->ms || !c->ms->dgram || c->ms->state != MS_SERVING || (from && mem_route(c->w, from, proven, &r) < 0))
 		return;
 	sess_dgram(&c->ms->s, (struct span){ p, n }, from ? &r : NULL);
 	mem_effects(c->w);
@@ -408,14 +358,14 @@ static int keep_dgram(struct memconn *c, const struct rec_dgram *d)
 		size_t cap = 2 * c->dg_cap + 16;
 		struct mem_dgram *v = NULL;
 
-		for (int i = 0; i < TRIES && !v; i++)
+		for (int i = 0; i < MEM_TRIES && !v; i++)
 			v = mem_realloc(c->dg, cap * sizeof(*v));
 		if (!v)
 			return -ENOMEM;
 		c->dg = v;
 		c->dg_cap = cap;
 	}
-	for (int i = 0; i < TRIES && !p; i++)
+	for (int i = 0; i < MEM_TRIES && !p; i++)
 		p = mem_alloc(d->data.n);
 	if (!p)
 		return -ENOMEM;
@@ -427,7 +377,7 @@ static int keep_dgram(struct memconn *c, const struct rec_dgram *d)
 	if (d->routed) {
 		m->route = d->route;
 		m->route.name = NULL;
-		route_text(&d->route, m->to, sizeof(m->to));
+		mem_route_text(&d->route, m->to, sizeof(m->to));
 	}
 	return 0;
 }

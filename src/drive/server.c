@@ -19,8 +19,6 @@
 #include "drive/sys.h"
 #include "layer/tls.h"
 
-enum { DRAIN_LOOK_MS = 10 };
-
 /* ---- models ---- */
 
 const struct model *model_find(enum tables_model m)
@@ -30,6 +28,16 @@ const struct model *model_find(enum tables_model m)
 	};
 
 	return models[m];
+}
+
+bool server_has_model(enum tables_model m)
+{
+	return model_find(m) != NULL;
+}
+
+bool server_has_transport(enum addr_transport t)
+{
+	return t == ADDR_TCP || t == ADDR_UDP || t == ADDR_TLS || t == ADDR_UNIX;
 }
 
 static bool all_dgram(const struct service_options *c)
@@ -46,7 +54,7 @@ static void check_model(const struct plan_service *p, struct conf_problems *ps)
 	const struct model *model = model_find(m);
 
 	if (!model)
-		service_problem(p, ps, "model %s is not served by this version; it has: event, thread",
+		service_problem(p, ps, "model %s is not served by this version, see guichet help models",
 				tables_models[m]);
 	else if (p->proto->flags & P_SHARED && !model->shared)
 		service_problem(p, ps, "%s needs model event, because %s", p->proto->name,
@@ -61,14 +69,8 @@ static void check_address(const struct plan_service *p, const struct addr_text *
 	unsigned flags = addr_kinds[a->transport].flags;
 	const char *name = addr_kinds[a->transport].name;
 
-	switch (a->transport) {
-	case ADDR_TCP:
-	case ADDR_UDP:
-	case ADDR_TLS:
-	case ADDR_UNIX:
-		break;
-	default:
-		service_problem(p, ps, "transport %s is not served by this version; it has: tcp, udp, tls, unix", name);
+	if (!server_has_transport(a->transport)) {
+		service_problem(p, ps, "transport %s is not served by this version, see guichet help addresses", name);
 		return;
 	}
 	if (flags & ADDR_F_DGRAM && !(p->proto->flags & P_DGRAM))
@@ -257,6 +259,8 @@ static void commit(struct server *s, struct prepared *pr)
 		struct service *next = running(s, old[i]->plan.name);
 
 		service_retire(old[i], next);
+		if (next)
+			service_tune(next);
 		if (!next)
 			log_service("ended", old[i]);
 		service_unref(old[i]);
@@ -354,6 +358,7 @@ static int start_loops(struct server *s, const struct guichet_options *g)
 	struct loop_setup setup = {
 		.many = true,
 		.stop_fd = -1,
+		.cut_fd = -1,
 		.tuning = tuning_of(g),
 	};
 	int r = jobs_new(g->jobs, &s->jobs);
@@ -406,11 +411,14 @@ int server_new(const struct server_setup *setup, struct server **ret)
 		return -ENOMEM;
 	s->setup = *setup;
 	s->started = clock_mono();
-	s->signal_fd = s->parent_fd = -1;
+	s->signal_fd = s->parent_fd = s->cut_fd = -1;
 	s->stop_fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (s->stop_fd < 0) {
+	if (s->stop_fd >= 0)
+		s->cut_fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (s->cut_fd < 0) {
 		int r = -errno;
 
+		fd_close(&s->stop_fd);
 		mem_free(s);
 		return r;
 	}
@@ -432,8 +440,11 @@ void server_free(struct server **sp)
 
 	if (!s)
 		return;
+	*sp = NULL;
 	for (size_t i = 0; i < s->n; i++)
 		service_retire(s->services[i], NULL);
+	if (server_is_stuck(s))
+		return;
 	end_loops(s);
 	for (size_t i = 0; i < s->n; i++)
 		service_unref(s->services[i]);
@@ -444,12 +455,12 @@ void server_free(struct server **sp)
 	mem_free(s->tallies);
 	mem_free(s->services);
 	fd_close(&s->stop_fd);
+	fd_close(&s->cut_fd);
 	fd_close(&s->signal_fd);
 	fd_close(&s->parent_fd);
 	global = s->global;
 	option_values_free(&tables_guichet, &global);
 	mem_free(s);
-	*sp = NULL;
 }
 
 /* ---- running ---- */
@@ -499,73 +510,9 @@ static int watch_world(struct server *s)
 	return loop_watch(s->loops[0], s->parent_fd, parent_ended, s);
 }
 
-static void stop_here(struct loop *l, void *arg)
-{
-	struct server *s = arg;
-
-	for (size_t i = 0; i < s->n; i++)
-		for (size_t k = 0; k < s->services[i]->n; k++)
-			if (!s->services[i]->listeners[k]->dgram && !s->services[i]->plan.internal)
-				loop_unlisten(l, s->services[i]->listeners[k]);
-	loop_stop(l);
-}
-
-static void cut_here(struct loop *l, void *arg)
-{
-	(void)arg;
-	loop_cut(l);
-}
-
-static unsigned open_now(const struct server *s)
-{
-	unsigned n = atomic_load(&s->live);
-
-	for (unsigned i = 1; i < s->n_loops; i++)
-		n += loop_open(s->loops[i]);
-	return n;
-}
-
-static void log_open(enum log_level level, const char *event, unsigned open, const char *reason)
-{
-	struct log_line line;
-
-	if (!log_begin(&line, level, event))
-		return;
-	log_uint(&line, "open", open);
-	log_str(&line, "reason", reason);
-	log_end(&line);
-}
-
-/* Returns true when every session ended by itself. */
-static bool drain(struct server *s)
-{
-	nsec until = clock_mono() + s->global->drain, cut_until = 0;
-	uint64_t one = 1;
-	bool clean = true;
-
-	log_open(LOG_INFO, "stopping", open_now(s), NULL);
-	server_everywhere(s, stop_here, s);
-	(void)!write(s->stop_fd, &one, sizeof(one));
-	while (open_now(s)) {
-		nsec now = clock_mono();
-
-		if (!cut_until && (s->signals > 1 || now >= until)) {
-			clean = false;
-			log_open(LOG_WARN, "cut", open_now(s), s->signals > 1 ? "second-signal" : "drain");
-			server_everywhere(s, cut_here, s);
-			cut_until = now + SEC;
-		}
-		if (cut_until && now >= cut_until)
-			break;
-		loop_turn(s->loops[0], DRAIN_LOOK_MS * MSEC);
-	}
-	return clean;
-}
-
 int server_run(struct server *s, const struct server_calls *calls)
 {
 	int r = watch_world(s);
-	bool clean;
 
 	if (r < 0) {
 		log_text(LOG_ERROR, "cannot-run", "%s", strerrordesc_np(-r));
@@ -578,7 +525,5 @@ int server_run(struct server *s, const struct server_calls *calls)
 		loop_turn(s->loops[0], UINT64_MAX);
 	if (calls->stopping)
 		calls->stopping(s, calls->arg);
-	clean = drain(s);
-	log_open(LOG_INFO, "stopped", open_now(s), NULL);
-	return clean ? 0 : 1;
+	return server_drain(s) ? 0 : 1;
 }

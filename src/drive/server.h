@@ -50,6 +50,11 @@ struct server_setup {
 };
 
 [[nodiscard]] int server_new(const struct server_setup *setup, struct server **ret);
+/*
+ * Threads are left that cannot be told to stop: they wait for the system (a name that nobody answers). server_free() then
+ * closes what is reached from outside and leaves the rest to them, and the process must end by _exit().
+ */
+bool server_is_stuck(const struct server *s);
 void server_free(struct server **s);
 
 /*
@@ -57,6 +62,9 @@ void server_free(struct server **s);
  * a model that the service or an address refuses); then the server and its connections are as they were. Takes the plan in either case.
  */
 [[nodiscard]] int server_apply(struct server *s, struct plan **plan, struct conf_problems *ps);
+
+bool server_has_model(enum tables_model m);
+bool server_has_transport(enum addr_transport t);
 
 /* What could be found wrong without opening anything: models and transports that cannot be. For `guichet check`. */
 void server_check(const struct plan *plan, struct conf_problems *ps);

@@ -52,8 +52,10 @@ struct server {
 	struct tally **tallies;
 	size_t n_tallies;
 	int stop_fd; /* readable for ever from the stop on: threads with a connection watch it */
+	int cut_fd;  /* the same for the end of the drain */
 	int signal_fd, parent_fd;
-	_Atomic unsigned live; /* threads of model thread */
+	_Atomic unsigned live;   /* threads of model thread */
+	_Atomic unsigned serial; /* of their loops */
 	const struct server_calls *calls;
 	nsec started;
 	unsigned signals; /* to stop, so far */
@@ -85,6 +87,7 @@ void service_problem(const struct plan_service *p, struct conf_problems *ps, con
 
 /* Opens what `old` (may be NULL) does not have already. */
 [[nodiscard]] int service_bind(struct service *v, const struct service *old, struct conf_problems *ps);
+void service_tune(const struct service *v); /* listeners taken over from before get this configuration's options */
 bool service_same(const struct service *v, const struct plan_service *p); /* it can go on as it is under this plan */
 bool service_is_copy(const struct service *v,
 		     size_t i); /* listener i is one more socket of the datagram address before it */
@@ -103,4 +106,5 @@ void service_adopt(struct service *v, struct lane *lane, const struct listener *
 
 /* Calls fn(l, arg) in every loop's own thread, and waits until all have. */
 void server_everywhere(struct server *s, loop_call *fn, void *arg);
+bool server_drain(struct server *s); /* drain.c; true when every session ended by itself */
 unsigned server_loop_number(const struct server *s, const struct loop *l);

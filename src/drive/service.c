@@ -252,12 +252,12 @@ static int add_listener(struct service *v, struct listener *ln)
 
 /* The socket that is bound there already, when this configuration means the same one. */
 static struct listener *find_same(const struct service *old, const struct addr_text *text, const struct peer *at,
-				  unsigned nth)
+				  bool v6only, unsigned nth)
 {
 	for (size_t i = 0; old && i < old->n; i++) {
 		struct listener *ln = old->listeners[i];
 
-		if (!addr_equal(&ln->text, text) || !peer_same_host(ln->local, at))
+		if (!addr_equal(&ln->text, text) || !peer_same_host(ln->local, at) || ln->v6only != v6only)
 			continue;
 		if (nth-- == 0)
 			return ln;
@@ -293,6 +293,34 @@ static void same_port(const struct service *v, const struct addr_text *text, str
 	netaddr_set_port(at, v->listeners[first]->local->port);
 }
 
+static struct listen_setup listen_setup_of(const struct service *v)
+{
+	const struct service_options *c = v->plan.common;
+
+	return (struct listen_setup){
+		.backlog = c->backlog,
+		.nodelay = c->nodelay,
+		.v6only = c->family == FAMILY_6,
+		.mode = v->plan.internal ? 0600 : c->mode,
+	};
+}
+
+void service_tune(const struct service *v)
+{
+	struct listen_setup setup = listen_setup_of(v);
+
+	for (size_t i = 0; i < v->n; i++) {
+		int r = listener_tune(v->listeners[i], &setup);
+		struct log_line line;
+
+		if (r == 0 || !log_begin(&line, LOG_WARN, "socket-options"))
+			continue;
+		log_str(&line, "service", v->plan.name);
+		log_errno(&line, r);
+		log_end(&line);
+	}
+}
+
 static int bind_one(struct service *v, const struct service *old, const struct addr_text *text, struct netaddr *at,
 		    size_t first, struct conf_problems *ps)
 {
@@ -305,16 +333,11 @@ static int bind_one(struct service *v, const struct service *old, const struct a
 
 	buf_init(&why, 1024);
 	for (unsigned k = 0; k < copies && r == 0; k++) {
-		struct listener *ln = find_same(old, text, want, k);
-		struct listen_setup setup = {
-			.backlog = c->backlog,
-			.nodelay = c->nodelay,
-			.reuseport = many,
-			.probe = many && k == 0,
-			.v6only = c->family == FAMILY_6,
-			.mode = v->plan.internal ? 0600 : c->mode,
-		};
+		struct listener *ln = find_same(old, text, want, c->family == FAMILY_6, k);
+		struct listen_setup setup = listen_setup_of(v);
 
+		setup.reuseport = many;
+		setup.probe = many && k == 0;
 		if (ln) {
 			listener_ref(ln);
 		} else {
@@ -416,10 +439,12 @@ static int place_here(struct loop *l, struct service *v, const struct service *o
 	for (size_t i = 0; i < v->n && r == 0; i++) {
 		struct listener *ln = v->listeners[i];
 
-		if (!ln->dgram && accepts) {
+		if (!ln->dgram && !accepts) {
+			loop_unlisten(l, ln); /* the model before this one may have accepted here */
+		} else if (!ln->dgram) {
 			r = loop_listen(l, ln, &v->lanes[me], v->model->take,
 					v->model->every_loop ? WATCH_ACCEPT : WATCH_LEVEL);
-		} else if (ln->dgram && serves_dgram(v, i, me)) {
+		} else if (serves_dgram(v, i, me)) {
 			if (old)
 				service_end_dgram(old, l, me, ln);
 			r = loop_adopt_dgram(l, ln->fd, &v->lanes[me], ln->local, v->plan.common->low_ports,

@@ -10,9 +10,10 @@
 #include "drive/sys.h"
 
 enum {
-	READS = 4,           /* in a row, then the others have their turn */
-	FLUSH_MAX = 1 << 20, /* bytes written in a row */
-	STDIO_PIECE = 4096,  /* PIPE_BUF: what a pipe that is ready takes without blocking */
+	READS = 4,            /* in a row, then the others have their turn */
+	FLUSH_MAX = 1 << 20,  /* bytes written in a row */
+	STDIO_PIECE = 4096,   /* PIPE_BUF: what a pipe that is ready takes without blocking */
+	LAYER_MORE = 1 << 16, /* over the option output: what layers put around it */
 };
 
 /* True when input is drained for now. */
@@ -48,6 +49,9 @@ void stream_read(struct loop *l, struct conn *c)
 	while (!drained && n++ < READS && sess_wants_read(&c->s))
 		drained = read_once(l, c);
 	sess_rdone(&c->s);
+	/* a layer answers by itself, and a protocol that reads while its output is full would let it do so for ever */
+	if (sess_queued(&c->s) > c->s.lane->svc->limits.output + LAYER_MORE)
+		sess_abort(&c->s, "output-limit", STAT_OUTPUT);
 	if (drained && !(c->src.flags & C_NOPOLL))
 		c->src.ready &= (uint8_t)~READY_IN;
 	else if (sess_wants_read(&c->s))

@@ -1,5 +1,6 @@
 /* test_logfile.c - log lines in a file: whole, with their time, from many threads, across a reopening and a full disk. */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -155,6 +156,37 @@ static void test_refused(void **state)
 	assert_int_equal(unlink(path), 0);
 }
 
+static void check_lost(char *line)
+{
+	assert_true(strstr(line, "goes on") || strstr(line, "error log-lines-lost lines="));
+}
+
+/* A pipe that nobody reads: lines are lost and counted, and nobody waits. */
+static void test_full_pipe(void **state)
+{
+	int ends[2], keep = dup(STDERR_FILENO);
+	char got[4096];
+	struct buf why;
+
+	(void)state;
+	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
+	buf_init_fixed(&why, got, sizeof(got));
+	assert_int_equal(logfile_open("stderr", LOG_INFO, LOG_FORMAT_TEXT, &why), 0);
+	assert_int_equal(fcntl(STDERR_FILENO, F_GETFL) & O_NONBLOCK, 0); /* others write there too */
+	for (int i = 0; i < 40000; i++)
+		log_text(LOG_INFO, "test", "line %d", i);
+	dup2(keep, STDERR_FILENO);
+	close(keep);
+	close(ends[1]);
+	assert_true(read(ends[0], got, sizeof(got)) > 0);
+	close(ends[0]);
+	open_log(LOG_FORMAT_TEXT);
+	log_text(LOG_INFO, "test", "goes on");
+	assert_int_equal(each_line(path, check_lost), 2);
+	assert_int_equal(unlink(path), 0);
+}
+
 #ifdef GUICHET_FAULTS
 static unsigned told;
 
@@ -181,9 +213,8 @@ static void test_full_disk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lines),
-		cmocka_unit_test(test_threads_and_reopening),
-		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_lines),     cmocka_unit_test(test_threads_and_reopening),
+		cmocka_unit_test(test_refused),   cmocka_unit_test(test_full_pipe),
 #ifdef GUICHET_FAULTS
 		cmocka_unit_test(test_full_disk),
 #endif

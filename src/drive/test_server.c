@@ -163,6 +163,7 @@ static int stop(struct world *w)
 {
 	kill(getpid(), SIGTERM); /* blocked in every thread: the server's signalfd gets it */
 	pthread_join(w->thread, NULL);
+	assert_false(server_is_stuck(w->s));
 	server_free(&w->s);
 	buf_done(&w->addresses);
 
@@ -360,6 +361,90 @@ static void test_reload(void **state)
 	assert_int_equal(stop(&w), 0);
 }
 
+static void reload_to(struct world *w, const char *const *words)
+{
+	unsigned before = atomic_load(&w->reloads);
+
+	atomic_store(&w->next, words);
+	kill(getpid(), SIGHUP);
+	while (atomic_load(&w->reloads) == before)
+		usleep(1000);
+}
+
+/* Who accepts changes with the model, while the socket stays. */
+static void test_model_changes(void **state)
+{
+	(void)state;
+	static const char *const event[] = { "echo", "listen=tcp:0", NULL, NULL };
+	static const char *const who[] = { "echo", "echo", NULL };
+	struct world w;
+	int old;
+
+	assert_int_equal(start(&w, event), 0);
+	old = dial(&w, "echo", SOCK_STREAM);
+	assert_true(exchange(old, "abc\n", "abc\n"));
+	for (unsigned i = 0; i < 6; i++) {
+		reload_to(&w, i % 2 ? event : threads_only);
+		assert_int_equal(talk_all(&w, who, 10), 0);
+	}
+	assert_true(exchange(old, "abc\n", "abc\n"));
+	close(old);
+	assert_int_equal(stop(&w), 0);
+}
+
+/* A burst does not get past the limit while it is handed from loop to loop, or while threads begin. */
+static void limit_clients(const char *const *words)
+{
+	enum { CLIENTS = 60, MAX = 5 };
+	struct world w;
+	int fd[CLIENTS], served = 0;
+
+	assert_int_equal(start(&w, words), 0);
+	for (int round = 0; round < 2; round++) { /* the second time: their places came free */
+		served = 0;
+		for (int i = 0; i < CLIENTS; i++)
+			assert_true((fd[i] = dial(&w, "echo", SOCK_STREAM)) >= 0);
+		for (int i = 0; i < CLIENTS; i++)
+			served += exchange(fd[i], "x", "x");
+		assert_int_equal(served, MAX);
+		for (int i = 0; i < CLIENTS; i++)
+			close(fd[i]);
+		usleep(200000);
+	}
+	assert_int_equal(stop(&w), 0);
+}
+
+static void test_max(void **state)
+{
+	(void)state;
+	static const char *const event[] = { "echo", "listen=tcp:0", "max=5", NULL, NULL };
+	static const char *const thread[] = { "echo", "listen=tcp:0", "max=5", "model=thread", NULL, NULL };
+
+	limit_clients(event);
+	limit_clients(thread);
+}
+
+/* While the last ones talk a new client is refused at once; a second signal reaches those who do not listen. */
+static void test_second_signal(void **state)
+{
+	(void)state;
+	static const char *const deaf[][5] = { { "chargen", "listen=tcp:0" },
+					       { "chargen", "listen=tcp:0", "model=thread" } };
+	struct world w;
+	int fd;
+
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(start(&w, deaf[i]), 0);
+		fd = dial(&w, "chargen", SOCK_STREAM);
+		usleep(200000); /* it is sent more than it takes, so EV_STOP does not end it */
+		kill(getpid(), SIGTERM);
+		usleep(200000);
+		assert_int_equal(dial(&w, "chargen", SOCK_STREAM), -1);
+		assert_int_equal(stop(&w), 1);
+		close(fd);
+	}
+}
+
 #ifdef GUICHET_FAULTS
 /* One conversation over each transport; how far it came does not matter, that it ends does. */
 static void converse(struct world *w)
@@ -427,8 +512,9 @@ static void no_log(enum log_level level, bool json, const char *text, size_t n)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_models),        cmocka_unit_test(test_threads),
-		cmocka_unit_test(test_chat),          cmocka_unit_test(test_reload),
+		cmocka_unit_test(test_models),        cmocka_unit_test(test_threads),       cmocka_unit_test(test_chat),
+		cmocka_unit_test(test_reload),        cmocka_unit_test(test_model_changes), cmocka_unit_test(test_max),
+		cmocka_unit_test(test_second_signal),
 #ifdef GUICHET_FAULTS
 		cmocka_unit_test(test_failing_calls),
 #endif

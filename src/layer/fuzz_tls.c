@@ -1,96 +1,28 @@
 /*
- * fuzz_tls.c - a stranger's bytes into a server or a client connection. All random numbers come from a counter and the
- * certificate is a fixed one, so the same bytes always meet the same state: a recorded conversation gets past the
- * handshake as it did when it was recorded.
+ * fuzz_tls.c - a stranger's bytes into a server or a client connection. Nothing is left to chance (support/tls_fuzz.h), so
+ * recorded conversations are seeds that get past the handshake. Two of ours with each other are in fuzz_tlspair.c.
  *
  * Input: one byte (bit 0: client; bit 1: client certificates are asked for; the other six: bytes at a time, 0 = all
  * at once), then what the peer sends. To record the seeds again (they depend on the version of OpenSSL):
  *	cc -std=gnu2x -D_GNU_SOURCE -DFUZZ_TLS_SEEDS -Isrc -Itests src/layer/fuzz_tls.c src/layer/tls*.c \
- *		tests/support/tls_peer.c src/base/{mem,buf,str,fault}.c -lssl -lcrypto -o seeds && ./seeds tests/corpus/tls
+ *		tests/support/tls_peer.c tests/support/tls_fuzz.c src/base/{mem,buf,str,fault}.c -lssl -lcrypto -o seeds && ./seeds tests/corpus/tls
  */
-#define OPENSSL_SUPPRESS_DEPRECATED /* RAND_METHOD */
 #include <openssl/err.h>
 #include <openssl/pem.h>
-#include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "support/tls_fuzz.h"
 #include "support/tls_peer.h"
-
-static const char certificate[] = "-----BEGIN CERTIFICATE-----\n"
-				  "MIIBQjCB6KADAgECAgEBMAoGCCqGSM49BAMCMA8xDTALBgNVBAMMBGZ1enowIBcN\n"
-				  "MjUxMDE3MTIxMzM5WhgPMjEyNjEwMjgxMjEzMzlaMA8xDTALBgNVBAMMBGZ1enow\n"
-				  "WTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQ4nnfeRzl/pMfeq5YRb4Ut23jeZGwe\n"
-				  "W26BBo8VJeTT4DzYJRJAy9z99wdNiV6WDVgtIrYP9MJX/nVjnrXEYwEeozMwMTAM\n"
-				  "BgNVHRMBAf8EAjAAMCEGA1UdEQQaMBiCCWZ1enoudGVzdIILKi5mdXp6LnRlc3Qw\n"
-				  "CgYIKoZIzj0EAwIDSQAwRgIhALNnl4k6lO523POWw5lI2/Oth4bDbnolsQbuPD5g\n"
-				  "6ch2AiEA4GJrYNesPNqUSNb/UlL/gCT+2iIS8JFGHih06VGyhjU=\n"
-				  "-----END CERTIFICATE-----\n"
-				  "-----BEGIN PRIVATE KEY-----\n"
-				  "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgf7DVAJJ9+0y7pb1V\n"
-				  "joP0wC03lrd3lzSdvupiAgPe9KehRANCAAQ4nnfeRzl/pMfeq5YRb4Ut23jeZGwe\n"
-				  "W26BBo8VJeTT4DzYJRJAy9z99wdNiV6WDVgtIrYP9MJX/nVjnrXEYwEe\n"
-				  "-----END PRIVATE KEY-----\n";
 
 #define MUST(x) ((x) ? (void)0 : abort())
 
-/* ---- random numbers that are not ---- */
-
-static uint64_t counters[2]; /* the layer's and, while recording, its peer's */
-static unsigned stream;
-
-static int fixed_bytes(unsigned char *p, int n)
-{
-	for (int i = 0; i < n; i++) {
-		uint64_t x = (++counters[stream] + (uint64_t)stream * 1000003) * 0x9e3779b97f4a7c15u;
-
-		x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-		p[i] = (unsigned char)(x >> 37);
-	}
-	return 1;
-}
-
-static int seeded(void)
-{
-	return 1;
-}
-
-/* ---- the contexts, made once ---- */
-
-static struct tls_ctx *contexts[4]; /* by the first two bits of the input */
-
-static void make_contexts(void)
-{
-	static const RAND_METHOD method = { .bytes = fixed_bytes, .pseudorand = fixed_bytes, .status = seeded };
-	static const char *const alpn[] = { "mqtt", "h2", NULL };
-	struct tls_identity id = { .certificate = span_str(certificate) };
-	struct tls_name name = { "*.fuzz.test", id };
-
-	if (contexts[0])
-		return;
-	MUST(RAND_set_rand_method(&method) == 1);
-	for (unsigned i = 0; i < 4; i++) {
-		struct tls_setup setup = { .client = i & 1, .id = id, .ca = id.certificate, .alpn = alpn };
-		struct buf why;
-
-		if (!setup.client) {
-			setup.names = &name;
-			setup.names_n = 1;
-		}
-		if (!setup.client && i & 2)
-			setup.ask = TLS_ASK_OPTIONAL;
-		buf_init(&why, 500);
-		MUST(tls_ctx_new(&setup, &contexts[i], &why) == 0);
-		buf_done(&why);
-	}
-}
-
 static void open_side(struct side *s, uint8_t mode)
 {
-	counters[0] = counters[1] = 0;
-	stream = 0;
+	tls_fuzz_restart();
 	s->fail_at = 0;
-	MUST(side_open(s, mode & 1 ? &tls_client_layer : &tls_server_layer, contexts[mode & 3], "fuzz.test") == 0);
+	MUST(side_open(s, mode & TLS_FUZZ_CLIENT ? &tls_client_layer : &tls_server_layer, tls_fuzz_context(mode),
+		       "fuzz.test") == 0);
 }
 
 #ifndef FUZZ_TLS_SEEDS
@@ -102,7 +34,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 
 	if (n == 0)
 		return 0;
-	make_contexts();
 	open_side(&s, p[0]);
 	chunk = p[0] >> 2 ? p[0] >> 2 : n;
 	for (size_t at = 1; at < n && !s.err; at += chunk) {
@@ -124,8 +55,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 static void record(const char *folder, const char *file, uint8_t mode, int version, const char *groups)
 {
 	SSL_CTX *ssl = SSL_CTX_new(mode & 1 ? TLS_server_method() : TLS_client_method());
-	struct tls_identity id = { .certificate = span_str(certificate) };
-	BIO *bio = BIO_new_mem_buf(id.certificate.p, (int)id.certificate.n);
+	struct span certificate = tls_fuzz_certificate();
+	BIO *bio = BIO_new_mem_buf(certificate.p, (int)certificate.n);
 	struct peer_end e;
 	struct side s = {};
 	struct bytes sent = {};
@@ -140,7 +71,7 @@ static void record(const char *folder, const char *file, uint8_t mode, int versi
 	SSL_CTX_use_certificate(ssl, x);
 	SSL_CTX_use_PrivateKey(ssl, PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL));
 	open_side(&s, mode);
-	stream = 1;
+	tls_fuzz_stream(1);
 	end_init(&e, ssl, !(mode & 1));
 	if (!(mode & 1)) {
 		SSL_set_tlsext_host_name(e.ssl, "a.fuzz.test");
@@ -151,7 +82,7 @@ static void record(const char *folder, const char *file, uint8_t mode, int versi
 		uint8_t wire[20000];
 		size_t n;
 
-		stream = 1;
+		tls_fuzz_stream(1);
 		end_read(&e);
 		if (i == 6 && SSL_is_init_finished(e.ssl)) {
 			SSL_write(e.ssl, "hello", 5);
@@ -162,7 +93,7 @@ static void record(const char *folder, const char *file, uint8_t mode, int versi
 		}
 		n = end_take(&e, wire, sizeof(wire));
 		bytes_add(&sent, wire, n);
-		stream = 0;
+		tls_fuzz_stream(0);
 		side_feed(&s, wire, n);
 		BIO_write(e.in, s.down.p, (int)s.down.n);
 		s.down.n = 0;
@@ -199,7 +130,6 @@ int main(int argc, char **argv)
 		char command[600];
 
 		if (getenv("ROW") && strcmp(getenv("ROW"), rows[i].file) == 0) {
-			make_contexts();
 			record(argv[1], rows[i].file, rows[i].mode, rows[i].version, rows[i].groups);
 		}
 		snprintf(command, sizeof(command), "ROW=%s %s %s", rows[i].file, argv[0], argv[1]);

@@ -215,6 +215,8 @@ static int make_context(struct certs *c, struct tls_ctx **ret)
 	err = tls_ctx_new(&setup, ret, &said);
 	if (err == -ENOMEM)
 		return err;
+	if (err && strcmp(o->certificate, "auto") == 0)
+		buf_addf(&said, "; remove auto.crt and auto.key in %s to have new ones made", c->setup->data);
 	if (err)
 		problem(c, "", warning); /* begins with what is an option's name here too */
 	else if (said.n > 0)

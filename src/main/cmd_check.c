@@ -33,15 +33,21 @@ static int print_problems(const struct conf_problems *ps)
 	return STATUS_USAGE;
 }
 
-static int print_plan(const struct plan *plan, const char *file)
+static int print_plan(const struct plan *plan, const struct planner_setup *setup)
 {
 	struct text_style style = text_style_of(stdout);
 	BUF_AUTO struct buf b;
 
 	buf_init(&b, OUTPUT_MAX);
-	if (ready_plan_table(plan, style, &b) == 0)
-		buf_addf(&b, "\n%s%s is right; `guichet serve %s` would serve this.%s\n", style.dim, file, file,
-			 style.off);
+	if (ready_plan_table(plan, style, &b) == 0) {
+		buf_addf(&b, "\n%s%s is right; `guichet serve ", style.dim, setup->file);
+		str_add_word(&b, setup->file);
+		for (size_t i = 0; i < setup->n_words; i++) {
+			buf_addc(&b, ' ');
+			str_add_word(&b, setup->words[i]);
+		}
+		buf_addf(&b, "` would serve this.%s\n", style.off);
+	}
 	return text_print(stdout, &b) < 0 ? STATUS_FAILED : STATUS_OK;
 }
 
@@ -58,7 +64,7 @@ static int check(const struct planner_setup *setup)
 		text_error("%s: %s", setup->file, strerror(-err));
 		status = STATUS_FAILED;
 	} else {
-		status = conf_problems_none(&ps) ? print_plan(plan, setup->file) : print_problems(&ps);
+		status = conf_problems_none(&ps) ? print_plan(plan, setup) : print_problems(&ps);
 	}
 	conf_problems_done(&ps);
 	plan_free(&plan);

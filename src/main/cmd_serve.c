@@ -27,6 +27,7 @@
 enum {
 	OUTPUT_MAX = 4 << 20,
 	PATH_TEXT = 4096,
+	FDS_LEAST = 32,
 };
 
 struct serve {
@@ -47,10 +48,12 @@ struct serve {
 static int print_problems(const struct conf_problems *ps)
 {
 	BUF_AUTO struct buf b;
+	const char *taken;
 
 	buf_init(&b, OUTPUT_MAX);
 	conf_problems_format(ps, &b);
-	if (strstr(buf_str(&b), "[guichet] cannot listen")) /* the control socket */
+	taken = strstr(buf_str(&b), "[guichet] cannot listen");
+	if (taken && strstr(taken, "is served by another program")) /* the control socket */
 		buf_adds(&b, "guichet: another one uses this data folder; give this one its own: --set data=PATH\n");
 	fputs(buf_str(&b), stderr);
 	return STATUS_USAGE;
@@ -68,14 +71,15 @@ static int add_table(const struct serve *s, struct buf *b)
 {
 	const struct guichet_options *g = changes_global(s->served);
 	struct text_style style = text_style_of(stdout);
+	const char *program = program_invocation_name; /* as it was called: it need not be in the PATH */
 	int err = ready_table(s->server, style, b);
 
-	buf_addf(b, "\n%sCtrl-C stops it. `guichet stats", style.dim);
+	buf_addf(b, "\n%sCtrl-C stops it. `%s stats", style.dim, program);
 	if (strcmp(g->control, "./guichet-data/control.sock") != 0) { /* where it looks by itself */
 		buf_adds(b, " --control ");
 		str_add_word(b, g->control);
 	}
-	buf_addf(b, "` shows what it does, `guichet help SERVICE` what it can.%s\n", style.off);
+	buf_addf(b, "` shows what it does, `%s help SERVICE` what it can.%s\n", program, style.off);
 	return err ? err : b->err;
 }
 
@@ -135,17 +139,23 @@ static void stopping(struct server *server, void *arg)
 
 /* ---- what a plan says about the process ---- */
 
-/* The soft limit goes up to the hard one, or to `fds`: a daemon needs a descriptor for every client. */
-static void raise_descriptors(const struct guichet_options *g)
+/*
+ * The soft limit goes up to the hard one, or to `fds`: a daemon needs a descriptor for every client. With fewer than
+ * FDS_LEAST it could not even be told of a better number.
+ */
+static void limit_descriptors(unsigned fds)
 {
 	struct rlimit lim;
 
 	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
 		return;
-	if (g->fds > lim.rlim_max)
-		log_text(LOG_WARN, "fds", "%u descriptors are wanted, the system allows %ju", g->fds,
-			 (uintmax_t)lim.rlim_max);
-	lim.rlim_cur = g->fds && g->fds < lim.rlim_max ? g->fds : lim.rlim_max;
+	if (fds > lim.rlim_max || (fds && fds < FDS_LEAST))
+		log_text(LOG_WARN, "fds", "%u descriptors are wanted, %s %ju", fds,
+			 fds < FDS_LEAST ? "the least is" : "the system allows",
+			 fds < FDS_LEAST ? (uintmax_t)FDS_LEAST : (uintmax_t)lim.rlim_max);
+	if (fds && fds < FDS_LEAST)
+		fds = FDS_LEAST;
+	lim.rlim_cur = fds && fds < lim.rlim_max ? fds : lim.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &lim) < 0)
 		log_text(LOG_WARN, "fds", "the limit of descriptors stays: %s", strerror(errno));
 }
@@ -162,6 +172,17 @@ static int open_log(const struct serve *s, const struct guichet_options *g, stru
 	return err;
 }
 
+/* After a reload that failed. The log is opened again all the same: it may have been moved away (logrotate). */
+static void go_back(const struct serve *s)
+{
+	const struct guichet_options *g = changes_global(s->served);
+	struct conf_problems ps = {};
+
+	(void)!open_log(s, g, &ps);
+	conf_problems_done(&ps);
+	limit_descriptors(g->fds);
+}
+
 /*
  * A plan, checked, applied and remembered; the same for start and reload. 0; -EINVAL with problems: then all is as it was;
  * or -ENOMEM. The log is opened before anything listens, because a log that cannot be written is a problem too.
@@ -170,8 +191,11 @@ static int apply(struct serve *s, struct conf_problems *ps, struct changes **ret
 {
 	struct changes *now = NULL;
 	struct plan *plan = NULL;
-	int err = planner_make(&s->setup, &plan, ps);
+	int err;
 
+	if (s->served)
+		limit_descriptors(0); /* the clients may have all that `fds` allows, and the files need some */
+	err = planner_make(&s->setup, &plan, ps);
 	if (!err && !conf_problems_none(ps)) {
 		server_check(plan, ps); /* all there is to say at once */
 		conf_problems_sort(ps);
@@ -182,21 +206,19 @@ static int apply(struct serve *s, struct conf_problems *ps, struct changes **ret
 	if (!err)
 		err = open_log(s, plan->global, ps);
 	if (!err) {
-		raise_descriptors(plan->global);
+		if (!s->served)
+			limit_descriptors(plan->global->fds);
 		err = server_apply(s->server, &plan, ps);
-		if (err && s->served) {
-			struct conf_problems old = {};
-
-			(void)!open_log(s, changes_global(s->served), &old);
-			conf_problems_done(&old);
-			raise_descriptors(changes_global(s->served));
-		}
 	}
 	plan_free(&plan);
 	if (err) {
 		changes_free(&now);
+		if (s->served)
+			go_back(s);
 		return err;
 	}
+	if (s->served)
+		limit_descriptors(changes_global(now)->fds);
 	*ret = now;
 	return 0;
 }
@@ -428,6 +450,7 @@ static int run(int argc, char **argv)
 	struct server_calls mine = calls;
 	struct serve s = {};
 	int status = parse(&s, argc, argv), ended;
+	bool stuck;
 
 	if (status == STATUS_OK && s.test)
 		status = begin_test(&s);
@@ -442,8 +465,11 @@ static int run(int argc, char **argv)
 		ended = server_run(s.server, &mine);
 		status = s.status ? s.status : ended;
 	}
+	stuck = s.server && server_is_stuck(s.server);
 	server_free(&s.server);
 	end_test(&s);
+	if (stuck)
+		_exit(status); /* what exit() tidies up is in use by threads that nobody can stop */
 	changes_free(&s.served);
 	for (size_t i = 0; i < s.setup.n_sets; i++)
 		mem_free(s.sets[i]);

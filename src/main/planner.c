@@ -204,6 +204,36 @@ static int check_listen(struct planner *p, struct plan_service *s)
 	return option_set(&tables_service, s->common, "listen", s->proto->flags & P_STREAM ? "tcp:0" : "udp:0", NULL);
 }
 
+static const struct addr_text *common_place(const struct service_options *a, const struct service_options *b)
+{
+	if (a->family != b->family && a->family != FAMILY_ANY && b->family != FAMILY_ANY)
+		return NULL;
+	for (size_t i = 0; i < a->listen.n; i++)
+		for (size_t j = 0; j < b->listen.n; j++)
+			if (addr_conflict(&a->listen.v[i], &b->listen.v[j]))
+				return &b->listen.v[j];
+	return NULL;
+}
+
+/* An address of an earlier service; the system would call that one another program. */
+static void check_places(struct planner *p, const struct plan_service *s)
+{
+	for (const struct plan_service *other = p->plan->services; other < s; other++) {
+		const struct addr_text *a = common_place(other->common, s->common);
+		char text[PLANNER_SENTENCE];
+		struct buf why;
+
+		if (!a || !other->common->enabled || !s->common->enabled)
+			continue;
+		buf_init_fixed(&why, text, sizeof(text));
+		buf_adds(&why, "listen: ");
+		addr_format(a, &why);
+		buf_addf(&why, " is an address of [%s] already", other->name);
+		planner_problem(p, s, text);
+		return;
+	}
+}
+
 /* Takes the services out that are only kept in the file. */
 static void drop_disabled(struct planner *p)
 {
@@ -230,7 +260,9 @@ static int finish_services(struct planner *p)
 	for (size_t i = 0; i < p->plan->n && !err; i++) {
 		err = check_listen(p, &p->plan->services[i]);
 		if (!err && p->setup->test_data)
-			planner_move(p, &p->plan->services[i]);
+			planner_move(p, &p->plan->services[i]); /* where no two are in the same place */
+		else if (!err)
+			check_places(p, &p->plan->services[i]);
 	}
 	for (size_t i = 0; i < p->plan->n && !err; i++)
 		err = add_tls(p, &p->plan->services[i]);

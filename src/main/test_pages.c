@@ -226,7 +226,7 @@ static void test_try(void **state)
 	check_try("echo", "tcp:[::]:7007", "nc ::1 7007");
 	check_try("echo", "udp:127.0.0.1:7007", "nc -u 127.0.0.1 7007");
 	check_try("daytime", "udp:[::1]:7013", "echo | nc -u -w1 ::1 7013");
-	check_try("time", "tcp:127.0.0.1:7037", "nc 127.0.0.1 7037 </dev/null | xxd");
+	check_try("time", "tcp:127.0.0.1:7037", "nc 127.0.0.1 7037 </dev/null | od -An -tx1");
 	check_try("chargen", "tls:[::1]:7019", "openssl s_client -quiet -connect [::1]:7019 | head");
 	check_try("echo", "unix:/run/a b", "socat - \"UNIX-CONNECT:/run/a b\"");
 	check_try("echo", "unixseq:/run/a", "socat - UNIX-CONNECT:/run/a,type=5");

@@ -183,7 +183,7 @@ static void test_bad_values(void **state)
 		       "t.conf:5: section [echo] comes twice, first at line 1\n");
 	check_problems("[echo]\nlisten = tcp:7007\nlisten = tcp:7008\n",
 		       "t.conf:3: listen: comes twice in [echo], first at line 2\n");
-	check_problems("[relay]\nlisten = tcp:7000\n", "t.conf:1: to: must be set, to = ADDRESS...\n");
+	check_problems("[relay]\nlisten = tcp:7000\n", "t.conf:1: to: must be set, as in: to = ADDRESS...\n");
 }
 
 static void test_no_address(void **state)
@@ -299,7 +299,7 @@ static void test_bad_words(void **state)
 	check_words(WORDS("echo@tpc:7007"), 1, "echo@tpc:7007: unknown transport \"tpc\", did you mean \"tcp\"?\n");
 	check_words(WORDS("echo@tcp:1,listen=tcp:2"), 1,
 		    "echo@tcp:1,listen=tcp:2: listen: addresses come behind the @; repeat the word for another one\n");
-	check_words(WORDS("relay@tcp:7000"), 1, "relay@tcp:7000: to: must be set, to = ADDRESS...\n");
+	check_words(WORDS("relay@tcp:7000"), 1, "relay@tcp:7000: to: must be set, as in: to = ADDRESS...\n");
 	check_words(WORDS("echo@tcp:7,uper=1", "ehco@tcp:8"), 2,
 		    "echo@tcp:7,uper=1: unknown option \"uper\" of echo, did you mean \"upper\"?\n"
 		    "ehco@tcp:8: \"ehco\" is no protocol, did you mean \"echo\"?\n");

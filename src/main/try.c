@@ -13,7 +13,7 @@ static const struct manner {
 	{ "chargen", true, false, " | head" },
 	{ "daytime", true, true, "" },
 	{ "qotd", true, true, "" },
-	{ "time", true, true, " | xxd" },
+	{ "time", true, true, " | od -An -tx1" },
 };
 
 static const struct manner *manner_of(const struct proto *proto)

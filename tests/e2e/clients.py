@@ -17,6 +17,7 @@ class Python:
     halves = True  # can end its half and read on
     exact = True   # hands over every byte as it is
     waits = False  # for the end of its input, also when the server has ended
+    lines = False  # makes a datagram of each line
 
     def __init__(self, address):
         self.sock = address.connect()
@@ -31,7 +32,9 @@ class Python:
     def hear_until(self, judge):
         got = b""
         while not judge(got):
-            got += self.sock.recv(65536)
+            piece = self.sock.recv(65536)
+            assert piece, f"the end came after {got!r}"
+            got += piece
 
     def end(self):
         self.sock.shutdown(socket.SHUT_WR)
@@ -48,6 +51,7 @@ class Program:
     halves = False
     exact = True
     waits = False
+    lines = False
     greeting = None  # what it prints of its own when it is connected
 
     def __init__(self, address):
@@ -146,7 +150,7 @@ class Openssl(Program):
 
 
 class Connect(Program):
-    halves = True
+    halves = lines = True
 
     def command(self, a):
         return [PROGRAM, "connect", *(["--insecure"] if a.secure else []), a.text]

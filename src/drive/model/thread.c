@@ -42,13 +42,14 @@ static void drop(struct one *o)
 	int fd = o->adopt.fd;
 
 	if (fd >= 0)
-		close(fd);
+		loop_refuse(&o->lane, fd);
 	if (o->adopt.layer && o->adopt.layer->drop_arg)
 		o->adopt.layer->drop_arg(o->adopt.layer_arg);
 	peer_unref(o->adopt.peer);
 	peer_unref(o->adopt.local);
 	service_unref(o->service);
 	mem_free(o);
+	loop_room(s->loops[0]);
 	atomic_fetch_sub(&s->live, 1);
 }
 
@@ -71,6 +72,8 @@ static void *thread_main(void *arg)
 	struct server *s = o->service->server;
 	struct loop_setup setup = {
 		.stop_fd = s->stop_fd,
+		.cut_fd = s->cut_fd,
+		.serial = 1 + atomic_fetch_add(&s->serial, 1),
 		.drain = o->drain,
 	};
 	struct loop *l;
@@ -137,7 +140,7 @@ static void take(struct loop *l, struct listener *ln, struct lane *lane, int fd,
 	if (o)
 		drop(o);
 	else
-		close(fd);
+		loop_refuse(lane, fd);
 }
 
 const struct model model_thread = { .name = "thread", .take = take };

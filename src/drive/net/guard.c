@@ -2,7 +2,10 @@
 #include "drive/net/guard.h"
 
 #include <netinet/in.h>
+#include <stdatomic.h>
 #include <string.h>
+
+static _Atomic uint16_t opened[65536]; /* sockets by port */
 
 static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
 
@@ -63,15 +66,37 @@ static size_t ours(const struct route *r, const struct peer *local, const uint8_
 	return n;
 }
 
-bool guard_is_self(const struct route *r, const struct peer *local)
+static bool from_our_address(const struct route *r, const struct peer *local)
 {
 	const uint8_t *b, *mine;
 	int port;
 	size_t n = source(r, &b, &port);
 
-	if (!n || !local || port != local->port)
+	return n && local && ours(r, local, &mine) == n && memcmp(b, mine, n) == 0;
+}
+
+bool guard_is_self(const struct route *r, const struct peer *local)
+{
+	return local && guard_port(r) == local->port && from_our_address(r, local);
+}
+
+void guard_open_port(int port)
+{
+	atomic_fetch_add_explicit(&opened[port], 1, memory_order_relaxed);
+}
+
+void guard_close_port(int port)
+{
+	atomic_fetch_sub_explicit(&opened[port], 1, memory_order_relaxed);
+}
+
+bool guard_is_ours(const struct route *r, const struct peer *local)
+{
+	int port = guard_port(r);
+
+	if (port < 0 || !atomic_load_explicit(&opened[port], memory_order_relaxed))
 		return false;
-	return ours(r, local, &mine) == n && memcmp(b, mine, n) == 0;
+	return guard_is_loopback(r) || from_our_address(r, local);
 }
 
 static uint64_t network(const struct route *r)

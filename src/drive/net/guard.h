@@ -22,5 +22,13 @@ bool guard_is_loopback(const struct route *r);
 /* Did this come from the very socket it came to? local: the address that it is bound to. */
 bool guard_is_self(const struct route *r, const struct peer *local);
 
+/*
+ * The ports of our own datagram sockets, counted by whoever opens and closes them; any thread. A datagram that seems to come
+ * from one of them, on this machine, was made to set two of our services talking to each other for ever.
+ */
+void guard_open_port(int port);
+void guard_close_port(int port);
+bool guard_is_ours(const struct route *r, const struct peer *local);
+
 /* Takes a token of the source's network: `rate` a second, as many at once. true when there was one, or rate is 0. */
 bool guard_allow(struct guard *g, const struct route *r, nsec now, unsigned rate);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "drive/net/guard.h"
 #include "drive/sys.h"
 
 static int set_on(int fd, int level, int option)
@@ -154,6 +155,7 @@ int listener_new(const struct addr_text *text, const struct netaddr *at, const s
 	ln->text = *text;
 	ln->dgram = at->type == SOCK_DGRAM;
 	ln->pktinfo = ln->dgram && is_wildcard(at);
+	ln->v6only = setup->v6only;
 	ln->fd = -1;
 	if (at->sa.sa_family == AF_UNIX)
 		r = clear_stale(at, why);
@@ -175,8 +177,26 @@ int listener_new(const struct addr_text *text, const struct netaddr *at, const s
 		return r;
 	}
 	name_bound(ln);
+	if (ln->dgram && at->sa.sa_family != AF_UNIX) {
+		guard_open_port(ln->local->port);
+		ln->guarded = true;
+	}
 	*ret = ln;
 	return 0;
+}
+
+int listener_tune(const struct listener *ln, const struct listen_setup *setup)
+{
+	int nodelay = setup->nodelay, r = 0;
+
+	if (ln->unlink_path && chmod(ln->unlink_path, setup->mode) < 0)
+		r = -errno;
+	if (!ln->dgram && sys_listen(ln->fd, (int)setup->backlog) < 0 && r == 0)
+		r = -errno;
+	if (!ln->dgram && !ln->unlink_path && r == 0 &&
+	    sys_setsockopt(ln->fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, sizeof(nodelay)) < 0)
+		r = -errno;
+	return r;
 }
 
 struct listener *listener_ref(struct listener *ln)
@@ -191,6 +211,10 @@ void listener_close(struct listener *ln)
 		unlink(ln->unlink_path);
 	mem_free(ln->unlink_path);
 	ln->unlink_path = NULL;
+	fd_close(&ln->fd);
+	if (ln->guarded)
+		guard_close_port(ln->local->port);
+	ln->guarded = false;
 }
 
 void listener_unref(struct listener *ln)
@@ -198,7 +222,6 @@ void listener_unref(struct listener *ln)
 	if (!ln || atomic_fetch_sub_explicit(&ln->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	listener_close(ln);
-	fd_close(&ln->fd);
 	peer_unref(ln->local);
 	mem_free(ln);
 }

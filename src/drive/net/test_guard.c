@@ -116,6 +116,29 @@ static void test_rate_under_flood(void **state)
 	assert_in_range(n, 55, 61);
 }
 
+/* From another of our sockets: a forged source, which would set the two talking to each other. */
+static void test_ours(void **state)
+{
+	(void)state;
+	struct peer *p = at4("192.0.2.1", 7007);
+	struct route local = from4("127.0.0.1", 7013), mine = from4("192.0.2.1", 7013),
+		     other = from4("192.0.2.2", 7013);
+
+	assert_false(guard_is_ours(&local, p));
+	guard_open_port(7013);
+	guard_open_port(7013); /* both families */
+	guard_close_port(7013);
+	assert_true(guard_is_ours(&local, p));
+	assert_true(guard_is_ours(&mine, p));
+	assert_false(guard_is_ours(&other, p));
+	assert_false(guard_is_ours(&(struct route){}, p));
+	local = from4("127.0.0.1", 7014);
+	assert_false(guard_is_ours(&local, p));
+	guard_close_port(7013);
+	assert_false(guard_is_ours(&mine, p));
+	peer_unref(p);
+}
+
 static void test_networks6(void **state)
 {
 	(void)state;
@@ -132,7 +155,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_loopback),         cmocka_unit_test(test_self),      cmocka_unit_test(test_rate),
-		cmocka_unit_test(test_rate_under_flood), cmocka_unit_test(test_networks6),
+		cmocka_unit_test(test_rate_under_flood), cmocka_unit_test(test_networks6), cmocka_unit_test(test_ours),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

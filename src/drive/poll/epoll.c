@@ -57,14 +57,16 @@ static unsigned flags_of(uint32_t e)
 	return what;
 }
 
-static void arm(struct epoller *e, uint64_t until)
+static bool arm(struct epoller *e, uint64_t until)
 {
 	struct itimerspec t = { .it_value = { (time_t)(until / 1000000000u), (long)(until % 1000000000u) } };
 
 	if (until >= e->armed) /* when the earlier one fires the loop looks anew */
-		return;
-	if (timerfd_settime(e->timer, TFD_TIMER_ABSTIME, &t, NULL) == 0)
-		e->armed = until;
+		return true;
+	if (timerfd_settime(e->timer, TFD_TIMER_ABSTIME, &t, NULL) < 0)
+		return false;
+	e->armed = until;
+	return true;
 }
 
 static int ep_wait(struct poller *p, const struct watch *w, unsigned nw, struct ready *ret, uint64_t now,
@@ -73,13 +75,13 @@ static int ep_wait(struct poller *p, const struct watch *w, unsigned nw, struct 
 	struct epoller *e = (struct epoller *)p;
 	struct epoll_event ev[POLLER_BATCH];
 	uint64_t times;
-	int n, out = 0;
+	int n, out = 0, ms = until > now ? -1 : 0;
 
 	(void)w;
 	(void)nw;
-	if (until > now && until != UINT64_MAX)
-		arm(e, until);
-	n = epoll_wait(e->fd, ev, POLLER_BATCH, until > now ? -1 : 0);
+	if (until > now && until != UINT64_MAX && !arm(e, until))
+		ms = POLLER_PAUSE_MS; /* without a timer the loop looks at the clock itself */
+	n = epoll_wait(e->fd, ev, POLLER_BATCH, ms);
 	for (int i = 0; i < n; i++) { /* n < 0: EINTR */
 		if (ev[i].data.u64 != TIMER_ID)
 			ret[out++] = (struct ready){ ev[i].data.u64, flags_of(ev[i].events) };

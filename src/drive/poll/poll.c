@@ -60,6 +60,13 @@ static unsigned flags_of(short revents)
 	return what;
 }
 
+/* Memory is out: the turn goes on without news, and the next one tries again, but not at once. */
+static int no_news(void)
+{
+	ppoll(NULL, 0, &(struct timespec){ .tv_nsec = POLLER_PAUSE_MS * 1000000 }, NULL);
+	return 0;
+}
+
 static int poll_wait(struct poller *pp, const struct watch *w, unsigned nw, struct ready *ret, uint64_t now,
 		     uint64_t until)
 {
@@ -69,13 +76,13 @@ static int poll_wait(struct poller *pp, const struct watch *w, unsigned nw, stru
 	int n = 0;
 
 	if (grow(p, nw) < 0)
-		return 0; /* the turn goes on without news; the next one tries again */
+		return no_news();
 	for (unsigned i = 0; i < nw; i++) {
 		p->v[i] = (struct pollfd){ .fd = w[i].fd };
 		p->v[i].events = (short)((w[i].want & READY_IN ? POLLIN : 0) | (w[i].want & READY_OUT ? POLLOUT : 0));
 	}
-	if (ppoll(p->v, nw, until == UINT64_MAX ? NULL : &t, NULL) <= 0)
-		return 0;
+	if (ppoll(p->v, nw, until == UINT64_MAX ? NULL : &t, NULL) < 0)
+		return errno == EINTR ? 0 : no_news();
 	for (unsigned i = 0; i < nw && n < POLLER_BATCH; i++)
 		if (p->v[i].revents)
 			ret[n++] = (struct ready){ w[i].id, flags_of(p->v[i].revents) };

@@ -27,6 +27,8 @@ struct ready {
 
 #define POLLER_BATCH 256
 
+enum { POLLER_PAUSE_MS = 50 }; /* when the system cannot wait as asked: the next try */
+
 /* What a poll(2) loop has to watch now: asked for before each wait. */
 struct watch {
 	int fd;

@@ -229,10 +229,8 @@ static void tell_missed(struct chat *self, struct io *io)
 	self->missed = 0;
 }
 
-static enum verdict step(void *selfp, const struct ev *ev, struct io *io)
+static enum verdict handle(struct chat *self, const struct ev *ev, struct io *io)
 {
-	struct chat *self = selfp;
-
 	switch (ev->kind) {
 	case EV_OPEN:
 		return enter(self, io);
@@ -257,7 +255,17 @@ static void leave(void *selfp, struct io *io)
 	struct chat *self = selfp;
 
 	(void)io;
-	list_del(&self->seat);
+	list_del(&self->seat); /* harmless when it has left before */
+}
+
+/* Whoever has said goodbye is no member any more, although its connection may take a while to close. */
+static enum verdict step(void *self, const struct ev *ev, struct io *io)
+{
+	enum verdict v = handle(self, ev, io);
+
+	if (v != V_GO)
+		leave(self, io);
+	return v;
 }
 
 const struct proto chat_proto = {

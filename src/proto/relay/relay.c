@@ -71,10 +71,6 @@ static int open_service(struct svc *svc, struct buf *ret_why)
 	char *to;
 	int r;
 
-	if (!o->to.n) {
-		buf_adds(ret_why, "to: must be set to the address that connections are sent to");
-		return -EINVAL;
-	}
 	buf_init(&text, 1024);
 	addr_format(&o->to.v[0], &text);
 	r = buf_take(&text, &to);

@@ -35,7 +35,7 @@ static uint64_t count(const struct world *w, unsigned which)
 static void test_options(void **state)
 {
 	(void)state;
-	assert_refused(&relay_proto, "to: ");
+	assert_refused(&relay_proto, "to: must be set");
 	assert_refused(&relay_proto, "to: ", "to", "nowhere");
 	assert_refused(&relay_proto, "is not where a relay can connect to", "to", "udp:192.0.2.7:7");
 	assert_refused(&relay_proto, "needs one host", "to", "tcp:*:7");

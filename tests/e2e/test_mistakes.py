@@ -1,0 +1,212 @@
+"""
+What is wrong is told at once and in one line each: where, what, the nearest right word; exit status 2, and nothing was begun.
+`check` finds all there is to find without opening anything, `serve` tells the same, and what only opening can show.
+"""
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from daemon import PATIENCE, PROGRAM, run
+
+STATUS = 2
+
+# The configuration, the line of the mistake, what is said of it.
+TABLE = {
+    "unknown option": ("[echo]\nlisten = tcp:0\nuper = yes\n", 3, 'unknown option "uper" in [echo], did you mean "upper"?'),
+    "unknown global option": ("[guichet]\nlops = 2\n[echo]\nlisten = tcp:0\n", 2,
+                              'unknown option "lops" in [guichet], did you mean "loops"?'),
+    "bad value": ("[echo]\nlisten = tcp:0\nidle = soon\n", 3, 'idle: "soon" is not a time, as 10s, 5m, 250ms or 0'),
+    "bad switch": ("[echo]\nupper = maybe\nlisten = tcp:0\n", 2, re.compile(r'upper: "maybe" .*yes')),
+    "bad word": ("[echo]\nlisten = tcp:0\nmodel = evnt\n", 3, re.compile(r'model: "evnt" .*"event"')),
+    "unknown transport": ("[echo]\nlisten = tpc:7007\n", 2, 'listen: unknown transport "tpc", did you mean "tcp"?'),
+    "port too large": ("[echo]\nlisten = tcp:70000\n", 2, 'listen: port "70000" is too large, 0 to 65535'),
+    "no transport": ("[echo]\nlisten = 7007\n", 2, re.compile(r'listen: .*"7007"')),
+    "address twice": ("[echo]\nlisten = tcp:7008 tcp:7008\n", 2, 'listen: "tcp:7008" comes twice'),
+    "no address": ("[echo]\n\nupper = yes\n", 1, "[echo] listens nowhere, add for example: listen = tcp:7007 udp:7007"),
+    "unknown protocol": ("[shout]\nlisten = tcp:0\nprotocol = ecko\n", 3, 'protocol: "ecko" is no protocol, did you mean "echo"?'),
+    "section without protocol": ("[ecko]\nlisten = tcp:0\n", 1,
+                                 '[ecko] is no protocol, did you mean "echo"? Or say which one it is: protocol = NAME'),
+    "section twice": ("[echo]\nlisten = tcp:0\n[echo]\nlisten = tcp:0\n", 3, "section [echo] comes twice, first at line 1"),
+    "option twice": ("[echo]\nlisten = tcp:0\nlisten = udp:0\n", 3, "listen: comes twice in [echo], first at line 2"),
+    "before any section": ("listen = tcp:0\n[echo]\nlisten = tcp:0\n", 1, "before any section; the first line is a [section]"),
+    "no bracket": ("[echo]\nlisten = tcp:0\n[time\n", 3, '"[time" has no ]'),
+    "refused model": ("[room]\nprotocol = chat\nlisten = tcp:0\nmodel = thread\n", 1, re.compile(
+        r"\[room\] chat needs model event, because what one client says goes to all the others")),
+    "model for streams": ("[time]\nlisten = udp:0\nmodel = thread\n", 1,
+                          re.compile(r"\[time\] model thread is for streams; datagrams are served by model event")),
+    "stream service over udp": ("[relay]\nlisten = udp:0\nto = tcp:1\n", 1,
+                                re.compile(r"\[relay\] relay is a stream service: it cannot be reached over udp")),
+    "missing option": ("[relay]\nlisten = tcp:0\n", 1, re.compile("to: must be set")),
+    "rule of a protocol": ("[echo]\nlisten = tcp:0\nreply = none\n", 3, re.compile("reply: needs exactly one %s")),
+    "key without certificate": ("[echo]\nlisten = tls:0\nkey = x.pem\n", 3, re.compile("key: has no use with certificate = auto")),
+    "no such certificate": ("[echo]\nlisten = tls:0\ncertificate = none.pem\n", 3,
+                            re.compile(r"certificate: .*none\.pem.*No such file")),
+    "two sections, one address": ("[echo]\nlisten = tcp:7009\n[time]\nlisten = udp:7009 tcp:7009\n", 4,
+                                  "listen: tcp:7009 is an address of [echo] already"),
+}
+
+
+def said(done, name):
+    """The lines of somebody's mistakes, as (line, text); there must be nothing else, and no service begun."""
+    assert done.returncode == STATUS, (done.returncode, done.stderr)
+    assert done.stdout == ""
+    lines = []
+    for text in done.stderr.splitlines():
+        match = re.fullmatch(re.escape(name) + r"(?::(\d+))?: (.+)", text)
+        assert match, f"no FILE:LINE: TEXT: {text}"
+        lines.append((int(match[1] or 0), match[2]))
+    return lines
+
+
+@pytest.mark.parametrize("command", ["check", "serve"])
+@pytest.mark.parametrize("row", TABLE)
+def test_file(folder, command, row):
+    config, line, text = TABLE[row]
+    (folder / "c.conf").write_text(config)
+    (at, what), = said(run(command, "c.conf", cwd=folder), "c.conf")
+    assert at == line
+    assert text.search(what) if isinstance(text, re.Pattern) else what == text
+    made = [path for path in folder.rglob("*") if path.is_file() or path.is_socket()]
+    assert made == [folder / "c.conf"]  # no certificate, no socket
+
+
+def test_all_at_once(folder):
+    """Every mistake of one long file, in the order of its lines, the same by check and by serve."""
+    config, expect = "", []
+    for config_of_row, line, text in TABLE.values():
+        name = config_of_row.split("]")[0].lstrip("[")
+        if config_of_row.startswith("[") and f"[{name}]" not in config and config_of_row.count("[") == 1 and "7008" not in config:
+            expect.append((line + config.count("\n"), text))
+            config += config_of_row
+    assert len(expect) >= 4
+    (folder / "all.conf").write_text(config)
+    for command in "check", "serve":
+        lines = said(run(command, "all.conf", cwd=folder), "all.conf")
+        assert [n for n, _ in lines] == [n for n, _ in expect]
+
+
+def test_words(folder):
+    """The command line is checked as a file is, with the word in the place of the file."""
+    word = "echo@tcp:0,uper=yes"
+    assert said(run("serve", word, cwd=folder), word) == [(0, 'unknown option "uper" of echo, did you mean "upper"?')]
+    word = "ehco@tcp:0"
+    (_, text), = said(run("serve", word, cwd=folder), word)
+    assert text == '"ehco" is no protocol, did you mean "echo"?'
+    word = "loops=many"
+    assert said(run("serve", "echo@tcp:0", "--set", word, cwd=folder), word) == [(0, 'loops: "many" is not a number')]
+
+
+@pytest.mark.parametrize("words,line", [
+    (["serv"], 'guichet: unknown command "serv", did you mean "serve"?'),
+    (["serve", "--tets"], 'guichet: unknown option "--tets", did you mean "--test"?'),
+    (["serve", "--ready"], "guichet: --ready needs a value: --ready PATH"),
+    (["serve", "a.conf", "b.conf"], "guichet: two configuration files, a.conf and b.conf; one is read"),
+    (["check"], "guichet: no file to check"),
+    (["stats", "x"], 'guichet: "x" is one word too many; --control x?'),
+    (["connect"], "guichet: no address to connect to"),
+    (["connect", "tcp:0"], "guichet: tcp:0 has port 0; a client needs the real one"),
+    (["help", "ehco"], 'guichet: no help on "ehco", did you mean "echo"?'),
+    (["help", "echo", "uper"], 'guichet: unknown option "uper" of echo, did you mean "upper"?'),
+], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_command_line(folder, words, line):
+    done = run(*words, cwd=folder)
+    assert done.returncode == STATUS and done.stdout == ""
+    first, hint = done.stderr.splitlines()
+    assert first == line and hint.startswith("Try `guichet ")
+
+
+def test_a_file_that_is_not_there(folder):
+    for command in "check", "serve":
+        assert said(run(command, "none.conf", cwd=folder), "none.conf") == [(0, "cannot be read: No such file or directory")]
+    (_, text), = said(run("serve", "echo", cwd=folder), "echo")
+    assert text.endswith("to serve the protocol say where: echo@tcp:7007")
+
+
+# ---- what only opening shows ----
+
+
+@pytest.fixture
+def taken():
+    """A port that somebody has."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        yield sock.getsockname()[1]
+
+
+def test_port_in_use(folder, taken):
+    (folder / "c.conf").write_text(f"[time]\nlisten = tcp:0\n[echo]\nupper = yes\nlisten = tcp:127.0.0.1:{taken}\n")
+    (line, text), = said(run("serve", "c.conf", cwd=folder), "c.conf")
+    assert line in (3, 5)
+    assert text.endswith(f"cannot listen on tcp:127.0.0.1:{taken}: address in use by another program")
+
+
+def test_udp_port_in_use(folder):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        address = f"udp:127.0.0.1:{sock.getsockname()[1]}"
+        (_, text), = said(run("serve", f"echo@{address}", "--set", "loops=2", cwd=folder), "command line")
+    assert text == f"[echo] cannot listen on {address}: address in use by another program"
+
+
+@pytest.mark.parametrize("address,why", [
+    ("tcp:nowhere.invalid:7007", 'cannot find host "nowhere.invalid": '),
+    ("tcp:no-such-service", 'no such service in /etc/services "no-such-service"'),
+    ("tcp:203.0.113.1:7007", "this machine has no such address"),
+    ("unix:/nowhere/at/all.sock", "No such file or directory"),
+], ids=["host", "service", "address", "path"])
+def test_no_such_place(folder, address, why):
+    (_, text), = said(run("serve", f"echo@{address}", cwd=folder), "command line")
+    assert text.startswith(f"[echo] cannot listen on {address}: {why}")
+
+
+def test_every_address_that_fails(folder, taken):
+    lines = said(run("serve", f"echo@tcp:127.0.0.1:{taken}", "time@tcp:203.0.113.1:7007", cwd=folder), "command line")
+    assert len(lines) == 2
+
+
+def test_socket_of_somebody_else(folder):
+    path = folder / "s.sock"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+        sock.listen()
+        (_, text), = said(run("serve", f"echo@unix:{path}", cwd=folder), "command line")
+        assert text.endswith("is served by another program already")
+    path.unlink()
+    path.write_text("precious")
+    (_, text), = said(run("serve", f"echo@unix:{path}", cwd=folder), "command line")
+    assert text.endswith("exists and is not a socket")
+    assert path.read_text() == "precious"
+
+
+def test_no_right_to_bind(folder):
+    if int(open("/proc/sys/net/ipv4/ip_unprivileged_port_start").read()) < 1024:
+        pytest.skip("everybody may bind low ports here")
+    argv = [PROGRAM, "serve", "--set", f"data={folder}/d", "echo@tcp:7"]
+    if os.geteuid() == 0:
+        if not shutil.which("setpriv"):
+            pytest.skip("no setpriv, and we are root")
+        argv = ["setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-all", *argv]
+    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=PATIENCE)
+    (_, text), = said(done, "command line")
+    assert text == ("[echo] cannot listen on tcp:7: no right to bind ports below 1024: start as root, "
+                    "or give the program CAP_NET_BIND_SERVICE")
+
+
+def test_two_in_one_folder(guichet):
+    """The second guichet in a data folder says how to give it its own."""
+    g = guichet("echo@tcp:0", test=False)
+    done = run("serve", "echo@tcp:0", cwd=g.folder)
+    assert done.returncode == STATUS
+    assert done.stderr.splitlines()[-1] == \
+        "guichet: another one uses this data folder; give this one its own: --set data=PATH"
+    with g.connect() as sock:
+        sock.sendall(b"still here")
+        assert sock.recv(100) == b"still here"
+    g.signal(signal.SIGTERM)
+    g.wait()

@@ -1,0 +1,372 @@
+/*
+ * test_hostile.c - every row of tests/corpus/hostile over the memory driver, in pieces of 1 to all of its bytes, against what the row
+ * promises. While a stranger plays it, another client (the witness) goes on talking; in the end only its session is left.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <cmocka.h>
+
+#include "core/session.h"
+#include "drive/net/guard.h"
+#include "proto/protos.h"
+#include "support/tls_world.h"
+#include "support/world.h"
+
+static const char folder[] = "tests/corpus/hostile";
+
+enum {
+	SEGMENTS = 4,
+	SEGMENT_MAX = 4096,
+	HANDSHAKE_BY = 10, /* seconds */
+	ALL = 0,           /* as the size of pieces */
+};
+
+struct row {
+	char id[40], protocol[20], transport[8];
+	unsigned segments;
+	uint8_t bytes[SEGMENTS][SEGMENT_MAX];
+	size_t n[SEGMENTS];
+};
+
+/* ---- the stage ---- */
+
+struct scene {
+	const struct row *row;
+	size_t piece;
+	struct world w;
+	struct memconn *witness, *stranger;
+	unsigned sessions; /* without the stranger */
+};
+
+/* The witness says a line, and hears what `answer` is. */
+static void testify(struct scene *s, const char *answer)
+{
+	memconn_sends(s->witness, "still here\n");
+	assert_said_span(s->witness, span_str(answer));
+}
+
+static void begin(struct scene *s, const struct proto *proto, const char *const *options)
+{
+	world_open_with(&s->w, proto, &(struct mem_setup){ .first = HANDSHAKE_BY * SEC, .linger = SEC }, options);
+	s->witness = world_client(&s->w);
+	s->sessions = memdrive_sessions(s->w.drive);
+}
+
+static void enter_bare(struct scene *s)
+{
+	s->stranger = world_client(&s->w);
+}
+
+static void enter_tls(struct scene *s, struct tls_ctx *ctx)
+{
+	s->stranger = memconn_open(s->w.drive, &(struct mem_open){ .layer = &tls_server_layer,
+								   .layer_arg = tls_arg_new(ctx, NULL) });
+	assert_non_null(s->stranger);
+}
+
+static void send_all(struct scene *s)
+{
+	for (unsigned i = 0; i < s->row->segments; i++)
+		memconn_send(s->stranger, s->row->bytes[i], s->row->n[i], s->piece);
+}
+
+static void assert_over(const struct scene *s, enum mem_end how, const char *reason)
+{
+	assert_int_equal(memconn_end(s->stranger), how);
+	assert_string_equal(memconn_reason(s->stranger), reason);
+}
+
+static void end(struct scene *s)
+{
+	memdrive_advance(s->w.drive, 2 * SEC); /* it lingers */
+	assert_int_equal(memdrive_sessions(s->w.drive), s->sessions);
+	world_close(&s->w);
+}
+
+static const char *const upper[] = { "upper", "yes", NULL, NULL };
+
+/* ---- echo and the other small services ---- */
+
+/* What the small services answer to one datagram of a stranger is no weapon: who asked gets at most what it sent, or 512 bytes. */
+static void echo_loop(struct scene *s)
+{
+	static const struct {
+		const struct proto *proto;
+		size_t most;
+	} rows[] = { { &echo_proto, 1 },      { &discard_proto, 0 }, { &chargen_proto, 1 },
+		     { &daytime_proto, 512 }, { &time_proto, 4 },    { &qotd_proto, 512 } };
+	struct peer *local = peer_new(PEER_IP4, "\x7f\0\0\1", 4, 7, 0);
+	struct route self = { .n = 16, .sa = { AF_INET, 0, 0, 7, 127, 0, 0, 1 } };
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct memconn *d;
+
+		assert_true(rows[i].proto->flags & P_SMALL || rows[i].proto == &discard_proto);
+		world_open(&s->w, rows[i].proto, NULL);
+		d = memdrive_dgram(s->w.drive);
+		memconn_dgram(d, "192.0.2.1:4711", false, s->row->bytes[0], s->row->n[0]);
+		assert_true(memconn_dgrams(d) <= 1);
+		assert_true(memconn_dgrams(d) == 0 || memconn_dgram_at(d, 0)->data.n <= rows[i].most);
+		world_close(&s->w);
+	}
+	/* who else is to hear nothing at all is the driver's to tell by these; see also drive/net/test_guard.c */
+	assert_int_equal(guard_port(&self), 7);
+	assert_true(guard_is_self(&self, local));
+	peer_unref(local);
+}
+
+static void echo_format(struct scene *s)
+{
+	begin(s, &echo_proto, (const char *const[]){ "reply", "you asked for: %s", NULL, NULL });
+	enter_bare(s);
+	send_all(s);
+	assert_said(s->stranger, "you asked for: %s%n%1000000d\n");
+	memconn_eof(s->stranger);
+	testify(s, "you asked for: still here\n");
+	end(s);
+}
+
+/* 1 MiB without a line end; it is refused long before. */
+static void say_a_mebibyte(struct scene *s)
+{
+	static uint8_t some[1 << 16];
+
+	memset(some, 'a', sizeof(some));
+	for (int i = 0; i < 16; i++)
+		memconn_send(s->stranger, some, sizeof(some), s->piece == ALL ? ALL : 16 * s->piece);
+}
+
+static void echo_line_1m(struct scene *s)
+{
+	begin(s, &echo_proto, upper);
+	enter_bare(s);
+	say_a_mebibyte(s);
+	assert_said(s->stranger, "error: a line may have at most 65536 bytes\n");
+	testify(s, "STILL HERE\n");
+	memdrive_advance(s->w.drive, SEC);
+	assert_over(s, MEM_CLOSED, "line-too-long");
+	end(s);
+}
+
+static void echo_reset(struct scene *s)
+{
+	begin(s, &echo_proto, upper);
+	enter_bare(s);
+	send_all(s);
+	memconn_reset(s->stranger);
+	assert_over(s, MEM_ABORTED, "reset-by-peer");
+	assert_said(s->stranger, "");
+	testify(s, "STILL HERE\n");
+	end(s);
+}
+
+static void echo_never_reads(struct scene *s)
+{
+	const struct sess *sess;
+
+	begin(s, &echo_proto, (const char *const[]){ NULL, NULL });
+	enter_bare(s);
+	memconn_window(s->stranger, 0);
+	say_a_mebibyte(s);
+	sess = memconn_sess(s->stranger);
+	assert_true(memconn_peak(s->stranger) <= SESS_HIWAT + HOST_RBUF);
+	assert_true(sess->in.len - sess->in.off <= SESS_HIWAT + HOST_RBUF);
+	assert_true(memconn_unread(s->stranger) > 1 << 19);
+	testify(s, "still here\n");
+	memconn_reset(s->stranger);
+	end(s);
+}
+
+/* ---- chat ---- */
+
+static void chat_escape(struct scene *s)
+{
+	begin(s, &chat_proto, (const char *const[]){ "names", "yes", NULL, NULL });
+	enter_bare(s);
+	memconn_take(s->stranger, SIZE_MAX);
+	memconn_take(s->witness, SIZE_MAX); /* who came */
+	send_all(s);
+	assert_false(memchr(memconn_out(s->stranger).p, '\x1b', memconn_out(s->stranger).n));
+	assert_said(s->witness, "");
+	memconn_reset(s->stranger);
+	end(s);
+}
+
+static void chat_line_1m(struct scene *s)
+{
+	begin(s, &chat_proto, (const char *const[]){ "names", "no", NULL, NULL });
+	enter_bare(s);
+	say_a_mebibyte(s);
+	assert_true(memconn_out(s->stranger).n < 100);
+	assert_memory_equal(memconn_out(s->stranger).p, "error: a line", 13);
+	testify(s, "");
+	memdrive_advance(s->w.drive, SEC);
+	assert_over(s, MEM_CLOSED, "line-too-long");
+	end(s);
+}
+
+/* ---- TLS ---- */
+
+static void tls_stall(struct scene *s)
+{
+	begin(s, &echo_proto, upper);
+	enter_tls(s, tls_fix.plain);
+	send_all(s);
+	assert_int_equal(memconn_end(s->stranger), MEM_OPEN);
+	testify(s, "STILL HERE\n");
+	memdrive_advance(s->w.drive, HANDSHAKE_BY * SEC);
+	assert_over(s, MEM_ABORTED, "handshake-timeout");
+	testify(s, "STILL HERE\n");
+	end(s);
+}
+
+/* A client that means another protocol. The bytes of the row are a description; OpenSSL's client acts it out. */
+static void tls_alpn(struct scene *s)
+{
+	static const char *const ours[] = { "mqtt", NULL };
+	struct tls_ctx *ctx = tls_fix_context(&(struct tls_setup){ .alpn = ours });
+	struct peer_end e;
+
+	begin(s, &echo_proto, upper);
+	enter_tls(s, ctx);
+	end_init(&e, tls_fix.client_ssl[1], true);
+	SSL_set_alpn_protos(e.ssl, (const uint8_t *)"\2h2", 3);
+	tls_carry(s->stranger, &e, s->piece);
+	assert_int_equal(e.alert & 255, 120);
+	testify(s, "STILL HERE\n");
+	memdrive_advance(s->w.drive, SEC);
+	assert_int_equal(memconn_end(s->stranger), MEM_CLOSED);
+	end(s);
+	end_done(&e);
+	tls_ctx_unref(ctx);
+
+	begin(s, &echo_proto, upper); /* and its text is not TLS */
+	enter_tls(s, tls_fix.plain);
+	send_all(s);
+	testify(s, "STILL HERE\n");
+	memdrive_advance(s->w.drive, HANDSHAKE_BY * SEC);
+	assert_string_not_equal(memconn_reason(s->stranger), "");
+	end(s);
+}
+
+static void refused_by_tls(struct scene *s, const char *why)
+{
+	begin(s, &echo_proto, upper);
+	enter_tls(s, tls_fix.plain);
+	send_all(s);
+	testify(s, "STILL HERE\n");
+	memdrive_advance(s->w.drive, SEC);
+	assert_int_equal(memconn_end(s->stranger), MEM_CLOSED);
+	if (!strstr(memconn_reason(s->stranger), why))
+		fail_msg("%s: the reason is %s", s->row->id, memconn_reason(s->stranger));
+	assert_true(memconn_peak(s->stranger) < 64 << 10);
+	end(s);
+}
+
+static void tls_plain_http(struct scene *s)
+{
+	refused_by_tls(s, "plain http");
+}
+
+static void tls_hello_16m(struct scene *s)
+{
+	refused_by_tls(s, "tls: ");
+}
+
+static void tls_alert_flood(struct scene *s)
+{
+	refused_by_tls(s, "tls: ");
+}
+
+/* ---- the rows ---- */
+
+static const struct {
+	const char *id;
+	void (*play)(struct scene *s);
+} plays[] = {
+	{ "echo-loop", echo_loop },
+	{ "echo-format", echo_format },
+	{ "echo-line-1m", echo_line_1m },
+	{ "echo-reset", echo_reset },
+	{ "echo-never-reads", echo_never_reads },
+	{ "chat-escape", chat_escape },
+	{ "chat-line-1m", chat_line_1m },
+	{ "tls-stall", tls_stall },
+	{ "tls-alpn", tls_alpn },
+	{ "tls-plain-http", tls_plain_http },
+	{ "tls-hello-16m", tls_hello_16m },
+	{ "tls-alert-flood", tls_alert_flood },
+};
+
+static void read_segment(struct row *r, unsigned i)
+{
+	char path[200];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s/%s.%u", folder, r->protocol, r->id, i);
+	f = fopen(path, "rbe");
+	if (!f)
+		fail_msg("%s: %s", path, strerror(errno));
+	r->n[i] = fread(r->bytes[i], 1, SEGMENT_MAX, f);
+	fclose(f);
+}
+
+static void play_row(const struct row *r)
+{
+	size_t most = 1, k = 0;
+
+	while (k < sizeof(plays) / sizeof(plays[0]) && strcmp(plays[k].id, r->id) != 0)
+		k++;
+	if (k == sizeof(plays) / sizeof(plays[0]))
+		fail_msg("%s/corpus.tsv: nothing here checks row %s", folder, r->id);
+	for (unsigned i = 0; i < r->segments; i++)
+		most = r->n[i] > most ? r->n[i] : most;
+	if (r->segments == 0)
+		most = 100;
+	for (size_t piece = 1; piece <= most; piece += 1 + piece / 16) {
+		struct scene s = { .row = r, .piece = piece };
+
+		plays[k].play(&s);
+	}
+	plays[k].play(&(struct scene){ .row = r, .piece = ALL });
+}
+
+static void every_row(void **state)
+{
+	static struct row r;
+	char path[100], line[1000];
+	size_t rows = 0;
+	FILE *f;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/corpus.tsv", folder);
+	f = fopen(path, "re");
+	assert_non_null(f);
+	assert_non_null(fgets(line, sizeof(line), f)); /* the names of the columns */
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%39s\t%19s\t%7s\t%u\t", r.id, r.protocol, r.transport, &r.segments) != 4 ||
+		    r.segments > SEGMENTS)
+			fail_msg("%s: cannot read this row: %s", path, line);
+		for (unsigned i = 0; i < r.segments; i++)
+			read_segment(&r, i);
+		play_row(&r);
+		rows++;
+	}
+	fclose(f);
+	assert_int_equal(rows, sizeof(plays) / sizeof(plays[0]));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(every_row) };
+
+	if (tls_use_mem() < 0)
+		return 1;
+	return cmocka_run_group_tests(tests, tls_fix_set_up, tls_fix_tear_down);
+}
