@@ -29,8 +29,7 @@ static const struct option guichet_rows[] = {
 	OPT_UINT(G, fds, "0", 0, 0, "descriptors that may be open at once; 0 = the hard limit of the system"),
 	OPT_UINT(G, handshakes, "16", 1, 10000,
 		 "steps of TLS handshakes taken in one turn of a loop, so that the others do not wait"),
-	OPT_UINT(G, jobs, "4", 1, 64,
-		 "threads for work that can block, as looking up names; a change needs a restart"),
+	OPT_UINT(G, jobs, "4", 1, 64, "threads for work that can block, as looking up names; a change needs a restart"),
 	OPT_PATH(G, log, "stderr", log_words, "where log lines go; a file is opened again on reload"),
 	OPT_ENUM(G, log_format, "text", tables_log_formats, "form of a log line: name=value pairs or JSON"),
 	OPT_ENUM(G, log_level, "info", tables_log_levels, "least weight of what is logged"),
@@ -77,8 +76,7 @@ static const char *const client_certificates[] = { "none", "optional", "required
 static const char *const tls_versions[] = { "1.2", "1.3", NULL };
 
 static const struct option tls_rows[] = {
-	OPT_WORDS(T, alpn, NULL, 0, 16,
-		  "names of protocols that the TLS handshake may agree on (ALPN), best first"),
+	OPT_WORDS(T, alpn, NULL, 0, 16, "names of protocols that the TLS handshake may agree on (ALPN), best first"),
 	OPT_PATH(T, certificate, "auto", certificate_words,
 		 "PEM file with the certificate and its chain; auto = made once and kept"),
 	OPT_PATH(T, client_ca, NULL, NULL, "PEM file with the authorities whose client certificates are taken"),

@@ -16,7 +16,7 @@
 enum {
 	SESS_HIWAT = 64 << 10,       /* out_room() is 0 from here on */
 	SESS_LOWAT = SESS_HIWAT / 4, /* EV_ROOM comes at or below this; both are less when the option `output` is */
-	SESS_WHY = 256, /* bytes of a reason that outlives its session, as text for its parent */
+	SESS_WHY = 256,              /* bytes of a reason that outlives its session, as text for its parent */
 	HOST_RBUF = 64 << 10,
 	HOST_HANDSHAKES = 16, /* steps of handshakes in a turn, when nobody says otherwise */
 };

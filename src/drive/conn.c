@@ -182,7 +182,8 @@ void conn_end(struct loop *l, struct conn *c, int err)
 {
 	struct lane *lane = c->s.lane;
 	bool counted = c->src.flags & C_COUNTED;
-	char why[SESS_WHY] = ""; /* the reason may be a layer's own words, and the layer goes before the parent is told */
+	char why[SESS_WHY] =
+		""; /* the reason may be a layer's own words, and the layer goes before the parent is told */
 
 	if (c->state == CONN_DEAD)
 		return;

@@ -79,7 +79,8 @@ static void drop_opening(struct memsess *ms)
 void mem_over(struct memsess *ms, int err, enum mem_end how)
 {
 	struct memdrive *w = ms->w;
-	char why[SESS_WHY] = ""; /* the reason may be a layer's own words, and the layer goes before the parent is told */
+	char why[SESS_WHY] =
+		""; /* the reason may be a layer's own words, and the layer goes before the parent is told */
 
 	if (ms->state == MS_DEAD)
 		return;

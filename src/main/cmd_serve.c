@@ -2,11 +2,13 @@
  * cmd_serve.c - `guichet serve`: from the command line to a server that runs, what it tells when it is ready, and its reload.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -83,6 +85,30 @@ static int add_table(const struct serve *s, struct buf *b)
 	return err ? err : b->err;
 }
 
+/* A terminal, a pipe or /dev/stdout is written to; only a file of our own kind is removed and replaced. */
+static bool is_replaceable(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) < 0 || S_ISREG(st.st_mode);
+}
+
+static int write_ready(const char *path, struct span line, struct buf *why)
+{
+	int fd, err = 0;
+
+	if (is_replaceable(path))
+		return files_write(path, 0644, line, why);
+	fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd < 0 || write(fd, line.p, line.n) != (ssize_t)line.n)
+		err = errno ? -errno : -EIO;
+	if (err)
+		buf_addf(why, "cannot write %s: %s", path, strerror(-err));
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
 static int tell(const struct serve *s)
 {
 	const struct guichet_options *g = changes_global(s->served);
@@ -101,7 +127,7 @@ static int tell(const struct serve *s)
 	/* The file last: who waits for it may then count on the rest. */
 	if (text_print(stdout, s->test ? &line : &table) < 0)
 		return STATUS_FAILED;
-	if (s->ready_path && files_write(s->ready_path, 0644, buf_span(&line), &why) < 0) {
+	if (s->ready_path && write_ready(s->ready_path, buf_span(&line), &why) < 0) {
 		text_error("%s", buf_str(&why));
 		return STATUS_FAILED;
 	}
@@ -454,7 +480,7 @@ static int run(int argc, char **argv)
 
 	if (status == STATUS_OK && s.test)
 		status = begin_test(&s);
-	if (status == STATUS_OK && s.ready_path)
+	if (status == STATUS_OK && s.ready_path && is_replaceable(s.ready_path))
 		(void)unlink(s.ready_path); /* who waits for it must not find that of another run */
 	if (status == STATUS_OK) {
 		begin_log(&s);
