@@ -29,7 +29,7 @@ endif()
 
 if(GUICHET_SANITIZE STREQUAL "")
 	# Fortify replaces the calls that the sanitizers want to see, so it is for release only.
-	target_compile_options(guichet_flags INTERFACE -O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+	target_compile_options(guichet_flags INTERFACE -O2 -flto=auto -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 	return()
 endif()
 

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "client/connect_priv.h"
 #include "drive/mem.h"
+#include "support/world.h"
 
 enum { BULK = 300000 };
 
@@ -174,12 +175,53 @@ static void test_backpressure(void **state)
 	mem_free(bulk);
 }
 
+/* What test_talk() says, by whatever is there when an allocation has failed. */
+static void scene(void *arg)
+{
+	struct addr_text to;
+	struct connect_setup setup = { .to = &to, .wait = SEC, .say = say };
+	struct connection own = { .setup = &setup };
+	struct memdrive *w = NULL;
+	struct memconn *player[2] = {};
+	struct buf why;
+
+	(void)arg;
+	if (addr_parse("tcp:7007", &to, NULL) < 0)
+		return;
+	buf_init(&why, 1024);
+	own.why = &why;
+	snprintf(own.address, sizeof(own.address), "tcp:7007");
+	if (memdrive_new(&(struct mem_setup){ .proto = &connect_proto, .options = &own }, &w, NULL) == 0 &&
+	    memconn_open(w, NULL)) {
+		for (size_t i = 0; i < 2; i++)
+			player[i] = memdrive_child(w, i);
+		for (size_t i = 0; i < 2; i++)
+			if (player[i])
+				memconn_sends(player[i], "a line\n");
+		for (size_t i = 0; i < 2; i++)
+			if (player[i])
+				memconn_eof(player[i]);
+	}
+	memdrive_free(&w);
+	buf_done(&why);
+}
+
+static void test_failing_allocations(void **state)
+{
+	(void)state;
+	fail_each_allocation(scene, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_talk),          cmocka_unit_test(test_server_ends),
-		cmocka_unit_test(test_refused),       cmocka_unit_test(test_broken),
-		cmocka_unit_test(test_terminal_gone), cmocka_unit_test(test_backpressure),
+		cmocka_unit_test(test_talk),
+		cmocka_unit_test(test_server_ends),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_broken),
+		cmocka_unit_test(test_terminal_gone),
+		cmocka_unit_test(test_backpressure),
+		cmocka_unit_test(test_failing_allocations),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -130,7 +130,7 @@ static void send_file(struct books_side *s, struct io *io)
 	if (!f)
 		return;
 	fz.files--;
-	books_file(s, io, f, n);
+	books_file(s, io, f, fz.bytes, n);
 	file_unref(f);
 }
 
@@ -512,6 +512,7 @@ static void set_up(void)
 	};
 
 	toy_reset(NULL);
+	toy.quiet = true;
 	memset(fz.known, 0, sizeof(fz.known));
 	fz.w = NULL;
 	fz.conns = fz.sessions = 0;

@@ -55,9 +55,12 @@ static void count_reply(struct sess *s)
 {
 	if (s->flags & (S_REPLIED | S_DGRAM))
 		return;
+	nsec now = s->host->clock ? s->host->clock()
+				  : s->host->now; /* most replies leave in the turn of their question */
+
 	s->flags |= S_REPLIED;
 	stat_add(s->lane, STAT_FIRST_REPLIES, 1);
-	stat_add(s->lane, STAT_FIRST_REPLY_NS, s->host->now - s->mark);
+	stat_add(s->lane, STAT_FIRST_REPLY_NS, now - s->mark);
 }
 
 /* Takes n bytes (or datagrams) off the head of the queue. */

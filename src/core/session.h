@@ -63,7 +63,8 @@ bool fx_is_stale(
 /* ---- what surrounds the sessions of one thread ---- */
 
 struct host {
-	nsec now; /* the driver's, once per turn */
+	nsec now;            /* the driver's, once per turn */
+	nsec (*clock)(void); /* asked once in a session, for the time to its first reply; NULL: `now` will do */
 	int64_t wall;
 	struct chunk_pool pool;
 	struct list dirty; /* sessions to look at: output to flush, input to go on with, an end to act on */

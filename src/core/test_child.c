@@ -1,6 +1,6 @@
 /*
  * test_child.c - channels and children: their own ends and halves, whose end reaches whom, what flows from one to the other. Rule 8
- * of docs/design/contract.md and its channels.
+ * of docs/design/contract.md and its channels; the kinds that are not dialled are in test_child_kinds.c.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -352,109 +352,6 @@ static void a_child_knows_its_parent(void **state)
 	assert_int_equal(memconn_end(far), MEM_CLOSED);
 }
 
-/* ---- listening ---- */
-
-static enum verdict listen_for_one(const struct ev *ev, struct io *io)
-{
-	if (ev->kind == EV_OPEN && !ev->chan && !io->parent)
-		io_child(io, 7,
-			 &(struct child){
-				 .kind = CHILD_LISTEN, .proto = toy.x[0] ? &toy2_proto : NULL, .only = io->peer });
-	if (ev->kind == EV_BOUND) {
-		assert_int_equal(ev->bound.addr->kind, PEER_IP4);
-		assert_true(ev->bound.addr->port != 0);
-		toy.x[1] = ev->bound.id;
-	}
-	return toy_take(ev, io);
-}
-
-static void one_connection_from_the_right_host(void **state)
-{
-	(void)state;
-	for (int with_proto = 0; with_proto < 2; with_proto++) {
-		start(toy_take, NULL, 0);
-		toy.fn = listen_for_one;
-		toy.x[0] = (uint64_t)with_proto;
-		c = memconn_open(w, &(struct mem_open){ .peer = "192.0.2.7:5" });
-		far = memdrive_child(w, 0);
-		assert_log(with_proto ? "open open bound:7" : "open open c7.bound:7");
-		assert_int_equal(toy.x[1], memconn_id(far));
-		assert_int_equal(memconn_connect(far, "192.0.2.8:5"), -EACCES);
-		assert_int_equal(memconn_connect(far, "192.0.2.7:6"), 0);
-		assert_log(with_proto ? "2.open" : "c7.open");
-		assert_int_equal(memconn_connect(far, "192.0.2.7:7"), -ENOTCONN);
-		stop(NULL);
-	}
-	w = NULL;
-}
-
-static void nobody_connects(void **state)
-{
-	(void)state;
-	start(listen_for_one, NULL, 0);
-	memdrive_advance(w, 30 * SEC);
-	assert_log("open c7.bound:7 c7.gone:7:-110");
-}
-
-/* ---- datagrams, standard input and output ---- */
-
-static enum verdict answer_from_a_socket_of_its_own(const struct ev *ev, struct io *io)
-{
-	if (ev->kind == EV_DGRAM && !io->parent && !ev->chan)
-		io_child(io, (uint32_t)++toy.x[0],
-			 &(struct child){ .kind = CHILD_DGRAM,
-					  .route = ev->dgram.route,
-					  .proto = toy.x[1] ? &toy2_proto : NULL });
-	if (ev->kind == EV_OPEN && ev->chan)
-		out_dgram(io_chan(io, ev->chan), NULL, "from here on", 12);
-	return V_GO;
-}
-
-static enum verdict transfer(const struct ev *ev, struct io *io)
-{
-	if (ev->kind == EV_OPEN || ev->kind == EV_DGRAM)
-		out_dgram(io, NULL, "block", 5);
-	return ev->kind == EV_DGRAM ? V_CLOSE : V_GO;
-}
-
-static void a_datagram_socket_of_its_own(void **state)
-{
-	struct memconn *d;
-
-	(void)state;
-	for (unsigned with_proto = 0; with_proto < 2; with_proto++) {
-		start(answer_from_a_socket_of_its_own, NULL, 0);
-		toy.x[1] = with_proto;
-		toy.fn2 = transfer;
-		d = memdrive_dgram(w);
-		memconn_dgram(d, "192.0.2.1:69", false, "get", 3);
-		assert_log(with_proto ? "open open dgram:3 bound:1 2.open" : "open open dgram:3 c1.bound:1 c1.open");
-		far = memdrive_child(w, 0);
-		assert_int_equal(memconn_dgrams(far), 1);
-		assert_false(memconn_dgram_at(far, 0)->routed);
-		assert_int_equal(memconn_dgrams(d), 0);
-		memconn_dgram(far, NULL, true, "ack", 3);
-		assert_log(with_proto ? "2.dgram:3 2.fini gone:1:0" : "c1.dgram:3");
-		stop(NULL);
-	}
-	w = NULL;
-}
-
-static void standard_input_and_output(void **state)
-{
-	(void)state;
-	start(toy_take, NULL, 0);
-	toy.fn = relay;
-	want = (struct child){ .kind = CHILD_STDIO };
-	c = memconn_open(w, NULL);
-	far = memdrive_child(w, 0);
-	assert_int_equal(memconn_kind(far), CHILD_STDIO);
-	memconn_sends(far, "typed");
-	assert_said(c, "typed");
-	memconn_sends(c, "answer");
-	assert_said(far, "answer");
-}
-
 /* ---- flow ---- */
 
 static void backpressure_both_ways(void **state)
@@ -645,10 +542,6 @@ int main(void)
 		cmocka_unit_test_teardown(io_end_cancels, stop),
 		cmocka_unit_test_teardown(the_end_of_a_parent_ends_its_children, stop),
 		cmocka_unit_test_teardown(a_child_knows_its_parent, stop),
-		cmocka_unit_test_teardown(one_connection_from_the_right_host, stop),
-		cmocka_unit_test_teardown(nobody_connects, stop),
-		cmocka_unit_test_teardown(a_datagram_socket_of_its_own, stop),
-		cmocka_unit_test_teardown(standard_input_and_output, stop),
 		cmocka_unit_test_teardown(backpressure_both_ways, stop),
 		cmocka_unit_test_teardown(a_full_channel_is_still_read, stop),
 		cmocka_unit_test_teardown(the_other_sides_event_takes_our_input, stop),

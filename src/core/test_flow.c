@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/fault.h"
 #include "support/toy_stage.h"
 
 /* ---- 4: input ---- */
@@ -253,6 +254,31 @@ static void read_while_full_goes_on(void **state)
 	assert_true(memdrive_stat(w, STAT_BYTES_IN) == 200000);
 }
 
+#ifdef GUICHET_FAULTS
+/* out_* return nothing: the session ends, and its step need not know. */
+static enum verdict say_without_memory(const struct ev *ev, struct io *io)
+{
+	if (ev->kind == EV_DATA) {
+		in_take(io, SIZE_MAX);
+		fault_arm(FAULT_MEM, 1, 0, true);
+		out_mem(io, bytes, 20000);
+		fault_arm(FAULT_MEM, 0, 0, false);
+		out_str(io, "and yet");
+	}
+	return V_GO;
+}
+
+static void out_of_memory_aborts(void **state)
+{
+	(void)state;
+	start(say_without_memory, NULL);
+	memconn_sends(c, "x");
+	assert_ended(MEM_ABORTED, "out-of-memory");
+	assert_int_equal(memdrive_stat(w, STAT_MEMORY), 1);
+	assert_log("open data:1 fini");
+}
+#endif
+
 static enum verdict mixed(const struct ev *ev, struct io *io)
 {
 	static const struct span blob_bytes = { (const uint8_t *)"-blob-", 6 };
@@ -347,6 +373,42 @@ static void dropped_datagrams_make_room(void **state)
 	assert_log("room");
 }
 
+/* A route is a value: what is answered later goes to whoever asked then. */
+static enum verdict answer_later(const struct ev *ev, struct io *io)
+{
+	static struct route asked[3];
+	static unsigned n;
+
+	if (ev->kind == EV_OPEN)
+		n = 0;
+	if (ev->kind == EV_DGRAM) {
+		asked[n++] = *ev->dgram.route;
+		io_timer(io, 0, io->now + SEC);
+	}
+	for (unsigned i = 0; ev->kind == EV_TIMER && i < n; i++)
+		out_dgram(io, &asked[i], &i, sizeof(i));
+	return V_GO;
+}
+
+static void a_route_can_be_kept(void **state)
+{
+	static const char *const from[] = { "192.0.2.1:9", "[2001:db8::1]:99", "192.0.2.1:10" };
+	struct memconn *d;
+
+	(void)state;
+	start(answer_later, NULL);
+	d = memdrive_dgram(w);
+	for (unsigned i = 0; i < 3; i++)
+		memconn_dgram(d, from[i], false, "?", 1);
+	assert_int_equal(memconn_dgrams(d), 0);
+	memdrive_advance(w, SEC);
+	assert_int_equal(memconn_dgrams(d), 3);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_string_equal(memconn_dgram_at(d, i)->to, from[i]);
+		assert_int_equal(memconn_dgram_at(d, i)->data.p[0], i);
+	}
+}
+
 static enum verdict wrong_output(const struct ev *ev, struct io *io)
 {
 	if (ev->kind == EV_DGRAM || ev->kind == EV_DATA) {
@@ -390,12 +452,16 @@ int main(void)
 		cmocka_unit_test_teardown(room_comes_at_the_low_water_mark, stop),
 		cmocka_unit_test_teardown(room_is_not_told_unasked, stop),
 		cmocka_unit_test_teardown(past_the_hard_cap_aborts, stop),
+#ifdef GUICHET_FAULTS
+		cmocka_unit_test_teardown(out_of_memory_aborts, stop),
+#endif
 		cmocka_unit_test_teardown(a_full_output_stops_reading, stop),
 		cmocka_unit_test_teardown(a_trickle_of_room_is_enough, stop),
 		cmocka_unit_test_teardown(read_while_full_goes_on, stop),
 		cmocka_unit_test_teardown(all_kinds_of_output_in_order, stop),
 		cmocka_unit_test_teardown(datagrams_and_their_limits, stop),
 		cmocka_unit_test_teardown(dropped_datagrams_make_room, stop),
+		cmocka_unit_test_teardown(a_route_can_be_kept, stop),
 		cmocka_unit_test_teardown(bytes_on_a_datagram_socket_are_nothing, stop),
 	};
 

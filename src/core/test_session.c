@@ -74,6 +74,73 @@ static void a_step_is_told_where_it_is(void **state)
 	assert_log("open");
 }
 
+static enum verdict look_at_who(const struct ev *ev, struct io *io)
+{
+	if (ev->kind == EV_OPEN && io->who)
+		out_fmt(io, "%s by %d", io->who->user, (int)io->who->how);
+	else if (ev->kind == EV_OPEN)
+		out_str(io, "nobody");
+	return toy_take(ev, io);
+}
+
+static void a_step_is_told_who_the_peer_is(void **state)
+{
+	static const struct who joe = { .how = WHO_UNIX, .user = "joe", .uid = 1000 };
+	static const struct who jim = { .how = WHO_CERTIFICATE, .user = "CN=jim" };
+
+	(void)state;
+	start(look_at_who, NULL);
+	assert_out(c, "nobody");
+	c = memconn_open(w, &(struct mem_open){ .who = &joe });
+	assert_out(c, "joe by 3");
+	/* a certificate is known when the handshake is over, and the protocol begins after it */
+	c = memconn_open(w, &(struct mem_open){ .layer = &toy_xor });
+	sess_set_who(memconn_sess(c), &jim);
+	memconn_send(c, "H\0", 2, 0);
+	assert_out(c, "hCN=jim by 2");
+}
+
+static int opens, closes;
+
+static int open_service(struct svc *svc, struct buf *ret_why)
+{
+	opens++;
+	if (toy.x[0]) {
+		buf_adds(ret_why, "not today");
+		return -EINVAL;
+	}
+	svc->state = &opens;
+	return 0;
+}
+
+static void close_service(struct svc *svc)
+{
+	assert_ptr_equal(svc->state, &opens);
+	assert_non_null(strstr(buf_str(&toy.log), "fini")); /* after the last session */
+	closes++;
+}
+
+static void a_service_opens_first_and_closes_last(void **state)
+{
+	struct proto own = toy_proto;
+	BUF_AUTO struct buf why;
+
+	(void)state;
+	own.svc_open = open_service;
+	own.svc_close = close_service;
+	start(toy_take, &(struct mem_setup){ .proto = &own });
+	assert_int_equal(opens, 1);
+	memdrive_free(&w);
+	assert_int_equal(closes, 1);
+
+	buf_init(&why, 100);
+	toy.x[0] = 1;
+	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = &own }, &w, &why), -EINVAL);
+	assert_string_equal(buf_str(&why), "not today");
+	assert_int_equal(closes, 1); /* what did not open is not closed */
+	w = NULL;
+}
+
 static enum verdict abort_at_data(const struct ev *ev, struct io *io)
 {
 	out_str(io, "lost");
@@ -406,6 +473,8 @@ int main(void)
 		cmocka_unit_test_teardown(a_whole_life, stop),
 		cmocka_unit_test_teardown(every_chunking_says_the_same, stop),
 		cmocka_unit_test_teardown(a_step_is_told_where_it_is, stop),
+		cmocka_unit_test_teardown(a_step_is_told_who_the_peer_is, stop),
+		cmocka_unit_test_teardown(a_service_opens_first_and_closes_last, stop),
 		cmocka_unit_test_teardown(abort_drops_what_is_queued, stop),
 		cmocka_unit_test_teardown(the_first_reason_stays, stop),
 		cmocka_unit_test_teardown(a_reset_is_an_eof_with_an_error, stop),

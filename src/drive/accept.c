@@ -178,25 +178,25 @@ static void leave_place(const struct lane *lane)
 		atomic_fetch_sub_explicit(lane->open_all, 1, memory_order_relaxed);
 }
 
-void loop_refuse(const struct lane *lane, int fd)
-{
-	close(fd);
-	leave_place(lane);
-}
-
-static void refuse(struct place *p, int fd, const struct peer *peer, const char *reason)
+static void log_refused(const struct lane *lane, const struct peer *peer, const char *reason)
 {
 	struct log_line line;
 	char text[PEER_TEXT];
 
-	close(fd);
 	if (!log_begin(&line, LOG_WARN, "refused"))
 		return;
-	log_str(&line, "service", p->lane->svc->name);
+	log_str(&line, "service", lane->svc->name);
 	if (peer)
 		log_str(&line, "peer", peer_text(peer, text));
 	log_str(&line, "reason", reason);
 	log_end(&line);
+}
+
+void loop_refuse(const struct lane *lane, int fd, const struct peer *peer, const char *reason)
+{
+	log_refused(lane, peer, reason);
+	close(fd);
+	leave_place(lane);
 }
 
 static void admit(struct loop *l, struct place *p, int fd, const struct netaddr *from)
@@ -205,9 +205,11 @@ static void admit(struct loop *l, struct place *p, int fd, const struct netaddr 
 
 	if (!peer) {
 		stat_add(p->lane, STAT_REFUSED_MEMORY, 1);
-		refuse(p, fd, NULL, "out-of-memory");
+		log_refused(p->lane, NULL, "out-of-memory");
+		close(fd);
 	} else if (!take_place(p->lane)) {
-		refuse(p, fd, peer, "max");
+		log_refused(p->lane, peer, "max");
+		close(fd);
 	} else {
 		p->take(l, p->ln, p->lane, fd, peer);
 	}
@@ -260,18 +262,16 @@ static void get_who(struct conn *c)
 		k->who = (struct who){ .how = WHO_UNIX, .uid = cred.uid, .gid = cred.gid, .pid = cred.pid };
 }
 
-static void drop_adopted(const struct adopt *a, int err)
+static void drop_adopted(const struct adopt *a)
 {
-	int fd = a->fd, wfd = a->wfd;
+	int wfd = a->wfd;
 
-	fd_close(&fd);
 	if (wfd != a->fd)
 		fd_close(&wfd);
 	if (a->layer && a->layer->drop_arg)
 		a->layer->drop_arg(a->layer_arg);
-	leave_place(a->lane);
-	if (err == -ENOMEM)
-		stat_add(a->lane, STAT_REFUSED_MEMORY, 1);
+	stat_add(a->lane, STAT_REFUSED_MEMORY, 1);
+	loop_refuse(a->lane, a->fd, a->peer, "out-of-memory");
 }
 
 int loop_adopt(struct loop *l, const struct adopt *a)
@@ -281,7 +281,7 @@ int loop_adopt(struct loop *l, const struct adopt *a)
 	int r;
 
 	if (!c) {
-		drop_adopted(a, -ENOMEM);
+		drop_adopted(a);
 		return -ENOMEM;
 	}
 	c->src.fd = a->fd;

@@ -182,12 +182,12 @@ void conn_end(struct loop *l, struct conn *c, int err)
 {
 	struct lane *lane = c->s.lane;
 	bool counted = c->src.flags & C_COUNTED;
-	char why[SESS_WHY] =
-		""; /* the reason may be a layer's own words, and the layer goes before the parent is told */
+	char why[SESS_WHY];
 
 	if (c->state == CONN_DEAD)
 		return;
-	if (err < 0 && c->s.reason)
+	*why = '\0';
+	if (err < 0 && c->s.reason) /* perhaps a layer's own words, and the layer goes before the parent is told */
 		snprintf(why, sizeof(why), "%s", c->s.reason);
 	end_kids(l, c);
 	c->state = CONN_DEAD;

@@ -92,6 +92,7 @@ int loop_new(const struct loop_setup *setup, struct loop **ret)
 	list_init(&l->graveyard);
 	l->host.now = clock_mono();
 	l->host.wall = clock_wall();
+	l->host.clock = clock_mono;
 	l->host.note = connlog_note;
 	l->host.tap = connlog_tap;
 	r = setup->many ? poller_epoll_new(&l->poller) : poller_poll_new(&l->poller);
@@ -485,8 +486,6 @@ void loop_turn(struct loop *l, nsec timeout)
 	take_posts(l);
 	fire_timers(l);
 	place_retry(l, false);
-	if (!list_empty(&l->host.dirty))
-		l->host.now = clock_mono(); /* what the steps took is part of the time to the first reply */
 	settle_all(l);
 	flush_outboxes(l);
 	conn_bury(l);

@@ -74,11 +74,11 @@ struct adopt {
 
 /*
  * Accept from a listener: each connection goes to `take`, which owns the fd and a place in lane->open_all: loop_adopt()
- * takes both, loop_refuse() gives both back. With a listener that is here already only lane and take change.
+ * takes both, loop_refuse() gives both back and logs why. With a listener that is here already only lane and take change.
  * how: WATCH_ACCEPT (shared by several loops) or WATCH_LEVEL.
  */
 typedef void loop_take(struct loop *l, struct listener *ln, struct lane *lane, int fd, const struct peer *peer);
-void loop_refuse(const struct lane *lane, int fd);
+void loop_refuse(const struct lane *lane, int fd, const struct peer *peer, const char *reason);
 [[nodiscard]] int loop_listen(struct loop *l, struct listener *ln, struct lane *lane, loop_take *take, int how);
 void loop_unlisten(struct loop *l, struct listener *ln);
 void loop_room(struct loop *l); /* from any thread: a descriptor came free; accepting may be paused for one */

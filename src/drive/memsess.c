@@ -79,12 +79,12 @@ static void drop_opening(struct memsess *ms)
 void mem_over(struct memsess *ms, int err, enum mem_end how)
 {
 	struct memdrive *w = ms->w;
-	char why[SESS_WHY] =
-		""; /* the reason may be a layer's own words, and the layer goes before the parent is told */
+	char why[SESS_WHY];
 
 	if (ms->state == MS_DEAD)
 		return;
-	if (err < 0 && ms->s.reason)
+	*why = '\0';
+	if (err < 0 && ms->s.reason) /* perhaps a layer's own words, and the layer goes before the parent is told */
 		snprintf(why, sizeof(why), "%s", ms->s.reason);
 	end_kids(ms);
 	ms->state = MS_DEAD;

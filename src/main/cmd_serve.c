@@ -96,12 +96,15 @@ static bool is_replaceable(const char *path)
 static int write_ready(const char *path, struct span line, struct buf *why)
 {
 	int fd, err = 0;
+	ssize_t n;
 
 	if (is_replaceable(path))
 		return files_write(path, 0644, line, why);
 	fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	if (fd < 0 || write(fd, line.p, line.n) != (ssize_t)line.n)
-		err = errno ? -errno : -EIO;
+	if (fd < 0)
+		err = -errno;
+	else if ((n = write(fd, line.p, line.n)) != (ssize_t)line.n)
+		err = n < 0 ? -errno : -EIO;
 	if (err)
 		buf_addf(why, "cannot write %s: %s", path, strerror(-err));
 	if (fd >= 0)

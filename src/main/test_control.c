@@ -10,6 +10,7 @@
 
 #include "drive/mem.h"
 #include "main/control.h"
+#include "support/world.h"
 
 static struct memdrive *w;
 static struct control control;
@@ -113,12 +114,40 @@ static void test_gone(void **state)
 	assert_int_not_equal(memconn_end(idle), MEM_OPEN);
 }
 
+/* A world of its own for each failing allocation: a request in one piece, one byte by byte, one that waits. */
+static void scene(void *arg)
+{
+	static const char *const requests[] = { "version\n", "what?\n", "reload\n" };
+	struct memdrive *own = NULL;
+
+	(void)arg;
+	if (memdrive_new(&(struct mem_setup){ .proto = &control_proto }, &own, NULL) < 0)
+		return;
+	memdrive_svc(own)->state = &control;
+	for (size_t i = 0; i < 3; i++) {
+		struct memconn *c = memconn_open(own, NULL);
+
+		if (c)
+			memconn_send(c, requests[i], strlen(requests[i]), i);
+	}
+	control.reloads++;
+	memdrive_advance(own, SEC);
+	memdrive_svc(own)->state = NULL;
+	memdrive_free(&own);
+}
+
+static void test_failing_allocations(void **state)
+{
+	(void)state;
+	fail_each_allocation(scene, NULL);
+}
+
 #define CONTROL_TEST(f) cmocka_unit_test_setup_teardown(f, start, stop)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = { CONTROL_TEST(test_requests), CONTROL_TEST(test_reload),
-					    CONTROL_TEST(test_gone) };
+					    CONTROL_TEST(test_gone), CONTROL_TEST(test_failing_allocations) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from daemon import PATIENCE, PROGRAM, Address, hear, short_folder
+from daemon import PATIENCE, PROGRAM, Address, eventually, hear, short_folder
 
 CONFIG = """\
 [guichet]
@@ -33,7 +33,8 @@ def test_the_line(folder):
             line = p.stdout.readline()
             facts = json.loads(line)
             assert line == json.dumps(facts, separators=(",", ":")) + "\n"
-            assert (folder / "ready.json").read_text() == line
+            ready = folder / "ready.json"
+            assert eventually(lambda: ready.exists() and ready.read_text(), "the file comes after the line") == line
             assert list(facts) == ["pid", "control", "data", "services"]
             assert facts["pid"] == p.pid
             data = Path(facts["data"])

@@ -6,7 +6,6 @@
 
 #include "core/file.h"
 #include "core/sess_priv.h"
-#include "support/toy.h"
 
 #define CHECK(what) \
 	do { \
@@ -158,12 +157,12 @@ void books_blob(struct books_side *s, struct io *io, struct blob *blob)
 	out_blob(io, blob);
 }
 
-void books_file(struct books_side *s, struct io *io, struct file *f, size_t n)
+void books_file(struct books_side *s, struct io *io, struct file *f, const void *p, size_t n)
 {
 	struct way *out = out_of(s, io);
 
-	for (size_t i = 0; out && i < n; i++)
-		way_add(out, &(uint8_t){ toy_byte(i) }, 1);
+	if (out)
+		way_add(out, p, n);
 	out_file(io, f, 0, n);
 }
 

@@ -49,7 +49,7 @@ void books_need(struct books_side *s, struct io *io, size_t n);
 void books_hold(struct books_side *s, struct io *io, bool on);
 void books_mem(struct books_side *s, struct io *io, const void *p, size_t n);
 void books_blob(struct books_side *s, struct io *io, struct blob *blob);
-void books_file(struct books_side *s, struct io *io, struct file *f, size_t n); /* a toy_file() */
+void books_file(struct books_side *s, struct io *io, struct file *f, const void *p, size_t n); /* p: what is in it */
 void books_eof(const struct books_side *s, struct io *io);
 void books_layer(struct books_side *s, const struct io *io); /* before io_layer(): bytes are not followed any more */
 void books_timer(struct books *b, struct io *io, unsigned slot, nsec at);

@@ -25,7 +25,7 @@ static void serve(struct loop *l, struct lane *lane, struct listener *ln, int fd
 	a.fd = fd;
 	if (a.layer && !a.layer_arg) {
 		stat_add(lane, STAT_REFUSED_MEMORY, 1);
-		loop_refuse(lane, fd);
+		loop_refuse(lane, fd, peer, "out-of-memory");
 		return;
 	}
 	(void)!loop_adopt(l, &a); /* it counted and closed what it could not take */
@@ -36,7 +36,8 @@ static void arrive(struct loop *l, void *arg)
 	struct handoff *h = arg;
 
 	if (h->lane->retired && h->lane->open == 0)
-		loop_refuse(h->lane, h->fd); /* a reload came between, and its shard is gone */
+		loop_refuse(h->lane, h->fd, h->peer,
+			    "service-ended"); /* a reload came between, and its shard is gone */
 	else
 		serve(l, h->lane, h->ln, h->fd, h->peer);
 	listener_unref(h->ln);

@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "base/mem.h"
 #include "drive/server_priv.h"
 
@@ -39,10 +38,9 @@ static void fold(struct one *o)
 static void drop(struct one *o)
 {
 	struct server *s = o->service->server;
-	int fd = o->adopt.fd;
 
-	if (fd >= 0)
-		loop_refuse(&o->lane, fd);
+	if (o->adopt.fd >= 0)
+		loop_refuse(&o->lane, o->adopt.fd, o->adopt.peer, "out-of-memory");
 	if (o->adopt.layer && o->adopt.layer->drop_arg)
 		o->adopt.layer->drop_arg(o->adopt.layer_arg);
 	peer_unref(o->adopt.peer);
@@ -103,19 +101,6 @@ static int spawn(struct one *o)
 	return -r;
 }
 
-static void log_refused(const struct service *v, const struct peer *peer, const char *reason)
-{
-	struct log_line line;
-	char text[PEER_TEXT];
-
-	if (!log_begin(&line, LOG_WARN, "refused"))
-		return;
-	log_str(&line, "service", v->plan.name);
-	log_str(&line, "peer", peer_text(peer, text));
-	log_str(&line, "reason", reason);
-	log_end(&line);
-}
-
 static void take(struct loop *l, struct listener *ln, struct lane *lane, int fd, const struct peer *peer)
 {
 	struct service *v = service_of(lane->svc);
@@ -136,11 +121,11 @@ static void take(struct loop *l, struct listener *ln, struct lane *lane, int fd,
 	if (r == 0)
 		return;
 	stat_add(lane, r == -ENOMEM ? STAT_REFUSED_MEMORY : STAT_REFUSED_THREADS, 1);
-	log_refused(v, peer, r == -ENOMEM ? "out-of-memory" : "out-of-threads");
-	if (o)
+	loop_refuse(lane, fd, peer, r == -ENOMEM ? "out-of-memory" : "out-of-threads");
+	if (o) {
+		o->adopt.fd = -1;
 		drop(o);
-	else
-		loop_refuse(lane, fd);
+	}
 }
 
 const struct model model_thread = { .name = "thread", .take = take };

@@ -114,10 +114,12 @@ static void session(void *arg)
 
 	(void)arg;
 	if (world_try_open(&w, &chargen_proto, NULL, NULL, NULL) == 0) {
-		struct memconn *c = memconn_open(w.drive, &how);
+		struct memconn *c = memconn_open(w.drive, &how), *d = memdrive_dgram(w.drive);
 
 		if (c)
 			memconn_sends(c, "noise");
+		if (d)
+			memconn_dgram(d, "192.0.2.1:4711", false, "a datagram", 10);
 	}
 	world_close(&w);
 }
