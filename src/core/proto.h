@@ -263,7 +263,15 @@ enum {
 	P_READ_WHILE_FULL = 8, /* EV_DATA goes on when the output is full */
 	P_OFF = 16,            /* not served unless a section asks for it */
 	P_DGRAM_OFF = 32,      /* no datagram address unless a section asks for it */
-	P_SMALL = 64,          /* datagrams from ports below 1024 are answered only with low_ports = yes */
+	/*
+	 * P_DGRAM needs one of these two; docs/design/datagrams.md has the reasons. P_SMALL: it answers nearly whatever comes, so
+	 * that a forger could set it talking with another server, or by one datagram with many. Silence meets a source port below
+	 * 1024 (unless low_ports = yes), every other datagram socket of this daemon, and what came to a broadcast or multicast
+	 * address. P_PEERS: servers ask each other, from such ports too (DNS, NTP, RIP), and it tells questions from answers, to
+	 * which it says nothing; all of those reach the step.
+	 */
+	P_SMALL = 64,
+	P_PEERS = 128,
 };
 
 #define PROTO_COUNTERS 8
@@ -275,7 +283,7 @@ struct proto {
 	const char *doc;     /* RFC */
 	const char *needs;   /* P_SHARED: why it needs model event; an end to "chat needs ... because" */
 	unsigned flags;
-	uint16_t port; /* the classic number */
+	uint16_t port; /* the classic number; 0: none, which only P_OFF and one other may have */
 	size_t self_size, shard_size;
 	const struct option_table *options; /* NULL: none of its own */
 	const char *const *counters;        /* at most PROTO_COUNTERS names, NULL-ended; or NULL */

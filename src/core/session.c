@@ -446,6 +446,8 @@ void sess_event(struct sess *s, const struct ev *ev)
 		return;
 	}
 	sess_step(s, &copy);
+	if (ev->kind == EV_STOP && s->flags & (S_ABORT | S_CLOSING) && !s->reason)
+		s->reason = "stopping";
 	sess_pump(s);
 }
 

@@ -240,12 +240,13 @@ void place_ready(struct loop *l, struct place *p)
 
 /* ---- sessions without and with a descriptor ---- */
 
-static void count_in(struct conn *c)
+static void count_in(struct loop *l, struct conn *c)
 {
 	struct lane *lane = c->s.lane;
 
 	c->src.flags |= C_COUNTED;
 	lane->open++;
+	atomic_fetch_add_explicit(&l->open, 1, memory_order_relaxed);
 	stat_add(lane, STAT_ACCEPTED, 1);
 }
 
@@ -288,7 +289,7 @@ int loop_adopt(struct loop *l, const struct adopt *a)
 	c->wfd = a->wfd < 0 ? a->fd : a->wfd;
 	c->src.flags |= (a->socket ? C_SOCKET : 0) | (a->vital ? C_VITAL : 0);
 	c->src.ready = READY_OUT; /* a new socket has room; input is the poller's to tell */
-	count_in(c);
+	count_in(l, c);
 	r = source_watch(l, &c->src, WATCH_EDGE);
 	if (r < 0) {
 		if (a->layer && a->layer->drop_arg)

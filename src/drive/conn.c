@@ -1,12 +1,16 @@
 /* conn.c - a connection from its first descriptor to its last byte: settling, timers, the stages of its end. */
 #include <assert.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "base/mem.h"
 #include "drive/loop_priv.h"
 #include "drive/sys.h"
+
+#define STOP_LOOK (10 * MSEC) /* between looks whether a peer has the last bytes */
 
 struct conn *conn_new(struct loop *l, enum source_kind kind, const struct sess_birth *b)
 {
@@ -30,8 +34,6 @@ struct conn *conn_new(struct loop *l, enum source_kind kind, const struct sess_b
 		mem_free(c);
 		return NULL;
 	}
-	if (kind == SRC_CONN)
-		atomic_fetch_add_explicit(&l->open, 1, memory_order_relaxed);
 	return c;
 }
 
@@ -104,7 +106,7 @@ void conn_timer(struct loop *l, struct conn *c)
 		sess_mark(&c->s);
 		break;
 	case CONN_LINGER:
-		conn_end(l, c, 0);
+		conn_linger(l, c);
 		break;
 	case CONN_RESOLVING:
 	case CONN_CONNECTING:
@@ -148,10 +150,20 @@ static void tell_parent(struct conn *c, int err, const char *why)
 	sess_mark(&p->s);
 }
 
-static void close_fds(struct loop *l, struct conn *c)
+/* Dropped, not closed: the peer must not take what it has for the whole, and what it does not read must not stay here. */
+static void reset(const struct conn *c)
+{
+	const struct linger now = { .l_onoff = 1 };
+
+	(void)!setsockopt(c->src.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now)); /* a unix socket has no reset */
+}
+
+static void close_fds(struct loop *l, struct conn *c, bool dropped)
 {
 	if (c->src.fd < 0)
 		return;
+	if (dropped && c->src.kind == SRC_CONN && c->src.flags & C_SOCKET)
+		reset(c);
 	if (c->src.flags & C_KEEP_FDS) {
 		l->poller->ops->del(l->poller, c->src.fd);
 		return;
@@ -181,7 +193,7 @@ static void leave_lane(struct conn *c)
 void conn_end(struct loop *l, struct conn *c, int err)
 {
 	struct lane *lane = c->s.lane;
-	bool counted = c->src.flags & C_COUNTED;
+	bool counted = c->src.flags & C_COUNTED, dropped = sess_aborted(&c->s);
 	char why[SESS_WHY];
 
 	if (c->state == CONN_DEAD)
@@ -196,10 +208,10 @@ void conn_end(struct loop *l, struct conn *c, int err)
 	if (c->src.kind == SRC_BARE && l->setup.ended && !c->s.lane->shard)
 		l->setup.ended(l->setup.ended_arg, c->s.reason, sess_aborted(&c->s));
 	sess_done(&c->s);
-	close_fds(l, c);
+	close_fds(l, c, dropped);
 	tell_parent(c, err, why);
 	leave_lane(c);
-	if (c->src.kind == SRC_CONN)
+	if (counted && c->src.kind == SRC_CONN)
 		atomic_fetch_sub_explicit(&l->open, 1, memory_order_relaxed);
 	free_kin(c);
 	slot_free(l, &c->src);
@@ -251,12 +263,35 @@ static void finish(struct loop *l, struct conn *c)
 		return;
 	}
 	c->state = CONN_LINGER;
-	c->s.timer = l->host.now + linger;
+	c->linger_until = l->host.now + linger;
+	conn_linger(l, c);
+}
+
+/* Until when to look again whether the peer has the last bytes, while the server stops; else the peer's FIN tells. */
+static nsec next_look(const struct loop *l, const struct conn *c)
+{
+	nsec at = l->host.now + STOP_LOOK;
+
+	return l->stopping && at < c->linger_until ? at : c->linger_until;
+}
+
+/* A server that stops has nothing to read from it any more: it waits only until the peer's system has the last byte. */
+static bool has_it_all(const struct loop *l, const struct conn *c)
+{
+	int left;
+
+	return l->stopping && ioctl(c->src.fd, SIOCOUTQ, &left) == 0 && left == 0;
+}
+
+void conn_linger(struct loop *l, struct conn *c)
+{
 	heap_del(&l->timers, &c->timer);
-	if (stream_drained(c))
+	if (stream_drained(c) || has_it_all(l, c) || l->host.now >= c->linger_until) {
 		conn_end(l, c, 0);
-	else
-		conn_arm(l, c);
+		return;
+	}
+	c->s.timer = next_look(l, c);
+	conn_arm(l, c);
 }
 
 void conn_settle(struct loop *l, struct conn *c)
@@ -279,7 +314,7 @@ void conn_settle(struct loop *l, struct conn *c)
 		if (c->src.ready & READY_IN && sess_wants_read(s))
 			stream_read(l, c);
 		stream_flush(l, c);
-		if (c->src.ready & READY_IN && sess_wants_read(s))
+		if (c->src.ready & READY_IN && sess_wants_read(s) && !loop_must_wait(l, c))
 			sess_mark(s); /* the flush made room: no edge will tell again what is there to read */
 	} else if (c->src.kind == SRC_DGRAM) {
 		if (c->src.ready & READY_IN)

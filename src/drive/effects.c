@@ -116,6 +116,7 @@ void loop_letter(struct loop *l, struct letter_to *to)
 {
 	struct conn *c = loop_find_conn(l, to->to);
 
+	l->letters++;
 	if (to->flags & LETTER_GONE) {
 		if (c) {
 			sess_answer(&c->s, &(struct ev){ .kind = EV_GONE, .tag = to->l.tag, .err = -ESRCH },

@@ -8,15 +8,20 @@
 #include "drive/jobs.h"
 #include "drive/sys.h"
 
-enum { LOOPS_MAX = 4096 };
+enum {
+	LOOPS_MAX = 4096,
+	CROWD = 1024, /* letters that a loop may be behind */
+};
 
 struct inbox {
 	_Atomic(struct post *) head; /* newest first; CLOSED when the loop has ended */
 	_Atomic bool asleep;
 	_Atomic unsigned refs;
+	_Atomic uint32_t letters; /* posted and not taken */
 	int fd;
 };
 
+static _Atomic unsigned crowded; /* loops that are behind */
 static struct post closed_mark;
 #define CLOSED (&closed_mark)
 
@@ -78,6 +83,32 @@ int inbox_open(struct inbox *b, unsigned *ret_index)
 	return r;
 }
 
+static uint32_t letters_of(const struct post *p)
+{
+	return p->kind == POST_LETTERS ? p->letters.n : 0;
+}
+
+static void count_letters(struct inbox *b, uint32_t n)
+{
+	uint32_t old = n ? atomic_fetch_add_explicit(&b->letters, n, memory_order_relaxed) : 0;
+
+	if (n && old < CROWD && old + n >= CROWD)
+		atomic_fetch_add_explicit(&crowded, 1, memory_order_relaxed);
+}
+
+void inbox_taken(struct inbox *b, uint32_t n)
+{
+	uint32_t old = n ? atomic_fetch_sub_explicit(&b->letters, n, memory_order_relaxed) : 0;
+
+	if (n && old >= CROWD && old - n < CROWD)
+		atomic_fetch_sub_explicit(&crowded, 1, memory_order_relaxed);
+}
+
+bool inbox_crowded(void)
+{
+	return atomic_load_explicit(&crowded, memory_order_relaxed) > 0;
+}
+
 void inbox_close(struct inbox *b, unsigned index)
 {
 	pthread_mutex_lock(&dir.lock);
@@ -88,6 +119,7 @@ void inbox_close(struct inbox *b, unsigned index)
 
 	for (struct post *next; p && p != CLOSED; p = next) {
 		next = p->next;
+		inbox_taken(b, letters_of(p));
 		post_drop(p);
 	}
 	inbox_unref(b);
@@ -108,8 +140,10 @@ void inbox_push(struct inbox *b, struct post *p)
 {
 	struct post *old = atomic_load_explicit(&b->head, memory_order_relaxed);
 
+	count_letters(b, letters_of(p));
 	do {
 		if (old == CLOSED) {
+			inbox_taken(b, letters_of(p));
 			post_drop(p);
 			return;
 		}

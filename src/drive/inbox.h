@@ -54,6 +54,13 @@ struct inbox *inbox_find(unsigned index);          /* a reference */
 void inbox_push(struct inbox *b, struct post *p); /* owns p and what it holds */
 struct post *inbox_take(struct inbox *b);         /* all, oldest first; the loop's thread only */
 
+/*
+ * Letters that a loop has not taken yet are counted: inbox_taken() says how many it now has. While some loop is far behind
+ * with them, who would make more must wait, or they would be all the memory there is.
+ */
+void inbox_taken(struct inbox *b, uint32_t letters);
+bool inbox_crowded(void); /* any thread; some loop is behind */
+
 int inbox_fd(const struct inbox *b);               /* to watch for input */
 bool inbox_sleep(struct inbox *b);                 /* about to wait; false: something came, do not */
 void inbox_awake(struct inbox *b, bool was_ready); /* after the wait; clears the eventfd when it was ready */

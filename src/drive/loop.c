@@ -15,9 +15,13 @@
 enum {
 	REPOLL_MAX = 4,           /* more waits for input before a flush ... */
 	REPOLL_BYTES = 256 << 10, /* ... while less than this waits to be sent */
+	SLICE = 64,               /* letters from other loops in a turn: each may become one to every session here */
+	LETTERS_MAX = 1 << 16,    /* to sessions of this loop in a turn */
+	EFFECTS_KEEP = 4096,
 };
 
 #define NO_MEMORY (50 * MSEC) /* until the next try */
+#define CROWDED MSEC          /* until the next look whether the others have caught up */
 
 /* ---- slots ---- */
 
@@ -90,6 +94,7 @@ int loop_new(const struct loop_setup *setup, struct loop **ret)
 	list_init(&l->watches);
 	list_init(&l->tasks);
 	list_init(&l->graveyard);
+	l->posts_end = &l->posts;
 	l->host.now = clock_mono();
 	l->host.wall = clock_wall();
 	l->host.clock = clock_mono;
@@ -138,6 +143,17 @@ static void drop_tasks(struct loop *l)
 	}
 }
 
+static void drop_posts(struct loop *l)
+{
+	for (struct post *p = l->posts, *next; p; p = next) {
+		next = p->next;
+		if (p->kind == POST_LETTERS)
+			inbox_taken(l->inbox, p->letters.n);
+		post_drop(p);
+	}
+	l->posts = NULL;
+}
+
 void loop_free(struct loop **lp)
 {
 	struct loop *l = *lp;
@@ -152,6 +168,7 @@ void loop_free(struct loop **lp)
 	for (unsigned i = 0; i < l->out_n; i++)
 		post_drop(l->out[i].batch);
 	drop_tasks(l);
+	drop_posts(l);
 	if (l->inbox && l->ids.loop)
 		inbox_close(l->inbox, l->ids.loop);
 	inbox_unref(l->inbox);
@@ -229,27 +246,68 @@ static void flush_outboxes(struct loop *l)
 	l->out_n = 0;
 }
 
+/* Returns how many letters it brought. */
+static uint32_t take_post(struct loop *l, struct post *p)
+{
+	uint32_t n = 0;
+
+	if (p->kind == POST_LETTERS) {
+		n = p->letters.n;
+		for (uint32_t i = 0; i < n; i++)
+			loop_letter(l, &p->v[i]);
+		inbox_taken(l->inbox, n);
+	} else if (p->kind == POST_TASK) {
+		loop_task_done(l, p->task);
+	} else {
+		p->call.fn(l, p->call.arg);
+	}
+	mem_free(p);
+	return n;
+}
+
 static void take_posts(struct loop *l)
 {
 	struct post *p = l->inbox ? inbox_take(l->inbox) : NULL;
 
-	for (struct post *next; p; p = next) {
-		next = p->next;
-		if (p->kind == POST_LETTERS) {
-			for (uint32_t i = 0; i < p->letters.n; i++)
-				loop_letter(l, &p->v[i]);
-		} else if (p->kind == POST_TASK) {
-			loop_task_done(l, p->task);
-		} else {
-			p->call.fn(l, p->call.arg);
-		}
-		mem_free(p);
+	*l->posts_end = p;
+	for (; p; p = p->next)
+		l->posts_end = &p->next;
+	for (uint32_t n = 0; n < SLICE && (p = l->posts);) {
+		l->posts = p->next;
+		if (!l->posts)
+			l->posts_end = &l->posts;
+		n += take_post(l, p);
 	}
 	while (l->done) {
 		struct task *t = l->done;
 
 		l->done = t->next;
 		loop_task_done(l, t);
+	}
+}
+
+/* ---- letters faster than they are read ---- */
+
+bool loop_must_wait(struct loop *l, const struct conn *c)
+{
+	if (!c->s.proto || !c->s.proto->shard || !l->inbox || (l->letters < LETTERS_MAX && !inbox_crowded()))
+		return false;
+	l->waiting = true;
+	return true;
+}
+
+/* No edge will tell again what those who had to wait have to say. */
+static void go_on(struct loop *l)
+{
+	if (!l->waiting || inbox_crowded())
+		return;
+	l->waiting = false;
+	for (uint32_t i = 0; i < l->ids.n; i++) {
+		struct source *src = ids_at(&l->ids, i);
+		struct conn *c = src && src->kind == SRC_CONN ? loop_find_conn(l, src->id) : NULL;
+
+		if (c && c->state == CONN_SERVING && c->src.ready & READY_IN)
+			sess_mark(&c->s);
 	}
 }
 
@@ -279,12 +337,15 @@ static nsec idle_until(const struct loop *l, nsec timeout)
 {
 	nsec at = timeout == UINT64_MAX ? UINT64_MAX : l->host.now + timeout, key;
 
-	if (!list_empty(&l->host.dirty) || l->done || l->finish)
+	if (!list_empty(&l->host.dirty) || l->done || l->posts || l->finish)
 		return 0;
+	if (l->waiting && !inbox_crowded())
+		return 0;
+	if (l->waiting)
+		earlier(&at, l->host.now + CROWDED);
 	if (heap_min(&l->timers, &key))
 		earlier(&at, key);
 	earlier(&at, place_due(l));
-	earlier(&at, l->stop_by);
 	return at;
 }
 
@@ -360,8 +421,7 @@ static void conn_ready(struct loop *l, struct conn *c, unsigned what)
 	if (c->state == CONN_CONNECTING || c->state == CONN_LISTENING) {
 		child_ready(l, c);
 	} else if (c->state == CONN_LINGER) {
-		if (stream_drained(c))
-			conn_end(l, c, 0);
+		conn_linger(l, c);
 	} else if (c->src.kind == SRC_DGRAM) {
 		if (what & (READY_IN | READY_ERR))
 			dgram_read(l, c);
@@ -445,10 +505,6 @@ static void fire_timers(struct loop *l)
 		conn_timer(l, c);
 		loop_effects(l);
 	}
-	if (l->stop_by && l->stop_by <= l->host.now) {
-		l->stop_by = 0;
-		loop_cut(l);
-	}
 }
 
 static size_t queued_now(const struct loop *l)
@@ -474,9 +530,21 @@ static void settle_all(struct loop *l)
 	}
 }
 
+/* After a step that had much to tell. */
+static void trim_effects(struct host *h)
+{
+	if (h->fx_cap <= EFFECTS_KEEP || h->fx_n)
+		return;
+	mem_free(h->fx);
+	h->fx = NULL;
+	h->fx_cap = 0;
+}
+
 void loop_turn(struct loop *l, nsec timeout)
 {
 	l->host.handshakes = l->setup.tuning.handshakes ? l->setup.tuning.handshakes : HOST_HANDSHAKES;
+	l->letters = 0;
+	go_on(l);
 
 	int n = poll_once(l, idle_until(l, timeout));
 
@@ -489,6 +557,7 @@ void loop_turn(struct loop *l, nsec timeout)
 	settle_all(l);
 	flush_outboxes(l);
 	conn_bury(l);
+	trim_effects(&l->host);
 	atomic_store_explicit(&l->turns, atomic_load_explicit(&l->turns, memory_order_relaxed) + 1,
 			      memory_order_relaxed);
 }
@@ -555,14 +624,16 @@ int loop_watch(struct loop *l, int fd, loop_call *fn, void *arg)
 void loop_stop(struct loop *l)
 {
 	l->stopping = true;
-	if (!l->inbox && l->setup.drain)
-		l->stop_by = l->host.now + l->setup.drain;
 	for (uint32_t i = 0; i < l->ids.n; i++) {
 		struct source *src = ids_at(&l->ids, i);
 		struct conn *c = src ? loop_find_conn(l, src->id) : NULL;
 
 		if (!c || c->state == CONN_DEAD || sess_owner(&c->s))
 			continue; /* a channel ends with its owner */
+		if (c->state == CONN_LINGER) {
+			conn_linger(l, c);
+			continue;
+		}
 		sess_event(&c->s, &(struct ev){ .kind = EV_STOP });
 		sess_mark(&c->s);
 		loop_effects(l);

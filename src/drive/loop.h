@@ -28,7 +28,6 @@ struct loop_setup {
 	int cut_fd;        /* then, readable: drop what is left; -1 = none */
 	struct loop_tuning tuning;
 	unsigned serial; /* private loops: a number that makes its ids differ from the others' */
-	nsec drain;      /* private loops: after EV_STOP so long */
 	void (*ended)(void *arg, const char *reason, bool aborted); /* a session of loop_add_bare() is over; or NULL */
 	void *ended_arg;
 };
@@ -43,7 +42,7 @@ void loop_tune(struct loop *l, const struct loop_tuning *tuning);
 bool loop_empty(const struct loop *l); /* nothing is left to wait for */
 
 unsigned loop_index(const struct loop *l); /* the upper 16 bits of its sessions' ids */
-unsigned loop_open(const struct loop *l);  /* connections, roughly, from any thread */
+unsigned loop_open(const struct loop *l);  /* accepted connections, from any thread */
 struct inbox *loop_inbox(struct loop *l);  /* lives as long as the loop; NULL when nobody can post to it */
 
 /* Runs fn(l, arg) in the loop's thread with its next turn. From any thread. 0 or -ENOMEM. */

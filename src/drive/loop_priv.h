@@ -80,6 +80,7 @@ struct conn {
 	int wfd;       /* where output goes; = src.fd for sockets */
 	uint8_t state; /* enum conn_state */
 	nsec opened;   /* for the log */
+	nsec linger_until;
 	struct kin *kin;
 	/* self of the protocol follows */
 };
@@ -119,13 +120,15 @@ struct loop {
 	struct list places, watches, tasks, graveyard;
 	struct outbox *out;
 	unsigned out_n, out_cap;
-	struct task *done; /* jobs that ran inline */
+	struct task *done;               /* jobs that ran inline */
+	struct post *posts, **posts_end; /* taken from the inbox, and not looked at yet */
+	uint32_t letters;                /* posted to sessions of this loop in this turn */
 	struct dgram_io *dg;
 	struct head head;
 	struct watch *watch;
 	unsigned watch_cap;
 	bool finish, stopping, cut, acting;
-	nsec stop_by;        /* private loops: drop what is left then */
+	bool waiting;        /* somebody is not read from: loop_must_wait() */
 	_Atomic bool paused; /* accepting somewhere */
 	_Atomic unsigned open;
 	_Atomic uint64_t turns;
@@ -142,6 +145,7 @@ struct conn *loop_find_conn(struct loop *l, sess_id id);
 [[nodiscard]] int slot_take(struct loop *l, struct source *src); /* gives it an id; 0 or -ENOMEM */
 void slot_free(struct loop *l, struct source *src);
 [[nodiscard]] int source_watch(struct loop *l, struct source *src, int how);
+bool loop_must_wait(struct loop *l, const struct conn *c); /* its words become letters, and there are too many by now */
 void loop_send(struct loop *l, const struct letter_to *to); /* to another loop, with the others of this turn */
 
 /* conn.c */
@@ -151,7 +155,8 @@ void conn_settle(struct loop *l, struct conn *c); /* go on, flush, arm the timer
 void conn_end(struct loop *l, struct conn *c, int err);
 void conn_arm(struct loop *l, struct conn *c);
 void conn_timer(struct loop *l, struct conn *c);
-void conn_bury(struct loop *l); /* frees the graveyard */
+void conn_linger(struct loop *l, struct conn *c); /* CONN_LINGER: is it over? */
+void conn_bury(struct loop *l);                   /* frees the graveyard */
 
 /* stream.c */
 void stream_read(struct loop *l, struct conn *c);

@@ -46,6 +46,8 @@ void stream_read(struct loop *l, struct conn *c)
 	bool drained = false;
 	int n = 0;
 
+	if (loop_must_wait(l, c))
+		return;
 	while (!drained && n++ < READS && sess_wants_read(&c->s))
 		drained = read_once(l, c);
 	sess_rdone(&c->s);

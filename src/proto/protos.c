@@ -59,8 +59,10 @@ static const char *fault_of(const struct proto *p)
 		return "needs a step";
 	if (!(p->flags & (P_STREAM | P_DGRAM)))
 		return "needs P_STREAM or P_DGRAM";
-	if (p->flags & (P_DGRAM_OFF | P_SMALL) && !(p->flags & P_DGRAM))
+	if (p->flags & (P_DGRAM_OFF | P_SMALL | P_PEERS) && !(p->flags & P_DGRAM))
 		return "has a flag that only P_DGRAM gives a meaning";
+	if (p->flags & P_DGRAM && !(p->flags & P_SMALL) == !(p->flags & P_PEERS))
+		return "needs P_SMALL or P_PEERS with P_DGRAM: one of them, core/proto.h says which";
 	if (!(p->flags & P_SHARED) != !is_line(p->needs))
 		return "needs P_SHARED and the sentence in `needs` together";
 	if (p->shard_size && !p->shard)
@@ -83,17 +85,55 @@ int protos_check_one(const struct proto *p, struct buf *ret_why)
 	return p->options ? option_table_check(p->options, ret_why) : 0;
 }
 
-int protos_check(struct buf *ret_why)
+/* ---- all of them ---- */
+
+/* Is it among the services of `guichet serve` without a file? */
+static bool is_default(const struct proto *p)
 {
-	for (const struct proto *const *p = protos; *p; p++) {
-		int r = protos_check_one(*p, ret_why);
+	return !(p->flags & P_OFF);
+}
+
+static bool share_addresses(const struct proto *a, const struct proto *b)
+{
+	return is_default(a) && is_default(b) && a->port == b->port && a->flags & b->flags & (P_STREAM | P_DGRAM);
+}
+
+/* What is wrong with v[i] beside those before it; false: nothing. */
+static bool is_misplaced(const struct proto *const *v, size_t i, struct buf *why)
+{
+	const struct proto *p = v[i];
+
+	if (i && strcmp(v[i - 1]->name, p->name) >= 0) {
+		buf_addf(why, "protocol %s is not sorted by name in PROTOS (proto/protos.h), or is there twice", p->name);
+		return true;
+	}
+	for (size_t j = 0; j < i; j++) {
+		if (!share_addresses(v[j], p))
+			continue;
+		if (p->port == 0)
+			buf_addf(why, "protocol %s needs a port or P_OFF; %s is the only one that may have neither", p->name,
+				 v[j]->name);
+		else
+			buf_addf(why, "protocol %s has the port of %s; one of them needs P_OFF", p->name, v[j]->name);
+		return true;
+	}
+	return false;
+}
+
+int protos_check_all(const struct proto *const *v, struct buf *ret_why)
+{
+	for (size_t i = 0; v[i]; i++) {
+		int r = protos_check_one(v[i], ret_why);
 
 		if (r < 0)
 			return r;
-		if (p > protos && strcmp(p[-1]->name, p[0]->name) >= 0) {
-			buf_addf(ret_why, "protocol %s is not sorted by name, or is there twice", p[0]->name);
+		if (is_misplaced(v, i, ret_why))
 			return -EINVAL;
-		}
 	}
 	return 0;
+}
+
+int protos_check(struct buf *ret_why)
+{
+	return protos_check_all(protos, ret_why);
 }

@@ -31,10 +31,11 @@ extern const struct proto *const protos[];
 const struct proto *protos_find(const char *name);
 
 /*
- * Is every protocol complete and sound? Called once at start; a fault is ours, never a user's. 0, or -EINVAL and a
- * sentence with the protocol's name.
+ * Is every protocol complete and sound, and do they go together? Called once at start; a fault is ours, never a user's.
+ * 0, or -EINVAL and a sentence with the protocol's name.
  */
 [[nodiscard]] int protos_check(struct buf *ret_why);
 
-/* The same for one; names in an array are protos_check()'s to compare. */
+/* The same for another array, NULL-ended; and for one alone, without regard to the others. */
+[[nodiscard]] int protos_check_all(const struct proto *const *v, struct buf *ret_why);
 [[nodiscard]] int protos_check_one(const struct proto *p, struct buf *ret_why);

@@ -106,7 +106,8 @@ def test_handshake_that_does_not_end(serve):
         sock.send(b"\x16\x03\x01\x00")
         others_are_served(g, kind="tls4")
         g.wait_log("closed", reason="handshake-timeout", peer=f"127.0.0.1:{sock.getsockname()[1]}")
-        assert sock.recv(100) == b""
+        with contextlib.suppress(ConnectionError):  # it is cut off, not ended
+            assert sock.recv(100) == b""
     g.wait_stats(handshakes_failed=1)
 
 

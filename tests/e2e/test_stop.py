@@ -53,7 +53,7 @@ def test_answers_are_finished(guichet, model):
 
 
 def test_idle_clients_are_let_go(guichet, model):
-    g = guichet(f"echo@tcp:0,model={model}", f"echo@tls:0")
+    g = guichet(f"echo@tcp:0,model={model}", "echo@tls:0")
     with g.connect() as one, g.connect("tls4") as two:
         said(one)
         said(two)

@@ -15,7 +15,6 @@ struct one {
 	struct service *service;
 	struct adopt adopt;
 	struct lane lane;
-	nsec drain; /* as it was when the connection came: a reload may free the options meanwhile */
 	_Atomic uint64_t stats[STAT_N]; /* this thread's, added to the service's at its end and as it goes */
 };
 
@@ -72,7 +71,6 @@ static void *thread_main(void *arg)
 		.stop_fd = s->stop_fd,
 		.cut_fd = s->cut_fd,
 		.serial = 1 + atomic_fetch_add(&s->serial, 1),
-		.drain = o->drain,
 	};
 	struct loop *l;
 
@@ -114,7 +112,6 @@ static void take(struct loop *l, struct listener *ln, struct lane *lane, int fd,
 		service_adopt(v, &o->lane, ln, peer_ref(peer), &o->adopt);
 		o->adopt.local = peer_ref(ln->local);
 		o->adopt.fd = fd;
-		o->drain = v->server->global->drain;
 		atomic_fetch_add(&v->server->live, 1);
 		r = o->adopt.layer && !o->adopt.layer_arg ? -ENOMEM : spawn(o);
 	}

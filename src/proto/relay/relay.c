@@ -210,7 +210,7 @@ static enum verdict far_gone(const struct relay *self, int err, struct io *io)
 	}
 	io_reason(io, reason_of(err));
 	io_count(io, FAILED, 1);
-	return V_CLOSE;
+	return V_ABORT; /* a clean end would look like an empty answer */
 }
 
 static enum verdict step(void *self, const struct ev *ev, struct io *io)

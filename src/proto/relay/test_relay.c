@@ -104,7 +104,7 @@ static void test_failures(void **state)
 		memdrive_dials(w.drive, rows[i].err);
 		near = world_client(&w);
 		assert_said(near, "");
-		assert_int_equal(memconn_end(near), MEM_CLOSED);
+		assert_int_equal(memconn_end(near), MEM_ABORTED);
 		assert_string_equal(memconn_reason(near), rows[i].reason);
 		assert_int_equal(count(&w, FAILED), i + 1);
 	}
@@ -123,7 +123,7 @@ static void test_timeout(void **state)
 	memdrive_advance(w.drive, 2900 * MSEC);
 	assert_int_equal(memconn_end(near), MEM_OPEN);
 	memdrive_advance(w.drive, 200 * MSEC);
-	assert_int_equal(memconn_end(near), MEM_CLOSED);
+	assert_int_equal(memconn_end(near), MEM_ABORTED);
 	assert_string_equal(memconn_reason(near), "connect-timeout");
 	world_close(&w);
 }
