@@ -12,6 +12,7 @@ ROOT = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent.parent).
 
 TOKEN = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL)
 faults = 0
+notes = []
 
 
 def files(*folders, suffixes=(".c", ".h")):
@@ -49,8 +50,11 @@ def fault(path, line, message):
 
 
 def note(path, line, message):
-    print(f"{path}:{line}: note: {message}")
+    notes.append(f"{path}:{line}: note: {message}")
 
 
 def done():
+    """Notes come last, and not at all when all checks run at once (tools/lint): what must be mended should not hide among them."""
+    if not os.environ.get("LINT_NO_NOTES"):
+        print("\n".join(notes), end="\n" if notes else "")
     sys.exit(1 if faults else 0)

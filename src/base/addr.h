@@ -135,8 +135,8 @@ struct addr_list {
 };
 
 /*
- * 0; -EINVAL with a sentence in `why` (also for two that want the same port or path); -E2BIG for more than `max`, in
- * `why` too; -ENOMEM. The caller frees *ret with addr_list_done(). An empty text is an empty list.
+ * 0; -EINVAL with a line in `why` for each word that is wrong (also for two that want the same port or path); -E2BIG for
+ * more than `max`, in `why` too; -ENOMEM. The caller frees *ret with addr_list_done(). An empty text is an empty list.
  */
 [[nodiscard]] int addr_list_parse(const char *text, size_t max, struct addr_list *ret, struct buf *why);
 void addr_list_done(struct addr_list *l);

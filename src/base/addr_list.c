@@ -66,29 +66,55 @@ static int list_add(struct addr_list *l, size_t max, const char *word, struct bu
 	if (err)
 		return err;
 	l->n++;
-	return refuse_conflicts(l, why);
+	err = refuse_conflicts(l, why);
+	if (err)
+		l->n--;
+	return err;
+}
+
+/* What is wrong with this word goes on a line of its own behind `start`. */
+static int take_word(struct addr_list *l, size_t max, const char *word, struct buf *why, size_t start)
+{
+	size_t said = why ? why->n : 0;
+	int err;
+
+	if (said > start)
+		buf_addc(why, '\n');
+	err = list_add(l, max, word, why);
+	if (!err && why)
+		buf_cut(why, said);
+	return err;
+}
+
+static bool is_comment(const char *word)
+{
+	return *word == '#' || *word == ';';
 }
 
 int addr_list_parse(const char *text, size_t max, struct addr_list *ret, struct buf *why)
 {
 	struct addr_list l = {};
 	BUF_AUTO struct buf word = BUF_INIT(strlen(text) + 1);
-	int r;
+	size_t start = why ? why->n : 0;
+	int err = 0, r = 1;
 
-	while ((r = str_next_word(&text, &word)) > 0) {
-		r = list_add(&l, max, buf_str(&word), why);
-		if (r < 0)
-			goto fail;
+	while ((err == 0 || err == -EINVAL) && (r = str_next_word(&text, &word)) > 0) {
+		int one = take_word(&l, max, buf_str(&word), why, start);
+
+		err = one ? one : err;
+		if (one && is_comment(buf_str(&word))) /* what follows is no better */
+			break;
 	}
 	if (r == -EINVAL && why)
-		buf_adds(why, "a quote is not closed");
+		buf_addf(why, "%sa quote is not closed", why->n > start ? "\n" : "");
 	if (r < 0)
-		goto fail;
+		err = r;
+	if (err) {
+		addr_list_done(&l);
+		return err;
+	}
 	*ret = l;
 	return 0;
-fail:
-	addr_list_done(&l);
-	return r;
 }
 
 void addr_list_done(struct addr_list *l)

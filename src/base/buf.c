@@ -45,7 +45,7 @@ static size_t make_room(struct buf *b, size_t n)
 	size_t want, cap;
 	char *p;
 
-	if (b->err)
+	if (b->err || n == 0) /* no bytes, no block: it would have no NUL */
 		return 0;
 	if (n > b->max - b->n) {
 		n = b->max - b->n;

@@ -144,9 +144,10 @@ static bool needs_quotes(struct span s)
 	return s.n == 0;
 }
 
-static void add_value(struct log_line *l, struct span s)
+/* With room left for `behind` bytes more. */
+static void add_value(struct log_line *l, struct span s, size_t behind)
 {
-	size_t room = LINE_MAX - l->n - 2;
+	size_t room = LINE_MAX - l->n - 2 - behind;
 	bool quotes = l->json || needs_quotes(s);
 
 	if (quotes)
@@ -159,13 +160,41 @@ static void add_value(struct log_line *l, struct span s)
 void log_bytes(struct log_line *l, const char *key, const void *p, size_t n)
 {
 	if (add_key(l, key, strlen(cut_mark)))
-		add_value(l, (struct span){ p, n });
+		add_value(l, (struct span){ p, n }, 0);
 }
 
 void log_str(struct log_line *l, const char *key, const char *value)
 {
 	if (value)
 		log_bytes(l, key, value, strlen(value));
+}
+
+/* The bracket that closes the array is taken back for the next value, so the line is whole at any time. */
+static void add_json_item(struct log_line *l, const char *key, struct span value)
+{
+	bool more = l->list && l->list_end == l->n && strcmp(l->list, key) == 0;
+	static const char least[] = ",\"...\"]"; /* of a further value */
+
+	if (more && l->n + sizeof(least) > LINE_MAX)
+		return;
+	if (more)
+		l->text[l->n - 1] = ',';
+	else if (add_key(l, key, sizeof(least)))
+		add(l, "[", 1);
+	else
+		return;
+	add_value(l, value, 1);
+	add(l, "]", 1);
+	l->list = key;
+	l->list_end = l->n;
+}
+
+void log_item(struct log_line *l, const char *key, const char *value)
+{
+	if (l->json)
+		add_json_item(l, key, span_str(value));
+	else
+		log_str(l, key, value);
 }
 
 static void add_number(struct log_line *l, const char *key, const char *text, int n)
@@ -218,6 +247,7 @@ bool log_begin(struct log_line *l, enum log_level level, const char *event)
 	if (!log_on(level))
 		return false;
 	l->n = 0;
+	l->list = NULL;
 	l->json = atomic_load_explicit(&as_json, memory_order_relaxed);
 	l->level = level;
 	if (l->json) {

@@ -26,6 +26,8 @@ struct log_line {
 	size_t n;
 	bool json;
 	enum log_level level;
+	const char *list; /* key of the last log_item(), which ended at list_end */
+	size_t list_end;
 	char text[LOG_LINE];
 };
 
@@ -43,6 +45,13 @@ void log_uint(struct log_line *l, const char *key, uint64_t value);
 void log_hex(struct log_line *l, const char *key, uint64_t value);
 void log_seconds(struct log_line *l, const char *key, uint64_t ns); /* as 1.204 */
 void log_errno(struct log_line *l, int err); /* error="Connection refused"; err is -errno or errno, 0 left out */
+
+/*
+ * One value of a field that has several; they follow each other. As text the field is there once for each; in JSON, where
+ * no key may come twice, it is one array: address=tcp:1 address=udp:1, "address":["tcp:1","udp:1"].
+ */
+void log_item(struct log_line *l, const char *key, const char *value);
+
 void log_end(struct log_line *l);
 
 /* A line with text only. */

@@ -314,6 +314,11 @@ static void test_lists(void **state)
 		{ "stdio: stdio:", -EINVAL, "\"stdio:\" comes twice" },
 		{ "tcp:1 tpc:2", -EINVAL, "unknown transport \"tpc\", did you mean \"tcp\"?" },
 		{ "tcp:1 'udp:", -EINVAL, "a quote is not closed" },
+		{ "tpc:1 tcp:1 upd:2 tcp:1 'x", -EINVAL,
+		  "unknown transport \"tpc\", did you mean \"tcp\"?\nunknown transport \"upd\", did you mean \"udp\"?\n"
+		  "\"tcp:1\" comes twice\na quote is not closed" },
+		{ "upd:1 tcp:1 tcp:2 tcp:3 tcp:4", -E2BIG,
+		  "unknown transport \"upd\", did you mean \"udp\"?\nmore than 3 addresses" },
 		{ "tcp:1 tcp:2 tcp:3 tcp:4", -E2BIG, "more than 3 addresses" },
 	};
 

@@ -21,7 +21,9 @@ static void test_empty(void **state)
 	assert_int_equal(buf_span(&b).n, 0);
 	buf_add(&b, "", 0);
 	buf_adds(&b, "");
+	buf_addf(&b, "%s", "");
 	assert_int_equal(b.err, 0);
+	assert_string_equal(buf_str(&b), "");
 	buf_cut(&b, 0);
 	buf_cut(&b, 5);
 	buf_reset(&b);

@@ -93,6 +93,58 @@ static void test_fields_json(void **state)
 	json_decref(j);
 }
 
+/* Addresses of one with several; between them something else begins another field. */
+static void add_items(bool json)
+{
+	struct log_line l;
+
+	log_setup(LOG_INFO, json, sink);
+	assert_true(log_begin(&l, LOG_INFO, "serving"));
+	log_item(&l, "address", "tcp:1");
+	log_item(&l, "address", "a \"b\"");
+	log_item(&l, "address", "");
+	log_item(&l, "path", "x");
+	log_uint(&l, "n", 3);
+	log_end(&l);
+}
+
+static void test_items(void **state)
+{
+	json_t *j;
+
+	(void)state;
+	add_items(false);
+	assert_string_equal(last, "info serving address=tcp:1 address=\"a \\\"b\\\"\" address=\"\" path=x n=3");
+	add_items(true);
+	assert_string_equal(last,
+			    "\"level\":\"info\",\"event\":\"serving\",\"address\":[\"tcp:1\",\"a \\\"b\\\"\",\"\"],"
+			    "\"path\":[\"x\"],\"n\":3");
+	j = parse_last();
+	assert_int_equal(json_array_size(json_object_get(j, "address")), 3);
+	json_decref(j);
+}
+
+/* A list that does not fit is cut between two values, or in one. */
+static void test_full_list(void **state)
+{
+	static char value[2000];
+
+	(void)state;
+	for (size_t n = 1; n < sizeof(value); n += 7) {
+		struct log_line l;
+
+		memset(value, 'x', n);
+		value[n] = '\0';
+		log_setup(LOG_INFO, true, sink);
+		assert_true(log_begin(&l, LOG_INFO, "full"));
+		for (int i = 0; i < 1000; i++)
+			log_item(&l, "k", value);
+		log_end(&l);
+		assert_true(strlen(last) <= LOG_LINE - 64);
+		json_decref(parse_last());
+	}
+}
+
 static void test_levels(void **state)
 {
 	struct log_line l;
@@ -226,7 +278,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fields),    cmocka_unit_test(test_fields_json), cmocka_unit_test(test_levels),
 		cmocka_unit_test(test_quotes),    cmocka_unit_test(test_forgery),     cmocka_unit_test(test_cuts),
-		cmocka_unit_test(test_full_line),
+		cmocka_unit_test(test_full_line), cmocka_unit_test(test_items),       cmocka_unit_test(test_full_list),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

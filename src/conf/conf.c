@@ -14,6 +14,8 @@
 
 _Static_assert(CONF_VALUE_MAX == 65536 && CONF_NAME_MAX == 48, "told in messages below");
 
+enum { TEXT_MAX = 1 << 16 }; /* bytes of the problems of one value */
+
 /* ---- the data ---- */
 
 void conf_free(struct conf **c)
@@ -100,16 +102,16 @@ static int add_entry(struct conf_section *s, const char *name, const char *value
 
 /* ---- problems ---- */
 
-static void keep_problem(struct conf_problems *ps, const char *file, unsigned line, const char *text)
+static void keep(struct conf_problems *ps, const char *file, unsigned line, bool warning, struct span text)
 {
-	struct conf_problem p = { .line = line };
+	struct conf_problem p = { .line = line, .warning = warning };
 
 	if (make_room(&ps->v, ps->n, &ps->cap, sizeof(*ps->v)) < 0) {
 		ps->err = -ENOMEM;
 		return;
 	}
 	p.file = mem_strdup(file);
-	p.text = mem_strdup(text);
+	p.text = mem_strndup((const char *)text.p, text.n);
 	if (!p.file || !p.text) {
 		mem_free(p.file);
 		mem_free(p.text);
@@ -117,25 +119,55 @@ static void keep_problem(struct conf_problems *ps, const char *file, unsigned li
 		return;
 	}
 	ps->v[ps->n++] = p;
+	ps->warnings += warning;
+}
+
+static void add_problem(struct conf_problems *ps, const char *file, unsigned line, bool warning, struct span text)
+{
+	size_t n = warning ? ps->warnings : conf_problems_count(ps);
+
+	if (n < CONF_PROBLEMS_MAX)
+		keep(ps, file, line, warning, text);
+	else if (n == CONF_PROBLEMS_MAX)
+		keep(ps, file, line, warning,
+		     span_str(warning ? "more warnings from here on" : "more problems from here on"));
+}
+
+/* One for each line. */
+static void add_lines(struct conf_problems *ps, const char *file, unsigned line, bool warning, const struct buf *b)
+{
+	const char *text = buf_str(b);
+
+	if (b->err == -ENOMEM)
+		ps->err = -ENOMEM;
+	do {
+		size_t n = strcspn(text, "\n");
+
+		add_problem(ps, file, line, warning, (struct span){ (const uint8_t *)text, n });
+		text += n + (text[n] == '\n');
+	} while (*text);
 }
 
 void conf_problem(struct conf_problems *ps, const char *file, unsigned line, const char *fmt, ...)
 {
-	char text[1024];
-	struct buf b;
+	BUF_AUTO struct buf b = BUF_INIT(TEXT_MAX);
 	va_list ap;
 
-	if (ps->n > CONF_PROBLEMS_MAX)
-		return;
-	if (ps->n == CONF_PROBLEMS_MAX) {
-		keep_problem(ps, file, line, "more problems from here on");
-		return;
-	}
-	buf_init_fixed(&b, text, sizeof(text));
 	va_start(ap, fmt);
 	buf_addv(&b, fmt, ap);
 	va_end(ap);
-	keep_problem(ps, file, line, text);
+	add_lines(ps, file, line, false, &b);
+}
+
+void conf_warning(struct conf_problems *ps, const char *file, unsigned line, const char *fmt, ...)
+{
+	BUF_AUTO struct buf b = BUF_INIT(TEXT_MAX);
+	va_list ap;
+
+	va_start(ap, fmt);
+	buf_addv(&b, fmt, ap);
+	va_end(ap);
+	add_lines(ps, file, line, true, &b);
 }
 
 void conf_problems_done(struct conf_problems *ps)
@@ -173,10 +205,10 @@ void conf_problems_format(const struct conf_problems *ps, struct buf *b)
 	for (size_t i = 0; i < ps->n; i++) {
 		const struct conf_problem *p = &ps->v[i];
 
+		buf_adds(b, p->file);
 		if (p->line > 0)
-			buf_addf(b, "%s:%u: %s\n", p->file, p->line, p->text);
-		else
-			buf_addf(b, "%s: %s\n", p->file, p->text);
+			buf_addf(b, ":%u", p->line);
+		buf_addf(b, ": %s%s\n", p->warning ? "warning: " : "", p->text);
 	}
 	if (ps->err)
 		buf_adds(b, "out of memory: there may be other problems\n");
@@ -539,8 +571,7 @@ static int apply_entry(const struct conf_section *s, const struct conf_entry *e,
 		       size_t n, const char *const *skip, struct conf_problems *ps)
 {
 	const struct conf_entry *first = earlier(s, e);
-	char text[1024];
-	struct buf why;
+	BUF_AUTO struct buf why = BUF_INIT(TEXT_MAX);
 
 	if (is_skipped(skip, e->name))
 		return 0;
@@ -555,11 +586,10 @@ static int apply_entry(const struct conf_section *s, const struct conf_entry *e,
 				     s->name, first->line);
 			return 0;
 		}
-		buf_init_fixed(&why, text, sizeof(text));
 		err = option_set_row(row, targets[i].values, e->value, &why);
 		if (err && err != -ENOMEM)
-			conf_problem(ps, s->file, e->line, "%s", text);
-		return err == -ENOMEM ? err : 0;
+			conf_problem(ps, s->file, e->line, "%s", buf_str(&why));
+		return err == -ENOMEM ? err : why.err == -ENOMEM ? -ENOMEM : 0;
 	}
 	explain_unknown(s, e, targets, n, skip, ps);
 	return 0;

@@ -27,7 +27,7 @@
 #define CONF_NAME_MAX 48                 /* bytes of a section's or an entry's name */
 #define CONF_SECTIONS_MAX 1000
 #define CONF_ENTRIES_MAX 1000 /* of a section */
-#define CONF_PROBLEMS_MAX 200 /* kept; one more says that there are others */
+#define CONF_PROBLEMS_MAX 200 /* kept; one more says that there are others. As many warnings */
 
 struct conf_entry {
 	char *name;
@@ -54,31 +54,42 @@ struct conf {
 struct conf_problem {
 	char *file;
 	unsigned line; /* 0 = the file as a whole */
+	bool warning;  /* odd, but it can be served */
 	char *text;    /* one line, no full stop */
 };
 
-/* What is wrong, in the order found. Zero-initialise; free with conf_problems_done(). */
+/* What is wrong or odd, in the order found. Zero-initialise; free with conf_problems_done(). */
 struct conf_problems {
 	struct conf_problem *v;
 	size_t n;
+	size_t warnings; /* among them */
 	size_t cap;
 	int err; /* -ENOMEM: some could not be kept; sticky. A caller treats it as one more problem */
 };
 
-/* True when there is nothing to report. */
-static inline bool conf_problems_none(const struct conf_problems *ps)
+/* How many things are wrong; warnings are not. */
+static inline size_t conf_problems_count(const struct conf_problems *ps)
 {
-	return ps->n == 0 && ps->err == 0;
+	return ps->n - ps->warnings;
 }
 
+/* True when nothing is wrong; there may be warnings. */
+static inline bool conf_problems_none(const struct conf_problems *ps)
+{
+	return conf_problems_count(ps) == 0 && ps->err == 0;
+}
+
+/* One for each line of the text. */
 void conf_problem(struct conf_problems *ps, const char *file, unsigned line, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+void conf_warning(struct conf_problems *ps, const char *file, unsigned line, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 void conf_problems_done(struct conf_problems *ps);
 
 /* Stable sort by line, file by file: what was found by later passes comes where the reader expects it. */
 void conf_problems_sort(struct conf_problems *ps);
 
-/* Adds a line `FILE:LINE: text` for each; `FILE: text` when the line is 0. */
+/* Adds a line `FILE:LINE: text` for each; `FILE: text` when the line is 0; `warning: ` before the text of one. */
 void conf_problems_format(const struct conf_problems *ps, struct buf *b);
 
 /*

@@ -2,6 +2,7 @@
  * fuzz_conf.c - any bytes are read as a configuration and every section applied to the common tables. Problems are one
  * printable line each, within the file; values that were taken read back from their text.
  */
+#include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -49,7 +50,6 @@ static void apply(const struct conf_section *s, struct conf_problems *ps)
 	struct conf_target t[] = { { &tables_service, NULL }, { &tables_tls, NULL }, { &tables_guichet, NULL } };
 	const size_t n = sizeof(t) / sizeof(t[0]);
 	BUF_AUTO struct buf why = BUF_INIT(4096);
-	size_t before = ps->n;
 
 	for (size_t i = 0; i < n; i++)
 		if (option_values_new(t[i].table, &t[i].values) != 0)
@@ -58,9 +58,9 @@ static void apply(const struct conf_section *s, struct conf_problems *ps)
 		abort();
 	for (size_t i = 0; i < n; i++) {
 		read_back(&t[i]);
-		/* Resolving trusts values that passed their checks. */
-		if (ps->n == before)
-			(void)option_resolve(t[i].table, t[i].values, "/etc/guichet", &why);
+		if (option_resolve(t[i].table, t[i].values, "/etc/guichet", &why) ==
+		    -EINVAL) /* a value that was set is right */
+			abort();
 		option_values_free(t[i].table, &t[i].values);
 	}
 }

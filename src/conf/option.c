@@ -10,6 +10,8 @@
 #include "base/mem.h"
 #include "conf/option_priv.h"
 
+enum { SAID_MAX = 1 << 16 }; /* bytes about one value */
+
 static void *slot_of(const struct option *row, void *values)
 {
 	return (char *)values + row->offset;
@@ -81,25 +83,32 @@ static bool has_comment(const char *text)
 	return false;
 }
 
+/* Each line of `said` behind the name of the option. */
+static void add_said(const struct option *row, const char *said, struct buf *why)
+{
+	for (const char *gap = ""; *said; gap = "\n") {
+		size_t n = strcspn(said, "\n");
+
+		buf_addf(why, "%s%s: %.*s", gap, row->name, (int)n, said);
+		said += n + (said[n] == '\n');
+	}
+}
+
 int option_set_row(const struct option *row, void *values, const char *text, struct buf *why)
 {
-	struct buf nowhere;
-	char none[1];
-	size_t before;
-	int err;
+	BUF_AUTO struct buf said = BUF_INIT(SAID_MAX);
+	int err = option_kinds[row->type].set(row, slot_of(row, values), text, &said);
 
-	if (!why) {
-		buf_init_fixed(&nowhere, none, sizeof(none));
-		why = &nowhere;
+	if (err && said.err == -ENOMEM)
+		err = -ENOMEM;
+	if (!err || !why)
+		return err;
+	if (err == -ENOMEM) {
+		buf_addf(why, "%s: out of memory", row->name);
+		return err;
 	}
-	before = why->n;
-	buf_addf(why, "%s: ", row->name);
-	err = option_kinds[row->type].set(row, slot_of(row, values), text, why);
-	if (!err)
-		buf_cut(why, before);
-	else if (err == -ENOMEM)
-		buf_adds(why, "out of memory");
-	else if (*text && has_comment(text + 1))
+	add_said(row, buf_str(&said), why);
+	if (*text && has_comment(text + 1))
 		buf_adds(why, " (a comment needs a line of its own)");
 	return err;
 }

@@ -33,7 +33,7 @@ enum option_type {
 	OPTION_FLAGS,  /* unsigned: bit i is words[i]; the text is words, or `none` */
 	OPTION_ADDRS,  /* struct addr_list; min and max are counts */
 	OPTION_MODE,   /* unsigned: octal permission bits */
-	OPTION_WORDS,  /* struct str_words, quotes as in str.h; min and max are counts */
+	OPTION_WORDS,  /* struct str_words, quotes as in str.h; min and max are counts; `word` says what one may be */
 	OPTION_TYPES,
 };
 
@@ -45,7 +45,9 @@ struct option {
 	uint64_t min;             /* above 0 with no default: the option must be set */
 	uint64_t max;             /* 0 = what the type holds */
 	const char *const *words; /* ENUM, FLAGS: the words; PATH: words that are not paths; NULL-ended */
-	const char *help;         /* one sentence: small first letter, no full stop; starts with what it does */
+	/* WORDS: is this one right? 0, or -EINVAL with a sentence that does not name the option. NULL = any is */
+	int (*word)(const char *word, struct buf *why);
+	const char *help; /* one sentence: small first letter, no full stop; starts with what it does */
 };
 
 struct option_table {
@@ -92,8 +94,11 @@ struct option_table {
 #define OPT_ADDRS(S, F, DEF, MIN, MAX, HELP) \
 	OPTION_ROW_(F, OPTION_ADDRS, OPTION_AT_(S, F, struct addr_list), DEF, MIN, MAX, NULL, HELP)
 #define OPT_MODE(S, F, DEF, HELP) OPTION_ROW_(F, OPTION_MODE, OPTION_AT_(S, F, unsigned), DEF, 0, 0, NULL, HELP)
-#define OPT_WORDS(S, F, DEF, MIN, MAX, HELP) \
-	OPTION_ROW_(F, OPTION_WORDS, OPTION_AT_(S, F, struct str_words), DEF, MIN, MAX, NULL, HELP)
+#define OPT_WORDS(S, F, DEF, MIN, MAX, WORD, HELP) \
+	{ \
+		.name = #F, .type = OPTION_WORDS, .offset = OPTION_AT_(S, F, struct str_words), .def = DEF, \
+		.min = MIN, .max = MAX, .word = WORD, .help = HELP \
+	}
 
 #define OPTION_TABLE(NAME, ROWS, S, CHECK) \
 	{ \
@@ -115,7 +120,7 @@ void option_values_free(const struct option_table *t, void **values);
 /*
  * Set one option from text. 0; -ENOENT unknown name; -EINVAL bad value; -ERANGE out of range; -ENOMEM. On failure the
  * value is as before and `why` (may be NULL) has a sentence that begins with the name:
- * `backlog: "0" is too small, 1 to 65535`.
+ * `backlog: "0" is too small, 1 to 65535`; of a list, a line for each word that is wrong.
  */
 [[nodiscard]] int option_set(const struct option_table *t, void *values, const char *name, const char *text,
 			     struct buf *why);

@@ -1,6 +1,7 @@
 /*
  * option_type.c - what each type of option is: how it is parsed and kept in its range, written, compared, copied,
- * freed. On failure a set_*() leaves the field as it was and `why` has a sentence without the option's name.
+ * freed. On failure a set_*() leaves the field as it was and `why`, which was empty, has a sentence without the option's
+ * name; of a list, a line for each word that is wrong.
  */
 #include <errno.h>
 #include <limits.h>
@@ -185,6 +186,14 @@ static int split(const struct option *row, const char *text, struct str_words *r
 	return err;
 }
 
+/* Ready for one more sentence. */
+static struct buf *new_line(struct buf *why)
+{
+	if (why->n > 0)
+		buf_addc(why, '\n');
+	return why;
+}
+
 static int set_flags(const struct option *row, void *slot, const char *text, struct buf *why)
 {
 	struct str_words w = {};
@@ -195,13 +204,13 @@ static int set_flags(const struct option *row, void *slot, const char *text, str
 		return err;
 	if (w.n == 0)
 		err = not_a(text, "a word; none is written `none`", why);
-	for (size_t i = 0; i < w.n && !err; i++) {
+	for (size_t i = 0; i < w.n; i++) {
 		int bit = option_word_index(row->words, w.v[i]);
 
 		if (bit >= 0)
 			flags |= 1u << bit;
 		else if (w.n > 1 || strcmp(w.v[i], "none") != 0)
-			err = none_of(row->words, w.v[i], "; or none alone", why);
+			err = none_of(row->words, w.v[i], "; or none alone", new_line(why));
 	}
 	str_words_done(&w);
 	if (!err)
@@ -216,6 +225,17 @@ static int too_few(const struct option *row, size_t n, const char *what, struct 
 	return -ERANGE;
 }
 
+/* The first failure stays, `before`. */
+static int check_word(const struct option *row, const char *word, int before, struct buf *why)
+{
+	size_t said = why->n;
+	int err = row->word(word, new_line(why));
+
+	if (!err)
+		buf_cut(why, said);
+	return before ? before : err;
+}
+
 static int set_words(const struct option *row, void *slot, const char *text, struct buf *why)
 {
 	struct str_words w = {};
@@ -223,9 +243,13 @@ static int set_words(const struct option *row, void *slot, const char *text, str
 
 	if (err)
 		return err;
-	if (w.n < row->min) {
+	if (w.n < row->min)
+		err = too_few(row, 0, "words", why);
+	for (size_t i = 0; row->word && i < w.n; i++)
+		err = check_word(row, w.v[i], err, why);
+	if (err) {
 		str_words_done(&w);
-		return too_few(row, 0, "words", why);
+		return err;
 	}
 	str_words_done(slot);
 	*(struct str_words *)slot = w;

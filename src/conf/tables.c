@@ -52,14 +52,15 @@ static const struct option service_rows[] = {
 	OPT_NSEC(S, first, "10s", 0, DAY, "time until a TLS handshake must be over; 0 = no limit"),
 	OPT_NSEC(S, idle, "10m", 0, 365 * DAY, "a conversation that is silent for so long is closed; 0 = never"),
 	OPT_SIZE(S, input, "64K", 64, (uint64_t)1 << 30, "largest message held; a longer one ends the conversation"),
-	OPT_NSEC(S, linger, "2s", 0, HOUR, "how long a close waits for the peer to take the last bytes and close too"),
+	OPT_NSEC(S, linger, "5s", 0, HOUR,
+		 "how long a close waits for a peer that takes none of the last bytes, and then for it to close too"),
 	OPT_ADDRS(S, listen, NULL, 0, 64, "where clients come in, see `guichet help addresses`"),
 	OPT_BOOL(S, low_ports, "no", "answer datagrams that come from ports below 1024, where other servers are"),
 	OPT_UINT(S, max, "0", 0, 0, "connections at once; 0 = no limit"),
 	OPT_MODE(S, mode, "0660", "permission bits of unix sockets and named pipes"),
 	OPT_ENUM(S, model, "event", tables_models, "how clients are served, see `guichet help models`"),
 	OPT_BOOL(S, nodelay, "yes", "send small packets at once (TCP_NODELAY)"),
-	OPT_SIZE(S, output, "1M", 4096, (uint64_t)1 << 32,
+	OPT_SIZE(S, output, "1M", 256 << 10, (uint64_t)1 << 32,
 		 "bytes that may wait for a slow reader; past it the conversation ends"),
 	OPT_STRING(S, protocol, NULL, 0, 48, "what is served; the section's name when not set"),
 	OPT_BOOL(S, trace, "no", "writes every conversation to the log, decoded and as bytes, secrets masked"),
@@ -75,18 +76,6 @@ static const char *const certificate_words[] = { "auto", NULL };
 static const char *const client_certificates[] = { "none", "optional", "required", NULL };
 static const char *const tls_versions[] = { "1.2", "1.3", NULL };
 
-static const struct option tls_rows[] = {
-	OPT_WORDS(T, alpn, NULL, 0, 16, "names of protocols that the TLS handshake may agree on (ALPN), best first"),
-	OPT_PATH(T, certificate, "auto", certificate_words,
-		 "PEM file with the certificate and its chain; auto = made once and kept"),
-	OPT_PATH(T, client_ca, NULL, NULL, "PEM file with the authorities whose client certificates are taken"),
-	OPT_ENUM(T, client_certificate, "none", client_certificates, "whether a client shows a certificate"),
-	OPT_PATH(T, key, NULL, NULL, "PEM file with the private key; in the certificate's file when not set"),
-	OPT_WORDS(T, sni, NULL, 0, 256,
-		  "further certificates by server name, NAME=CERTIFICATE:KEY each; *.NAME is every host below it"),
-	OPT_ENUM(T, tls_min, "1.2", tls_versions, "oldest TLS version spoken"),
-};
-
 int tables_sni_split(const char *word, struct span *ret_name, struct span *ret_certificate, struct span *ret_key)
 {
 	const char *equals = strchr(word, '=');
@@ -100,44 +89,45 @@ int tables_sni_split(const char *word, struct span *ret_name, struct span *ret_c
 	return 0;
 }
 
-static int check_sni(const struct str_words *sni, struct buf *why)
+static int check_sni(const char *word, struct buf *why)
 {
 	struct span name, certificate, key;
 
-	for (size_t i = 0; i < sni->n; i++) {
-		if (tables_sni_split(sni->v[i], &name, &certificate, &key) == 0)
-			continue;
-		buf_adds(why, "sni: ");
-		buf_add_excerpt(why, span_str(sni->v[i]));
-		buf_adds(why, " is not of the form NAME=CERTIFICATE:KEY");
-		return -EINVAL;
-	}
-	return 0;
+	if (tables_sni_split(word, &name, &certificate, &key) == 0)
+		return 0;
+	buf_add_excerpt(why, span_str(word));
+	buf_adds(why, " is not of the form NAME=CERTIFICATE:KEY");
+	return -EINVAL;
 }
 
 /* RFC 7301 section 3.1: one byte counts a name's bytes. */
-static int check_alpn(const struct str_words *alpn, struct buf *why)
+static int check_alpn(const char *word, struct buf *why)
 {
-	for (size_t i = 0; i < alpn->n; i++) {
-		size_t n = strlen(alpn->v[i]);
+	size_t n = strlen(word);
 
-		if (n > 0 && n < 256)
-			continue;
-		buf_addf(why, "alpn: a name has %zu bytes, 1 to 255", n);
-		return -EINVAL;
-	}
-	return 0;
+	if (n > 0 && n < 256)
+		return 0;
+	buf_addf(why, "a name has %zu bytes, 1 to 255", n);
+	return -EINVAL;
 }
+
+static const struct option tls_rows[] = {
+	OPT_WORDS(T, alpn, NULL, 0, 16, check_alpn,
+		  "names of protocols that the TLS handshake may agree on (ALPN), best first"),
+	OPT_PATH(T, certificate, "auto", certificate_words,
+		 "PEM file with the certificate and its chain; auto = made once and kept"),
+	OPT_PATH(T, client_ca, NULL, NULL, "PEM file with the authorities whose client certificates are taken"),
+	OPT_ENUM(T, client_certificate, "none", client_certificates, "whether a client shows a certificate"),
+	OPT_PATH(T, key, NULL, NULL, "PEM file with the private key; in the certificate's file when not set"),
+	OPT_WORDS(T, sni, NULL, 0, 256, check_sni,
+		  "further certificates by server name, NAME=CERTIFICATE:KEY each; *.NAME is every host below it"),
+	OPT_ENUM(T, tls_min, "1.2", tls_versions, "oldest TLS version spoken"),
+};
 
 static int tls_check(const void *values, struct buf *why)
 {
 	const struct tls_options *o = values;
-	int err = check_sni(&o->sni, why);
 
-	if (!err)
-		err = check_alpn(&o->alpn, why);
-	if (err)
-		return err;
 	if (o->key && strcmp(o->certificate, "auto") == 0) {
 		buf_adds(why, "key: has no use with certificate = auto, which makes its own");
 		return -EINVAL;

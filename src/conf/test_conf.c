@@ -207,6 +207,33 @@ static void test_problems(void **state)
 	assert_false(conf_problems_none(&ps));
 }
 
+/* They are told with the problems, but a file that has no others is right; neither hides the other. */
+static void test_warnings(void **state)
+{
+	BUF_AUTO struct buf b = BUF_INIT(1000);
+	struct conf_problems ps = {};
+
+	(void)state;
+	conf_warning(&ps, "a", 2, "odd");
+	assert_true(conf_problems_none(&ps));
+	conf_problem(&ps, "a", 1, "wrong\nand wrong");
+	assert_false(conf_problems_none(&ps));
+	assert_int_equal(conf_problems_count(&ps), 2);
+	conf_warning(&ps, "a", 0, "odd");
+	conf_problems_sort(&ps);
+	conf_problems_format(&ps, &b);
+	assert_string_equal(buf_str(&b), "a: warning: odd\na:1: wrong\na:1: and wrong\na:2: warning: odd\n");
+	conf_problems_done(&ps);
+	for (unsigned i = 0; i < 2 * CONF_PROBLEMS_MAX; i++)
+		conf_warning(&ps, "a", i, "odd");
+	assert_int_equal(ps.n, CONF_PROBLEMS_MAX + 1);
+	assert_true(conf_problems_none(&ps));
+	conf_problem(&ps, "a", 0, "wrong");
+	assert_false(conf_problems_none(&ps));
+	conf_problems_done(&ps);
+	assert_int_equal(ps.warnings, 0);
+}
+
 /* Parses, applies the first section to the service and tls tables; the values as text in `b`, and the problems. */
 static int apply(const char *text, const char *name, struct buf *b)
 {
@@ -260,6 +287,11 @@ static void test_apply(void **state)
 		  "1s\nf:4: idle: comes twice in [a], first at line 2\n" },
 		{ "[a]\nidle = 1s\nsni = a=b\n", "idle",
 		  "1s\nf:3: sni: \"a=b\" is not of the form NAME=CERTIFICATE:KEY\n" },
+		{ "[a]\nsni = a=b\nidle = 5\nlisten = tpc:1\n\t\ttcp:1 upd:2\n", "idle",
+		  "10m\nf:2: sni: \"a=b\" is not of the form NAME=CERTIFICATE:KEY\n"
+		  "f:3: idle: \"5\" is not a time, as 10s, 5m, 250ms or 0\n"
+		  "f:4: listen: unknown transport \"tpc\", did you mean \"tcp\"?\n"
+		  "f:4: listen: unknown transport \"upd\", did you mean \"udp\"?\n" },
 		{ "[a]\nclient_certificate = optional\nidle = 1s\n", "idle",
 		  "1s\nf:2: client_certificate: needs client_ca, the authorities to check it against\n" },
 		{ "\n\n[a]\na\x1b = 1\n", "idle", "10m\nf:4: unknown option \"a\\x1b\" in [a]\n" },
@@ -302,7 +334,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_parse),     cmocka_unit_test(test_long_lines), cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_find),      cmocka_unit_test(test_problems),   cmocka_unit_test(test_apply),
+		cmocka_unit_test(test_find),      cmocka_unit_test(test_problems),   cmocka_unit_test(test_warnings),
+		cmocka_unit_test(test_apply),
 #ifdef GUICHET_FAULTS
 		cmocka_unit_test(test_no_memory),
 #endif

@@ -45,6 +45,14 @@ static int check_all(const void *values, struct buf *why)
 	return 0;
 }
 
+static int check_name(const char *word, struct buf *why)
+{
+	if (!strchr(word, '!'))
+		return 0;
+	buf_addf(why, "%s has a mark", word);
+	return -EINVAL;
+}
+
 #define A struct all
 static const struct option all_rows[] = {
 	OPT_ADDRS(A, addrs, "tcp:1", 1, 3, "where"),
@@ -57,7 +65,7 @@ static const struct option all_rows[] = {
 	OPT_NSEC(A, pause, "1s", NSEC_PER_MSEC, 60 * NSEC_PER_SEC, "how long"),
 	OPT_SIZE(A, size, "64K", 0, 1 << 20, "how large"),
 	OPT_STRING(A, text, NULL, 0, 8, "says what"),
-	OPT_WORDS(A, words, NULL, 0, 3, "names"),
+	OPT_WORDS(A, words, NULL, 0, 3, check_name, "names"),
 };
 static const struct option_table all_table = OPTION_TABLE("all", all_rows, A, check_all);
 
@@ -177,6 +185,16 @@ static void test_bad(void **state)
 		{ "size", "99999999T", -ERANGE, "size: \"99999999T\" is too large, at most 1M" },
 		{ "size", "1X", -EINVAL, "size: \"1X\" is not a size, as 1500, 64K or 2M" },
 		{ "text", "123456789", -ERANGE, "text: the text has 9 bytes, at most 8 bytes" },
+		{ "addrs", "tpc:1 tcp:1 upd:2", -EINVAL,
+		  "addrs: unknown transport \"tpc\", did you mean \"tcp\"?\n"
+		  "addrs: unknown transport \"upd\", did you mean \"udp\"?" },
+		{ "addrs", "tpc:1 # more than one", -EINVAL,
+		  "addrs: unknown transport \"tpc\", did you mean \"tcp\"?\n"
+		  "addrs: \"#\" has no transport, the form is TRANSPORT:REST, as tcp:7007 (a comment needs a line of its own)" },
+		{ "marks", "bld italic undr", -EINVAL,
+		  "marks: \"bld\" is none of bold, italic, under; or none alone, did you mean \"bold\"?\n"
+		  "marks: \"undr\" is none of bold, italic, under; or none alone, did you mean \"under\"?" },
+		{ "words", "x! y z!", -EINVAL, "words: x! has a mark\nwords: z! has a mark" },
 		{ "words", "1 2 3 4", -ERANGE, "words: more than 3 words" },
 		{ "words", "'1", -EINVAL, "words: a quote is not closed, or a backslash stands at the end" },
 	};
@@ -242,7 +260,7 @@ static void test_equal_and_copy(void **state)
 
 static void test_rules(void **state)
 {
-	static const struct option must[] = { OPT_WORDS(A, words, NULL, 1, 3, "names") };
+	static const struct option must[] = { OPT_WORDS(A, words, NULL, 1, 3, NULL, "names") };
 	static const struct option_table table = OPTION_TABLE("must", must, A, NULL);
 	struct all *o = new_all();
 	BUF_AUTO struct buf why = BUF_INIT(100);

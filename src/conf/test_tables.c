@@ -71,24 +71,43 @@ static void test_defaults(void **state)
 	option_values_free(&tables_tls, &values);
 }
 
+/* What one word may be is told when it is set: nothing behind it ever sees another. */
+static void test_tls_words(void **state)
+{
+	static const struct {
+		const char *option, *text, *why; /* NULL = right */
+	} t[] = {
+		{ "sni", "a=b:c *.d=/e:/f", NULL },
+		{ "sni", "a=b", "sni: \"a=b\" is not of the form NAME=CERTIFICATE:KEY" },
+		{ "sni", "=b:c", "sni: \"=b:c\" is not of the form NAME=CERTIFICATE:KEY" },
+		{ "sni", "a=:c", "sni: \"a=:c\" is not of the form NAME=CERTIFICATE:KEY" },
+		{ "sni", "a=b:", "sni: \"a=b:\" is not of the form NAME=CERTIFICATE:KEY" },
+		{ "sni", "a=b:c:d", "sni: \"a=b:c:d\" is not of the form NAME=CERTIFICATE:KEY" },
+		{ "sni", "a x=b:c d",
+		  "sni: \"a\" is not of the form NAME=CERTIFICATE:KEY\nsni: \"d\" is not of the form NAME=CERTIFICATE:KEY" },
+		{ "alpn", "mqtt http/1.1", NULL },
+		{ "alpn", "''", "alpn: a name has 0 bytes, 1 to 255" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LENGTH(t); i++) {
+		BUF_AUTO struct buf why = BUF_INIT(1000);
+		void *values;
+
+		assert_int_equal(option_values_new(&tables_tls, &values), 0);
+		assert_int_equal(option_set(&tables_tls, values, t[i].option, t[i].text, &why), t[i].why ? -EINVAL : 0);
+		assert_string_equal(buf_str(&why), t[i].why ? t[i].why : "");
+		assert_int_equal(option_resolve(&tables_tls, values, "/etc", NULL), 0);
+		option_values_free(&tables_tls, &values);
+	}
+}
+
 static void test_tls_rules(void **state)
 {
 	static const struct {
 		const char *set[2][2];
 		const char *why; /* NULL = right */
 	} t[] = {
-		{ { { "sni", "a=b:c *.d=/e:/f" }, { "tls_min", "1.3" } }, NULL },
-		{ { { "sni", "a=b" }, { "tls_min", "1.3" } }, "sni: \"a=b\" is not of the form NAME=CERTIFICATE:KEY" },
-		{ { { "sni", "=b:c" }, { "tls_min", "1.3" } },
-		  "sni: \"=b:c\" is not of the form NAME=CERTIFICATE:KEY" },
-		{ { { "sni", "a=:c" }, { "tls_min", "1.3" } },
-		  "sni: \"a=:c\" is not of the form NAME=CERTIFICATE:KEY" },
-		{ { { "sni", "a=b:" }, { "tls_min", "1.3" } },
-		  "sni: \"a=b:\" is not of the form NAME=CERTIFICATE:KEY" },
-		{ { { "sni", "a=b:c:d" }, { "tls_min", "1.3" } },
-		  "sni: \"a=b:c:d\" is not of the form NAME=CERTIFICATE:KEY" },
-		{ { { "alpn", "mqtt http/1.1" }, { "tls_min", "1.2" } }, NULL },
-		{ { { "alpn", "''" }, { "tls_min", "1.2" } }, "alpn: a name has 0 bytes, 1 to 255" },
 		{ { { "key", "k" }, { "tls_min", "1.2" } },
 		  "key: has no use with certificate = auto, which makes its own" },
 		{ { { "key", "k" }, { "certificate", "c" } }, NULL },
@@ -158,7 +177,8 @@ static void test_no_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_check),     cmocka_unit_test(test_no_name_twice), cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_check),     cmocka_unit_test(test_no_name_twice),
+		cmocka_unit_test(test_defaults),  cmocka_unit_test(test_tls_words),
 		cmocka_unit_test(test_tls_rules), cmocka_unit_test(test_tls_resolve),
 #ifdef GUICHET_FAULTS
 		cmocka_unit_test(test_no_memory),

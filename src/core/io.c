@@ -444,10 +444,16 @@ void io_layer(struct io *io, const struct layer *layer, void *arg, enum leftover
 			sess_abort(s, "out-of-memory", STAT_MEMORY);
 		return;
 	}
+	s->more->layers_asked++;
 	s->flags |= S_LAYER_WAIT;
 	if (left == LEFT_REJECT)
 		s->flags |= S_LAYER_LEFT;
 	sess_mark(s);
+}
+
+bool io_layer_info(const struct io *io, struct layer_info *ret)
+{
+	return sess_layer_info(io->sess, ret);
 }
 
 void io_become(struct io *io, const struct proto *p, struct blob *arg, enum leftover left)

@@ -50,5 +50,5 @@ struct layer {
 	int (*tick)(void *self, struct layer_io *lio);
 	void (*info)(const void *self, struct layer_info *ret); /* may be NULL */
 	const char *(*why)(const void *self); /* after a failure: a reason in the field's words; may be NULL */
-	void (*fini)(void *self);
+	void (*fini)(void *self);             /* also after open() has failed */
 };

@@ -124,11 +124,25 @@ static bool all_up(const struct sess *s)
 	return true;
 }
 
+/* A certificate that the layer has verified says who the peer is; the strings live as long as the layer. */
+static void know_peer(struct sess_more *m, const struct linst *li)
+{
+	struct layer_info info = {};
+
+	if (li->layer->info)
+		li->layer->info(li->self, &info);
+	if (!info.certificate)
+		return;
+	m->certified = (struct who){ .how = WHO_CERTIFICATE, .user = info.certificate };
+	m->who = &m->certified;
+}
+
 static void now_up(struct sess *s, struct linst *li)
 {
 	struct sess_more *m = s->more;
 
 	li->up = true;
+	know_peer(m, li);
 	if (li->layer->confidential)
 		s->flags |= S_SECURE;
 	if (li->layer->handshake)
@@ -136,7 +150,8 @@ static void now_up(struct sess *s, struct linst *li)
 	if (!all_up(s))
 		return;
 	m->handshake_by = 0;
-	s->flags &= ~(uint32_t)S_LAYER_WAIT;
+	if (m->layers_asked == 0)
+		s->flags &= ~(uint32_t)S_LAYER_WAIT;
 	sess_mark(s);
 	if (s->flags & S_OPENED) {
 		sess_step(s, &(struct ev){ .kind = EV_LAYER });
@@ -307,6 +322,7 @@ static void push_at_marker(struct sess *s)
 	int r = take_left(s, &rec, &left);
 
 	outq_pop(&s->out, &s->host->pool);
+	s->more->layers_asked--;
 	if (r < 0) {
 		if (rec.layer->drop_arg)
 			rec.layer->drop_arg(rec.arg);
@@ -363,7 +379,7 @@ static int encode_file(struct sess *s)
 	ssize_t got = f->file->pread(f->file, piece, want, f->off);
 
 	if (got <= 0) { /* the file became shorter than promised */
-		sess_broken(s, got < 0 ? (int)got : -EIO);
+		sess_broken(s, got < 0 ? (int)got : -ESTALE);
 		return 0;
 	}
 

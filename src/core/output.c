@@ -53,8 +53,8 @@ void sess_head(struct sess *s, struct head *ret)
 
 static void count_reply(struct sess *s)
 {
-	if (s->flags & (S_REPLIED | S_DGRAM))
-		return;
+	if (s->flags & (S_REPLIED | S_DGRAM) || !s->proto)
+		return; /* a channel asks, it does not reply */
 	nsec now = s->host->clock ? s->host->clock()
 				  : s->host->now; /* most replies leave in the turn of their question */
 

@@ -1,5 +1,5 @@
 /*
- * outq.c - see outq.h. A chunk is a row of records, each an 8 byte header and a body, 8 byte aligned.
+ * outq.c - see outq.h. A chunk is a row of records, each a header and a body, 8 byte aligned.
  * The header of a MEM record keeps how much of it is gone, so that sending moves no bytes.
  */
 #include "core/outq.h"

@@ -48,7 +48,7 @@ struct rec_dgram {
 	struct span data;
 };
 
-/* All of these: 0 or -ENOMEM; on -ENOMEM nothing was queued. */
+/* All of these: 0 or -ENOMEM; on -ENOMEM nothing was queued, but for a part of outq_mem(): the session ends then. */
 [[nodiscard]] int outq_mem(struct outq *q, struct chunk_pool *pool, const void *p, size_t n);
 [[nodiscard]] int outq_lend(struct outq *q, struct chunk_pool *pool, const void *p, size_t n); /* to an empty queue */
 [[nodiscard]] int outq_settle(struct outq *q, struct chunk_pool *pool); /* the bytes lent are about to go away */

@@ -24,6 +24,7 @@ struct buf;
 struct file;
 struct io;
 struct layer;
+struct layer_info;
 struct option_table;
 struct port;
 struct proto;
@@ -79,7 +80,7 @@ struct ev {
 		struct job *job;  /* DONE; borrowed, dropped after the step */
 		struct {
 			struct span data;
-			const struct route *route;
+			const struct route *route; /* NULL: the connected peer */
 		} dgram;
 		struct {
 			const struct peer *addr; /* borrowed; NULL for a child without an address */
@@ -241,6 +242,9 @@ enum leftover { LEFT_FEED = 1, LEFT_REJECT }; /* bytes already read: feed them o
 /* A marker in the output: what was queued before goes out without the layer. Owns arg (layer->drop_arg). */
 void io_layer(struct io *io, const struct layer *layer, void *arg, enum leftover left);
 
+/* What the layers know of the peer (core/layer.h): SNI, ALPN, certificate. false: nothing. Strings live for the step. */
+bool io_layer_info(const struct io *io, struct layer_info *ret);
+
 /* After this step: a fresh self, EV_OPEN with arg; what the old protocol left outstanding is cancelled. */
 void io_become(struct io *io, const struct proto *p, struct blob *arg, enum leftover left);
 
@@ -264,11 +268,10 @@ enum {
 	P_OFF = 16,            /* not served unless a section asks for it */
 	P_DGRAM_OFF = 32,      /* no datagram address unless a section asks for it */
 	/*
-	 * P_DGRAM needs one of these two; docs/design/datagrams.md has the reasons. P_SMALL: it answers nearly whatever comes, so
-	 * that a forger could set it talking with another server, or by one datagram with many. Silence meets a source port below
-	 * 1024 (unless low_ports = yes), every other datagram socket of this daemon, and what came to a broadcast or multicast
-	 * address. P_PEERS: servers ask each other, from such ports too (DNS, NTP, RIP), and it tells questions from answers, to
-	 * which it says nothing; all of those reach the step.
+	 * P_DGRAM needs one of these (docs/design/datagrams.md). P_SMALL: it answers nearly whatever comes, and a forger
+	 * could set it talking with a server; so silence meets a source port below 1024 (unless low_ports = yes), the
+	 * other datagram sockets of this daemon, broadcasts and multicasts. P_PEERS: its servers ask each other, from
+	 * such ports too (DNS, NTP), and only a question is answered; all of those reach its step.
 	 */
 	P_SMALL = 64,
 	P_PEERS = 128,

@@ -45,12 +45,14 @@ struct sess_more {
 	nsec handshake_by;
 	struct letter *mail;
 	uint32_t mail_n, mail_cap;
+	uint32_t layers_asked; /* markers in the output */
 	uint32_t tag;
 	struct sess *owner;      /* a channel's */
 	struct list chans, chan; /* the owner's channels; a channel's place there */
 	struct sess *self;       /* back from `chan` */
 	sess_id parent;
 	const struct who *who;
+	struct who certified;     /* `who` of a layer with a certificate */
 	const struct proto *next; /* io_become() */
 	struct blob *arg;         /* for EV_OPEN: deferred by a handshake, or of io_become() */
 	enum leftover next_left;

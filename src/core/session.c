@@ -186,7 +186,7 @@ bool sess_aborted(const struct sess *s)
 int sess_end_err(const struct sess *s)
 {
 	if (s->flags & S_ABORT)
-		return s->reason ? -ECONNABORTED : -ECONNRESET;
+		return -ECONNABORTED;
 	if (!(s->flags & S_OPENED) || (!s->proto && s->reason))
 		return -ECONNABORTED; /* a handshake that failed says so to its peer and is then closed in stages */
 	return 0;
@@ -292,7 +292,21 @@ void sess_close(struct sess *s)
 		return;
 	}
 	s->flags |= S_CLOSING | S_OUT_EOF;
+	s->active = s->host->now; /* from here on `linger` runs */
 	sess_mark(s);
+}
+
+static const char *reason_of(int err)
+{
+	switch (-err) {
+	case ECONNRESET:
+	case EPIPE:
+		return "reset-by-peer";
+	case ESTALE: /* a file that is shorter than it was when it was promised */
+		return "file-changed";
+	default:
+		return "connection-broken";
+	}
 }
 
 void sess_broken(struct sess *s, int err)
@@ -300,7 +314,7 @@ void sess_broken(struct sess *s, int err)
 	if (s->flags & S_ABORT)
 		return;
 
-	const char *reason = err == -ECONNRESET || err == -EPIPE ? "reset-by-peer" : "connection-broken";
+	const char *reason = reason_of(err);
 	bool told = s->flags & (S_EOF_TOLD | S_CLOSING | S_HOLD);
 
 	if (!s->reason)
@@ -602,6 +616,14 @@ static nsec idle_at(const struct sess *s)
 	return idle && s->proto && !(s->flags & (S_SHARD | S_DGRAM)) ? s->active + idle : 0;
 }
 
+/* Closing, and bytes are left that the peer does not take: each that it takes gives it `linger` more. */
+static nsec last_bytes_by(const struct sess *s)
+{
+	nsec linger = sess_svc(s)->limits.linger;
+
+	return s->flags & S_CLOSING && linger && sess_has_output(s) && s->proto ? s->active + linger : 0;
+}
+
 nsec sess_deadline(const struct sess *s)
 {
 	nsec min = 0;
@@ -611,6 +633,7 @@ nsec sess_deadline(const struct sess *s)
 	sooner(&min, idle_at(s));
 	if (s->more)
 		sooner(&min, s->more->handshake_by);
+	sooner(&min, last_bytes_by(s));
 	if (s->flags & S_CLOSING)
 		return min; /* no more steps: only the limits are left */
 	sooner(&min, s->timer);
@@ -625,8 +648,12 @@ nsec sess_deadline(const struct sess *s)
 /* Some part of a conversation stood still for too long; true: the session is over. */
 static bool limits_passed(struct sess *s)
 {
-	nsec idle = idle_at(s);
+	nsec idle = idle_at(s), last = last_bytes_by(s);
 
+	if (last && last <= s->host->now) {
+		sess_abort(s, "not-read", STAT_IDLE);
+		return true;
+	}
 	if (sess_handshaking(s) && s->more->handshake_by <= s->host->now) {
 		sess_abort(s, "handshake-timeout", STAT_HANDSHAKES_FAILED);
 		return true;

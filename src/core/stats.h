@@ -30,7 +30,9 @@
 	X(DROP_BROADCAST, dropped_broadcast, "datagrams to a broadcast or multicast address, not answered") \
 	X(DROP_RATE, dropped_rate, "answers over dgram_rate to one network, not sent") \
 	X(DROP_SIZE, dropped_size, "answers over dgram_reply to an unproven address, not sent") \
-	X(DROP_FULL, dropped_full, "datagrams not sent because the socket was full") \
+	X(DROP_FULL, dropped_full, "datagrams not sent because too much waited for the socket (option output)") \
+	X(DROP_UNSENDABLE, dropped_unsendable, \
+	  "datagrams that the system would not send: no route, too long, no such address of ours") \
 	X(FIRST_REPLIES, first_replies, "sessions that got a first reply") \
 	X(FIRST_REPLY_NS, first_reply_ns, \
 	  "sum of nanoseconds from the first byte in (or accept) to the first byte out") \

@@ -293,6 +293,22 @@ static void linger_has_a_deadline(void **state)
 	assert_ended(MEM_CLOSED, "");
 }
 
+static void last_bytes_must_be_taken(void **state)
+{
+	(void)state;
+	start(bye, &(struct mem_setup){ .linger = 2 * SEC });
+	memconn_window(c, 1);
+	memconn_sends(c, "abc");
+	memdrive_advance(w, 1900 * MSEC);
+	assert_ended(MEM_OPEN, "");
+	memconn_window(c, 1); /* one byte more is taken: that buys time */
+	memdrive_advance(w, 1900 * MSEC);
+	assert_ended(MEM_OPEN, "");
+	memdrive_advance(w, 200 * MSEC);
+	assert_ended(MEM_ABORTED, "not-read");
+	assert_int_equal(memdrive_stat(w, STAT_IDLE), 1);
+}
+
 static enum verdict half_close(const struct ev *ev, struct io *io)
 {
 	if (ev->kind == EV_OPEN) {
@@ -484,6 +500,7 @@ int main(void)
 		cmocka_unit_test_teardown(hold_keeps_a_broken_connection_quiet, stop),
 		cmocka_unit_test_teardown(close_flushes_then_waits_for_the_fin, stop),
 		cmocka_unit_test_teardown(linger_has_a_deadline, stop),
+		cmocka_unit_test_teardown(last_bytes_must_be_taken, stop),
 		cmocka_unit_test_teardown(out_eof_then_reading_goes_on, stop),
 		cmocka_unit_test_teardown(after_the_peers_fin_we_may_still_write, stop),
 		cmocka_unit_test_teardown(timers_fire_in_order, stop),

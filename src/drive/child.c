@@ -108,7 +108,7 @@ static void dial_next(struct loop *l, struct conn *c)
 		try_failed(l, c, -errno);
 		return;
 	}
-	if (sys_connect(c->src.fd, &a->sa, a->n) < 0 && errno != EINPROGRESS) {
+	if (sys_connect(c->src.fd, &a->sa, a->n) < 0 && errno != EINPROGRESS && errno != EINTR) {
 		try_failed(l, c, -errno);
 		return;
 	}

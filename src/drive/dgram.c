@@ -19,7 +19,8 @@ enum {
 	STRIDE = SIZE + 3 * 64, /* a power of two would put the start of every buffer into the same few cache lines */
 	READS = 4,
 	CROWD = 8, /* datagrams at once that make leaving the poller for a moment worth two system calls */
-	CONTROL = CMSG_SPACE(sizeof(struct in6_pktinfo)),
+	/* to a socket of both families an IPv4 datagram comes with both */
+	CONTROL = CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(struct in_pktinfo)),
 };
 
 /* Of a loop that has a datagram socket; pages of `bytes` that nothing was read into are never touched. */
@@ -29,7 +30,6 @@ struct dgram_io {
 	struct iovec in_v[BATCH], out_v[BATCH];
 	struct sockaddr_storage from[BATCH];
 	_Alignas(8) uint8_t control[BATCH][CONTROL];
-	struct guard guard;
 };
 
 static struct dgram_io *get_io(struct loop *l)
@@ -72,6 +72,10 @@ static void want_out(struct loop *l, struct conn *c, bool on);
 
 /* ---- in ---- */
 
+/*
+ * For IPv4 the kernel tells which of our addresses it would answer from, and that is not where the datagram went when it
+ * went to many, be it to all hosts, to those of a subnet or to a group.
+ */
 static void read_local(struct msghdr *m, struct route *r, bool *broadcast)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
@@ -82,7 +86,7 @@ static void read_local(struct msghdr *m, struct route *r, bool *broadcast)
 			memcpy(r->local, &info.ipi_spec_dst, 4);
 			r->local_n = 4;
 			r->ifindex = (uint32_t)info.ipi_ifindex;
-			*broadcast = info.ipi_addr.s_addr != info.ipi_spec_dst.s_addr;
+			*broadcast |= info.ipi_addr.s_addr != info.ipi_spec_dst.s_addr;
 		} else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
 			struct in6_pktinfo info;
 
@@ -90,7 +94,7 @@ static void read_local(struct msghdr *m, struct route *r, bool *broadcast)
 			memcpy(r->local, &info.ipi6_addr, 16);
 			r->local_n = 16;
 			r->ifindex = info.ipi6_ifindex;
-			*broadcast = info.ipi6_addr.s6_addr[0] == 0xff;
+			*broadcast |= info.ipi6_addr.s6_addr[0] == 0xff;
 		}
 	}
 }
@@ -226,19 +230,26 @@ static void write_local(struct msghdr *m, const struct route *r, uint8_t *contro
 	}
 }
 
-static bool may_send(struct loop *l, const struct conn *c, const struct rec_dgram *dg)
+enum may { MAY, TOO_LONG, TOO_OFTEN };
+
+/* Takes a token. */
+static enum may may_send(struct loop *l, const struct rec_dgram *dg)
 {
+	const struct loop_tuning *t = &l->setup.tuning;
+
 	if (!dg->routed || dg->route.proven)
-		return true;
-	if (dg->data.n > l->setup.tuning.dgram_reply && l->setup.tuning.dgram_reply) {
-		stat_add(c->s.lane, STAT_DROP_SIZE, 1);
-		return false;
-	}
-	if (!guard_allow(&l->dg->guard, &dg->route, l->host.now, l->setup.tuning.dgram_rate)) {
-		stat_add(c->s.lane, STAT_DROP_RATE, 1);
-		return false;
-	}
-	return true;
+		return MAY;
+	if (dg->data.n > t->dgram_reply && t->dgram_reply)
+		return TOO_LONG;
+	if (!l->setup.guard || !guard_allow(l->setup.guard, &dg->route, l->host.now, t->dgram_rate))
+		return TOO_OFTEN;
+	return MAY;
+}
+
+static void drop_head(struct conn *c, enum counter why)
+{
+	stat_add(c->s.lane, why, 1);
+	sess_drop_dgram(&c->s);
 }
 
 static void fill_out(struct dgram_io *d, unsigned i, struct rec_dgram *dg)
@@ -254,32 +265,44 @@ static void fill_out(struct dgram_io *d, unsigned i, struct rec_dgram *dg)
 		write_local(m, &dg->route, d->control[i]);
 }
 
-/* Sends from the head on; returns how many left the queue, or -1: the socket is full. */
+/* Prepares what may be sent from the head on; what the socket did not take before has had its tokens then. */
+static unsigned prepare(struct loop *l, struct conn *c, struct head *h)
+{
+	enum may may = MAY;
+	unsigned n;
+
+	for (n = 0; n < h->n; n++) {
+		if (n >= c->allowed && (may = may_send(l, &h->dg[n])) != MAY)
+			break;
+		fill_out(l->dg, n, &h->dg[n]);
+	}
+	c->allowed = (uint8_t)n;
+	if (n == 0)
+		drop_head(c, may == TOO_LONG ? STAT_DROP_SIZE : STAT_DROP_RATE);
+	return n;
+}
+
+/* Sends from the head on, or drops what must not or cannot be sent; -1: the socket is full. */
 static int send_head(struct loop *l, struct conn *c, struct head *h)
 {
-	unsigned n = 0;
+	unsigned n = prepare(l, c, h);
 	int sent;
 
-	while (n < h->n && may_send(l, c, &h->dg[n])) {
-		fill_out(l->dg, n, &h->dg[n]);
-		n++;
-	}
-	if (n == 0) {
-		sess_drop_dgram(&c->s);
-		return 1;
-	}
+	if (n == 0)
+		return 0;
 	sent = sys_sendmmsg(c->src.fd, l->dg->out, n, MSG_NOSIGNAL);
 	if (sent > 0) {
+		c->allowed = (uint8_t)(n - (unsigned)sent);
 		sess_wrote(&c->s, (size_t)sent);
-		return sent;
+		return 0;
 	}
 	if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS)
 		return -1;
-	if (errno != EINTR) {
-		stat_add(c->s.lane, STAT_DROP_FULL, 1); /* that one cannot be sent: no route, too long */
-		sess_drop_dgram(&c->s);
+	if (errno != EINTR) { /* no route, too long, an address that is ours no more */
+		c->allowed--;
+		drop_head(c, STAT_DROP_UNSENDABLE);
 	}
-	return 1;
+	return 0;
 }
 
 static void want_out(struct loop *l, struct conn *c, bool on)

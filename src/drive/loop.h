@@ -11,6 +11,7 @@
 #include "drive/inbox.h"
 
 struct conn;
+struct guard;
 struct listener;
 struct loop;
 
@@ -27,7 +28,8 @@ struct loop_setup {
 	int stop_fd;       /* readable: send EV_STOP to all; -1 = none */
 	int cut_fd;        /* then, readable: drop what is left; -1 = none */
 	struct loop_tuning tuning;
-	unsigned serial; /* private loops: a number that makes its ids differ from the others' */
+	struct guard *guard; /* net/guard.h, shared by the loops of a server; NULL: nobody unproven is answered */
+	unsigned serial;     /* private loops: a number that makes its ids differ from the others' */
 	void (*ended)(void *arg, const char *reason, bool aborted); /* a session of loop_add_bare() is over; or NULL */
 	void *ended_arg;
 };

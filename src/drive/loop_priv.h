@@ -77,9 +77,10 @@ struct conn {
 	struct sess s; /* first: effects and lists name sessions */
 	struct source src;
 	struct heap_node timer;
-	int wfd;       /* where output goes; = src.fd for sockets */
-	uint8_t state; /* enum conn_state */
-	nsec opened;   /* for the log */
+	int wfd;         /* where output goes; = src.fd for sockets */
+	uint8_t state;   /* enum conn_state */
+	uint8_t allowed; /* datagrams at the head of the queue that may be sent: at most HEAD_DGRAMS */
+	nsec opened;     /* for the log */
 	nsec linger_until;
 	struct kin *kin;
 	/* self of the protocol follows */

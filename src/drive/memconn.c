@@ -275,7 +275,7 @@ static ssize_t write_file(struct memconn *c, const struct head *h, size_t room)
 	ssize_t got = h->file->file->pread(h->file->file, piece, n < PIECE ? n : PIECE, h->file->off);
 
 	if (got <= 0)
-		return got < 0 ? got : -EIO; /* shorter than promised */
+		return got < 0 ? got : -ESTALE; /* shorter than promised */
 	return store_add(&c->out, piece, (size_t)got) < 0 ? -ENOMEM : got;
 }
 

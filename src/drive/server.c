@@ -15,6 +15,7 @@
 #include "drive/clock.h"
 #include "drive/inbox.h"
 #include "drive/jobs.h"
+#include "drive/net/guard.h"
 #include "drive/server_priv.h"
 #include "drive/sys.h"
 #include "layer/tls.h"
@@ -363,10 +364,15 @@ static int start_loops(struct server *s, const struct guichet_options *g)
 	};
 	int r = jobs_new(g->jobs, &s->jobs);
 
+	if (r == 0)
+		r = guard_new(&s->guard);
+	if (r < 0)
+		return r;
 	setup.jobs = s->jobs;
+	setup.guard = s->guard;
 	s->loops = mem_zalloc(n * sizeof(struct loop *));
 	s->threads = mem_zalloc(n * sizeof(pthread_t));
-	if (r < 0 || !s->loops || !s->threads)
+	if (!s->loops || !s->threads)
 		return -ENOMEM;
 	for (unsigned i = 0; i < n && r == 0; i++) {
 		r = loop_new(&setup, &s->loops[i]);
@@ -394,6 +400,8 @@ static void end_loops(struct server *s)
 	for (unsigned i = s->n_loops; i-- > 0;)
 		loop_free(&s->loops[i]);
 	jobs_free(&s->jobs);
+	mem_free(s->guard);
+	s->guard = NULL;
 	mem_free(s->loops);
 	mem_free(s->threads);
 	s->loops = NULL;

@@ -44,6 +44,7 @@ struct server {
 	struct server_setup setup;
 	struct guichet_options *global;
 	struct jobs *jobs;
+	struct guard *guard; /* of datagrams, for all loops */
 	struct loop **loops; /* [0] is the main thread's: signals, control, accepting for model thread */
 	pthread_t *threads;  /* of loops 1.. */
 	unsigned n_loops;    /* with the main one */

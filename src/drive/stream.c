@@ -87,16 +87,17 @@ static ssize_t write_file(const struct conn *c, struct head *h)
 	if (f->file->fd >= 0) {
 		got = sys_sendfile(c->wfd, f->file->fd, &off, n);
 		if (got == 0) {
-			errno = EIO; /* shorter than promised */
+			errno = ESTALE; /* shorter than promised */
 			return -1;
 		}
 		return got;
 	}
 	got = f->file->pread(f->file, piece, n < sizeof(piece) ? n : sizeof(piece), off);
 	if (got <= 0) {
-		errno = got < 0 ? (int)-got : EIO;
+		errno = got < 0 ? (int)-got : ESTALE;
 		return -1;
 	}
+	h->bytes = (size_t)got; /* all that can be sent now: less would mean that the socket is full */
 	return sys_send(c->wfd, piece, (size_t)got, MSG_NOSIGNAL);
 }
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -44,6 +45,7 @@ SYS_SEAM_(int, recvmmsg, (int fd, struct mmsghdr *v, unsigned n, int f), (fd, v,
 SYS_SEAM_(int, sendmmsg, (int fd, struct mmsghdr *v, unsigned n, int f), (fd, v, n, f))
 SYS_SEAM_(ssize_t, sendfile, (int to, int from, off_t *off, size_t n), (to, from, off, n))
 SYS_SEAM_(int, shutdown, (int fd, int how), (fd, how))
+SYS_SEAM_(ssize_t, getrandom, (void *p, size_t n, unsigned f), (p, n, f))
 SYS_SEAM_(int, open, (const char *path, int flags, mode_t mode), (path, flags, mode))
 SYS_SEAM_(int, fstat, (int fd, struct stat *st), (fd, st))
 SYS_SEAM_(int, fsync, (int fd), (fd))

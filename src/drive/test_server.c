@@ -327,6 +327,45 @@ static void test_chat(void **state)
 	assert_int_equal(stop(&w), 0);
 }
 
+static bool wait_for(const struct server *s, const char *what)
+{
+	bool found = false;
+
+	for (int i = 0; i < 1000 && !found; i++) {
+		struct buf b;
+
+		usleep(10000);
+		buf_init(&b, 1 << 20);
+		server_stats(s, true, &b);
+		found = strstr(buf_str(&b), what) != NULL;
+		buf_done(&b);
+	}
+	return found;
+}
+
+/* Many talk at once and nobody listens: they wait for the loops, go on when these have caught up, and are heard to leave. */
+static void test_flood(void **state)
+{
+	(void)state;
+	static const char *const words[] = { "chat", "listen=tcp:0", NULL, NULL };
+	enum { PEOPLE = 60, ROUNDS = 40 };
+	static char lines[16384];
+	struct world w;
+	int fd[PEOPLE];
+
+	memset(lines, '\n', sizeof(lines));
+	assert_int_equal(start(&w, words), 0);
+	for (int i = 0; i < PEOPLE; i++)
+		assert_true((fd[i] = dial(&w, "chat", SOCK_STREAM)) >= 0);
+	for (int k = 0; k < ROUNDS; k++)
+		for (int i = 0; i < PEOPLE; i++)
+			(void)!send(fd[i], lines, sizeof(lines), MSG_DONTWAIT | MSG_NOSIGNAL);
+	for (int i = 0; i < PEOPLE; i++)
+		close(fd[i]);
+	assert_true(wait_for(w.s, "\"open\":0"));
+	assert_int_equal(stop(&w), 0);
+}
+
 /* Options change while people talk: their connections go on, and nobody is refused in between. */
 static void test_reload(void **state)
 {
@@ -514,7 +553,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_models),        cmocka_unit_test(test_threads),       cmocka_unit_test(test_chat),
 		cmocka_unit_test(test_reload),        cmocka_unit_test(test_model_changes), cmocka_unit_test(test_max),
-		cmocka_unit_test(test_second_signal),
+		cmocka_unit_test(test_flood),         cmocka_unit_test(test_second_signal),
 #ifdef GUICHET_FAULTS
 		cmocka_unit_test(test_failing_calls),
 #endif

@@ -36,7 +36,8 @@ enum tls_ask { TLS_ASK_NONE, TLS_ASK_OPTIONAL, TLS_ASK_REQUIRED };
 /* A certificate with the chain that proves it, leaf first, and its key. PEM; at most 1 MiB each. */
 struct tls_identity {
 	struct span certificate;
-	struct span key; /* empty: it is in `certificate` too */
+	struct span key;             /* empty: it is in `certificate` too */
+	const char *from, *key_from; /* where they were read, for sentences; NULL = they do not say */
 };
 
 /* The identity shown to a client that asks for this server name. */
@@ -68,6 +69,13 @@ struct tls_setup {
 [[nodiscard]] int tls_ctx_new(const struct tls_setup *setup, struct tls_ctx **ret, struct buf *ret_why);
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *ctx); /* returns ctx; NULL is fine */
 void tls_ctx_unref(struct tls_ctx *ctx);          /* from any thread; NULL is fine */
+
+/* Do both show the same certificates, chains included, as identity i? 0 is `id`, others are `names` in their order. */
+bool tls_ctx_same_identity(const struct tls_ctx *a, const struct tls_ctx *b, size_t i);
+
+/* The last moment of identity i: 2027-11-21T10:00:00Z; empty when there is no such one. */
+#define TLS_NOT_AFTER 32
+void tls_ctx_not_after(const struct tls_ctx *ctx, size_t i, char ret[static TLS_NOT_AFTER]);
 
 /*
  * A self-signed certificate for localhost, 127.0.0.1, ::1 and the names (DNS or IP; NULL-ended, or NULL): ECDSA P-256,

@@ -186,14 +186,15 @@ static int set_trust(SSL_CTX *ssl, const struct tls_setup *setup, struct buf *wh
 }
 
 /* One SSL_CTX with an identity; `who.name` is NULL for the first. */
-static int make_ssl(struct tls_ctx *ctx, const struct tls_setup *setup, const struct tls_identity *id,
-		    const struct tls_who *who, SSL_CTX **ret)
+static int make_ssl(struct tls_ctx *ctx, const struct tls_setup *setup, const struct tls_who *who, SSL_CTX **ret)
 {
 	SSL_CTX *ssl = SSL_CTX_new(setup->client ? TLS_client_method() : TLS_server_method());
 	int r = ssl && set_rules(ssl, setup) ? 0 : -ENOMEM;
 
-	if (r == 0 && (id->certificate.n || !setup->client))
-		r = tls_load_identity(ssl, id, who);
+	if (r == 0 && (who->id->certificate.n || !setup->client))
+		r = tls_load_identity(ssl, who);
+	else if (r == 0)
+		SSL_CTX_set_client_cert_cb(ssl, tls_note_wish);
 	if (r == 0 && who->name) /* trust is looked at once and shared */
 		SSL_CTX_set1_cert_store(ssl, SSL_CTX_get_cert_store(ctx->ssl));
 	else if (r == 0)
@@ -214,7 +215,7 @@ static int make_ssl(struct tls_ctx *ctx, const struct tls_setup *setup, const st
 
 static int make_entry(struct tls_ctx *ctx, const struct tls_setup *setup, const struct tls_name *name, struct buf *why)
 {
-	struct tls_who who = { .name = name->name, .now = setup->now, .why = why };
+	struct tls_who who = { .name = name->name, .id = &name->id, .now = setup->now, .why = why };
 	struct tls_entry *e = &ctx->names[ctx->names_n];
 	bool wild = strncmp(name->name, "*.", 2) == 0;
 	char folded[256];
@@ -226,7 +227,7 @@ static int make_entry(struct tls_ctx *ctx, const struct tls_setup *setup, const 
 	if (!e->name)
 		return -ENOMEM;
 	ctx->names_n++;
-	r = make_ssl(ctx, setup, &name->id, &who, &e->ssl);
+	r = make_ssl(ctx, setup, &who, &e->ssl);
 	if (r == 0 && setup->ask != TLS_ASK_NONE) {
 		STACK_OF(X509_NAME) *ca = SSL_dup_CA_list(SSL_CTX_get_client_CA_list(ctx->ssl));
 
@@ -239,14 +240,14 @@ static int make_entry(struct tls_ctx *ctx, const struct tls_setup *setup, const 
 
 static int fill(struct tls_ctx *ctx, const struct tls_setup *setup, struct buf *why)
 {
-	struct tls_who who = { .now = setup->now, .why = why };
+	struct tls_who who = { .id = &setup->id, .now = setup->now, .why = why };
 	int r = copy_alpn(ctx, setup->alpn, why);
 
 	ctx->bio = tls_bio_method();
 	if (r == 0 && !ctx->bio)
 		r = -ENOMEM;
 	if (r == 0)
-		r = make_ssl(ctx, setup, &setup->id, &who, &ctx->ssl);
+		r = make_ssl(ctx, setup, &who, &ctx->ssl);
 	if (r < 0 || setup->names_n == 0)
 		return r;
 	ctx->names = mem_zalloc(setup->names_n * sizeof(*ctx->names));
@@ -301,4 +302,50 @@ void tls_ctx_unref(struct tls_ctx *ctx)
 	mem_free(ctx->alpn);
 	mem_free(ctx->alpn_wire);
 	mem_free(ctx);
+}
+
+/* ---- looking at one ---- */
+
+static SSL_CTX *identity(const struct tls_ctx *ctx, size_t i)
+{
+	if (i > ctx->names_n)
+		return NULL;
+	return i == 0 ? ctx->ssl : ctx->names[i - 1].ssl;
+}
+
+static bool same_chain(SSL_CTX *a, SSL_CTX *b)
+{
+	STACK_OF(X509) *x = NULL, *y = NULL;
+	int n;
+
+	SSL_CTX_get0_chain_certs(a, &x);
+	SSL_CTX_get0_chain_certs(b, &y);
+	n = x ? sk_X509_num(x) : 0;
+	if (n != (y ? sk_X509_num(y) : 0))
+		return false;
+	for (int i = 0; i < n; i++)
+		if (X509_cmp(sk_X509_value(x, i), sk_X509_value(y, i)) != 0)
+			return false;
+	return true;
+}
+
+bool tls_ctx_same_identity(const struct tls_ctx *a, const struct tls_ctx *b, size_t i)
+{
+	SSL_CTX *x = identity(a, i), *y = identity(b, i);
+
+	if (!x || !y)
+		return x == y;
+	return X509_cmp(SSL_CTX_get0_certificate(x), SSL_CTX_get0_certificate(y)) == 0 && same_chain(x, y);
+}
+
+void tls_ctx_not_after(const struct tls_ctx *ctx, size_t i, char ret[static TLS_NOT_AFTER])
+{
+	const SSL_CTX *ssl = identity(ctx, i);
+	const X509 *x = ssl ? SSL_CTX_get0_certificate(ssl) : NULL;
+	struct tm tm;
+
+	ret[0] = '\0';
+	if (x && ASN1_TIME_to_tm(X509_get0_notAfter(x), &tm) == 1)
+		snprintf(ret, TLS_NOT_AFTER, "%04d-%02d-%02dT%02d:%02d:%02dZ", (tm.tm_year + 1900) % 10000,
+			 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
 }

@@ -34,12 +34,31 @@ int tls_refuse(struct buf *why, const char *fmt, ...)
 	return -EINVAL;
 }
 
-/* "certificate" or "certificate of example.org", then ": " and the rest. Returns -EINVAL. */
+static const char *from_of(const struct tls_who *who, const char *what)
+{
+	if (!who->id)
+		return NULL;
+	return who->id->key.n && strcmp(what, "key") == 0 ? who->id->key_from : who->id->from;
+}
+
+/* What a sentence is about: `certificate: `, `certificate of example.org: `, `key: /etc/example.key: `. */
+static void add_subject(const struct tls_who *who, const char *what)
+{
+	const char *from = from_of(who, what);
+
+	buf_adds(who->why, what);
+	if (who->name)
+		buf_addf(who->why, " of %s", who->name);
+	buf_addf(who->why, "%s%s: ", from ? ": " : "", from ? from : "");
+}
+
+/* The only sentence. Returns -EINVAL. */
 static int refuse(const struct tls_who *who, const char *what, const char *text)
 {
-	if (who->name)
-		return tls_refuse(who->why, "%s of %s: %s", what, who->name, text);
-	return tls_refuse(who->why, "%s: %s", what, text);
+	buf_reset(who->why);
+	add_subject(who, what);
+	buf_adds(who->why, text);
+	return -EINVAL;
 }
 
 /* What OpenSSL says about the last thing it refused. Empties its queue. -EINVAL or -ENOMEM. */
@@ -107,11 +126,10 @@ static void warn_date(const struct tls_who *who, int n, const char *what, const 
 
 	if (ASN1_TIME_to_tm(at, &tm) != 1)
 		return;
+	tls_warn(who->why, "%s", "");
+	add_subject(who, "certificate");
 	if (n > 0)
-		tls_warn(who->why, "certificate number %d of the chain%s%s: ", n + 1, who->name ? " of " : "",
-			 who->name ? who->name : "");
-	else
-		tls_warn(who->why, "certificate%s%s: ", who->name ? " of " : "", who->name ? who->name : "");
+		buf_addf(who->why, "number %d of the chain ", n + 1);
 	buf_addf(who->why, "%s %04d-%02d-%02d", what, tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday);
 }
 
@@ -130,8 +148,11 @@ static void warn_certificate(const struct tls_who *who, X509 *x, int n)
 
 		/* a wildcard is for any label, so any will do to ask */
 		snprintf(name, sizeof(name), "%s%s", wild ? "a" : "", who->name + wild);
-		if (X509_check_host(x, name, 0, 0, NULL) == 0)
-			tls_warn(who->why, "certificate of %s: it is for another name", who->name);
+		if (X509_check_host(x, name, 0, 0, NULL) == 0) {
+			tls_warn(who->why, "%s", "");
+			add_subject(who, "certificate");
+			buf_adds(who->why, "it is for another name");
+		}
 	}
 	ERR_clear_error();
 }
@@ -168,8 +189,17 @@ static int no_password(char *buf, int size, int rwflag, void *asked)
 	return -1;
 }
 
-static int load_key(SSL_CTX *ssl, const struct tls_identity *id, const struct tls_who *who)
+static int refuse_pair(const struct tls_who *who)
 {
+	refuse(who, "key", "does not match the certificate");
+	if (who->id->from && who->id->key.n)
+		buf_addf(who->why, " %s", who->id->from);
+	return -EINVAL;
+}
+
+static int load_key(SSL_CTX *ssl, const struct tls_who *who)
+{
+	const struct tls_identity *id = who->id;
 	BIO *bio = NULL;
 	bool asked = false;
 	int r = open_pem(who, "key", id->key.n ? id->key : id->certificate, &bio);
@@ -191,18 +221,18 @@ static int load_key(SSL_CTX *ssl, const struct tls_identity *id, const struct tl
 		return refuse(who, "key", none ? "no PEM private key found" : "the PEM private key is damaged");
 	}
 	if (X509_check_private_key(SSL_CTX_get0_certificate(ssl), key) != 1)
-		r = tls_err_memory() ? -ENOMEM : refuse(who, "key", "does not match the certificate");
+		r = tls_err_memory() ? -ENOMEM : refuse_pair(who);
 	else if (SSL_CTX_use_PrivateKey(ssl, key) != 1)
 		r = refuse_ssl(who, "key");
 	EVP_PKEY_free(key);
 	return r;
 }
 
-int tls_load_identity(SSL_CTX *ssl, const struct tls_identity *id, const struct tls_who *who)
+int tls_load_identity(SSL_CTX *ssl, const struct tls_who *who)
 {
-	int r = load_chain(ssl, id->certificate, who);
+	int r = load_chain(ssl, who->id->certificate, who);
 
-	return r < 0 ? r : load_key(ssl, id, who);
+	return r < 0 ? r : load_key(ssl, who);
 }
 
 /* Servers tell clients whose certificates they take. */

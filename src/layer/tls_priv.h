@@ -27,11 +27,12 @@ BIO_METHOD *tls_bio_method(void);
 
 /* tls_pem.c: identities and bundles into an SSL_CTX. 0, -EINVAL with a sentence, or -ENOMEM. */
 struct tls_who {
-	const char *name; /* server name, or NULL for the first identity: only for sentences */
-	int64_t now;      /* 0 = no warnings about dates */
-	struct buf *why;  /* sentences go here */
+	const char *name;              /* server name, or NULL for the first identity: only for sentences */
+	const struct tls_identity *id; /* NULL for a bundle */
+	int64_t now;                   /* 0 = no warnings about dates */
+	struct buf *why;               /* sentences go here */
 };
-[[nodiscard]] int tls_load_identity(SSL_CTX *ssl, const struct tls_identity *id, const struct tls_who *who);
+[[nodiscard]] int tls_load_identity(SSL_CTX *ssl, const struct tls_who *who);
 [[nodiscard]] int tls_load_ca(SSL_CTX *ssl, struct span pem, bool ask_clients, struct buf *ret_why);
 
 /* A sentence more, after "; "; or the only one, and -EINVAL. */
@@ -42,6 +43,12 @@ int tls_refuse(struct buf *why, const char *fmt, ...) __attribute__((format(prin
 
 /* True when the error queue has an allocation that failed. Empties it. */
 bool tls_err_memory(void);
+
+/*
+ * For a client without a certificate: OpenSSL calls it when the server asks for one. Remembered in the SSL, because what
+ * the server says later is only an alert that could mean anything.
+ */
+int tls_note_wish(SSL *ssl, X509 **ret_x, EVP_PKEY **ret_key);
 
 /* A reason in words for an error of the queue: a literal, or *ret_text, which is then the caller's to free. */
 const char *tls_explain(const SSL *ssl, unsigned long e, char **ret_text);

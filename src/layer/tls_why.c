@@ -48,6 +48,20 @@ static const char *compose(char **ret_text, const char *before, const char *text
 	return buf_take(&b, ret_text) == 0 ? *ret_text : otherwise;
 }
 
+int tls_note_wish(SSL *ssl, X509 **ret_x, EVP_PKEY **ret_key)
+{
+	(void)ret_x, (void)ret_key;
+	SSL_set_app_data(ssl, &tls_client_layer); /* anything but NULL */
+	return 0;
+}
+
+/* What servers say to a client that had no certificate when it was asked. */
+static bool is_about_none(int alert)
+{
+	return alert == SSL_AD_HANDSHAKE_FAILURE || alert == SSL_AD_BAD_CERTIFICATE ||
+	       alert == SSL_AD_CERTIFICATE_REQUIRED;
+}
+
 const char *tls_explain(const SSL *ssl, unsigned long e, char **ret_text)
 {
 	int reason = ERR_GET_LIB(e) == ERR_LIB_SSL ? ERR_GET_REASON(e) : 0;
@@ -60,6 +74,8 @@ const char *tls_explain(const SSL *ssl, unsigned long e, char **ret_text)
 		return compose(ret_text,
 			       "certificate not accepted: ", X509_verify_cert_error_string(SSL_get_verify_result(ssl)),
 			       "tls: certificate not accepted");
+	if (is_about_none(reason - SSL_AD_REASON_OFFSET) && ssl && SSL_get_app_data(ssl))
+		return "tls: peer wants a client certificate";
 	if (reason > SSL_AD_REASON_OFFSET && reason <= SSL_AD_REASON_OFFSET + 255)
 		return compose(ret_text, "peer sent alert: ", SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET),
 			       "tls: peer sent an alert");

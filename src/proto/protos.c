@@ -104,15 +104,16 @@ static bool is_misplaced(const struct proto *const *v, size_t i, struct buf *why
 	const struct proto *p = v[i];
 
 	if (i && strcmp(v[i - 1]->name, p->name) >= 0) {
-		buf_addf(why, "protocol %s is not sorted by name in PROTOS (proto/protos.h), or is there twice", p->name);
+		buf_addf(why, "protocol %s is not sorted by name in PROTOS (proto/protos.h), or is there twice",
+			 p->name);
 		return true;
 	}
 	for (size_t j = 0; j < i; j++) {
 		if (!share_addresses(v[j], p))
 			continue;
 		if (p->port == 0)
-			buf_addf(why, "protocol %s needs a port or P_OFF; %s is the only one that may have neither", p->name,
-				 v[j]->name);
+			buf_addf(why, "protocol %s needs a port or P_OFF; %s is the only one that may have neither",
+				 p->name, v[j]->name);
 		else
 			buf_addf(why, "protocol %s has the port of %s; one of them needs P_OFF", p->name, v[j]->name);
 		return true;

@@ -75,6 +75,11 @@ static void test_faults(void **state)
 		{ sound, "needs a step" },
 		{ sound, "needs P_STREAM or P_DGRAM" },
 		{ sound, "has a flag that only P_DGRAM" },
+		{ sound, "has a flag that only P_DGRAM" },
+		{ sound, "needs P_SMALL or P_PEERS" },
+		{ sound, "needs P_SMALL or P_PEERS" },
+		{ sound, NULL },
+		{ sound, NULL },
 		{ sound, "needs P_SHARED and the sentence" },
 		{ sound, "needs P_SHARED and the sentence" },
 		{ sound, NULL },
@@ -96,6 +101,11 @@ static void test_faults(void **state)
 	rows[i++].p.step = NULL;
 	rows[i++].p.flags = P_OFF;
 	rows[i++].p.flags = P_STREAM | P_SMALL;
+	rows[i++].p.flags = P_STREAM | P_PEERS;
+	rows[i++].p.flags = P_DGRAM;
+	rows[i++].p.flags = P_DGRAM | P_SMALL | P_PEERS;
+	rows[i++].p.flags = P_DGRAM | P_SMALL;
+	rows[i++].p.flags = P_STREAM | P_DGRAM | P_PEERS;
 	rows[i++].p.flags = P_STREAM | P_SHARED;
 	rows[i++].p.needs = "for no reason";
 	rows[i].p.flags = P_STREAM | P_SHARED;
@@ -118,12 +128,53 @@ static void test_faults(void **state)
 	}
 }
 
+/* What is right by itself and wrong beside another. */
+static void test_together(void **state)
+{
+	const struct proto a = {
+		.abi = PROTO_ABI, .name = "a", .summary = "is a", .flags = P_STREAM, .port = 7, .step = no_step
+	};
+	struct {
+		const char *name;
+		unsigned flags;
+		uint16_t port;
+		const char *why; /* NULL: they go together */
+	} rows[] = {
+		{ "b", P_STREAM, 8, NULL },
+		{ "b", P_STREAM, 0, NULL },
+		{ "b", P_STREAM, 7, "protocol b has the port of a" },
+		{ "b", P_STREAM | P_OFF, 7, NULL },
+		{ "b", P_DGRAM | P_SMALL, 7, NULL },
+		{ "a", P_STREAM, 8, "protocol a is not sorted by name" },
+		{ "0", P_STREAM, 8, "needs a name" },
+		{ "c", P_STREAM, 0, "protocol d needs a port or P_OFF; c is" },
+	};
+	struct proto b = a, d = a;
+
+	(void)state;
+	d.name = "d";
+	d.port = 0;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct proto *v[] = { &a, &b, rows[i].name[0] == 'c' ? &d : NULL, NULL };
+		BUF_AUTO struct buf why;
+
+		buf_init(&why, 256);
+		b.name = rows[i].name;
+		b.flags = rows[i].flags;
+		b.port = rows[i].port;
+		assert_int_equal(protos_check_all(v, &why), rows[i].why ? -EINVAL : 0);
+		if (rows[i].why && !strstr(buf_str(&why), rows[i].why))
+			fail_msg("row %zu: %s", i, buf_str(&why));
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_all_are_sound),
 		cmocka_unit_test(test_find),
 		cmocka_unit_test(test_faults),
+		cmocka_unit_test(test_together),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -200,13 +200,14 @@ def test_gone_before_it_is_served(serve):
 # ---- too long ----
 
 
-@pytest.mark.parametrize("kind", ["tcp4", "tls4"])
-def test_a_line_of_one_mib(serve, kind):
+# By TLS just too long: Python cannot read any more when writing has failed.
+@pytest.mark.parametrize("kind,size", [("tcp4", MIB), ("tls4", 80000)])
+def test_a_line_of_one_mib(serve, kind, size):
     g = serve("echo@tls:0,upper=yes" if kind == "tls4" else "echo@tcp:0,upper=yes")
     others_are_served(g, kind=kind)
     with bounded(g, 3), g.connect(kind) as sock:
         with contextlib.suppress(ConnectionError):  # it need not be taken to its end
-            sock.sendall(b"A" * MIB + b"\n")
+            sock.sendall(b"A" * size + b"\n")
         got = b""
         with contextlib.suppress(ConnectionError):
             while piece := sock.recv(65536):

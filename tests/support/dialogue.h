@@ -72,5 +72,8 @@ void dialogue_replay(const struct dialogue *d, const struct proto *proto, size_t
 /* Every *.txt of a folder, in pieces of 1, 2, 3 ... bytes, and then larger ones up to the longest text. At least one file. */
 void dialogue_replay_folder(const char *folder, const struct proto *proto);
 
-/* Every *.txt of a folder with each allocation failing in its turn: nothing is expected but that nothing crashes or leaks. */
+/*
+ * Every *.txt of a folder with each allocation failing in its turn: nothing is expected then but that nothing crashes or leaks.
+ * Before that it must go as it is written with none failing.
+ */
 void dialogue_fail_folder(const char *folder, const struct proto *proto);

@@ -1,7 +1,9 @@
 /* fuzz.c - see fuzz.h. */
 #include "support/fuzz.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/fault.h"
 #include "support/world.h"
@@ -114,15 +116,39 @@ static void check(const struct table *t)
 	}
 }
 
+/* Options that are refused would leave a target that never says a word, and never finds a thing. */
+static void check_sets(const struct proto *proto, const struct mem_setup *setup, const char *const *const *sets,
+		       size_t n_sets)
+{
+	for (size_t i = 0; i < n_sets; i++) {
+		BUF_AUTO struct buf why;
+		struct world w;
+		int r;
+
+		buf_init(&why, 1024);
+		r = world_try_open(&w, proto, setup, sets[i], &why);
+		world_close(&w);
+		if (r == 0)
+			continue;
+		fprintf(stderr, "fuzz target of %s: its set of options %zu is refused: %s (%s)\n", proto->name, i,
+			buf_str(&why), strerror(-r));
+		abort();
+	}
+}
+
 void fuzz_talk(const struct proto *proto, const char *const *const *sets, size_t n_sets, const uint8_t *data,
 	       size_t size)
 {
 	struct mem_setup setup = { .loops = 2, .output = OUTPUT, .idle = 30 * SEC };
 	struct table t = { .proto = proto };
 	struct mem_away away;
+	static bool checked;
 
 	if (size < HEAD)
 		return;
+	if (!checked)
+		check_sets(proto, &setup, sets, n_sets);
+	checked = true;
 	t.piece = data[1];
 #ifdef GUICHET_FAULTS
 	fault_arm(FAULT_MEM, data[2], 0, false);

@@ -238,6 +238,7 @@ static void with_failing_allocations(const struct dialogue *d, const struct prot
 {
 	struct failing f = { d, proto };
 
+	dialogue_replay(d, proto, longest(d)); /* one that is refused or goes otherwise would show nothing below */
 	fail_each_allocation(failing_scene, &f);
 }
 

@@ -281,6 +281,7 @@ static void frame_info(const void *self, struct layer_info *ret)
 {
 	(void)self;
 	ret->alpn = "frame";
+	ret->certificate = "CN=frame";
 }
 
 const struct layer toy_frame = {

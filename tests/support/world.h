@@ -9,7 +9,7 @@
  *	world_close(&w);
  *
  * All of it fails the running test when something is wrong, but for the world_try_* functions, which are for tests that make
- * allocations fail.
+ * allocations fail. A failed test may leave its world open: leaks are looked for only when all tests of the program passed.
  */
 #pragma once
 #include "base/buf.h"

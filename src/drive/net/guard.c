@@ -5,6 +5,9 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "base/mem.h"
+#include "drive/sys.h"
+
 static _Atomic uint16_t opened[65536]; /* sockets by port */
 
 static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
@@ -99,6 +102,7 @@ bool guard_is_ours(const struct route *r, const struct peer *local)
 	return guard_is_loopback(r) || from_our_address(r, local);
 }
 
+/* The bytes of the /24 or the /64. */
 static uint64_t network(const struct route *r)
 {
 	const uint8_t *b;
@@ -108,37 +112,46 @@ static uint64_t network(const struct route *r)
 
 	for (size_t i = 0; i < (n == 4 ? 3 : n ? 8 : 0); i++)
 		net = net << 8 | b[i];
-	return net + 1; /* never 0 */
+	return net;
 }
 
+int guard_new(struct guard **ret)
+{
+	struct guard *g = mem_zalloc(sizeof(*g));
+
+	if (!g)
+		return -ENOMEM;
+	if (sys_getrandom(g->key, sizeof(g->key), 0) != sizeof(g->key)) {
+		int r = errno ? -errno : -EIO;
+
+		mem_free(g);
+		return r;
+	}
+	*ret = g;
+	return 0;
+}
+
+/* Not for secrecy: who forges addresses must only not be able to choose whom they share a slot with. */
+static size_t slot_of(const struct guard *g, uint64_t net)
+{
+	net = (net ^ g->key[0]) * 0x9e3779b97f4a7c15u;
+	net = (net ^ net >> 32) * (g->key[1] | 1);
+	return (size_t)((net ^ net >> 32) % GUARD_SLOTS);
+}
+
+/* A slot is one number, so that loops need no lock: a token that is taken makes it one interval later. */
 bool guard_allow(struct guard *g, const struct route *r, nsec now, unsigned rate)
 {
-	uint64_t net = network(r), full = (uint64_t)rate * 1000;
-	size_t i = (size_t)((net * 0x9e3779b97f4a7c15u) >> 54) % GUARD_SLOTS;
-	uint64_t milli;
+	_Atomic uint64_t *slot = &g->since[slot_of(g, network(r))];
+	uint64_t each = rate ? SEC / rate : 0, old = atomic_load_explicit(slot, memory_order_relaxed), first;
 
-	if (rate == 0)
+	if (!each)
 		return true;
-	if (g->slot[i].net != net) {
-		g->slot[i].net = net;
-		g->slot[i].at = now;
-		g->slot[i].milli = (uint32_t)full;
-	}
-	milli = g->slot[i].milli;
-	if (now > g->slot[i].at) {
-		nsec gone = now - g->slot[i].at;
-		uint64_t more = gone >= SEC ? full : gone * rate / MSEC;
-
-		milli += more;
-		if (more) /* too short a time for a thousandth is kept for the next one */
-			g->slot[i].at = now;
-	}
-	if (milli > full)
-		milli = full;
-	if (milli < 1000) {
-		g->slot[i].milli = (uint32_t)milli;
-		return false;
-	}
-	g->slot[i].milli = (uint32_t)(milli - 1000);
+	do {
+		first = now >= SEC && old < now - SEC ? now - SEC : old; /* no more tokens than a second's */
+		if (first + each > now)
+			return false;
+	} while (!atomic_compare_exchange_weak_explicit(slot, &old, first + each, memory_order_relaxed,
+							memory_order_relaxed));
 	return true;
 }

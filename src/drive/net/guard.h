@@ -3,18 +3,24 @@
  * weapon against whoever really has that address (CVE-2024-2169, CVE-1999-0103). Pure: tests need no socket.
  */
 #pragma once
+#include <stdatomic.h>
+
 #include "core/proto.h"
 
-enum { GUARD_SLOTS = 1024 };
+enum { GUARD_SLOTS = 1 << 14 };
 
-/* Tokens per network; a slot belongs to whoever used it last, so that a flood cannot make it grow. */
+/*
+ * Tokens of networks (/24, of IPv6 /64). One table for all loops, any thread; also in a mapping that processes share. A
+ * slot belongs to nobody: networks that meet in one share its tokens, so whoever makes it change hands gains nothing, and
+ * a flood cannot make it grow. Which ones meet depends on the key.
+ */
 struct guard {
-	struct {
-		uint64_t net;   /* /24, or the /64 of IPv6; 0 = free */
-		nsec at;        /* when the tokens were counted */
-		uint32_t milli; /* thousandths of a token */
-	} slot[GUARD_SLOTS];
+	uint64_t key[2];                     /* random, and the same as long as the table is */
+	_Atomic uint64_t since[GUARD_SLOTS]; /* when the slot's oldest token began to come, in ns */
 };
+
+/* 0 or -errno; freed by mem_free(). A zeroed one works too, with a key that everybody knows. */
+[[nodiscard]] int guard_new(struct guard **ret);
 
 int guard_port(const struct route *r); /* of the source; -1: not an IP address */
 bool guard_is_loopback(const struct route *r);

@@ -25,7 +25,7 @@ struct netaddr {
 bool netaddr_is_numeric(const struct addr_text *a);
 
 /*
- * Every sockaddr of the address, at most 16, IPv6 first; `listen` decides what no host and * mean. *ret is freed by mem_free().
+ * Every sockaddr of the address, at most 16; of a name IPv6 first, as the system sorts them; `listen` decides what no host and * mean. *ret is freed by mem_free().
  * 0 or -errno with a sentence (names that resolve to nothing, unknown service names). Blocks for names.
  */
 [[nodiscard]] int netaddr_resolve(const struct addr_text *a, enum tables_family family, bool listen,

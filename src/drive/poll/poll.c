@@ -1,6 +1,7 @@
 /* poll.c - the poller of private loops: a few descriptors, asked for anew each time, no state in the kernel. */
 #include <errno.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "drive/poll/poller.h"
@@ -63,7 +64,7 @@ static unsigned flags_of(short revents)
 /* Memory is out: the turn goes on without news, and the next one tries again, but not at once. */
 static int no_news(void)
 {
-	ppoll(NULL, 0, &(struct timespec){ .tv_nsec = POLLER_PAUSE_MS * 1000000 }, NULL);
+	usleep(POLLER_PAUSE_MS * 1000);
 	return 0;
 }
 

@@ -67,7 +67,7 @@ static void answer(struct io *io, struct span request, const struct route *route
 	size_t n = 1 + (size_t)(mixed >> 32) % DGRAM_MAX;
 	size_t from = (size_t)(mixed >> 48) % (CYCLE / LINE - DGRAM_MAX / LINE - 1) * LINE;
 
-	if (!route->proven && n > request.n)
+	if (route && !route->proven && n > request.n)
 		n = request.n;
 	if (n)
 		out_dgram(io, route, cycle.p + from, n);

@@ -161,9 +161,15 @@ static void add_line(const struct chat *self, struct batch *b, struct span raw, 
 	b->lines++;
 }
 
+/* Bytes that a line may have: CHAT_LINE, or less when the option `input` says so. */
+static size_t line_max(const struct io *io)
+{
+	return io->svc->limits.input < CHAT_LINE ? io->svc->limits.input : CHAT_LINE;
+}
+
 static enum verdict too_long(struct io *io)
 {
-	out_fmt(io, "error: a line may have at most %d bytes\n", CHAT_LINE);
+	out_fmt(io, "error: a line may have at most %zu bytes\n", line_max(io));
 	io_reason(io, "line-too-long");
 	return V_CLOSE;
 }
@@ -178,6 +184,7 @@ static enum verdict out_of_memory(struct io *io)
 static enum verdict talk(struct chat *self, struct io *io)
 {
 	const struct chat_options *o = io->svc->options;
+	size_t most = line_max(io);
 	struct batch b;
 	struct span line;
 	int r;
@@ -186,8 +193,8 @@ static enum verdict talk(struct chat *self, struct io *io)
 	for (;;) {
 		struct span raw = in_peek(io);
 
-		r = in_line(io, CHAT_LINE + LINE_END, &line);
-		if (r <= 0 || line.n > CHAT_LINE)
+		r = in_line(io, most + LINE_END, &line);
+		if (r <= 0 || line.n > most)
 			break;
 		raw.n -= in_peek(io).n;
 		if (o->names && line.n && line.p[0] == '/') {
@@ -215,7 +222,7 @@ static enum verdict enter(struct chat *self, struct io *io)
 	self->id = io->self;
 	chat_set_name(self, room, io);
 	list_add(&room->members, &self->seat);
-	in_cap(io, CHAT_LINE + LINE_END);
+	in_cap(io, line_max(io) + LINE_END);
 	return V_GO;
 }
 

@@ -133,10 +133,15 @@ void chat_answer_who(const struct chat_room *room, struct io *io, const struct m
 
 static enum verdict who(struct chat *self, struct io *io, struct span arg)
 {
+	struct blob *names;
 	uint32_t lines;
-	struct blob *names = list_names(io->shard, &lines);
 
 	(void)arg;
+	if (out_room(io) == 0) { /* who does not read the answers gets no more of them: a short question, a long list */
+		io_count(io, CHAT_DROPPED, 1);
+		return V_GO;
+	}
+	names = list_names(io->shard, &lines);
 	if (names)
 		out_blob(io, names);
 	blob_unref(names);

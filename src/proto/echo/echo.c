@@ -182,9 +182,15 @@ static void answer(struct io *io, struct span line, size_t end)
 	io_count(io, LINES, 1);
 }
 
+/* Bytes that a line may have: what the RFC's readers expect, or less when the option `input` says so. */
+static size_t line_max(const struct io *io)
+{
+	return io->svc->limits.input < ECHO_LINE ? io->svc->limits.input : ECHO_LINE;
+}
+
 static enum verdict too_long(struct io *io)
 {
-	out_fmt(io, "error: a line may have at most %d bytes\n", ECHO_LINE);
+	out_fmt(io, "error: a line may have at most %zu bytes\n", line_max(io));
 	io_reason(io, "line-too-long");
 	io_count(io, LONG_LINES, 1);
 	return V_CLOSE;
@@ -193,16 +199,17 @@ static enum verdict too_long(struct io *io)
 static enum verdict echo_lines(struct io *io)
 {
 	const struct echo_options *o = io->svc->options;
+	size_t most = line_max(io);
 	struct span line;
 	int r = 0;
 
 	while (out_room(io)) {
 		size_t before = in_peek(io).n;
 
-		r = in_line(io, ECHO_LINE + ECHO_LINE_END, &line);
+		r = in_line(io, most + ECHO_LINE_END, &line);
 		if (r <= 0)
 			break;
-		if (line.n > ECHO_LINE)
+		if (line.n > most)
 			return too_long(io);
 		if (o->until && span_is(line, o->until))
 			return V_CLOSE;
@@ -268,7 +275,7 @@ static enum verdict step(void *self, const struct ev *ev, struct io *io)
 	switch (ev->kind) {
 	case EV_OPEN:
 		if (e->lines)
-			in_cap(io, ECHO_LINE + ECHO_LINE_END);
+			in_cap(io, line_max(io) + ECHO_LINE_END);
 		greet(io);
 		return V_GO;
 	case EV_DATA:

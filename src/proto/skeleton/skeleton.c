@@ -1,11 +1,13 @@
 /*
  * skeleton.c - the template for a new protocol, and a whole one: it answers each line with its number.
  *
- * Copy the folder, rename, and go through the comments; skeleton.md has the ten steps. Say here what the protocol is and
- * what it is not, in three to ten lines.
+ * Copy the folder as skeleton.md says and go through the comments; what your protocol has not is taken out. Say here what it is
+ * and what it is not, in three to ten lines.
  */
+#include "base/buf.h"
 #include "conf/option.h"
 #include "core/proto.h"
+#include "proto/common/stream.h"
 #include "proto/protos.h"
 
 /* Every limit has a name. What an administrator should choose is an option instead. */
@@ -26,7 +28,10 @@ static const struct option rows[] = {
 
 static const struct option_table table = OPTION_TABLE("skeleton", rows, struct skeleton_options, NULL);
 
-/* What one session must remember. Zeroed before EV_OPEN, freed by the core; what it points to is freed in fini(). */
+/*
+ * What one session must remember. Zeroed before EV_OPEN, freed by the core; what it points to is freed in fini(). Without
+ * such: no struct, no self_size below, and `(void)self;` in step().
+ */
 struct skeleton {
 	uint64_t lines;
 };
@@ -35,7 +40,7 @@ static void greet(struct io *io)
 {
 	const struct skeleton_options *o = io->svc->options;
 
-	if (o->greeting)
+	if (o->greeting && stream_open(io)) /* a datagram socket opens too, and there is nobody yet */
 		out_fmt(io, "%s\n", o->greeting);
 }
 
@@ -68,6 +73,27 @@ static enum verdict talk(struct skeleton *self, struct io *io)
 	return r < 0 ? too_long(io) : V_GO;
 }
 
+/*
+ * A datagram is a conversation of one line. Its session is the socket, which all senders share: what is kept in self is
+ * everybody's. The answer goes where the route says. What cannot be answered gets silence, since a sender may be forged.
+ */
+static void answer(struct io *io, struct span line, const struct route *route)
+{
+	char text[LINE + sizeof("1: \n")];
+	struct buf b;
+
+	if (line.n && line.p[line.n - 1] == '\n')
+		line.n--;
+	if (line.n > LINE)
+		return;
+	buf_init_fixed(&b, text, sizeof(text));
+	buf_adds(&b, "1: ");
+	buf_add(&b, line.p, line.n);
+	buf_addc(&b, '\n');
+	out_dgram(io, route, b.p, b.n);
+	io_count(io, LINES, 1);
+}
+
 /* One event in, a verdict out; all effects are queued until we have returned. */
 static enum verdict step(void *self, const struct ev *ev, struct io *io)
 {
@@ -77,6 +103,9 @@ static enum verdict step(void *self, const struct ev *ev, struct io *io)
 		return V_GO;
 	case EV_DATA:
 		return talk(self, io);
+	case EV_DGRAM:
+		answer(io, ev->dgram.data, ev->dgram.route);
+		return V_GO;
 	case EV_EOF:  /* the client has said all, and so have we */
 	case EV_STOP: /* the server drains: nothing is begun that would have to be finished */
 		return V_CLOSE;
@@ -90,7 +119,7 @@ const struct proto skeleton_proto = {
 	.abi = PROTO_ABI,
 	.name = "skeleton",
 	.summary = "numbers lines: the template for new protocols",
-	.flags = P_STREAM | P_OFF, /* P_OFF: not among the services of `guichet serve` without a file */
+	.flags = P_STREAM | P_DGRAM | P_SMALL | P_OFF, /* proto.h says what each means */
 	.self_size = sizeof(struct skeleton),
 	.options = &table,
 	.counters = counters,
