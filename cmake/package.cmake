@@ -2,8 +2,13 @@
 include(GNUInstallDirs)
 
 install(TARGETS guichet DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(FILES README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
-install(DIRECTORY examples/ DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples FILES_MATCHING PATTERN *.conf)
+# The documents keep their places beside each other, so that their links lead somewhere; tools/package checks that.
+install(FILES README.md CHANGELOG.md ARCHITECTURE.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES packaging/guichet.service DESTINATION ${CMAKE_INSTALL_DOCDIR}/packaging)
+install(DIRECTORY docs examples DESTINATION ${CMAKE_INSTALL_DOCDIR}
+        FILES_MATCHING PATTERN *.md PATTERN *.conf)
+install(DIRECTORY src/proto DESTINATION ${CMAKE_INSTALL_DOCDIR}/src
+        FILES_MATCHING PATTERN *.md PATTERN cases EXCLUDE PATTERN common EXCLUDE)
 install(FILES ${CMAKE_BINARY_DIR}/guichet.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions
         RENAME guichet OPTIONAL)
 install(FILES ${CMAKE_BINARY_DIR}/guichet.1.gz DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 OPTIONAL)

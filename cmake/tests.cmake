@@ -14,6 +14,7 @@ file(GLOB support CONFIGURE_DEPENDS tests/support/*.c)
 add_library(support STATIC ${support})
 target_include_directories(support PUBLIC tests)
 target_link_libraries(support PUBLIC guichet_lib PkgConfig::cmocka PRIVATE guichet_flags)
+target_link_options(support INTERFACE LINKER:--undefined=__lsan_is_turned_off) # tests/support/failed.c, always
 
 # Makes the program of one file, named after it. Two files of one name would overwrite each other: say so.
 function(add_program file)

@@ -54,7 +54,7 @@ def note(path, line, message):
 
 
 def done():
-    """Notes come last, and not at all when all checks run at once (tools/lint): what must be mended should not hide among them."""
+    """Notes come last, and not at all when several checks run (tools/lint): what must be mended should not hide among them."""
     if not os.environ.get("LINT_NO_NOTES"):
         print("\n".join(notes), end="\n" if notes else "")
     sys.exit(1 if faults else 0)

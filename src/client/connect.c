@@ -38,13 +38,20 @@ static void fail(struct connection *c, const char *what, int err, const char *wh
 	buf_addf(c->why, "%s %s: %s", what, c->address, why ? why : meaning(c, err));
 }
 
-/* The handshake ended over the certificate: say how to go on. */
-static void add_tls_hint(struct connection *c, const char *why)
+/* It ended over a certificate, theirs or ours: say how to go on. */
+static void fail_over_tls(struct connection *c, const char *what, int err, const char *why)
 {
-	if (c->tls && why && strstr(why, "certificate"))
+	bool first = !c->err;
+
+	fail(c, what, err, why);
+	if (!first || !c->tls || !why)
+		return;
+	if (strstr(why, "certificate not accepted"))
 		buf_adds(c->why,
 			 "; trust it with --ca FILE (the one that guichet makes is auto.crt in its data folder), or take "
 			 "whoever answers with --insecure");
+	else if (strstr(why, "wants a client certificate"))
+		buf_adds(c->why, "; show one with --cert FILE and --key FILE");
 }
 
 /* What the terminal has not taken yet is still printed; what the server has not taken nobody will read any more. */
@@ -158,7 +165,7 @@ static enum verdict server_step(struct talk *t, const struct ev *ev, struct io *
 		return V_GO;
 	case EV_EOF:
 		if (ev->err < 0)
-			fail(c, "lost the connection to", ev->err, ev->why);
+			fail_over_tls(c, "lost the connection to", ev->err, ev->why);
 		return finish(io);
 	default:
 		return V_GO;
@@ -169,12 +176,10 @@ static enum verdict server_gone(const struct talk *t, const struct ev *ev, struc
 {
 	struct connection *c = connection_of(io);
 
-	if (!t->connected) {
-		fail(c, "cannot connect to", ev->err < 0 ? ev->err : -ECONNABORTED, ev->why);
-		add_tls_hint(c, ev->why);
-	} else if (ev->err < 0) {
-		fail(c, "lost the connection to", ev->err, ev->why);
-	}
+	if (!t->connected)
+		fail_over_tls(c, "cannot connect to", ev->err < 0 ? ev->err : -ECONNABORTED, ev->why);
+	else if (ev->err < 0)
+		fail_over_tls(c, "lost the connection to", ev->err, ev->why);
 	return finish(io);
 }
 
@@ -233,7 +238,8 @@ static int make_tls(struct connection *c, struct buf *why)
 	if (!addr_is_secure(s->to))
 		return 0;
 	buf_init_fixed(&said, text, sizeof(text));
-	err = tls_ctx_new(&(struct tls_setup){ .client = true, .ca = s->ca, .insecure = s->insecure }, &c->tls, &said);
+	err = tls_ctx_new(&(struct tls_setup){ .client = true, .ca = s->ca, .insecure = s->insecure, .id = s->id },
+			  &c->tls, &said);
 	if (err)
 		buf_addf(why, "cannot speak TLS: %s", err == -ENOMEM ? strerror(ENOMEM) : text);
 	return err;

@@ -7,13 +7,15 @@
 #include <stdint.h>
 
 #include "base/addr.h"
+#include "layer/tls.h"
 
 struct connect_setup {
 	const struct addr_text *to;
 	/* for a secure address */
-	bool insecure;    /* whoever answers will do */
-	struct span ca;   /* PEM of the authorities to trust; empty = the system's */
-	const char *name; /* that the certificate must have; NULL = the host of the address */
+	bool insecure;          /* whoever answers will do */
+	struct span ca;         /* PEM of the authorities to trust; empty = the system's */
+	const char *name;       /* that the certificate must have; NULL = the host of the address */
+	struct tls_identity id; /* ours, for a server that asks; empty = none */
 	/* for datagrams: a line of input is one; after the end of the input so long (ns) for a last answer */
 	uint64_t wait;
 	void (*say)(

@@ -122,10 +122,20 @@ static void keep(struct conf_problems *ps, const char *file, unsigned line, bool
 	ps->warnings += warning;
 }
 
+/* Both families of one address, say, fail for one reason. */
+static bool was_just_told(const struct conf_problems *ps, const char *file, unsigned line, struct span text)
+{
+	const struct conf_problem *last = ps->n ? &ps->v[ps->n - 1] : NULL;
+
+	return last && last->line == line && strcmp(last->file, file) == 0 && span_is(text, last->text);
+}
+
 static void add_problem(struct conf_problems *ps, const char *file, unsigned line, bool warning, struct span text)
 {
 	size_t n = warning ? ps->warnings : conf_problems_count(ps);
 
+	if (was_just_told(ps, file, line, text))
+		return;
 	if (n < CONF_PROBLEMS_MAX)
 		keep(ps, file, line, warning, text);
 	else if (n == CONF_PROBLEMS_MAX)

@@ -79,7 +79,7 @@ static inline bool conf_problems_none(const struct conf_problems *ps)
 	return conf_problems_count(ps) == 0 && ps->err == 0;
 }
 
-/* One for each line of the text. */
+/* One for each line of the text; the same one again, right behind, is not kept. */
 void conf_problem(struct conf_problems *ps, const char *file, unsigned line, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 void conf_warning(struct conf_problems *ps, const char *file, unsigned line, const char *fmt, ...)

@@ -149,7 +149,7 @@ static bool is_missing(const struct option *row, const void *values)
 {
 	const void *slot = const_slot_of(row, values);
 
-	if (row->def || row->min == 0)
+	if (!option_is_required(row))
 		return false;
 	switch (row->type) {
 	case OPTION_STRING:
@@ -177,7 +177,7 @@ int option_values_check(const struct option_table *t, const void *values, struct
 		if (!is_missing(&t->rows[i], values))
 			continue;
 		buf_addf(why, "%s: must be set, as in: %s = ", t->rows[i].name, t->rows[i].name);
-		option_add_form(&t->rows[i], why);
+		option_add_example(&t->rows[i], why);
 		return -EINVAL;
 	}
 	return t->check ? t->check(values, why) : 0;

@@ -161,6 +161,10 @@ void option_offer_names(const struct option_table *t, struct str_closest *c);
  */
 void option_add_form(const struct option *row, struct buf *b);
 
+/* Has it to be set? And a value that it could have, where it has none by default. */
+bool option_is_required(const struct option *row);
+void option_add_example(const struct option *row, struct buf *b);
+
 /* Adds the allowed range as `1 to 64`, `at least 1`, `at most 64 bytes`; nothing when there is none. */
 void option_add_range(const struct option *row, struct buf *b);
 

@@ -134,7 +134,7 @@ static int check_default(const struct option *row, void *values, const void *sam
 static bool must_be_set(const struct option_table *t)
 {
 	for (size_t i = 0; i < t->n; i++)
-		if (!t->rows[i].def && t->rows[i].min > 0)
+		if (option_is_required(&t->rows[i]))
 			return true;
 	return false;
 }

@@ -67,6 +67,23 @@ void option_add_form(const struct option *row, struct buf *b)
 		buf_adds(b, form);
 }
 
+bool option_is_required(const struct option *row)
+{
+	return !row->def && row->min > 0;
+}
+
+void option_add_example(const struct option *row, struct buf *b)
+{
+	static const char *const examples[OPTION_TYPES] = {
+		[OPTION_STRING] = "text",
+		[OPTION_PATH] = "./file",
+		[OPTION_ADDRS] = "tcp:localhost:8080",
+		[OPTION_WORDS] = "word",
+	};
+
+	buf_adds(b, row->def ? row->def : examples[row->type] ? examples[row->type] : "");
+}
+
 /* ---- for a terminal ---- */
 
 /* Bytes of the word at s, which ends at a space or the end. */
@@ -124,7 +141,7 @@ static void add_notes(const struct option *row, bool with_range, struct buf *b)
 
 	if (row->def)
 		buf_addf(b, " (default %s", *row->def ? row->def : "empty");
-	else if (row->min > 0)
+	else if (option_is_required(row))
 		buf_adds(b, " (must be set");
 	if (with_range && (row->min > 0 || row->max > 0)) {
 		buf_adds(b, b->n > start ? ", " : " (");

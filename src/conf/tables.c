@@ -59,7 +59,9 @@ static const struct option service_rows[] = {
 	OPT_UINT(S, max, "0", 0, 0, "connections at once; 0 = no limit"),
 	OPT_MODE(S, mode, "0660", "permission bits of unix sockets and named pipes"),
 	OPT_ENUM(S, model, "event", tables_models, "how clients are served, see `guichet help models`"),
-	OPT_BOOL(S, nodelay, "yes", "send small packets at once (TCP_NODELAY)"),
+	OPT_BOOL(
+		S, nodelay, "yes",
+		"send small packets to clients at once (TCP_NODELAY); what this server connects to always gets them so"),
 	OPT_SIZE(S, output, "1M", 256 << 10, (uint64_t)1 << 32,
 		 "bytes that may wait for a slow reader; past it the conversation ends"),
 	OPT_STRING(S, protocol, NULL, 0, 48, "what is served; the section's name when not set"),

@@ -196,6 +196,7 @@ static void test_problems(void **state)
 	conf_problem(&ps, "b", 1, "one");
 	conf_problem(&ps, "a", 9, "nine");
 	conf_problem(&ps, "b", 3, "three 2");
+	conf_problem(&ps, "b", 3, "three 2");
 	conf_problem(&ps, "b", 0, "file");
 	assert_false(conf_problems_none(&ps));
 	conf_problems_sort(&ps);

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/addr.h"
 #include "base/mem.h"
 #include "core/file.h"
 #include "core/sess_priv.h"
@@ -344,6 +345,15 @@ void fx_child_free(struct fx_child **c)
 	peer_unref((*c)->route.name);
 	mem_free(*c);
 	*c = NULL;
+}
+
+bool fx_child_dgram(const struct fx_child *c)
+{
+	struct addr_text to;
+
+	if (c->c.kind != CHILD_CONNECT)
+		return c->c.kind == CHILD_DGRAM;
+	return c->c.address && addr_parse(c->c.address, &to, NULL) == 0 && addr_is_dgram(&to);
 }
 
 static struct fx_child *copy_child(const struct child *c)

@@ -107,7 +107,7 @@ static void layer_failed(struct sess *s, struct linst *li, int err)
 	outq_clear(&s->out, &s->host->pool);
 	if (s->flags & S_OPENED && !(s->flags & (S_EOF_TOLD | S_HOLD))) {
 		s->flags |= S_EOF | S_EOF_TOLD;
-		sess_step(s, &(struct ev){ .kind = EV_EOF, .err = err });
+		sess_step(s, &(struct ev){ .kind = EV_EOF, .err = err, .why = why });
 		outq_clear(&s->out, &s->host->pool);
 	}
 	if (outq_eof(&s->more->raw, &s->host->pool) < 0)
@@ -292,6 +292,12 @@ int sess_push_layer(struct sess *s, const struct layer *layer, void *arg)
 	if (lio.io.is_up)
 		now_up(s, li);
 	return 0;
+}
+
+void sess_open_by(struct sess *s, nsec at)
+{
+	if (sess_handshaking(s) && at < s->more->handshake_by)
+		s->more->handshake_by = at;
 }
 
 /* What was read and is not taken goes to the new layer, if the protocol allows that there is any. */

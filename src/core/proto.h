@@ -71,10 +71,11 @@ struct route {
 
 struct ev {
 	enum ev_kind kind;
-	uint32_t tag;    /* TIMER, DONE, BOUND, GONE */
-	uint32_t chan;   /* 0: the session's own connection; else the tag of the channel that this is about */
-	int err;         /* 0 or -errno */
-	const char *why; /* GONE of a CONNECT that failed: what happened, for people; borrowed; NULL = only err tells */
+	uint32_t tag;  /* TIMER, DONE, BOUND, GONE */
+	uint32_t chan; /* 0: the session's own connection; else the tag of the channel that this is about */
+	int err;       /* 0 or -errno */
+	/* GONE of a CONNECT, EOF of a layer: why it failed, for people; borrowed; NULL = only err tells */
+	const char *why;
 	union {
 		struct blob *arg; /* OPEN; borrowed */
 		struct job *job;  /* DONE; borrowed, dropped after the step */
@@ -204,7 +205,7 @@ struct child {
 	const struct proto *proto; /* NULL: a channel, its events come to this step() with ev->chan = tag */
 	enum child_kind kind;
 	const char *address;       /* CONNECT: as in the configuration (tcp:host:port); copied */
-	const struct route *route; /* DGRAM: whom to talk to and from which of our addresses */
+	const struct route *route; /* DGRAM: whom to talk to and from which of our addresses; needed */
 	const struct peer *only;   /* LISTEN: nobody else may connect; NULL = anybody */
 	struct blob *arg;          /* for its EV_OPEN; a reference is taken */
 	const struct layer *layer; /* CONNECT: pushed before EV_OPEN (TLS); NULL = none */

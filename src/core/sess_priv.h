@@ -56,7 +56,7 @@ struct sess_more {
 	const struct proto *next; /* io_become() */
 	struct blob *arg;         /* for EV_OPEN: deferred by a handshake, or of io_become() */
 	enum leftover next_left;
-	int eof_err;
+	int eof_err; /* how its bytes ended, when not well */
 
 	struct io io; /* a channel's, lent by io_chan() */
 };

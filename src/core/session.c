@@ -186,7 +186,7 @@ bool sess_aborted(const struct sess *s)
 int sess_end_err(const struct sess *s)
 {
 	if (s->flags & S_ABORT)
-		return -ECONNABORTED;
+		return s->more && s->more->eof_err ? s->more->eof_err : -ECONNABORTED;
 	if (!(s->flags & S_OPENED) || (!s->proto && s->reason))
 		return -ECONNABORTED; /* a handshake that failed says so to its peer and is then closed in stages */
 	return 0;
@@ -655,6 +655,7 @@ static bool limits_passed(struct sess *s)
 		return true;
 	}
 	if (sess_handshaking(s) && s->more->handshake_by <= s->host->now) {
+		s->more->eof_err = -ETIMEDOUT;
 		sess_abort(s, "handshake-timeout", STAT_HANDSHAKES_FAILED);
 		return true;
 	}

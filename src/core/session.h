@@ -56,7 +56,8 @@ struct fx {
 };
 
 void fx_child_free(struct fx_child **c);
-void fx_drop(struct fx *f); /* frees what an effect owns that nobody will act on */
+bool fx_child_dgram(const struct fx_child *c); /* a datagram socket: DGRAM, or CONNECT to a datagram address */
+void fx_drop(struct fx *f);                    /* frees what an effect owns that nobody will act on */
 bool fx_is_stale(
 	const struct fx *f); /* the protocol that asked for it is over: to be dropped, unless FX_POST or FX_NOBODY */
 
@@ -138,6 +139,9 @@ void sess_set_who(struct sess *s, const struct who *who);
 
 /* Pushes a layer before EV_OPEN. 0 or -errno; owns arg either way. */
 [[nodiscard]] int sess_push_layer(struct sess *s, const struct layer *layer, void *arg);
+
+/* What was pushed must be up by `at`, or sooner by limits.first; else the session ends with -ETIMEDOUT for its parent. */
+void sess_open_by(struct sess *s, nsec at);
 
 /* EV_OPEN, now or when the layers are up. arg borrowed. */
 void sess_open(struct sess *s, struct blob *arg);

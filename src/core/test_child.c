@@ -199,6 +199,38 @@ static void what_is_written_before_goes_through_the_layer(void **state)
 	assert_int_equal(memconn_out(far).p[0], 'e' ^ 'Z');
 }
 
+/* The other side took the connection and says nothing: that is not open. */
+static void the_deadline_is_for_the_layer_too(void **state)
+{
+	static const nsec first[] = { 0, UINT64_MAX / 4, SEC };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(first) / sizeof(first[0]); i++) {
+		toy_reset(open_child);
+		want = (struct child){
+			.kind = CHILD_CONNECT,
+			.address = "tls:192.0.2.1:443",
+			.layer = &toy_xor_client,
+			.layer_arg = toy_layer_arg(0, 0),
+			.deadline = 1003 * SEC,
+		};
+		assert_int_equal(
+			memdrive_new(&(struct mem_setup){ .proto = &toy_proto, .now = 1000 * SEC, .first = first[i] },
+				     &w, NULL),
+			0);
+		memdrive_dials(w, MEM_PENDING);
+		c = memconn_open(w, NULL);
+		memdrive_advance(w, SEC);
+		memconn_dialled(memdrive_child(w, 0), 0);
+		memdrive_advance(w, 2 * SEC - 1);
+		assert_log(first[i] == SEC ? "open c7.gone:7:-110" : "open");
+		memdrive_advance(w, 1);
+		assert_log(first[i] == SEC ? "" : "c7.gone:7:-110");
+		stop(NULL);
+	}
+	w = NULL;
+}
+
 static void a_layer_that_nobody_opened_is_dropped(void **state)
 {
 	(void)state;
@@ -217,6 +249,45 @@ static void a_layer_that_nobody_opened_is_dropped(void **state)
 }
 
 /* ---- halves and ends ---- */
+
+static enum verdict say_and_close(const struct ev *ev, struct io *io)
+{
+	if (ev->kind != EV_DATA || ev->chan)
+		return open_child(ev, io);
+	out_str(io_chan(io, 7), "last words");
+	return V_CLOSE;
+}
+
+/* For as long as `linger`; the session itself has nothing left to say. */
+static void what_a_channel_has_left_is_sent_first(void **state)
+{
+	(void)state;
+	for (unsigned read = 0; read < 2; read++) {
+		toy_reset(say_and_close);
+		want = (struct child){ .kind = CHILD_CONNECT, .address = "tcp:192.0.2.1:80" };
+		assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = &toy_proto, .linger = 2 * SEC }, &w, NULL),
+				 0);
+		c = memconn_open(w, NULL);
+		far = memdrive_child(w, 0);
+		memconn_window(far, 4);
+		memconn_sends(c, "x");
+		memconn_eof(c);
+		memdrive_advance(w, SEC);
+		assert_non_null(memconn_sess(c));
+		if (read) {
+			memconn_window(far, MEM_NO_LIMIT);
+			assert_said(far, "last words");
+			assert_int_equal(memconn_end(far), MEM_CLOSED);
+		} else {
+			memdrive_advance(w, SEC);
+			assert_said(far, "last");
+			assert_int_equal(memconn_end(far), MEM_ABORTED);
+		}
+		assert_int_equal(memconn_end(c), MEM_CLOSED);
+		stop(NULL);
+	}
+	w = NULL;
+}
 
 static void half_closes_both_ways(void **state)
 {
@@ -535,7 +606,9 @@ int main(void)
 		cmocka_unit_test_teardown(an_address_that_is_none, stop),
 		cmocka_unit_test_teardown(what_is_written_before_it_is_open_waits, stop),
 		cmocka_unit_test_teardown(what_is_written_before_goes_through_the_layer, stop),
+		cmocka_unit_test_teardown(the_deadline_is_for_the_layer_too, stop),
 		cmocka_unit_test_teardown(a_layer_that_nobody_opened_is_dropped, stop),
+		cmocka_unit_test_teardown(what_a_channel_has_left_is_sent_first, stop),
 		cmocka_unit_test_teardown(half_closes_both_ways, stop),
 		cmocka_unit_test_teardown(half_closes_the_other_way_round, stop),
 		cmocka_unit_test_teardown(the_end_comes_after_the_last_byte, stop),

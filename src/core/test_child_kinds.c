@@ -102,6 +102,41 @@ static void a_datagram_socket_of_its_own(void **state)
 	w = NULL;
 }
 
+static enum verdict ask_by_datagram(const struct ev *ev, struct io *io)
+{
+	if (ev->kind == EV_OPEN && !ev->chan)
+		io_child(io, 7, &(struct child){ .kind = CHILD_CONNECT, .address = "udp:192.0.2.1:53" });
+	if (ev->kind == EV_OPEN && ev->chan)
+		out_dgram(io_chan(io, 7), NULL, "who?", 4);
+	return toy_take(ev, io);
+}
+
+static void a_datagram_address_is_dialled_by_datagram(void **state)
+{
+	(void)state;
+	start(ask_by_datagram, NULL);
+	far = memdrive_child(w, 0);
+	assert_int_equal(memconn_dgrams(far), 1);
+	memconn_dgram(far, NULL, true, "me", 2);
+	memconn_dgram(far, NULL, true, "", 0);
+	assert_log("open c7.open c7.dgram:2 c7.dgram:0");
+}
+
+static enum verdict answer_nobody(const struct ev *ev, struct io *io)
+{
+	if (ev->kind == EV_OPEN && !ev->chan)
+		io_child(io, 7, &(struct child){ .kind = CHILD_DGRAM });
+	return toy_take(ev, io);
+}
+
+/* Such a socket would hear everybody, and take everybody for proven. */
+static void a_datagram_socket_needs_a_route(void **state)
+{
+	(void)state;
+	start(answer_nobody, NULL);
+	assert_log("open c7.gone:7:-89");
+}
+
 /* What is typed is said to the client, and the other way round. */
 static enum verdict type(const struct ev *ev, struct io *io)
 {
@@ -170,6 +205,8 @@ int main(void)
 		cmocka_unit_test_teardown(one_connection_from_the_right_host, stop),
 		cmocka_unit_test_teardown(nobody_connects, stop),
 		cmocka_unit_test_teardown(a_datagram_socket_of_its_own, stop),
+		cmocka_unit_test_teardown(a_datagram_address_is_dialled_by_datagram, stop),
+		cmocka_unit_test_teardown(a_datagram_socket_needs_a_route, stop),
 		cmocka_unit_test_teardown(standard_input_and_output, stop),
 		cmocka_unit_test_teardown(every_kind_can_be_cancelled, stop),
 	};

@@ -320,6 +320,7 @@ static void a_letter_that_was_never_taken_comes_back(void **state)
 	to = start_closing(0, 0);
 	memdrive_auto(w, false);
 	memconn_sends(c, "ra");
+	memdrive_turn(w); /* it is in the mailbox */
 	sess_abort(memconn_sess(to), "test", STAT_ERRORS);
 	memdrive_auto(w, true);
 	assert_log("data:2 fini gone:114:-3");

@@ -12,6 +12,7 @@
 
 enum {
 	BURST = 64,     /* accepted in a row */
+	LAST = 64,      /* bursts at the end of a listener: a full backlog */
 	RETRY_MS = 250, /* while nothing of ours ends */
 };
 
@@ -24,7 +25,7 @@ void place_reserve(void)
 
 	if (atomic_load_explicit(&reserve, memory_order_relaxed) >= 0)
 		return;
-	fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	fd = sys_open("/dev/null", O_RDONLY | O_CLOEXEC, 0);
 	if (fd >= 0 && !atomic_compare_exchange_strong(&reserve, &none, fd))
 		close(fd);
 }
@@ -102,10 +103,25 @@ static void pause_place(struct loop *l, struct place *p, int err)
 	l->poller->ops->del(l->poller, p->src.fd);
 	p->retry = l->host.now + RETRY_MS * MSEC;
 	atomic_store_explicit(&l->paused, true, memory_order_relaxed);
+	if (atomic_exchange(&p->ln->paused, true))
+		return; /* another try of the same pause, here or in another loop */
 	stat_add(p->lane, STAT_PAUSED_FDS, 1);
 	if (log_begin(&line, LOG_WARN, "accept-paused")) {
 		log_str(&line, "service", p->lane->svc->name);
 		log_str(&line, "reason", err == EMFILE || err == ENFILE ? "out-of-descriptors" : "out-of-memory");
+		log_end(&line);
+	}
+}
+
+/* Nobody waits any more: the system looks for a descriptor first, so there are some. */
+static void end_pause(const struct place *p)
+{
+	struct log_line line;
+
+	if (!atomic_load_explicit(&p->ln->paused, memory_order_relaxed) || !atomic_exchange(&p->ln->paused, false))
+		return;
+	if (log_begin(&line, LOG_INFO, "accept-resumed")) {
+		log_str(&line, "service", p->lane->svc->name);
 		log_end(&line);
 	}
 }
@@ -216,7 +232,7 @@ static void admit(struct loop *l, struct place *p, int fd, const struct netaddr 
 	peer_unref(peer);
 }
 
-void place_ready(struct loop *l, struct place *p)
+bool place_ready(struct loop *l, struct place *p)
 {
 	struct netaddr from;
 
@@ -232,10 +248,22 @@ void place_ready(struct loop *l, struct place *p)
 		}
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
 			pause_place(l, p, errno);
+		else if (errno == EAGAIN || errno == EWOULDBLOCK)
+			end_pause(p);
 		else if (errno == ECONNABORTED || errno == EINTR || errno == EPROTO)
 			continue; /* that one client gave up */
-		return;
+		return false;
 	}
+	return !p->retry;
+}
+
+void loop_listen_last(struct loop *l, struct listener *ln)
+{
+	struct place *p = place_of(l, ln);
+
+	for (int i = 0; p && i < LAST && place_ready(l, p); i++)
+		;
+	loop_unlisten(l, ln);
 }
 
 /* ---- sessions without and with a descriptor ---- */

@@ -64,11 +64,13 @@ static void connected(struct loop *l, struct conn *c)
 	int one = 1, r = 0;
 
 	set_names(c, &d->v[d->at]);
+	/* whatever `nodelay` says, which is for clients: what is passed on has waited already */
 	(void)!sys_setsockopt(c->src.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	d->layer = NULL;
 	c->src.ready |= READY_OUT;
 	if (layer)
 		r = sess_push_layer(&c->s, layer, d->layer_arg);
+	sess_open_by(&c->s, c->kin->deadline);
 	dial_free(&c->kin->dial);
 	if (r < 0)
 		child_failed(l, c, r);
@@ -79,7 +81,7 @@ static void connected(struct loop *l, struct conn *c)
 
 static void dial_next(struct loop *l, struct conn *c);
 
-static void try_failed(struct loop *l, struct conn *c, int err)
+void child_try_failed(struct loop *l, struct conn *c, int err)
 {
 	l->poller->ops->del(l->poller, c->src.fd);
 	fd_close(&c->src.fd);
@@ -87,6 +89,12 @@ static void try_failed(struct loop *l, struct conn *c, int err)
 	c->kin->dial->err = err;
 	c->kin->dial->at++;
 	dial_next(l, c);
+}
+
+/* One address that does not answer must leave time for the others. */
+static nsec share_of(nsec deadline, nsec now, unsigned left)
+{
+	return deadline > now ? now + (deadline - now) / left : now;
 }
 
 static void dial_next(struct loop *l, struct conn *c)
@@ -101,22 +109,23 @@ static void dial_next(struct loop *l, struct conn *c)
 	const struct netaddr *a = &d->v[d->at];
 
 	c->state = CONN_CONNECTING;
+	d->try_by = share_of(c->kin->deadline, l->host.now, d->n - d->at);
 	c->src.ready = 0;
 	c->src.fd = c->wfd = sys_socket(a->sa.sa_family, a->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	c->src.flags |= C_SOCKET;
 	if (c->src.fd < 0) {
-		try_failed(l, c, -errno);
+		child_try_failed(l, c, -errno);
 		return;
 	}
 	if (sys_connect(c->src.fd, &a->sa, a->n) < 0 && errno != EINPROGRESS && errno != EINTR) {
-		try_failed(l, c, -errno);
+		child_try_failed(l, c, -errno);
 		return;
 	}
 
 	int r = source_watch(l, &c->src, WATCH_EDGE);
 
 	if (r < 0)
-		try_failed(l, c, r);
+		child_try_failed(l, c, r);
 	else
 		conn_arm(l, c);
 }
@@ -141,19 +150,12 @@ static void connecting_ready(struct loop *l, struct conn *c)
 		}
 	}
 	if (err)
-		try_failed(l, c, -err);
+		child_try_failed(l, c, -err);
 	else
 		connected(l, c);
 }
 
 /* ---- names ---- */
-
-struct lookup {
-	struct job job;
-	struct addr_text addr;
-	struct netaddr *v;
-	unsigned n;
-};
 
 static void lookup_run(struct job *j)
 {
@@ -198,10 +200,8 @@ static int start_lookup(struct loop *l, struct conn *c)
 		r = jobs_submit(l->setup.jobs, &k->job, l->inbox, &t);
 	} else {
 		r = jobs_run_inline(&k->job, &t);
-		if (r == 0) {
-			t->next = l->done;
-			l->done = t;
-		}
+		if (r == 0)
+			loop_ran(l, t);
 	}
 	if (r < 0) {
 		lookup_drop(&k->job);
@@ -247,21 +247,21 @@ static void tell_bound(struct conn *c)
 	}
 }
 
+static int bind_to(struct conn *c, const struct netaddr *a, int type)
+{
+	c->src.fd = c->wfd = sys_socket(a->sa.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	c->src.flags |= C_SOCKET;
+	return c->src.fd < 0 || sys_bind(c->src.fd, &a->sa, a->n) < 0 ? -errno : 0;
+}
+
 static int bind_like(struct conn *c, const struct peer *local, int type)
 {
 	struct netaddr a;
 
 	if (!netaddr_of_peer(local, &a) || (a.sa.sa_family != AF_INET && a.sa.sa_family != AF_INET6))
 		return -EAFNOSUPPORT;
-	if (a.sa.sa_family == AF_INET)
-		((struct sockaddr_in *)&a.st)->sin_port = 0;
-	else
-		((struct sockaddr_in6 *)&a.st)->sin6_port = 0;
-	c->src.fd = c->wfd = sys_socket(a.sa.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	c->src.flags |= C_SOCKET;
-	if (c->src.fd < 0 || sys_bind(c->src.fd, &a.sa, a.n) < 0)
-		return -errno;
-	return 0;
+	netaddr_set_port(&a, 0);
+	return bind_to(c, &a, type);
 }
 
 static int name_local(struct conn *c)
@@ -327,13 +327,51 @@ static void listening_ready(struct loop *l, struct conn *c)
 
 /* ---- datagrams, standard input and output ---- */
 
+/* Our side of a route, in the family that its socket speaks; false: the kernel did not say which address it is. */
+static bool near_side(const struct route *r, const struct netaddr *far, struct netaddr *ret)
+{
+	struct sockaddr_in *in = (struct sockaddr_in *)&ret->st;
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&ret->st;
+	size_t v4 = far->sa.sa_family == AF_INET6 && r->local_n == 4 ? 12 : 0; /* mapped into IPv6 */
+
+	*ret = (struct netaddr){ .n = far->n, .type = SOCK_DGRAM };
+	ret->sa.sa_family = far->sa.sa_family;
+	if (far->sa.sa_family == AF_INET && r->local_n == 4) {
+		memcpy(&in->sin_addr, r->local, 4);
+		return true;
+	}
+	if (far->sa.sa_family != AF_INET6 || r->local_n == 0)
+		return false;
+	if (v4)
+		memset(&in6->sin6_addr.s6_addr[10], 0xff, 2);
+	memcpy(&in6->sin6_addr.s6_addr[v4], r->local, r->local_n);
+	if (IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr))
+		in6->sin6_scope_id = r->ifindex;
+	return true;
+}
+
+/* From the address that the route came to, to where it came from and nowhere else: whoever is heard is proven. */
+static int connect_route(struct conn *c, const struct peer *local, const struct route *route)
+{
+	struct netaddr far = { .n = route->n, .type = SOCK_DGRAM }, near;
+	int r;
+
+	if (route->n < sizeof(far.sa.sa_family) || route->n > sizeof(route->sa))
+		return -EDESTADDRREQ;
+	memcpy(&far.st, route->sa, route->n);
+	if (near_side(route, &far, &near))
+		r = bind_to(c, &near, SOCK_DGRAM);
+	else
+		r = bind_like(c, local, SOCK_DGRAM);
+	if (r == 0 && sys_connect(c->src.fd, &far.sa, far.n) < 0)
+		r = -errno;
+	return r;
+}
+
 static int start_dgram(struct loop *l, struct conn *c, const struct sess *parent, struct fx_child *f)
 {
-	int r = bind_like(c, parent->local, SOCK_DGRAM);
+	int r = f->c.route ? connect_route(c, parent->local, &f->route) : -EDESTADDRREQ;
 
-	if (r == 0 && f->c.route &&
-	    sys_connect(c->src.fd, (const struct sockaddr *)(const void *)f->route.sa, f->route.n) < 0)
-		r = -errno;
 	if (r == 0)
 		r = name_local(c);
 	if (r == 0)
@@ -360,20 +398,10 @@ static int start_stdio(struct loop *l, struct conn *c, struct fx_child *f)
 
 /* ---- all of them ---- */
 
-/* A datagram address is connected to by a datagram socket. */
-static bool wants_dgram(const struct child *want)
-{
-	struct addr_text to;
-
-	if (want->kind != CHILD_CONNECT)
-		return want->kind == CHILD_DGRAM;
-	return want->address && addr_parse(want->address, &to, NULL) == 0 && addr_is_dgram(&to);
-}
-
 static struct conn *new_child(struct loop *l, struct conn *p, const struct fx *f)
 {
 	const struct child *want = &f->child->c;
-	bool dgram = wants_dgram(want);
+	bool dgram = fx_child_dgram(f->child);
 	struct sess_birth b = {
 		.proto = want->proto,
 		.lane = p->s.lane,

@@ -28,6 +28,11 @@ static void block_sigpipe(void)
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
+bool client_has_transport(enum addr_transport t)
+{
+	return t == ADDR_TCP || t == ADDR_UDP || t == ADDR_TLS || t == ADDR_UNIX || t == ADDR_UNIXSEQ;
+}
+
 int client_run(const struct proto *proto, const void *options, struct blob *arg, const char **ret_reason)
 {
 	struct outcome out = {};

@@ -3,7 +3,11 @@
  * calling thread. Every transport that a child can connect to is thereby a client's too.
  */
 #pragma once
+#include "base/addr.h"
 #include "core/proto.h"
+
+/* Can a client of this version connect to such an address, and be answered? */
+bool client_has_transport(enum addr_transport t);
 
 /*
  * Opens a session of `proto` without a transport of its own (EV_OPEN with arg, `options` as io->svc->options), and runs until

@@ -73,6 +73,8 @@ static nsec deadline_of(const struct conn *c)
 		return c->kin && c->kin->flush_by ? c->kin->flush_by : sess_deadline(&c->s);
 	if (c->state == CONN_LINGER)
 		return c->s.timer; /* the protocol has none any more */
+	if (c->state == CONN_CONNECTING)
+		return c->kin->dial->try_by;
 	return c->kin ? c->kin->deadline : 0;
 }
 
@@ -108,8 +110,10 @@ void conn_timer(struct loop *l, struct conn *c)
 	case CONN_LINGER:
 		conn_linger(l, c);
 		break;
-	case CONN_RESOLVING:
 	case CONN_CONNECTING:
+		child_try_failed(l, c, -ETIMEDOUT);
+		break;
+	case CONN_RESOLVING:
 	case CONN_LISTENING:
 		child_failed(l, c, -ETIMEDOUT);
 		break;

@@ -39,35 +39,51 @@ bool server_is_stuck(const struct server *s)
 	return atomic_load(&s->live) > 0 || (s->jobs && jobs_running(s->jobs));
 }
 
-static bool is_door(const struct service *v, size_t i)
+/* Datagrams have nobody to refuse, and the control socket tells how the end goes. */
+static struct listener *next_door(const struct server *s, const struct list **at)
 {
-	return !v->listeners[i]->dgram && !v->plan.internal;
+	while ((*at = (*at)->next) != &s->listeners) {
+		struct listener *ln = list_entry(*at, struct listener, node);
+
+		if (!ln->dgram && !ln->vital)
+			return ln;
+	}
+	return NULL;
+}
+
+static void leave_here(struct loop *l, void *arg)
+{
+	const struct server *s = arg;
+	const struct list *at = &s->listeners;
+
+	for (struct listener *ln; (ln = next_door(s, &at));)
+		loop_unlisten(l, ln);
 }
 
 static void stop_here(struct loop *l, void *arg)
 {
-	struct server *s = arg;
-
-	for (size_t i = 0; i < s->n; i++)
-		for (size_t k = 0; k < s->services[i]->n; k++)
-			if (is_door(s->services[i], k))
-				loop_unlisten(l, s->services[i]->listeners[k]);
+	(void)arg;
 	loop_stop(l);
 }
 
 /* Who comes now is refused, not left to wait; and a successor may bind. */
-static void close_doors(struct server *s)
+static void close_doors(const struct server *s)
 {
-	for (size_t i = 0; i < s->n; i++)
-		for (size_t k = 0; k < s->services[i]->n; k++)
-			if (is_door(s->services[i], k))
-				listener_close(s->services[i]->listeners[k]);
+	const struct list *at = &s->listeners;
+
+	for (struct listener *ln; (ln = next_door(s, &at));)
+		listener_close(ln);
 }
+
+struct cutting {
+	_Atomic unsigned dropped;
+};
 
 static void cut_here(struct loop *l, void *arg)
 {
-	(void)arg;
-	loop_cut(l);
+	struct cutting *c = arg;
+
+	atomic_fetch_add(&c->dropped, loop_cut(l));
 }
 
 static void tell_threads(int fd)
@@ -77,11 +93,18 @@ static void tell_threads(int fd)
 	(void)!write(fd, &one, sizeof(one));
 }
 
-static void cut(struct server *s, unsigned open)
+/* Returns how many had something to say yet; a thread counts as one. */
+static unsigned cut(struct server *s)
 {
-	log_open(LOG_WARN, "cut", open, s->signals > 1 ? "second-signal" : "drain");
-	server_everywhere(s, cut_here, s);
+	struct cutting c = {};
+	unsigned n = atomic_load(&s->live);
+
+	server_everywhere(s, cut_here, &c);
 	tell_threads(s->cut_fd);
+	n += atomic_load(&c.dropped);
+	if (n)
+		log_open(LOG_WARN, "cut", n, s->signals > 1 ? "second-signal" : "drain");
+	return n;
 }
 
 bool server_drain(struct server *s)
@@ -91,17 +114,18 @@ bool server_drain(struct server *s)
 	bool clean = true;
 
 	log_open(LOG_INFO, "stopping", open_now(s), NULL);
-	server_everywhere(s, stop_here, s);
+	server_everywhere(s, leave_here, s);
+	server_everywhere(s, stop_here, s); /* after who was accepted and handed to another loop has arrived there */
 	close_doors(s);
 	tell_threads(s->stop_fd);
 	while ((open = open_now(s)) || server_is_stuck(s)) {
 		nsec now = clock_mono();
 
 		if (open && !end && (s->signals > 1 || now >= until)) {
-			clean = false;
-			cut(s, open);
+			clean = cut(s) == 0;
+			end = now + CUT_FOR * SEC;
 		}
-		if (!end && (!clean || !open)) /* without sessions nobody waits for what a job finds */
+		if (!end && !open) /* without sessions nobody waits for what a job finds */
 			end = now + CUT_FOR * SEC;
 		if (end && now >= end)
 			break;

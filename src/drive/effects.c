@@ -4,8 +4,6 @@
 #include "base/mem.h"
 #include "drive/loop_priv.h"
 
-enum { LETTER_GONE = 1u << 31 }; /* a POST_REPLY that found nobody, on its way back */
-
 /* ---- jobs ---- */
 
 static void job_failed(struct fx *f, int err)
@@ -25,10 +23,8 @@ static void start_job(struct loop *l, struct fx *f)
 
 	if (!l->setup.jobs || !l->inbox) {
 		r = jobs_run_inline(f->job, &t);
-		if (r == 0) {
-			t->next = l->done;
-			l->done = t;
-		}
+		if (r == 0)
+			loop_ran(l, t);
 	} else {
 		r = jobs_submit(l->setup.jobs, f->job, l->inbox, &t);
 	}
@@ -86,10 +82,14 @@ static void end_tasks(struct loop *l, const struct fx *f)
 		struct task *t = list_entry(n, struct task, in_loop);
 
 		next = n->next;
-		if (t->job->owner != f->from->id || !l->setup.jobs)
+		if (t->job->owner != f->from->id)
 			continue;
-		if (f->kind == FX_END ? t->job->tag == f->tag : t->job->epoch != f->epoch)
+		if (f->kind == FX_END ? t->job->tag != f->tag : t->job->epoch == f->epoch)
+			continue;
+		if (t->answer)
 			jobs_cancel(l->setup.jobs, t);
+		else
+			atomic_store(&t->state, TASK_CANCELLED); /* it ran inline, and its answer is yet to be given */
 	}
 }
 
@@ -101,18 +101,7 @@ static void end_asked(struct loop *l, const struct fx *f)
 
 /* ---- letters ---- */
 
-/* Tells a sender that its letter found nobody. */
-static void nobody(struct loop *l, sess_id sender, uint32_t tag, uint32_t epoch)
-{
-	struct letter_to back = { .to = sender, .l = { .tag = tag, .reply = 1 + epoch }, .flags = LETTER_GONE };
-
-	if (id_loop(sender) == l->ids.loop)
-		loop_letter(l, &back);
-	else
-		loop_send(l, &back);
-}
-
-void loop_letter(struct loop *l, struct letter_to *to)
+bool loop_letter(struct loop *l, struct letter_to *to)
 {
 	struct conn *c = loop_find_conn(l, to->to);
 
@@ -123,35 +112,44 @@ void loop_letter(struct loop *l, struct letter_to *to)
 				    to->l.reply - 1);
 			sess_mark(&c->s);
 		}
-		return;
+		return true;
 	}
-	if (!c || c->state != CONN_SERVING || sess_aborted(&c->s)) {
-		mail_drop(to->l.mail);
-		if (to->l.reply)
-			nobody(l, to->l.from, to->l.tag, to->l.reply - 1);
-		return;
-	}
+	if (!c || c->state != CONN_SERVING || sess_aborted(&c->s))
+		return false;
 	if (sess_letter(&c->s, &to->l) < 0) {
-		mail_drop(to->l.mail);
 		sess_abort(&c->s, "out-of-memory", STAT_MEMORY);
-		return;
+		return false;
 	}
 	sess_mark(&c->s);
+	return true;
 }
 
+static bool deliver(struct loop *l, struct letter_to *to)
+{
+	return id_loop(to->to) == l->ids.loop ? loop_letter(l, to) : loop_send(l, to);
+}
+
+/* A letter was taken by a session that ended before its step: for its sender the same as finding nobody. */
+static void nobody(struct loop *l, const struct fx *f)
+{
+	struct letter_to back = { f->post.to, { .tag = f->tag, .reply = 1 + f->epoch }, LETTER_GONE };
+
+	(void)deliver(l, &back);
+}
+
+/* What cannot be sent comes back at once; so does a question to another loop from one that no answer would reach. */
 static void post_letter(struct loop *l, const struct fx *f)
 {
 	struct letter_to to = {
 		.to = f->post.to,
 		.l = { .from = f->from->id, .tag = f->tag, .mail = f->post.mail },
 	};
+	bool deaf = !l->inbox && f->flags & POST_REPLY && id_loop(to.to) != l->ids.loop;
 
 	if (f->flags & POST_REPLY)
 		to.l.reply = 1 + f->epoch;
-	if (id_loop(to.to) == l->ids.loop)
-		loop_letter(l, &to);
-	else
-		loop_send(l, &to);
+	if ((deaf || !deliver(l, &to)) && letter_refuse(&to))
+		(void)deliver(l, &to);
 }
 
 /* ---- all of them ---- */
@@ -161,7 +159,7 @@ static void act(struct loop *l, struct fx *f)
 	if (f->kind == FX_POST)
 		post_letter(l, f);
 	else if (f->kind == FX_NOBODY)
-		nobody(l, f->post.to, f->tag, f->epoch);
+		nobody(l, f);
 	else if (conn_of(f->from)->state == CONN_DEAD || fx_is_stale(f))
 		fx_drop(f);
 	else if (f->kind == FX_JOB)

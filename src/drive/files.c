@@ -2,6 +2,7 @@
 #include "drive/files.h"
 
 #include <ftw.h>
+#include <poll.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -12,6 +13,7 @@ enum {
 	PIECE = 16 << 10, /* bytes read at a time */
 	DEPTH = 16,       /* folders that nftw() keeps open at once */
 	NAME_ROOM = 32,   /* what is put behind a path to name its new version */
+	WAIT_MS = 2000,   /* for more out of a pipe: a reload must not hang on it */
 };
 
 static int failed(struct buf *why, const char *what, const char *path, int err)
@@ -23,6 +25,13 @@ static int failed(struct buf *why, const char *what, const char *path, int err)
 
 /* ---- reading ---- */
 
+static bool has_more(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return poll(&p, 1, WAIT_MS) > 0;
+}
+
 static int read_all(int fd, const char *path, struct buf *ret, struct buf *why)
 {
 	char piece[PIECE];
@@ -30,10 +39,10 @@ static int read_all(int fd, const char *path, struct buf *ret, struct buf *why)
 	for (;;) {
 		ssize_t n = sys_read(fd, piece, sizeof(piece));
 
-		if (n < 0 && errno == EINTR)
+		if (n < 0 && (errno == EINTR || (errno == EAGAIN && has_more(fd))))
 			continue;
 		if (n < 0)
-			return failed(why, "read", path, errno);
+			return failed(why, "read", path, errno == EAGAIN ? ETIMEDOUT : errno);
 		if (n == 0)
 			return 0;
 		buf_add(ret, piece, (size_t)n);
@@ -49,7 +58,7 @@ static int read_all(int fd, const char *path, struct buf *ret, struct buf *why)
 
 int files_read(const char *path, struct buf *ret, struct buf *why)
 {
-	int fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY, 0);
+	int fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
 	int err;
 
 	if (fd < 0)

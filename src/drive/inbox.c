@@ -4,13 +4,16 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "base/mail.h"
 #include "base/mem.h"
+#include "core/ids.h"
 #include "drive/jobs.h"
 #include "drive/sys.h"
 
 enum {
 	LOOPS_MAX = 4096,
 	CROWD = 1024, /* letters that a loop may be behind */
+	WAKE_TRIES = 4,
 };
 
 struct inbox {
@@ -120,7 +123,7 @@ void inbox_close(struct inbox *b, unsigned index)
 	for (struct post *next; p && p != CLOSED; p = next) {
 		next = p->next;
 		inbox_taken(b, letters_of(p));
-		post_drop(p);
+		post_refuse(p);
 	}
 	inbox_unref(b);
 }
@@ -136,6 +139,16 @@ struct inbox *inbox_find(unsigned index)
 	return b;
 }
 
+static void wake(struct inbox *b)
+{
+	uint64_t one = 1;
+
+	for (int i = 0; i < WAKE_TRIES; i++)
+		if (sys_write(b->fd, &one, sizeof(one)) > 0 || errno == EAGAIN) /* EAGAIN: it is readable already */
+			return;
+	atomic_store(&b->asleep, true); /* the next post tries again */
+}
+
 void inbox_push(struct inbox *b, struct post *p)
 {
 	struct post *old = atomic_load_explicit(&b->head, memory_order_relaxed);
@@ -144,17 +157,13 @@ void inbox_push(struct inbox *b, struct post *p)
 	do {
 		if (old == CLOSED) {
 			inbox_taken(b, letters_of(p));
-			post_drop(p);
+			post_refuse(p);
 			return;
 		}
 		p->next = old;
 	} while (!atomic_compare_exchange_weak(&b->head, &old, p));
-	if (atomic_exchange(&b->asleep, false)) {
-		uint64_t one = 1;
-
-		while (write(b->fd, &one, sizeof(one)) < 0 && errno == EINTR)
-			;
-	}
+	if (atomic_exchange(&b->asleep, false))
+		wake(b);
 }
 
 struct post *inbox_take(struct inbox *b)
@@ -215,5 +224,37 @@ void post_drop(struct post *p)
 	if (p->kind == POST_LETTERS)
 		for (uint32_t i = 0; i < p->letters.n; i++)
 			mail_drop(p->v[i].l.mail);
-	mem_free(p);
+	if (!p->lent)
+		mem_free(p);
+}
+
+bool letter_refuse(struct letter_to *letter)
+{
+	const struct letter l = letter->l;
+	bool answer = l.reply && !(letter->flags & LETTER_GONE);
+
+	mail_drop(l.mail);
+	letter->l.mail = NULL;
+	if (answer)
+		*letter = (struct letter_to){ l.from, { .tag = l.tag, .reply = l.reply }, LETTER_GONE };
+	return answer;
+}
+
+void post_refuse(struct post *p)
+{
+	struct inbox *b = NULL;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; p->kind == POST_LETTERS && i < p->letters.n; i++)
+		if (letter_refuse(&p->v[i]))
+			p->v[n++] = p->v[i];
+	if (p->kind == POST_LETTERS)
+		p->letters.n = n;
+	if (n)
+		b = inbox_find(id_loop(p->v[0].to));
+	if (b)
+		inbox_push(b, p);
+	else
+		post_drop(p);
+	inbox_unref(b);
 }

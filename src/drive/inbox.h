@@ -17,6 +17,8 @@ enum post_kind {
 	POST_CALL,    /* a function to run in the loop's thread */
 };
 
+enum { LETTER_GONE = 1 }; /* a POST_REPLY that found nobody, on its way back to `to`; it has no mail */
+
 struct letter_to {
 	sess_id to;
 	struct letter l;
@@ -26,6 +28,7 @@ struct letter_to {
 struct post {
 	struct post *next;
 	enum post_kind kind;
+	bool lent; /* its sender's memory: not freed */
 	union {
 		struct task *task;
 		struct {
@@ -36,19 +39,19 @@ struct post {
 			uint32_t n, cap;
 		} letters;
 	};
-	struct letter_to v[]; /* POST_LETTERS */
+	struct letter_to v[]; /* POST_LETTERS, all from the same loop */
 };
 
 struct inbox;
 
-/* Refcounted: a post to a loop that has ended finds nobody and is dropped. 0 or -errno. */
+/* Refcounted: a post to a loop that has ended finds nobody and is refused. 0 or -errno. */
 [[nodiscard]] int inbox_new(struct inbox **ret);
 struct inbox *inbox_ref(struct inbox *b);
 void inbox_unref(struct inbox *b);
 
 /* The directory: loop index -> inbox. inbox_open() picks a free index. NULL from inbox_find(): no such loop. */
 [[nodiscard]] int inbox_open(struct inbox *b, unsigned *ret_index);
-void inbox_close(struct inbox *b, unsigned index); /* later posts are dropped */
+void inbox_close(struct inbox *b, unsigned index); /* what is in it and what comes later: post_refuse() */
 struct inbox *inbox_find(unsigned index);          /* a reference */
 
 void inbox_push(struct inbox *b, struct post *p); /* owns p and what it holds */
@@ -58,7 +61,7 @@ struct post *inbox_take(struct inbox *b);         /* all, oldest first; the loop
  * Letters that a loop has not taken yet are counted: inbox_taken() says how many it now has. While some loop is far behind
  * with them, who would make more must wait, or they would be all the memory there is.
  */
-void inbox_taken(struct inbox *b, uint32_t letters);
+void inbox_taken(struct inbox *b, uint32_t n);
 bool inbox_crowded(void); /* any thread; some loop is behind */
 
 int inbox_fd(const struct inbox *b);               /* to watch for input */
@@ -67,3 +70,12 @@ void inbox_awake(struct inbox *b, bool was_ready); /* after the wait; clears the
 
 [[nodiscard]] struct post *post_letters(uint32_t cap); /* room for cap letters */
 void post_drop(struct post *p);                        /* frees it with all that nobody will take */
+
+/*
+ * Nobody takes its letters (or what it is): those with a `reply` go back to the loop that they came from, which needs no
+ * memory, the others are dropped. Owns p.
+ */
+void post_refuse(struct post *p);
+
+/* The same for one letter: drops its mail; true: it is now the answer, to be delivered to letter->to. */
+[[nodiscard]] bool letter_refuse(struct letter_to *letter);

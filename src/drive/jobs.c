@@ -14,7 +14,7 @@ struct jobs {
 	pthread_mutex_t lock;
 	pthread_cond_t more;
 	struct list queue;
-	unsigned queued, idle, running, started, max;
+	unsigned queued, idle, running, started, max; /* idle: about to look into the queue, or waiting for it */
 	bool stop;
 	pthread_t threads[];
 };
@@ -49,9 +49,7 @@ static void *worker(void *arg)
 		struct list *l = list_pop(&j->queue);
 
 		if (!l) {
-			j->idle++;
 			pthread_cond_wait(&j->more, &j->lock);
-			j->idle--;
 			continue;
 		}
 
@@ -59,6 +57,7 @@ static void *worker(void *arg)
 		int queued = TASK_QUEUED;
 
 		j->queued--;
+		j->idle--;
 		j->running++;
 		pthread_mutex_unlock(&j->lock);
 		if (atomic_compare_exchange_strong(&t->state, &queued, TASK_RUNNING))
@@ -66,6 +65,7 @@ static void *worker(void *arg)
 		answer(t);
 		pthread_mutex_lock(&j->lock);
 		j->running--;
+		j->idle++;
 	}
 	pthread_mutex_unlock(&j->lock);
 	return NULL;
@@ -119,12 +119,15 @@ bool jobs_running(struct jobs *j)
 	return some;
 }
 
-/* With the lock held. A pool that cannot grow works with the threads it has; with none the job fails. */
+/*
+ * With the lock held, for one more job. Who is idle may be meant for those that are queued and not awake yet. A pool that
+ * cannot grow works with the threads it has; with none the job fails.
+ */
 static int grow(struct jobs *j)
 {
 	sigset_t all, old;
 
-	if (j->idle || j->started == j->max)
+	if (j->idle > j->queued || j->started == j->max)
 		return 0;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the main thread's */
@@ -132,8 +135,10 @@ static int grow(struct jobs *j)
 	int r = pthread_create(&j->threads[j->started], NULL, worker, j);
 
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r == 0)
+	if (r == 0) {
 		j->started++;
+		j->idle++;
+	}
 	return j->started ? 0 : -r;
 }
 

@@ -95,6 +95,7 @@ int loop_new(const struct loop_setup *setup, struct loop **ret)
 	list_init(&l->tasks);
 	list_init(&l->graveyard);
 	l->posts_end = &l->posts;
+	l->done_end = &l->done;
 	l->host.now = clock_mono();
 	l->host.wall = clock_wall();
 	l->host.clock = clock_mono;
@@ -149,10 +150,12 @@ static void drop_posts(struct loop *l)
 		next = p->next;
 		if (p->kind == POST_LETTERS)
 			inbox_taken(l->inbox, p->letters.n);
-		post_drop(p);
+		post_refuse(p);
 	}
 	l->posts = NULL;
 }
+
+static void flush_outboxes(struct loop *l);
 
 void loop_free(struct loop **lp)
 {
@@ -161,12 +164,11 @@ void loop_free(struct loop **lp)
 	if (!l)
 		return;
 	end_all(l);
-	for (struct list *n; (n = list_pop(&l->places));)
-		loop_unlisten(l, list_entry(n, struct place, node)->ln);
+	while (!list_empty(&l->places))
+		loop_unlisten(l, list_entry(l->places.next, struct place, node)->ln);
 	for (struct list *n; (n = list_pop(&l->watches));)
 		mem_free(list_entry(n, struct watched, node));
-	for (unsigned i = 0; i < l->out_n; i++)
-		post_drop(l->out[i].batch);
+	flush_outboxes(l); /* the last words of sessions to other loops */
 	drop_tasks(l);
 	drop_posts(l);
 	if (l->inbox && l->ids.loop)
@@ -204,7 +206,7 @@ static struct outbox *outbox_for(struct loop *l, unsigned index)
 	return &l->out[l->out_n++];
 }
 
-void loop_send(struct loop *l, const struct letter_to *to)
+bool loop_send(struct loop *l, const struct letter_to *to)
 {
 	struct outbox *o = outbox_for(l, id_loop(to->to));
 	struct post *p = o ? o->batch : NULL;
@@ -221,11 +223,10 @@ void loop_send(struct loop *l, const struct letter_to *to)
 		}
 		p = q;
 	}
-	if (!p) {
-		mail_drop(to->l.mail); /* memory is out: a letter is lost, as to a dead session */
-		return;
-	}
+	if (!p)
+		return false;
 	p->v[p->letters.n++] = *to;
+	return true;
 }
 
 static void flush_outboxes(struct loop *l)
@@ -239,30 +240,60 @@ static void flush_outboxes(struct loop *l)
 		if (b)
 			inbox_push(b, l->out[i].batch);
 		else
-			post_drop(l->out[i].batch);
+			post_refuse(l->out[i].batch);
 		l->out[i].batch = NULL;
 		inbox_unref(b);
 	}
 	l->out_n = 0;
 }
 
-/* Returns how many letters it brought. */
+/* Both return how many letters it brought. */
+static uint32_t take_letters(struct loop *l, struct post *p)
+{
+	uint32_t n = p->letters.n, refused = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (!loop_letter(l, &p->v[i]))
+			p->v[refused++] = p->v[i];
+	inbox_taken(l->inbox, n);
+	p->letters.n = refused;
+	post_refuse(p);
+	return n;
+}
+
 static uint32_t take_post(struct loop *l, struct post *p)
 {
-	uint32_t n = 0;
+	bool lent = p->lent; /* whoever lent it may use it again as soon as the call has run */
 
-	if (p->kind == POST_LETTERS) {
-		n = p->letters.n;
-		for (uint32_t i = 0; i < n; i++)
-			loop_letter(l, &p->v[i]);
-		inbox_taken(l->inbox, n);
-	} else if (p->kind == POST_TASK) {
+	if (p->kind == POST_LETTERS)
+		return take_letters(l, p);
+	if (p->kind == POST_TASK)
 		loop_task_done(l, p->task);
-	} else {
+	else
 		p->call.fn(l, p->call.arg);
+	if (!lent)
+		mem_free(p);
+	return 0;
+}
+
+void loop_ran(struct loop *l, struct task *t)
+{
+	t->next = NULL;
+	*l->done_end = t;
+	l->done_end = &t->next;
+}
+
+/* Those that their answers lead to come in the next turn. */
+static void take_done(struct loop *l)
+{
+	struct task *t = l->done;
+
+	l->done = NULL;
+	l->done_end = &l->done;
+	for (struct task *next; t; t = next) {
+		next = t->next;
+		loop_task_done(l, t);
 	}
-	mem_free(p);
-	return n;
 }
 
 static void take_posts(struct loop *l)
@@ -278,12 +309,7 @@ static void take_posts(struct loop *l)
 			l->posts_end = &l->posts;
 		n += take_post(l, p);
 	}
-	while (l->done) {
-		struct task *t = l->done;
-
-		l->done = t->next;
-		loop_task_done(l, t);
-	}
+	take_done(l);
 }
 
 /* ---- letters faster than they are read ---- */
@@ -322,6 +348,12 @@ int loop_post_call(struct loop *l, loop_call *fn, void *arg)
 	p->call.arg = arg;
 	inbox_push(l->inbox, p);
 	return 0;
+}
+
+void loop_order(struct loop *l, loop_call *fn, void *arg)
+{
+	l->order = (struct post){ .kind = POST_CALL, .lent = true, .call = { fn, arg } };
+	inbox_push(l->inbox, &l->order);
 }
 
 /* ---- waiting ---- */
@@ -640,18 +672,26 @@ void loop_stop(struct loop *l)
 	}
 }
 
-void loop_cut(struct loop *l)
+unsigned loop_cut(struct loop *l)
 {
+	unsigned dropped = 0;
+
 	l->cut = true;
 	for (uint32_t i = 0; i < l->ids.n; i++) {
 		struct source *src = ids_at(&l->ids, i);
 		struct conn *c = src && src->kind == SRC_CONN ? loop_find_conn(l, src->id) : NULL;
 
 		if (c && c->state == CONN_LINGER)
+			conn_linger(l, c); /* the last look */
+		if (!c || c->state == CONN_DEAD)
+			continue;
+		dropped += !!(c->src.flags & C_COUNTED);
+		if (c->state == CONN_LINGER)
 			conn_end(l, c, 0);
-		else if (c)
+		else
 			sess_abort(&c->s, "stopping", STAT_ERRORS);
 	}
+	return dropped;
 }
 
 void loop_finish(struct loop *l)

@@ -50,6 +50,8 @@ struct inbox *loop_inbox(struct loop *l);  /* lives as long as the loop; NULL wh
 /* Runs fn(l, arg) in the loop's thread with its next turn. From any thread. 0 or -ENOMEM. */
 typedef void loop_call(struct loop *l, void *arg);
 [[nodiscard]] int loop_post_call(struct loop *l, loop_call *fn, void *arg);
+/* The same and cannot fail; for the loop's owner only, who gives the next order when this one has run. */
+void loop_order(struct loop *l, loop_call *fn, void *arg);
 
 /* A new accepted connection; owns fd, and its place in lane->open_all, also on failure. peer and local are referenced. */
 struct adopt {
@@ -82,6 +84,7 @@ typedef void loop_take(struct loop *l, struct listener *ln, struct lane *lane, i
 void loop_refuse(const struct lane *lane, int fd, const struct peer *peer, const char *reason);
 [[nodiscard]] int loop_listen(struct loop *l, struct listener *ln, struct lane *lane, loop_take *take, int how);
 void loop_unlisten(struct loop *l, struct listener *ln);
+void loop_listen_last(struct loop *l, struct listener *ln); /* takes who waits already, then the same */
 void loop_room(struct loop *l); /* from any thread: a descriptor came free; accepting may be paused for one */
 
 /* A descriptor to watch for input (signals): fn(l, arg) when readable. */
@@ -90,7 +93,7 @@ void loop_room(struct loop *l); /* from any thread: a descriptor came free; acce
 void loop_end(struct loop *l, sess_id id);           /* a datagram socket, a shard: now */
 void loop_retire(struct loop *l, struct lane *lane); /* no new sessions: lane->released() after the last one */
 void loop_stop(struct loop *l);                      /* EV_STOP to every session */
-void loop_cut(struct loop *l);                       /* drops every session; the drain is over */
-void loop_finish(struct loop *l);                    /* loop_run() returns after this turn */
+unsigned loop_cut(struct loop *l); /* drops every session; returns how many connections had something to say yet */
+void loop_finish(struct loop *l);  /* loop_run() returns after this turn */
 
 uint64_t loop_turns(const struct loop *l); /* so far, for stats; from any thread */

@@ -49,12 +49,21 @@ enum {
 	C_UNWATCHED = 256, /* a datagram socket that could not be given back to the poller */
 };
 
+/* A job: the addresses of a name. */
+struct lookup {
+	struct job job;
+	struct addr_text addr;
+	struct netaddr *v;
+	unsigned n;
+};
+
 /* Dialling: the addresses still to try. */
 struct dial {
 	struct addr_text addr;
 	struct netaddr *v;
 	unsigned n, at;
-	int err; /* of the last try */
+	nsec try_by; /* then the next one has its turn */
+	int err;     /* of the last try */
 	const struct layer *layer;
 	void *layer_arg;
 	struct blob *arg;
@@ -94,7 +103,7 @@ struct place {
 	struct lane *lane;
 	loop_take *take;
 	int how;
-	nsec retry; /* accepting is paused until then; 0 = it is not */
+	nsec retry; /* out of the poller until then; 0 = it is not */
 };
 
 struct watched {
@@ -121,7 +130,7 @@ struct loop {
 	struct list places, watches, tasks, graveyard;
 	struct outbox *out;
 	unsigned out_n, out_cap;
-	struct task *done;               /* jobs that ran inline */
+	struct task *done, **done_end;   /* jobs that ran inline, oldest first */
 	struct post *posts, **posts_end; /* taken from the inbox, and not looked at yet */
 	uint32_t letters;                /* posted to sessions of this loop in this turn */
 	struct dgram_io *dg;
@@ -133,6 +142,7 @@ struct loop {
 	_Atomic bool paused; /* accepting somewhere */
 	_Atomic unsigned open;
 	_Atomic uint64_t turns;
+	struct post order; /* loop_order(): last, because a post is open-ended */
 };
 
 static inline struct conn *conn_of(struct sess *s)
@@ -147,7 +157,10 @@ struct conn *loop_find_conn(struct loop *l, sess_id id);
 void slot_free(struct loop *l, struct source *src);
 [[nodiscard]] int source_watch(struct loop *l, struct source *src, int how);
 bool loop_must_wait(struct loop *l, const struct conn *c); /* its words become letters, and there are too many by now */
-void loop_send(struct loop *l, const struct letter_to *to); /* to another loop, with the others of this turn */
+bool loop_send(struct loop *l,
+	       const struct letter_to *to); /* to another loop, with the others of this turn; false: memory is out */
+
+void loop_ran(struct loop *l, struct task *t); /* a job, inline: its answer comes with the posts */
 
 /* conn.c */
 struct conn *conn_new(struct loop *l, enum source_kind kind, const struct sess_birth *b); /* NULL: -ENOMEM */
@@ -171,20 +184,22 @@ void dgram_free(struct dgram_io **d);
 
 /* accept.c */
 void place_reserve(void); /* a descriptor for the control socket, if there is none; any thread */
-void place_ready(struct loop *l, struct place *p);
-void place_retry(struct loop *l, bool room); /* goes on accepting: a descriptor came free, or it is time */
+bool place_ready(struct loop *l, struct place *p); /* true: perhaps more wait */
+void place_retry(struct loop *l, bool room);       /* goes on accepting: a descriptor came free, or it is time */
 nsec place_due(const struct loop *l);
 
 /* effects.c */
 void loop_effects(struct loop *l);
 void loop_task_done(struct loop *l, struct task *t);
-void loop_letter(struct loop *l, struct letter_to *to);
+bool loop_letter(struct loop *l,
+		 struct letter_to *to); /* to a session of this loop; false: it is refused, and not dropped */
 
 /* child.c */
 void child_start(struct loop *l, struct sess *parent, struct fx *f);
 void child_ready(struct loop *l, struct conn *c); /* connecting or listening, and its descriptor is ready */
 void child_resolved(struct loop *l, struct conn *c, struct job *job);
 void child_failed(struct loop *l, struct conn *c, int err);
+void child_try_failed(struct loop *l, struct conn *c, int err); /* connecting: perhaps there is another address */
 void dial_free(struct dial **d);
 
 /* connlog.c: the lines of a session's life */

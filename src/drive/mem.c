@@ -18,7 +18,9 @@ enum {
 
 static nsec deadline_of(const struct memsess *ms)
 {
-	return ms->state == MS_SERVING ? sess_deadline(&ms->s) : ms->until;
+	if (ms->state != MS_SERVING)
+		return ms->until;
+	return ms->flush_by ? ms->flush_by : sess_deadline(&ms->s);
 }
 
 nsec memdrive_next(const struct memdrive *w)
@@ -39,6 +41,10 @@ static void fire(struct memsess *ms)
 {
 	switch (ms->state) {
 	case MS_SERVING:
+		if (ms->flush_by) {
+			mem_over(ms, -ETIMEDOUT, MEM_ABORTED);
+			break;
+		}
 		sess_timers(&ms->s);
 		sess_mark(&ms->s);
 		break;

@@ -26,7 +26,8 @@ struct memsess {
 	struct memconn *c; /* NULL: a shard */
 	enum mem_state state;
 	bool dgram;
-	nsec until; /* CONNECTING, LISTENING: to be open by then; LINGER: to be over by then */
+	nsec until;    /* CONNECTING, LISTENING: to be open by then; LINGER: to be over by then */
+	nsec flush_by; /* its parent has closed: to have sent what is queued by then */
 	struct list kids, sib;
 	struct memsess *parent;
 	uint32_t tag, epoch;

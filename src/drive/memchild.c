@@ -29,6 +29,7 @@ void mem_open_child(struct memsess *ms)
 	ms->s.active = ms->w->host.now;
 	if (layer)
 		r = sess_push_layer(&ms->s, layer, ms->layer_arg);
+	sess_open_by(&ms->s, ms->until);
 	if (r < 0)
 		mem_child_failed(ms, r);
 	else
@@ -93,7 +94,7 @@ static int start_child(struct memsess *ms, struct fx_child *f)
 		mem_open_child(ms);
 		return 0;
 	}
-	r = set_local(ms);
+	r = f->c.kind == CHILD_DGRAM && !f->c.route ? -EDESTADDRREQ : set_local(ms);
 	if (r < 0)
 		return r;
 	ms->only = peer_ref(f->c.only);
@@ -114,7 +115,7 @@ static struct memsess *new_child(struct memdrive *w, struct memsess *p, const st
 		.parent = p->s.id,
 		.owner = want->proto ? NULL : &p->s,
 		.tag = f->tag,
-		.dgram = want->kind == CHILD_DGRAM,
+		.dgram = fx_child_dgram(f->child),
 	};
 	struct memsess *ms = c ? mem_session(w, c, &b) : NULL;
 

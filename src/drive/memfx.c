@@ -109,15 +109,14 @@ static void letter(struct memdrive *w, sess_id to, const struct letter *l)
 {
 	struct memsess *ms = ids_find(&w->ids, to);
 
-	int r = ms && ms->state == MS_SERVING ? sess_letter(&ms->s, l) : -ESRCH;
-
-	if (r == 0) {
-		sess_mark(&ms->s);
-		return;
+	if (ms && ms->state == MS_SERVING && !sess_aborted(&ms->s)) {
+		if (sess_letter(&ms->s, l) == 0) {
+			sess_mark(&ms->s);
+			return;
+		}
+		sess_abort(&ms->s, "out-of-memory", STAT_MEMORY);
 	}
 	mail_drop(l->mail);
-	if (r == -ENOMEM)
-		sess_abort(&ms->s, "out-of-memory", STAT_MEMORY);
 	if (l->reply)
 		nobody(w, l->from, l->tag, l->reply - 1);
 }
@@ -192,44 +191,41 @@ void mem_port_init(struct port *p, unsigned loops)
 
 /* ---- effects ---- */
 
-/* What the protocol before this one has left. */
-static void end_old(struct memdrive *w, const struct fx *f)
+/* Ends the kids with this tag, or of another epoch than this one. True: there was one. */
+static bool end_kids(const struct fx *f)
 {
 	struct memsess *ms = memsess_of(f->from);
+	bool some = false;
 
 	for (struct list *n = ms->kids.next, *next; n != &ms->kids; n = next) {
 		struct memsess *kid = list_entry(n, struct memsess, sib);
 
 		next = n->next;
-		if (kid->epoch != f->epoch)
-			mem_over(kid, -ECANCELED, MEM_ABORTED);
+		if (f->kind == FX_END ? kid->tag != f->tag : kid->epoch == f->epoch)
+			continue;
+		mem_over(kid, -ECANCELED, MEM_ABORTED);
+		some = true;
+		next = ms->kids.next; /* the list is another now */
 	}
+	return some;
+}
+
+static void end_jobs(struct memdrive *w, const struct fx *f)
+{
 	for (struct job **at = &w->jobs; *at;) {
-		if ((*at)->owner == ms->s.id && (*at)->epoch != f->epoch)
+		bool end = f->kind == FX_END ? (*at)->tag == f->tag : (*at)->epoch != f->epoch;
+
+		if (end && (*at)->owner == f->from->id)
 			job_cancel(w, at);
 		else
 			at = &(*at)->next;
 	}
 }
 
-static void end_tag(struct memdrive *w, struct fx *f)
+static void end_asked(struct memdrive *w, const struct fx *f)
 {
-	struct memsess *ms = memsess_of(f->from);
-
-	for (struct list *n = ms->kids.next; n != &ms->kids; n = n->next) {
-		struct memsess *kid = list_entry(n, struct memsess, sib);
-
-		if (kid->tag == f->tag) {
-			mem_over(kid, -ECANCELED, MEM_ABORTED);
-			return;
-		}
-	}
-	for (struct job **at = &w->jobs; *at; at = &(*at)->next) {
-		if ((*at)->owner == f->from->id && (*at)->tag == f->tag) {
-			job_cancel(w, at);
-			return;
-		}
-	}
+	if (!end_kids(f) || f->kind == FX_END_OLD)
+		end_jobs(w, f);
 }
 
 static void add_job(struct memdrive *w, struct job *j)
@@ -256,10 +252,8 @@ static void one_effect(struct memdrive *w, struct fx *f)
 		add_job(w, f->job);
 	else if (f->kind == FX_CHILD)
 		mem_child_start(w, f);
-	else if (f->kind == FX_END_OLD)
-		end_old(w, f);
 	else
-		end_tag(w, f);
+		end_asked(w, f);
 }
 
 void mem_effects(struct memdrive *w)

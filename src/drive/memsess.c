@@ -108,13 +108,43 @@ void mem_bury(struct memdrive *w)
 		mem_free(memsess_of(list_entry(n, struct sess, dirty)));
 }
 
+/* What the session has left in its channels is sent before it is over; true: something is still on its way. */
+static bool kids_flushing(struct memsess *ms)
+{
+	bool some = false;
+
+	for (struct list *n = ms->kids.next; n != &ms->kids; n = n->next) {
+		struct memsess *kid = list_entry(n, struct memsess, sib);
+
+		if (kid->state != MS_SERVING || !sess_has_output(&kid->s) || sess_aborted(&kid->s))
+			continue;
+		some = true;
+		if (kid->flush_by)
+			continue;
+		kid->flush_by = ms->w->host.now + ms->w->svc.limits.linger;
+		sess_close(&kid->s);
+	}
+	return some;
+}
+
+/* Its peer has a FIN to send, and ours may be lost if it is closed before. */
+static bool may_linger(const struct memsess *ms)
+{
+	const struct memconn *c = ms->c;
+
+	if (!c || ms->dgram || (c->is_kid && c->kind == CHILD_STDIO))
+		return false;
+	return !sess_peer_eof(&ms->s) && !c->eof && !c->reset;
+}
+
 /* All is sent; the stages of the end. */
 static void finish(struct memsess *ms)
 {
 	nsec linger = ms->w->svc.limits.linger;
-	struct memconn *c = ms->c;
 
-	if (!c || !linger || !ms->s.proto || ms->dgram || sess_peer_eof(&ms->s) || c->eof || c->reset) {
+	if (kids_flushing(ms))
+		return; /* the last of them marks us again */
+	if (!linger || !ms->s.proto || !may_linger(ms)) {
 		mem_over(ms, sess_end_err(&ms->s), MEM_CLOSED);
 		return;
 	}

@@ -55,6 +55,7 @@ void plan_free(struct plan **pp)
 	for (size_t i = 0; i < p->n; i++)
 		plan_service_done(&p->services[i]);
 	mem_free(p->services);
+	mem_free(p->made);
 	mem_free(p);
 	*pp = NULL;
 }

@@ -1,14 +1,8 @@
-/*
- * server.c - starting, reloading and stopping as one act: prepare all that is new, then commit it everywhere, then let
- * go of what is old. See docs/design/reload.md.
- */
+/* server.c - a server's life: what it can serve, its loops and their threads, signals. */
 #include "drive/server.h"
 
 #include <errno.h>
 #include <signal.h>
-#include <sys/pidfd.h>
-#include <sys/signalfd.h>
-#include <sys/syscall.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -55,13 +49,13 @@ static void check_model(const struct plan_service *p, struct conf_problems *ps)
 	const struct model *model = model_find(m);
 
 	if (!model)
-		service_problem(p, ps, "model %s is not served by this version, see guichet help models",
+		service_problem(p, p->model_line, ps, "model %s is not served by this version, see guichet help models",
 				tables_models[m]);
 	else if (p->proto->flags & P_SHARED && !model->shared)
-		service_problem(p, ps, "%s needs model event, because %s", p->proto->name,
+		service_problem(p, p->model_line, ps, "%s needs model event, because %s", p->proto->name,
 				p->proto->needs ? p->proto->needs : "its sessions meet in memory");
 	else if (!model->every_loop && all_dgram(p->common))
-		service_problem(p, ps, "model %s is for streams; datagrams are served by model event",
+		service_problem(p, p->model_line, ps, "model %s is for streams; datagrams are served by model event",
 				tables_models[m]);
 }
 
@@ -71,15 +65,18 @@ static void check_address(const struct plan_service *p, const struct addr_text *
 	const char *name = addr_kinds[a->transport].name;
 
 	if (!server_has_transport(a->transport)) {
-		service_problem(p, ps, "transport %s is not served by this version, see guichet help addresses", name);
+		service_problem(p, p->listen_line, ps,
+				"transport %s is not served by this version, see guichet help addresses", name);
 		return;
 	}
 	if (flags & ADDR_F_DGRAM && !(p->proto->flags & P_DGRAM))
-		service_problem(p, ps, "%s is a stream service: it cannot be reached over %s", p->proto->name, name);
+		service_problem(p, p->listen_line, ps, "%s is a stream service: it cannot be reached over %s",
+				p->proto->name, name);
 	if (flags & ADDR_F_STREAM && !(p->proto->flags & P_STREAM))
-		service_problem(p, ps, "%s is a datagram service: it cannot be reached over %s", p->proto->name, name);
+		service_problem(p, p->listen_line, ps, "%s is a datagram service: it cannot be reached over %s",
+				p->proto->name, name);
 	if (a->transport == ADDR_TLS && !p->tls)
-		service_problem(p, ps, "no certificate for the address tls:");
+		service_problem(p, p->listen_line, ps, "no certificate for the address tls:");
 }
 
 void server_check(const struct plan *plan, struct conf_problems *ps)
@@ -88,7 +85,8 @@ void server_check(const struct plan *plan, struct conf_problems *ps)
 		const struct plan_service *p = &plan->services[i];
 
 		if (p->common->listen.n == 0)
-			service_problem(p, ps, "no address: say where it listens, as in: listen = tcp:7007");
+			service_problem(p, p->listen_line, ps,
+					"no address: say where it listens, as in: listen = tcp:7007");
 		check_model(p, ps);
 		for (size_t k = 0; k < p->common->listen.n; k++)
 			check_address(p, &p->common->listen.v[k], ps);
@@ -121,14 +119,10 @@ void server_everywhere(struct server *s, loop_call *fn, void *arg)
 	struct everywhere e = {
 		.fn = fn, .arg = arg, .lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER
 	};
-	unsigned missed = 0;
 
 	e.left = s->n_loops - 1;
 	for (unsigned i = 1; i < s->n_loops; i++)
-		while (loop_post_call(s->loops[i], run_there, &e) < 0 && missed < 1000) {
-			missed++; /* memory is out: it must not be half done, so wait for some */
-			usleep(1000);
-		}
+		loop_order(s->loops[i], run_there, &e);
 	fn(s->loops[0], arg);
 	pthread_mutex_lock(&e.lock);
 	while (e.left)
@@ -144,130 +138,7 @@ unsigned server_loop_number(const struct server *s, const struct loop *l)
 	return 0;
 }
 
-/* ---- applying a plan ---- */
-
-static struct service *running(const struct server *s, const char *name)
-{
-	for (size_t i = 0; i < s->n; i++)
-		if (!strcmp(s->services[i]->plan.name, name))
-			return s->services[i];
-	return NULL;
-}
-
-struct prepared {
-	struct service **v;
-	size_t n;
-};
-
-static void drop_prepared(struct prepared *pr)
-{
-	for (size_t i = 0; i < pr->n; i++) {
-		if (pr->v[i]->kept)
-			pr->v[i]->kept = false;
-		else
-			service_unref(pr->v[i]);
-	}
-	mem_free(pr->v);
-	*pr = (struct prepared){};
-}
-
-/* Everything that can fail. On failure nothing has changed but sockets that are closed again. */
-static int prepare(struct server *s, struct plan *plan, struct prepared *pr, struct conf_problems *ps)
-{
-	int r = 0;
-
-	pr->v = mem_zalloc((plan->n + 1) * sizeof(*pr->v));
-	if (!pr->v)
-		return -ENOMEM;
-	for (size_t i = 0; i < plan->n; i++) {
-		struct plan_service *p = &plan->services[i];
-		struct service *old = running(s, p->name), *v;
-		int one;
-
-		if (old && service_same(old, p)) {
-			old->kept = true;
-			pr->v[pr->n++] = old;
-			continue;
-		}
-		one = service_new(s, p, &v, ps);
-		if (one == 0) {
-			pr->v[pr->n++] = v;
-			one = service_bind(v, old, ps);
-		}
-		r = r < 0 ? r : one;
-	}
-	return r;
-}
-
-static void log_service(const char *event, const struct service *v)
-{
-	struct log_line line;
-
-	if (v->plan.internal || !log_begin(&line, LOG_INFO, event))
-		return;
-	log_str(&line, "service", v->plan.name);
-	log_str(&line, "model", v->model->name);
-	for (size_t i = 0; i < v->n; i++) {
-		struct buf b;
-
-		if (service_is_copy(v, i))
-			continue;
-		buf_init(&b, 600);
-		addr_format(&v->listeners[i]->bound, &b);
-		log_str(&line, "address", buf_str(&b));
-		buf_done(&b);
-	}
-	log_end(&line);
-}
-
-/* Every loop takes the new ones. When one cannot, all is as it was. */
-static int install(struct server *s, struct prepared *pr, struct conf_problems *ps)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < pr->n && r == 0; i++) {
-		struct service *v = pr->v[i];
-
-		if (v->kept)
-			continue;
-		r = service_install(v, running(s, v->plan.name));
-		if (r == 0)
-			continue;
-		service_problem(&v->plan, ps, "cannot be served: %s", strerrordesc_np(-r));
-		for (size_t k = 0; k <= i; k++)
-			if (!pr->v[k]->kept)
-				service_put_back(running(s, pr->v[k]->plan.name), pr->v[k]);
-	}
-	return r;
-}
-
-static void commit(struct server *s, struct prepared *pr)
-{
-	struct service **old = s->services;
-	size_t n_old = s->n;
-
-	for (size_t i = 0; i < pr->n; i++)
-		if (!pr->v[i]->kept)
-			log_service("serving", pr->v[i]);
-	s->services = pr->v;
-	s->n = pr->n;
-	for (size_t i = 0; i < n_old; i++) {
-		if (old[i]->kept) {
-			old[i]->kept = false;
-			continue;
-		}
-
-		struct service *next = running(s, old[i]->plan.name);
-
-		service_retire(old[i], next);
-		if (next)
-			service_tune(next);
-		if (!next)
-			log_service("ended", old[i]);
-		service_unref(old[i]);
-	}
-	mem_free(old);
-}
+/* ---- the options of [guichet] ---- */
 
 static unsigned count_loops(const struct guichet_options *g)
 {
@@ -301,7 +172,7 @@ static void tell_restart(const char *option)
 	log_end(&line);
 }
 
-static void take_global(struct server *s, struct guichet_options *g)
+void server_tune(struct server *s, struct guichet_options *g)
 {
 	struct loop_tuning tuning = tuning_of(g);
 	void *before = s->global;
@@ -315,36 +186,6 @@ static void take_global(struct server *s, struct guichet_options *g)
 	option_values_free(&tables_guichet, &before);
 }
 
-static int start_loops(struct server *s, const struct guichet_options *g);
-
-int server_apply(struct server *s, struct plan **plan, struct conf_problems *ps)
-{
-	struct prepared pr = {};
-	struct guichet_options *global = (*plan)->global;
-	int r;
-
-	server_check(*plan, ps);
-	r = conf_problems_none(ps) ? 0 : -EINVAL;
-	if (r == 0 && !s->loops)
-		r = start_loops(s, global);
-	if (r == 0)
-		r = prepare(s, *plan, &pr, ps);
-	if (r == 0)
-		r = install(s, &pr, ps);
-	if (r < 0) {
-		if (conf_problems_none(ps))
-			conf_problem(ps, "guichet", 0, "%s", strerrordesc_np(-r));
-		drop_prepared(&pr);
-		plan_free(plan);
-		return r;
-	}
-	commit(s, &pr);
-	take_global(s, global);
-	(*plan)->global = NULL;
-	plan_free(plan);
-	return 0;
-}
-
 /* ---- loops and threads ---- */
 
 static void *loop_main(void *arg)
@@ -353,7 +194,7 @@ static void *loop_main(void *arg)
 	return NULL;
 }
 
-static int start_loops(struct server *s, const struct guichet_options *g)
+int server_start_loops(struct server *s, const struct guichet_options *g)
 {
 	unsigned n = count_loops(g) + 1;
 	struct loop_setup setup = {
@@ -393,8 +234,7 @@ static void stop_loop(struct loop *l, void *arg)
 static void end_loops(struct server *s)
 {
 	for (unsigned i = 1; i < s->n_loops; i++) {
-		while (loop_post_call(s->loops[i], stop_loop, NULL) < 0)
-			usleep(1000);
+		loop_order(s->loops[i], stop_loop, NULL);
 		pthread_join(s->threads[i], NULL);
 	}
 	for (unsigned i = s->n_loops; i-- > 0;)
@@ -418,6 +258,7 @@ int server_new(const struct server_setup *setup, struct server **ret)
 	if (!s)
 		return -ENOMEM;
 	s->setup = *setup;
+	list_init(&s->listeners);
 	s->started = clock_mono();
 	s->signal_fd = s->parent_fd = s->cut_fd = -1;
 	s->stop_fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -434,6 +275,7 @@ int server_new(const struct server_setup *setup, struct server **ret)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGQUIT);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGPIPE);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
@@ -449,8 +291,7 @@ void server_free(struct server **sp)
 	if (!s)
 		return;
 	*sp = NULL;
-	for (size_t i = 0; i < s->n; i++)
-		service_retire(s->services[i], NULL);
+	server_end_services(s);
 	if (server_is_stuck(s))
 		return;
 	end_loops(s);
@@ -482,7 +323,7 @@ static void got_signal(struct loop *l, void *arg)
 	while (read(s->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
 		if (info.ssi_signo == SIGHUP && !s->signals && s->calls->reload)
 			s->calls->reload(s, s->calls->arg);
-		else if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
+		else if (info.ssi_signo != SIGHUP)
 			s->signals++;
 	}
 }
@@ -497,6 +338,19 @@ static void parent_ended(struct loop *l, void *arg)
 	fd_close(&s->parent_fd);
 }
 
+/* It may have ended since we began, and somebody else may have its number. */
+static int watch_parent(struct server *s)
+{
+	s->parent_fd = sys_pidfd_open(s->setup.parent, 0);
+	if (s->parent_fd < 0 && errno != ESRCH)
+		return -errno;
+	if (s->parent_fd >= 0 && getppid() == s->setup.parent)
+		return loop_watch(s->loops[0], s->parent_fd, parent_ended, s);
+	fd_close(&s->parent_fd);
+	s->signals = 1;
+	return 0;
+}
+
 static int watch_world(struct server *s)
 {
 	sigset_t set;
@@ -505,17 +359,13 @@ static int watch_world(struct server *s)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGQUIT);
 	sigaddset(&set, SIGHUP);
-	s->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	s->signal_fd = sys_signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (s->signal_fd < 0)
 		return -errno;
 	r = loop_watch(s->loops[0], s->signal_fd, got_signal, s);
-	if (r < 0 || !s->setup.test)
-		return r;
-	s->parent_fd = pidfd_open(getppid(), 0);
-	if (s->parent_fd < 0)
-		return -errno;
-	return loop_watch(s->loops[0], s->parent_fd, parent_ended, s);
+	return r < 0 || !s->setup.parent ? r : watch_parent(s);
 }
 
 int server_run(struct server *s, const struct server_calls *calls)

@@ -7,6 +7,7 @@
  */
 #pragma once
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "base/addr.h"
 #include "base/buf.h"
@@ -19,8 +20,9 @@ struct tls_ctx;
 /* One section of the configuration, checked. Owned by the plan. */
 struct plan_service {
 	char *name;
-	const char *file; /* where it was written, for messages; NULL: the command line */
-	unsigned line;
+	const char *file;                 /* where it was written, for messages; NULL: the command line */
+	unsigned line;                    /* of the section */
+	unsigned listen_line, model_line; /* of these options; the section's where they are not */
 	const struct proto *proto;
 	struct service_options *common;
 	struct tls_options *tls; /* NULL: no address of it is secure */
@@ -33,6 +35,7 @@ struct plan_service {
 
 struct plan {
 	struct guichet_options *global;
+	char *made; /* path of a certificate that was made for it: to be logged when the log is open. NULL = none */
 	struct plan_service *services;
 	size_t n, cap;
 };
@@ -46,7 +49,7 @@ void plan_service_done(struct plan_service *v); /* frees what it owns; its place
 struct server;
 
 struct server_setup {
-	bool test; /* test mode: every host is loopback, every port 0 (the plan says so already); ends with its parent */
+	pid_t parent; /* test mode: it ends with this process, which was our parent when we began; 0 = with none */
 };
 
 [[nodiscard]] int server_new(const struct server_setup *setup, struct server **ret);
@@ -70,7 +73,7 @@ bool server_has_transport(enum addr_transport t);
 void server_check(const struct plan *plan, struct conf_problems *ps);
 
 /*
- * Runs until stopped. on_reload is called for SIGHUP (in this thread, between turns); SIGTERM and SIGINT drain, a second one
+ * Runs until stopped. on_reload is called for SIGHUP (in this thread, between turns); SIGTERM, SIGINT and SIGQUIT drain, a second one
  * stops at once. on_ready when everything listens. Returns the exit status: 0 drained, 1 sessions were cut.
  */
 struct server_calls {

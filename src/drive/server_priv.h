@@ -1,17 +1,19 @@
 /*
- * server_priv.h - what the files of the server share: server.c (start, reload, stop), service.c (one service: its
- * listeners, lanes, counters), view.c (what is seen from outside), model/ (who accepts, and on which loop a connection lives).
+ * server_priv.h - what the files of the server share: server.c (its threads, life and stop), apply.c (start and reload),
+ * doors.c (its sockets), service.c (one section: its options, lanes, counters and what its sessions meet on), view.c (what
+ * is seen from outside), drain.c, model/ (who accepts, and on which loop a connection lives).
  */
 #pragma once
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/list.h"
 #include "core/stats.h"
 #include "drive/loop.h"
 #include "drive/net/listener.h"
-#include "drive/port.h"
 #include "drive/server.h"
 
+struct ground;
 struct model;
 
 /* Counters by section name; they outlive a reload. Row i is loop i's, the last one is for threads (atomic adds). */
@@ -23,21 +25,32 @@ struct tally {
 	_Atomic uint64_t v[]; /* rows * STAT_N */
 };
 
-/* A running section. Held by the server and by each loop (or thread) that has sessions of it. */
+/* A socket that a service is reached by. It is the server's: a reload may give it to another section. */
+struct entry {
+	struct listener *ln; /* a reference; NULL while it is not opened yet */
+	struct netaddr at;   /* as wanted: port 0 is any */
+	unsigned word;       /* of the option listen */
+	unsigned nth;        /* of the sockets of one datagram address */
+	bool spare;          /* the address before a wider one: closing it would reset who is in its backlog */
+};
+
+/*
+ * A section with its options: a snapshot, which never changes. A reload that changes anything makes another one; sessions
+ * keep theirs. Held by the server and by each loop (or thread) that has sessions of it.
+ */
 struct service {
 	struct svc pub; /* first: svc -> service */
 	_Atomic unsigned refs;
 	struct server *server;
 	struct plan_service plan; /* owned: name, options, TLS context */
 	const struct model *model;
-	struct tally *tally; /* the server's */
-	struct listener **listeners;
+	struct tally *tally;   /* the server's */
+	struct ground *ground; /* state, shards, port: P_SHARED has the same under all options */
+	struct entry *entries;
 	size_t n, cap;
 	struct lane *lanes; /* one per loop, the main one first */
-	sess_id *dgram_ids; /* [listener * loops + loop]; the loop's thread only */
-	struct server_port *port;
-	bool opened; /* svc_open() was called */
-	bool kept;   /* during apply: taken over as it is */
+	bool kept;          /* during apply: goes on as it is */
+	bool news;          /* the section, or an address of it, was not there before */
 };
 
 struct server {
@@ -50,6 +63,7 @@ struct server {
 	unsigned n_loops;    /* with the main one */
 	struct service **services;
 	size_t n;
+	struct list listeners; /* of struct listener */
 	struct tally **tallies;
 	size_t n_tallies;
 	int stop_fd; /* readable for ever from the stop on: threads with a connection watch it */
@@ -79,33 +93,44 @@ const struct model *model_find(enum tables_model m); /* NULL: not there */
 
 /* service.c */
 
-/* Takes what *p owns (and empties it). 0 or -errno with a problem. */
-[[nodiscard]] int service_new(struct server *s, struct plan_service *p, struct service **ret, struct conf_problems *ps);
+/* The snapshot of *p, which it takes and empties; `old` is the section's running one. 0 or -errno with a problem. */
+[[nodiscard]] int service_new(struct server *s, struct plan_service *p, const struct service *old, struct service **ret,
+			      struct conf_problems *ps);
 struct service *service_ref(struct service *v);
 void service_unref(struct service *v);
-void service_problem(const struct plan_service *p, struct conf_problems *ps, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
-
-/* Opens what `old` (may be NULL) does not have already. */
-[[nodiscard]] int service_bind(struct service *v, const struct service *old, struct conf_problems *ps);
-void service_tune(const struct service *v); /* listeners taken over from before get this configuration's options */
+/* At a line of the file: p->line, p->listen_line or p->model_line. */
+void service_problem(const struct plan_service *p, unsigned line, struct conf_problems *ps, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
 bool service_same(const struct service *v, const struct plan_service *p); /* it can go on as it is under this plan */
-bool service_is_copy(const struct service *v,
-		     size_t i); /* listener i is one more socket of the datagram address before it */
-[[nodiscard]] int service_install(struct service *v,
-				  const struct service *old); /* in every loop; returns when done there */
-void service_put_back(struct service *old,
-		      struct service *v); /* undoes it: v is retired, old (may be NULL) serves again */
-void service_retire(struct service *v,
-		    const struct service *next); /* listeners that `next` did not take over are closed */
 
-void service_end_dgram(const struct service *v, struct loop *l, unsigned me, const struct listener *ln);
+/* In a loop's own thread; me is its number. 0 or -errno. */
+typedef int service_call(struct service *v, struct loop *l, unsigned me);
+service_call service_enter;  /* its shard, before anybody can come */
+service_call service_place;  /* its listeners bring it connections from now on, whosever they were */
+service_call service_retire; /* no new sessions; nobody may be on the way to it from another loop */
 
 /* What a connection of this service gets, filled but for the descriptor. */
 void service_adopt(struct service *v, struct lane *lane, const struct listener *ln, const struct peer *peer,
 		   struct adopt *ret);
 
+bool entry_shown(const struct entry *e); /* not one more socket of an address before it */
+void entry_address(const struct service *v, const struct entry *e,
+		   struct addr_text *ret); /* as bound: port 0 is the picked one */
+
+/* doors.c: for a reload in this order. 0 or -errno with problems */
+void doors_keep(struct service *v); /* all of a running service's */
+[[nodiscard]] int doors_want(struct service *v, const struct service *old, struct conf_problems *ps);
+[[nodiscard]] int doors_open(struct service *v, struct conf_problems *ps); /* those that are not there yet */
+[[nodiscard]] int doors_spare(struct service *v);
+void doors_tune(const struct service *v);                        /* its sockets get its options */
+void doors_leave(struct server *s, struct loop *l, unsigned me); /* in a loop: lets go of those that nobody wants */
+void doors_sweep(struct server *s);                              /* then closes these; the others change hands */
+
 /* Calls fn(l, arg) in every loop's own thread, and waits until all have. */
 void server_everywhere(struct server *s, loop_call *fn, void *arg);
+struct service *server_find(const struct server *s, const char *name); /* the running one, or NULL */
+void server_end_services(struct server *s);                            /* apply.c: closes and retires all */
+void server_tune(struct server *s, struct guichet_options *g);         /* server.c: takes the options of [guichet] */
+int server_start_loops(struct server *s, const struct guichet_options *g);
 bool server_drain(struct server *s); /* drain.c; true when every session ended by itself */
 unsigned server_loop_number(const struct server *s, const struct loop *l);

@@ -8,8 +8,10 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/pidfd.h>
 #include <sys/random.h>
 #include <sys/sendfile.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
@@ -35,6 +37,9 @@ SYS_SEAM_(int, getsockname, (int fd, struct sockaddr *a, socklen_t *n), (fd, a, 
 SYS_SEAM_(int, epoll_create1, (int f), (f))
 SYS_SEAM_(int, epoll_ctl, (int ep, int op, int fd, struct epoll_event *e), (ep, op, fd, e))
 SYS_SEAM_(int, timerfd_create, (int c, int f), (c, f))
+SYS_SEAM_(int, timerfd_settime, (int fd, int f, const struct itimerspec *t), (fd, f, t, NULL))
+SYS_SEAM_(int, signalfd, (int fd, const sigset_t *set, int f), (fd, set, f))
+SYS_SEAM_(int, pidfd_open, (pid_t pid, unsigned f), (pid, f))
 SYS_SEAM_(int, eventfd, (unsigned n, int f), (n, f))
 SYS_SEAM_(ssize_t, read, (int fd, void *p, size_t n), (fd, p, n))
 SYS_SEAM_(ssize_t, write, (int fd, const void *p, size_t n), (fd, p, n))
@@ -47,6 +52,8 @@ SYS_SEAM_(ssize_t, sendfile, (int to, int from, off_t *off, size_t n), (to, from
 SYS_SEAM_(int, shutdown, (int fd, int how), (fd, how))
 SYS_SEAM_(ssize_t, getrandom, (void *p, size_t n, unsigned f), (p, n, f))
 SYS_SEAM_(int, open, (const char *path, int flags, mode_t mode), (path, flags, mode))
+SYS_SEAM_(int, chmod, (const char *path, mode_t mode), (path, mode))
+SYS_SEAM_(int, dup3, (int fd, int to, int f), (fd, to, f))
 SYS_SEAM_(int, fstat, (int fd, struct stat *st), (fd, st))
 SYS_SEAM_(int, fsync, (int fd), (fd))
 SYS_SEAM_(int, rename, (const char *a, const char *b), (a, b))

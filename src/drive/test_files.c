@@ -99,6 +99,32 @@ static void test_read_refuses(void **state)
 	assert_int_equal(unlink(path), 0);
 }
 
+/* Configuration out of a pipe is read; a pipe that nobody writes to is empty, and one that nobody goes on with is an error. */
+static void test_pipes(void **state)
+{
+	struct buf b;
+	char text[64];
+	int ends[2];
+
+	(void)state;
+	buf_init(&b, 100);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(files_read(path, &b, NULL), 0);
+	assert_int_equal(b.n, 0);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(pipe(ends), 0);
+	snprintf(text, sizeof(text), "/proc/self/fd/%d", ends[0]);
+	assert_int_equal(write(ends[1], "half", 4), 4);
+	assert_int_equal(files_read(text, &b, NULL), -ETIMEDOUT);
+	assert_int_equal(write(ends[1], "whole", 5), 5);
+	close(ends[1]);
+	buf_reset(&b);
+	assert_int_equal(files_read(text, &b, NULL), 0);
+	assert_string_equal(buf_str(&b), "whole");
+	close(ends[0]);
+	buf_done(&b);
+}
+
 static void test_make_dir(void **state)
 {
 	char sub[300], said[512];
@@ -167,8 +193,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_write_and_read), cmocka_unit_test(test_read_refuses),
-		cmocka_unit_test(test_make_dir),       cmocka_unit_test(test_remove_dir),
-		cmocka_unit_test(test_faults),
+		cmocka_unit_test(test_pipes),          cmocka_unit_test(test_make_dir),
+		cmocka_unit_test(test_remove_dir),     cmocka_unit_test(test_faults),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);

@@ -210,13 +210,39 @@ static void test_cancel(void **state)
 	inbox_unref(b);
 }
 
+/* Jobs that come at once, each with a thread of its own while there are some, also when one was idle before. */
+static void test_grow(void **state)
+{
+	(void)state;
+	enum { POOL = 3 };
+	_Atomic bool gate = false;
+	struct jobs *j;
+	struct inbox *b;
+	struct task *t[POOL + 1];
+
+	assert_int_equal(jobs_new(POOL, &j), 0);
+	assert_int_equal(inbox_new(&b), 0);
+	assert_int_equal(jobs_submit(j, &new_sum(1, NULL)->job, b, &t[0]), 0);
+	collect(b, 1);
+	while (jobs_running(j)) /* its thread is idle then */
+		usleep(500);
+	for (unsigned i = 0; i <= POOL; i++)
+		assert_int_equal(jobs_submit(j, &new_sum(i, &gate)->job, b, &t[i]), 0);
+	for (unsigned i = 0; i < POOL; i++)
+		while (atomic_load(&t[i]->state) == TASK_QUEUED)
+			usleep(500);
+	assert_int_equal(atomic_load(&t[POOL]->state), TASK_QUEUED); /* there are no more */
+	atomic_store(&gate, true);
+	assert_int_equal(collect(b, POOL + 1), 0);
+	jobs_free(&j);
+	inbox_unref(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_many_senders),
-		cmocka_unit_test(test_directory),
-		cmocka_unit_test(test_jobs),
-		cmocka_unit_test(test_cancel),
+		cmocka_unit_test(test_many_senders), cmocka_unit_test(test_directory), cmocka_unit_test(test_jobs),
+		cmocka_unit_test(test_cancel),       cmocka_unit_test(test_grow),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,6 @@
  * test_server.c - the whole server in one process: three loops, models event and thread, clients in threads, reloads
  * while they talk. Run under ThreadSanitizer too; then every system call is made to fail, one by one.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -18,208 +17,12 @@
 
 #include "base/fault.h"
 #include "base/log.h"
-#include "base/mem.h"
 #include "drive/jobs.h"
-#include "drive/server.h"
 #include "drive/sys.h"
-#include "proto/protos.h"
-
-struct world {
-	struct server *s;
-	pthread_t thread;
-	pthread_mutex_t lock;
-	pthread_cond_t ready;
-	bool up;
-	int status;
-	const char *const *_Atomic next; /* what a SIGHUP brings: NAME key=value ..., NULL-ended twice */
-	_Atomic unsigned reloads;
-	struct buf addresses; /* "echo tcp:127.0.0.1:1234\n" ... */
-};
-
-/* Adds one service from words: its name, then option=value. */
-static void add_service(struct plan *p, const char *const *words)
-{
-	struct plan_service *v = plan_add(p);
-	void *common, *own = NULL;
-
-	assert_non_null(v);
-	v->name = mem_strdup(words[0]);
-	v->proto = protos_find(words[0]);
-	assert_non_null(v->proto);
-	assert_int_equal(option_values_new(&tables_service, &common), 0);
-	v->common = common;
-	if (v->proto->options)
-		assert_int_equal(option_values_new(v->proto->options, &own), 0);
-	v->options = own;
-	for (size_t i = 1; words[i]; i++) {
-		char key[64];
-		const char *value = strchr(words[i], '=') + 1;
-
-		snprintf(key, sizeof(key), "%.*s", (int)(value - words[i] - 1), words[i]);
-		if (option_set(&tables_service, common, key, value, NULL) < 0)
-			assert_int_equal(option_set(v->proto->options, own, key, value, NULL), 0);
-	}
-}
-
-/* One service after the other, each ended by NULL, the last by another NULL. */
-static struct plan *make_plan(const char *const *words)
-{
-	struct plan *p;
-	void *global;
-
-	assert_int_equal(plan_new(&p), 0);
-	assert_int_equal(option_values_new(&tables_guichet, &global), 0);
-	p->global = global;
-	p->global->loops = 3;
-	p->global->drain = 10 * SEC; /* longer than a close waits for its peer */
-	for (; words[0]; words++) {
-		add_service(p, words);
-		while (words[0])
-			words++;
-	}
-	return p;
-}
-
-static void list_addresses(struct world *w)
-{
-	buf_reset(&w->addresses);
-	for (size_t i = 0; i < server_services(w->s); i++) {
-		struct service_view v;
-
-		server_service(w->s, i, &v);
-		for (size_t j = 0; j < v.addresses; j++) {
-			buf_addf(&w->addresses, "%s ", v.name);
-			server_address(w->s, i, j, &w->addresses);
-			buf_adds(&w->addresses, "\n");
-		}
-	}
-}
-
-static void on_ready(struct server *s, void *arg)
-{
-	struct world *w = arg;
-
-	(void)s;
-	pthread_mutex_lock(&w->lock);
-	list_addresses(w);
-	w->up = true;
-	pthread_cond_signal(&w->ready);
-	pthread_mutex_unlock(&w->lock);
-}
-
-static void on_reload(struct server *s, void *arg)
-{
-	struct world *w = arg;
-	struct plan *p = make_plan(atomic_load(&w->next));
-	struct conf_problems ps = {};
-
-	(void)!server_apply(s, &p, &ps);
-	conf_problems_done(&ps);
-	pthread_mutex_lock(&w->lock);
-	list_addresses(w);
-	pthread_mutex_unlock(&w->lock);
-	atomic_fetch_add(&w->reloads, 1);
-}
-
-static void *run(void *arg)
-{
-	struct world *w = arg;
-	struct server_calls calls = { .ready = on_ready, .reload = on_reload, .arg = w };
-
-	w->status = server_run(w->s, &calls);
-	on_ready(w->s, w); /* also when it could not run: whoever waits goes on */
-	return NULL;
-}
-
-/* 0, or -errno when it did not come up (faults). */
-static int start(struct world *w, const char *const *words)
-{
-	struct conf_problems ps = {};
-	struct plan *p = make_plan(words);
-	int r;
-
-	*w = (struct world){ .lock = PTHREAD_MUTEX_INITIALIZER, .ready = PTHREAD_COND_INITIALIZER };
-	atomic_store(&w->next, words);
-	buf_init(&w->addresses, 65536);
-	r = server_new(&(struct server_setup){}, &w->s);
-	if (r == 0)
-		r = server_apply(w->s, &p, &ps);
-	plan_free(&p);
-	conf_problems_done(&ps);
-	if (r < 0) {
-		server_free(&w->s);
-		buf_done(&w->addresses);
-		return r;
-	}
-	assert_int_equal(pthread_create(&w->thread, NULL, run, w), 0);
-	pthread_mutex_lock(&w->lock);
-	while (!w->up)
-		pthread_cond_wait(&w->ready, &w->lock);
-	pthread_mutex_unlock(&w->lock);
-	return 0;
-}
-
-static int stop(struct world *w)
-{
-	kill(getpid(), SIGTERM); /* blocked in every thread: the server's signalfd gets it */
-	pthread_join(w->thread, NULL);
-	assert_false(server_is_stuck(w->s));
-	server_free(&w->s);
-	buf_done(&w->addresses);
-
-	/* a server that never ran did not take it */
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigtimedwait(&set, NULL, &(struct timespec){});
-	return w->status;
-}
-
-/* ---- clients ---- */
-
-static int dial(struct world *w, const char *service, int type)
-{
-	char want[64], *at;
-	unsigned port = 0;
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct timeval limit = { 20, 0 };
-	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
-
-	snprintf(want, sizeof(want), "%s %s:127.0.0.1:", service, type == SOCK_STREAM ? "tcp" : "udp");
-	pthread_mutex_lock(&w->lock);
-	at = strstr(buf_str(&w->addresses), want);
-	if (at)
-		port = (unsigned)strtoul(at + strlen(want), NULL, 10);
-	pthread_mutex_unlock(&w->lock);
-	in.sin_port = htons((uint16_t)port);
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	if (!port || connect(fd, (const struct sockaddr *)&in, sizeof(in)) < 0) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
-static bool exchange(int fd, const char *say, const char *hear)
-{
-	char got[4096];
-	size_t n = 0, want = strlen(hear);
-
-	if (send(fd, say, strlen(say), MSG_NOSIGNAL) < 0)
-		return false;
-	while (n < want) {
-		ssize_t r = recv(fd, got + n, want - n, 0);
-
-		if (r <= 0)
-			return false;
-		n += (size_t)r;
-	}
-	return memcmp(got, hear, want) == 0;
-}
+#include "support/live.h"
 
 struct client {
-	struct world *w;
+	struct live *w;
 	const char *service;
 	unsigned rounds, failed;
 };
@@ -230,18 +33,18 @@ static void *talk(void *arg)
 
 	for (unsigned i = 0; i < c->rounds; i++) {
 		char line[64];
-		int fd = dial(c->w, c->service, SOCK_STREAM);
+		int fd = live_dial(c->w, c->service, SOCK_STREAM);
 
 		snprintf(line, sizeof(line), "round %u\n", i);
 		for (unsigned k = 0; k < 5; k++)
-			c->failed += fd < 0 || !exchange(fd, line, line);
+			c->failed += fd < 0 || !live_exchange(fd, line, line);
 		if (fd >= 0)
 			close(fd);
 	}
 	return NULL;
 }
 
-static unsigned talk_all(struct world *w, const char *const *services, unsigned rounds)
+static unsigned talk_all(struct live *w, const char *const *services, unsigned rounds)
 {
 	pthread_t t[16];
 	struct client c[16];
@@ -264,22 +67,22 @@ static const char *const both_models[] = { "echo",         "listen=tcp:0 udp:0",
 static void test_models(void **state)
 {
 	(void)state;
-	struct world w;
+	struct live w;
 	static const char *const who[] = { "echo", "echo", "echo", "echo", NULL };
 	struct buf b;
 
-	assert_int_equal(start(&w, both_models), 0);
+	assert_int_equal(live_start(&w, both_models), 0);
 	assert_int_equal(talk_all(&w, who, 30), 0);
 
-	int udp = dial(&w, "echo", SOCK_DGRAM);
+	int udp = live_dial(&w, "echo", SOCK_DGRAM);
 
-	assert_true(exchange(udp, "ping", "ping"));
+	assert_true(live_exchange(udp, "ping", "ping"));
 	close(udp);
 	buf_init(&b, 1 << 20);
 	server_stats(w.s, true, &b); /* only reads; the counters are whole values */
 	assert_non_null(strstr(buf_str(&b), "\"accepted\":120"));
 	buf_done(&b);
-	assert_int_equal(stop(&w), 0);
+	assert_int_equal(live_stop(&w), 0);
 }
 
 static const char *const threads_only[] = { "echo", "listen=tcp:0", "model=thread", NULL, NULL };
@@ -287,15 +90,15 @@ static const char *const threads_only[] = { "echo", "listen=tcp:0", "model=threa
 static void test_threads(void **state)
 {
 	(void)state;
-	struct world w;
+	struct live w;
 	static const char *const who[] = { "echo", "echo", "echo", "echo", NULL };
 	int open;
 
-	assert_int_equal(start(&w, threads_only), 0);
+	assert_int_equal(live_start(&w, threads_only), 0);
 	assert_int_equal(talk_all(&w, who, 20), 0);
-	open = dial(&w, "echo", SOCK_STREAM);
-	assert_true(exchange(open, "x", "x"));
-	assert_int_equal(stop(&w), 0); /* EV_STOP reaches the thread: echo closes */
+	open = live_dial(&w, "echo", SOCK_STREAM);
+	assert_true(live_exchange(open, "x", "x"));
+	assert_int_equal(live_stop(&w), 0); /* EV_STOP reaches the thread: echo closes */
 	close(open);
 }
 
@@ -305,12 +108,12 @@ static void test_chat(void **state)
 	(void)state;
 	static const char *const words[] = { "chat", "listen=tcp:0", NULL, NULL };
 	enum { PEOPLE = 24, LINES = 20 };
-	struct world w;
+	struct live w;
 	int fd[PEOPLE];
 
-	assert_int_equal(start(&w, words), 0);
+	assert_int_equal(live_start(&w, words), 0);
 	for (int i = 0; i < PEOPLE; i++)
-		assert_true((fd[i] = dial(&w, "chat", SOCK_STREAM)) >= 0);
+		assert_true((fd[i] = live_dial(&w, "chat", SOCK_STREAM)) >= 0);
 	usleep(200000); /* nothing is said at connect: there is no event to wait for */
 	for (int k = 0; k < LINES; k++) {
 		char line[32];
@@ -320,18 +123,18 @@ static void test_chat(void **state)
 		assert_int_equal(send(fd[who], line, strlen(line), 0), strlen(line));
 		for (int i = 0; i < PEOPLE; i++)
 			if (i != who)
-				assert_true(exchange(fd[i], "", line));
+				assert_true(live_exchange(fd[i], "", line));
 	}
 	for (int i = 0; i < PEOPLE; i++)
 		close(fd[i]);
-	assert_int_equal(stop(&w), 0);
+	assert_int_equal(live_stop(&w), 0);
 }
 
 static bool wait_for(const struct server *s, const char *what)
 {
 	bool found = false;
 
-	for (int i = 0; i < 1000 && !found; i++) {
+	for (int i = 0; i < 6000 && !found; i++) {
 		struct buf b;
 
 		usleep(10000);
@@ -350,20 +153,20 @@ static void test_flood(void **state)
 	static const char *const words[] = { "chat", "listen=tcp:0", NULL, NULL };
 	enum { PEOPLE = 60, ROUNDS = 40 };
 	static char lines[16384];
-	struct world w;
+	struct live w;
 	int fd[PEOPLE];
 
 	memset(lines, '\n', sizeof(lines));
-	assert_int_equal(start(&w, words), 0);
+	assert_int_equal(live_start(&w, words), 0);
 	for (int i = 0; i < PEOPLE; i++)
-		assert_true((fd[i] = dial(&w, "chat", SOCK_STREAM)) >= 0);
+		assert_true((fd[i] = live_dial(&w, "chat", SOCK_STREAM)) >= 0);
 	for (int k = 0; k < ROUNDS; k++)
 		for (int i = 0; i < PEOPLE; i++)
 			(void)!send(fd[i], lines, sizeof(lines), MSG_DONTWAIT | MSG_NOSIGNAL);
 	for (int i = 0; i < PEOPLE; i++)
 		close(fd[i]);
 	assert_true(wait_for(w.s, "\"open\":0"));
-	assert_int_equal(stop(&w), 0);
+	assert_int_equal(live_stop(&w), 0);
 }
 
 /* Options change while people talk: their connections go on, and nobody is refused in between. */
@@ -373,12 +176,12 @@ static void test_reload(void **state)
 	static const char *const before[] = { "echo", "listen=tcp:0", NULL, "chat", "listen=tcp:0", NULL, NULL };
 	static const char *const after[] = { "echo", "listen=tcp:0", "upper=yes", NULL, NULL };
 	static const char *const who[] = { "echo", "echo", NULL };
-	struct world w;
+	struct live w;
 	int old, fresh;
 
-	assert_int_equal(start(&w, before), 0);
-	old = dial(&w, "echo", SOCK_STREAM);
-	assert_true(exchange(old, "abc\n", "abc\n"));
+	assert_int_equal(live_start(&w, before), 0);
+	old = live_dial(&w, "echo", SOCK_STREAM);
+	assert_true(live_exchange(old, "abc\n", "abc\n"));
 	for (unsigned i = 1; i <= 20; i++) {
 		atomic_store(&w.next, before);
 		kill(getpid(), SIGHUP);
@@ -391,23 +194,13 @@ static void test_reload(void **state)
 	kill(getpid(), SIGHUP);
 	while (atomic_load(&w.reloads) < 21)
 		usleep(1000);
-	assert_true(exchange(old, "abc\n", "abc\n"));
-	fresh = dial(&w, "echo", SOCK_STREAM);
-	assert_true(exchange(fresh, "abc\n", "ABC\n"));
-	assert_int_equal(dial(&w, "chat", SOCK_STREAM), -1);
+	assert_true(live_exchange(old, "abc\n", "abc\n"));
+	fresh = live_dial(&w, "echo", SOCK_STREAM);
+	assert_true(live_exchange(fresh, "abc\n", "ABC\n"));
+	assert_int_equal(live_dial(&w, "chat", SOCK_STREAM), -1);
 	close(old);
 	close(fresh);
-	assert_int_equal(stop(&w), 0);
-}
-
-static void reload_to(struct world *w, const char *const *words)
-{
-	unsigned before = atomic_load(&w->reloads);
-
-	atomic_store(&w->next, words);
-	kill(getpid(), SIGHUP);
-	while (atomic_load(&w->reloads) == before)
-		usleep(1000);
+	assert_int_equal(live_stop(&w), 0);
 }
 
 /* Who accepts changes with the model, while the socket stays. */
@@ -416,41 +209,41 @@ static void test_model_changes(void **state)
 	(void)state;
 	static const char *const event[] = { "echo", "listen=tcp:0", NULL, NULL };
 	static const char *const who[] = { "echo", "echo", NULL };
-	struct world w;
+	struct live w;
 	int old;
 
-	assert_int_equal(start(&w, event), 0);
-	old = dial(&w, "echo", SOCK_STREAM);
-	assert_true(exchange(old, "abc\n", "abc\n"));
+	assert_int_equal(live_start(&w, event), 0);
+	old = live_dial(&w, "echo", SOCK_STREAM);
+	assert_true(live_exchange(old, "abc\n", "abc\n"));
 	for (unsigned i = 0; i < 6; i++) {
-		reload_to(&w, i % 2 ? event : threads_only);
+		live_reload(&w, i % 2 ? event : threads_only);
 		assert_int_equal(talk_all(&w, who, 10), 0);
 	}
-	assert_true(exchange(old, "abc\n", "abc\n"));
+	assert_true(live_exchange(old, "abc\n", "abc\n"));
 	close(old);
-	assert_int_equal(stop(&w), 0);
+	assert_int_equal(live_stop(&w), 0);
 }
 
 /* A burst does not get past the limit while it is handed from loop to loop, or while threads begin. */
 static void limit_clients(const char *const *words)
 {
 	enum { CLIENTS = 60, MAX = 5 };
-	struct world w;
+	struct live w;
 	int fd[CLIENTS], served = 0;
 
-	assert_int_equal(start(&w, words), 0);
+	assert_int_equal(live_start(&w, words), 0);
 	for (int round = 0; round < 2; round++) { /* the second time: their places came free */
 		served = 0;
 		for (int i = 0; i < CLIENTS; i++)
-			assert_true((fd[i] = dial(&w, "echo", SOCK_STREAM)) >= 0);
+			assert_true((fd[i] = live_dial(&w, "echo", SOCK_STREAM)) >= 0);
 		for (int i = 0; i < CLIENTS; i++)
-			served += exchange(fd[i], "x", "x");
+			served += live_exchange(fd[i], "x", "x");
 		assert_int_equal(served, MAX);
 		for (int i = 0; i < CLIENTS; i++)
 			close(fd[i]);
 		usleep(200000);
 	}
-	assert_int_equal(stop(&w), 0);
+	assert_int_equal(live_stop(&w), 0);
 }
 
 static void test_max(void **state)
@@ -469,35 +262,35 @@ static void test_second_signal(void **state)
 	(void)state;
 	static const char *const deaf[][5] = { { "chargen", "listen=tcp:0" },
 					       { "chargen", "listen=tcp:0", "model=thread" } };
-	struct world w;
+	struct live w;
 	int fd;
 
 	for (int i = 0; i < 2; i++) {
-		assert_int_equal(start(&w, deaf[i]), 0);
-		fd = dial(&w, "chargen", SOCK_STREAM);
+		assert_int_equal(live_start(&w, deaf[i]), 0);
+		fd = live_dial(&w, "chargen", SOCK_STREAM);
 		usleep(200000); /* it is sent more than it takes, so EV_STOP does not end it */
 		kill(getpid(), SIGTERM);
 		usleep(200000);
-		assert_int_equal(dial(&w, "chargen", SOCK_STREAM), -1);
-		assert_int_equal(stop(&w), 1);
+		assert_int_equal(live_dial(&w, "chargen", SOCK_STREAM), -1);
+		assert_int_equal(live_stop(&w), 1);
 		close(fd);
 	}
 }
 
 #ifdef GUICHET_FAULTS
 /* One conversation over each transport; how far it came does not matter, that it ends does. */
-static void converse(struct world *w)
+static void converse(struct live *w)
 {
-	int fd = dial(w, "echo", SOCK_STREAM), udp = dial(w, "echo", SOCK_DGRAM);
+	int fd = live_dial(w, "echo", SOCK_STREAM), udp = live_dial(w, "echo", SOCK_DGRAM);
 	struct timeval soon = { 0, 300000 };
 
 	if (udp >= 0)
 		setsockopt(udp, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof(soon));
 	if (udp >= 0)
-		exchange(udp, "ping", "ping");
+		live_exchange(udp, "ping", "ping");
 	if (fd >= 0) {
 		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof(soon));
-		exchange(fd, "hello\n", "hello\n");
+		live_exchange(fd, "hello\n", "hello\n");
 	}
 	if (fd >= 0)
 		close(fd);
@@ -508,23 +301,23 @@ static void converse(struct world *w)
 static void fail_each(int err, const char *const *words)
 {
 	for (unsigned long n = 1;; n++) {
-		struct world w;
+		struct live w;
 		bool seen;
 		int fd;
 
 		fault_arm(FAULT_SYS, n, err, false);
-		if (start(&w, words) < 0)
+		if (live_start(&w, words) < 0)
 			continue; /* it said so, and left nothing behind (LeakSanitizer) */
 		converse(&w);
 		seen = fault_calls(FAULT_SYS) >= n;
 		fault_arm(FAULT_SYS, 0, 0, false);
-		fd = dial(&w, "echo", SOCK_STREAM);
+		fd = live_dial(&w, "echo", SOCK_STREAM);
 		if (w.status == 0 && fd >= 0) {
-			if (!exchange(fd, "again\n", "again\n")) /* one failure is one client's at most */
+			if (!live_exchange(fd, "again\n", "again\n")) /* one failure is one client's at most */
 				fail_msg("call %lu failed with errno %d, and nobody is served any more", n, err);
 			close(fd);
 		}
-		stop(&w);
+		live_stop(&w);
 		if (!seen)
 			break;
 	}

@@ -46,7 +46,7 @@ void server_service(const struct server *s, size_t i, struct service_view *ret)
 		.internal = v->plan.internal,
 	};
 	for (size_t k = 0; k < v->n; k++)
-		ret->addresses += !service_is_copy(v, k);
+		ret->addresses += entry_shown(&v->entries[k]);
 }
 
 void server_address(const struct server *s, size_t i, size_t j, struct buf *b)
@@ -54,12 +54,13 @@ void server_address(const struct server *s, size_t i, size_t j, struct buf *b)
 	const struct service *v = nth(s, i);
 
 	for (size_t k = 0; k < v->n; k++) {
-		if (service_is_copy(v, k))
+		struct addr_text text;
+
+		if (!entry_shown(&v->entries[k]) || j-- > 0)
 			continue;
-		if (j-- == 0) {
-			addr_format(&v->listeners[k]->bound, b);
-			return;
-		}
+		entry_address(v, &v->entries[k], &text);
+		addr_format(&text, b);
+		return;
 	}
 }
 

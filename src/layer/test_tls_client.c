@@ -159,6 +159,28 @@ static void client_certificate(void **state)
 	tls_ctx_unref(server);
 }
 
+/* A server that wants one says so with an alert that means many things; the reason has it in plain words. */
+static void no_client_certificate(void **state)
+{
+	struct tls_ctx *client =
+		tls_fix_context(&(struct tls_setup){ .client = true, .ca = span_str(tls_fix.server->pem) });
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		SSL_CTX *server = tls_fix_server(i ? TLS1_3_VERSION : TLS1_2_VERSION);
+		struct pair p = {};
+
+		SSL_CTX_set_verify(server, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+		assert_int_equal(side_open(&p.s, &tls_client_layer, client, "server.test"), 0);
+		end_init(&p.e, server, false);
+		pump(&p.s, &p.e, 65536);
+		assert_string_equal(tls_client_layer.why(p.s.self), "tls: peer wants a client certificate");
+		pair_done(&p);
+		SSL_CTX_free(server);
+	}
+	tls_ctx_unref(client);
+}
+
 /* An arg that no layer was opened with, and none. */
 static void dropped_arg(void **state)
 {
@@ -178,9 +200,9 @@ static void dropped_arg(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(client_layer), cmocka_unit_test(client_without_name),
-		cmocka_unit_test(client_alpn),  cmocka_unit_test(client_certificate),
-		cmocka_unit_test(dropped_arg),
+		cmocka_unit_test(client_layer),          cmocka_unit_test(client_without_name),
+		cmocka_unit_test(client_alpn),           cmocka_unit_test(client_certificate),
+		cmocka_unit_test(no_client_certificate), cmocka_unit_test(dropped_arg),
 	};
 
 	if (tls_use_mem() < 0)

@@ -104,6 +104,72 @@ static char *encrypted_key(const struct cert *c)
 	return copy;
 }
 
+/* Sentences name the files when they are known, each the one it is about. */
+static void places(void **state)
+{
+	struct tls_identity bad = {
+		.certificate = span_str("hello"), .key = span_str("hello"), .from = "a.crt", .key_from = "a.key"
+	};
+	struct tls_setup setup = { .id = bad, .now = now };
+	struct tls_name name = { .name = "x.test" };
+
+	(void)state;
+	assert_string_equal(said(&setup, -EINVAL), "certificate: a.crt: no PEM certificate found");
+	setup.id.certificate = span_str(good->pem);
+	assert_string_equal(said(&setup, -EINVAL), "key: a.key: no PEM private key found");
+	setup.id.key = span_str(other->key_pem);
+	assert_string_equal(said(&setup, -EINVAL), "key: a.key: does not match the certificate a.crt");
+	setup.id.key = (struct span){};
+	assert_string_equal(said(&setup, -EINVAL), "key: a.crt: no PEM private key found");
+	setup.id = cert_identity(good);
+	setup.names = &name;
+	setup.names_n = 1;
+	name.id = bad;
+	assert_string_equal(said(&setup, -EINVAL), "certificate of x.test: a.crt: no PEM certificate found");
+	name.id = cert_identity(other);
+	name.id.from = "b.crt";
+	assert_non_null(strstr(said(&setup, 0), "certificate of x.test: b.crt: it is for another name"));
+}
+
+/* What a reload asks: is it another certificate now? */
+static void comparing(void **state)
+{
+	struct tls_name names[] = { { .name = "a.test", .id = cert_identity(good) },
+				    { .name = "b.test", .id = cert_identity(good) } };
+	struct tls_setup setup = { .id = cert_identity(good), .names = names, .names_n = 2 };
+	char *chain = joined(leaf->pem, ca->pem), at[TLS_NOT_AFTER];
+	struct tls_ctx *a = NULL, *b = NULL;
+	struct buf why;
+
+	(void)state;
+	buf_init(&why, 900);
+	assert_int_equal(tls_ctx_new(&setup, &a, &why), 0);
+	names[1].id = cert_identity(other);
+	assert_int_equal(tls_ctx_new(&setup, &b, &why), 0);
+	assert_true(tls_ctx_same_identity(a, b, 0));
+	assert_true(tls_ctx_same_identity(a, b, 1));
+	assert_false(tls_ctx_same_identity(a, b, 2));
+	assert_true(tls_ctx_same_identity(a, b, 3)); /* neither has it */
+	tls_ctx_not_after(a, 0, at);
+	assert_int_equal(strlen(at), strlen("2027-11-21T10:00:00Z"));
+	assert_int_equal(at[10], 'T');
+	tls_ctx_not_after(a, 3, at);
+	assert_string_equal(at, "");
+	tls_ctx_unref(a);
+	tls_ctx_unref(b);
+
+	/* the same one with another chain */
+	setup = (struct tls_setup){ .id = cert_identity(leaf) };
+	assert_int_equal(tls_ctx_new(&setup, &a, &why), 0);
+	setup.id.certificate = span_str(chain);
+	assert_int_equal(tls_ctx_new(&setup, &b, &why), 0);
+	assert_false(tls_ctx_same_identity(a, b, 0));
+	tls_ctx_unref(a);
+	tls_ctx_unref(b);
+	buf_done(&why);
+	free(chain);
+}
+
 static void certificates(void **state)
 {
 	char *key_first = joined(good->key_pem, good->pem), *cert_first = joined(good->pem, good->key_pem);
@@ -367,6 +433,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(certificates),
+		cmocka_unit_test(places),
+		cmocka_unit_test(comparing),
 		cmocka_unit_test(names),
 		cmocka_unit_test(trust_and_protocols),
 		cmocka_unit_test(automatic),

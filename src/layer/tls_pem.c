@@ -122,14 +122,15 @@ static int next_certificate(BIO *bio, const struct tls_who *who, const char *wha
 
 static void warn_date(const struct tls_who *who, int n, const char *what, const ASN1_TIME *at)
 {
+	char subject[64] = "certificate";
 	struct tm tm;
 
 	if (ASN1_TIME_to_tm(at, &tm) != 1)
 		return;
-	tls_warn(who->why, "%s", "");
-	add_subject(who, "certificate");
 	if (n > 0)
-		buf_addf(who->why, "number %d of the chain ", n + 1);
+		snprintf(subject, sizeof(subject), "certificate number %d of the chain", n + 1);
+	tls_warn(who->why, "%s", "");
+	add_subject(who, subject);
 	buf_addf(who->why, "%s %04d-%02d-%02d", what, tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday);
 }
 

@@ -9,7 +9,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "base/mem.h"
 #include "drive/files.h"
 #include "layer/tls.h"
@@ -31,23 +30,43 @@ static_assert((int)TLS_ASK_NONE == (int)CLIENT_CERTIFICATE_NONE &&
 struct certs {
 	const struct certs_setup *setup;
 	struct buf certificate, key, ca;
-	struct buf names[2 * NAMES_MAX];
+	char *crt_path, *key_path; /* where these two are; not ours unless it is `auto` */
+	struct named {
+		char *name, *crt_path, *key_path;
+		struct buf certificate, key;
+	} named[NAMES_MAX];
 	struct tls_name sni[NAMES_MAX];
-	char *sni_names[NAMES_MAX];
 	size_t n;
 	bool failed; /* something was wrong, and told */
 	bool none;   /* there is no certificate yet, and none may be made */
 };
 
-static void problem(struct certs *c, const char *option, const char *text)
+static void tell(const struct certs *c, enum certs_what what, const char *option, const char *text)
 {
 	char whole[SENTENCE];
 	struct buf b;
 
 	buf_init_fixed(&b, whole, sizeof(whole));
 	buf_addf(&b, "%s%s%s", option, *option ? ": " : "", text);
-	c->setup->problem(c->setup->arg, whole);
+	c->setup->tell(c->setup->arg, what, whole);
+}
+
+static void problem(struct certs *c, const char *option, const char *text)
+{
+	tell(c, CERTS_PROBLEM, option, text);
 	c->failed = true;
+}
+
+/* A key that everybody on the machine may read is told of: it is as good as published. */
+static void warn_of_mode(const struct certs *c, const char *option, const char *path, const struct buf *pem)
+{
+	char text[SENTENCE];
+	struct stat st;
+
+	if (!strstr(buf_str(pem), "PRIVATE KEY-----") || stat(path, &st) < 0 || !(st.st_mode & S_IROTH))
+		return;
+	snprintf(text, sizeof(text), "the key in %.900s can be read by every user of this machine; chmod o-r it", path);
+	tell(c, CERTS_WARNING, option, text);
 }
 
 /* Reads a file into *b. A file that cannot be read is a problem, and the others are read all the same; only -ENOMEM ends it. */
@@ -61,6 +80,8 @@ static int read_pem(struct certs *c, const char *option, const char *path, struc
 	err = files_read(path, b, &why);
 	if (err && err != -ENOMEM)
 		problem(c, option, text);
+	else if (!err)
+		warn_of_mode(c, option, path, b);
 	return err == -ENOMEM ? err : 0;
 }
 
@@ -98,7 +119,7 @@ static int make_auto(struct certs *c, const char *crt, const char *key)
 	if (err)
 		problem(c, "certificate", text);
 	else
-		log_text(LOG_INFO, "certificate-made", "%s, self-signed", crt);
+		tell(c, CERTS_MADE, "", crt);
 	return 0;
 }
 
@@ -114,57 +135,54 @@ static int auto_pair(struct certs *c, const char *crt, const char *key)
 	return c->none ? 0 : make_auto(c, crt, key);
 }
 
+static bool is_auto(const struct certs *c)
+{
+	return strcmp(c->setup->options->certificate, "auto") == 0;
+}
+
 static int read_auto(struct certs *c)
 {
-	char *crt = NULL, *key = NULL;
-	int err = str_path_from(c->setup->data, "auto.crt", &crt);
+	int err = str_path_from(c->setup->data, "auto.crt", &c->crt_path);
 
 	if (!err)
-		err = str_path_from(c->setup->data, "auto.key", &key);
-	if (!err)
-		err = auto_pair(c, crt, key);
-	mem_free(crt);
-	mem_free(key);
-	return err;
+		err = str_path_from(c->setup->data, "auto.key", &c->key_path);
+	return err ? err : auto_pair(c, c->crt_path, c->key_path);
 }
 
 /* ---- files ---- */
-
-/* A key that everybody on the machine may read is told of: it is as good as published. */
-static void warn_of_mode(const struct certs *c, const char *path)
-{
-	struct stat st;
-
-	if (stat(path, &st) == 0 && st.st_mode & S_IROTH)
-		log_text(LOG_WARN, "key-readable", "[%s] %s can be read by every user of this machine; chmod o-r it",
-			 c->setup->service, path);
-}
 
 static int read_identity(struct certs *c)
 {
 	const struct tls_options *o = c->setup->options;
 	int err;
 
-	if (strcmp(o->certificate, "auto") == 0)
+	if (is_auto(c))
 		return read_auto(c);
+	c->crt_path = o->certificate;
+	c->key_path = o->key;
 	err = read_pem(c, "certificate", o->certificate, &c->certificate);
 	if (!err && o->key)
 		err = read_pem(c, "key", o->key, &c->key);
-	if (!err)
-		warn_of_mode(c, o->key ? o->key : o->certificate);
 	return err;
 }
 
-/* A file named in `sni`. */
-static int read_named(struct certs *c, struct span name, struct buf *b)
+/* One word of `sni`: its form was looked at when it was set. */
+static int read_named(struct certs *c, const char *word, struct named *n)
 {
-	char *path = mem_strndup((const char *)name.p, name.n);
-	int err;
+	struct span name, crt, key;
+	int err = tables_sni_split(word, &name, &crt, &key);
 
-	buf_init(b, PEM_MAX);
-	err = path ? read_pem(c, "sni", path, b) : -ENOMEM;
-	mem_free(path);
-	return err;
+	if (err)
+		return err;
+	buf_init(&n->certificate, PEM_MAX);
+	buf_init(&n->key, PEM_MAX);
+	n->name = mem_strndup((const char *)name.p, name.n);
+	n->crt_path = mem_strndup((const char *)crt.p, crt.n);
+	n->key_path = mem_strndup((const char *)key.p, key.n);
+	if (!n->name || !n->crt_path || !n->key_path)
+		return -ENOMEM;
+	err = read_pem(c, "sni", n->crt_path, &n->certificate);
+	return err ? err : read_pem(c, "sni", n->key_path, &n->key);
 }
 
 static int read_sni(struct certs *c)
@@ -173,31 +191,53 @@ static int read_sni(struct certs *c)
 	int err = 0;
 
 	for (size_t i = 0; i < words->n && i < NAMES_MAX && !err; i++) {
-		struct span name, certificate, key;
-
-		err = tables_sni_split(words->v[i], &name, &certificate, &key);
-		if (err)
-			return err;
 		c->n = i + 1;
-		c->sni_names[i] = mem_strndup((const char *)name.p, name.n);
-		if (!c->sni_names[i])
-			return -ENOMEM;
-		err = read_named(c, certificate, &c->names[2 * i]);
-		if (!err)
-			err = read_named(c, key, &c->names[2 * i + 1]);
-		c->sni[i].name = c->sni_names[i];
+		err = read_named(c, words->v[i], &c->named[i]);
 	}
 	return err;
 }
 
 /* ---- the context ---- */
 
+/* The option that a sentence of the layer is about; it begins with the name of one in all other cases. */
+static const char *option_of(const struct certs *c, const char *sentence)
+{
+	size_t n = strcspn(sentence, ":");
+	const char *named = memmem(sentence, n, "chain of ", 9);
+
+	if (named || strncmp(sentence, "certificate of ", 15) == 0 || strncmp(sentence, "key of ", 7) == 0)
+		return "sni";
+	if (strncmp(sentence, "key:", 4) == 0 && !c->setup->options->key) /* it has to be in that file */
+		return "certificate";
+	return memmem(sentence, n, "of the chain", 12) ? "certificate" : "";
+}
+
+static void warn_each(const struct certs *c, char *sentences)
+{
+	for (char *next; sentences; sentences = next) {
+		next = strstr(sentences, "; ");
+		if (next) {
+			*next = '\0';
+			next += 2;
+		}
+		tell(c, CERTS_WARNING, option_of(c, sentences), sentences);
+	}
+}
+
+static struct tls_identity identity_of(const struct buf *crt, const char *from, const struct buf *key,
+				       const char *key_from)
+{
+	return (struct tls_identity){
+		.certificate = buf_span(crt), .key = buf_span(key), .from = from, .key_from = key_from
+	};
+}
+
 static int make_context(struct certs *c, struct tls_ctx **ret)
 {
 	const struct tls_options *o = c->setup->options;
 	struct tls_setup setup = {
 		.min = (enum tls_min)o->tls_min,
-		.id = { buf_span(&c->certificate), buf_span(&c->key) },
+		.id = identity_of(&c->certificate, c->crt_path, &c->key, c->key_path),
 		.names = c->sni,
 		.names_n = c->n,
 		.ask = (enum tls_ask)o->client_certificate,
@@ -205,22 +245,26 @@ static int make_context(struct certs *c, struct tls_ctx **ret)
 		.alpn = o->alpn.n ? (const char *const *)o->alpn.v : NULL,
 		.now = time(NULL),
 	};
-	char warning[SENTENCE];
+	char sentences[SENTENCE];
 	struct buf said;
 	int err;
 
-	for (size_t i = 0; i < c->n; i++)
-		c->sni[i].id = (struct tls_identity){ buf_span(&c->names[2 * i]), buf_span(&c->names[2 * i + 1]) };
-	buf_init_fixed(&said, warning, sizeof(warning));
+	for (size_t i = 0; i < c->n; i++) {
+		const struct named *n = &c->named[i];
+
+		c->sni[i].name = n->name;
+		c->sni[i].id = identity_of(&n->certificate, n->crt_path, &n->key, n->key_path);
+	}
+	buf_init_fixed(&said, sentences, sizeof(sentences));
 	err = tls_ctx_new(&setup, ret, &said);
 	if (err == -ENOMEM)
 		return err;
-	if (err && strcmp(o->certificate, "auto") == 0)
+	if (err && is_auto(c) && strcmp(option_of(c, sentences), "sni") != 0)
 		buf_addf(&said, "; remove auto.crt and auto.key in %s to have new ones made", c->setup->data);
 	if (err)
-		problem(c, "", warning); /* begins with what is an option's name here too */
+		problem(c, option_of(c, sentences), sentences);
 	else if (said.n > 0)
-		log_text(LOG_WARN, "certificate", "[%s] %s", c->setup->service, warning);
+		warn_each(c, sentences);
 	return 0;
 }
 
@@ -230,9 +274,15 @@ static void certs_done(struct certs *c)
 	buf_done(&c->key);
 	buf_done(&c->ca);
 	for (size_t i = 0; i < c->n; i++) {
-		buf_done(&c->names[2 * i]);
-		buf_done(&c->names[2 * i + 1]);
-		mem_free(c->sni_names[i]);
+		buf_done(&c->named[i].certificate);
+		buf_done(&c->named[i].key);
+		mem_free(c->named[i].name);
+		mem_free(c->named[i].crt_path);
+		mem_free(c->named[i].key_path);
+	}
+	if (is_auto(c)) {
+		mem_free(c->crt_path);
+		mem_free(c->key_path);
 	}
 	mem_free(c);
 }

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "layer/tls.h"
 
 enum { VALUE = 512 }; /* bytes of a value in the log */
 
@@ -19,6 +20,7 @@ struct kept_service {
 	char *name;
 	const struct proto *proto;
 	struct kept kept[KINDS];
+	struct tls_ctx *tls; /* NULL: it speaks no TLS */
 };
 
 struct changes {
@@ -36,6 +38,7 @@ static int keep(struct kept *k, const struct option_table *table, const void *va
 static int keep_service(struct kept_service *k, const struct plan_service *s)
 {
 	k->proto = s->proto;
+	k->tls = tls_ctx_ref(s->tls_ctx);
 	k->name = mem_strdup(s->name);
 	if (!k->name || keep(&k->kept[COMMON], &tables_service, s->common) < 0 ||
 	    keep(&k->kept[TLS], &tables_tls, s->tls) < 0 || keep(&k->kept[OWN], s->proto->options, s->options) < 0)
@@ -48,10 +51,9 @@ int changes_remember(const struct plan *p, struct changes **ret)
 	struct changes *c = mem_zalloc(sizeof(*c) + p->n * sizeof(c->v[0]));
 	int err = c ? keep(&c->global, &tables_guichet, p->global) : -ENOMEM;
 
-	for (size_t i = 0; i < p->n && !err; i++) {
-		c->n = i + 1;
-		err = keep_service(&c->v[i], &p->services[i]);
-	}
+	for (size_t i = 0; i < p->n && !err; i++)
+		if (!p->services[i].internal) /* nobody wrote that one */
+			err = keep_service(&c->v[c->n++], &p->services[i]);
 	if (err) {
 		changes_free(&c);
 		return err;
@@ -76,6 +78,7 @@ void changes_free(struct changes **cp)
 	for (size_t i = 0; i < c->n; i++) {
 		for (size_t j = 0; j < KINDS; j++)
 			drop(&c->v[i].kept[j]);
+		tls_ctx_unref(c->v[i].tls);
 		mem_free(c->v[i].name);
 	}
 	mem_free(c);
@@ -105,6 +108,26 @@ static void log_value(struct log_line *l, const char *key, const struct option *
 	log_str(l, key, text);
 }
 
+/* Where the control socket is follows from `data`, unless somebody said otherwise. */
+static bool is_usual_control(const struct guichet_options *g)
+{
+	char *usual;
+	bool same;
+
+	if (str_path_from(g->data, "control.sock", &usual) < 0)
+		return false;
+	same = strcmp(usual, g->control) == 0;
+	mem_free(usual);
+	return same;
+}
+
+/* What follows from another option is not told once more. */
+static bool is_derived(const struct option *row, const struct kept *before, const struct kept *now)
+{
+	return now->table == &tables_guichet && strcmp(row->name, "control") == 0 && is_usual_control(before->values) &&
+	       is_usual_control(now->values);
+}
+
 /* Every option of one table that has another value now. */
 static size_t compare(const char *service, const struct kept *before, const struct kept *now)
 {
@@ -116,7 +139,7 @@ static size_t compare(const char *service, const struct kept *before, const stru
 		const struct option *row = &now->table->rows[i];
 		struct log_line l;
 
-		if (option_row_equal(row, before->values, now->values))
+		if (option_row_equal(row, before->values, now->values) || is_derived(row, before, now))
 			continue;
 		n++;
 		if (!log_begin(&l, LOG_INFO, "option-changed"))
@@ -130,14 +153,53 @@ static size_t compare(const char *service, const struct kept *before, const stru
 	return n;
 }
 
-static void log_service(const char *event, const char *name)
+/* The file of certificate i: 0 is the service's own, others are those of `sni`. */
+static void log_certificate_file(struct log_line *l, const struct tls_options *o, const char *data, size_t i)
 {
+	struct span name, crt, key;
+	char *path;
+
+	if (i > 0) {
+		if (tables_sni_split(o->sni.v[i - 1], &name, &crt, &key) == 0)
+			log_bytes(l, "file", crt.p, crt.n);
+	} else if (strcmp(o->certificate, "auto") != 0) {
+		log_str(l, "file", o->certificate);
+	} else if (str_path_from(data, "auto.crt", &path) == 0) {
+		log_str(l, "file", path);
+		mem_free(path);
+	}
+}
+
+static void log_certificate(const struct kept_service *k, const char *data, size_t i)
+{
+	char not_after[TLS_NOT_AFTER];
 	struct log_line l;
 
-	if (!log_begin(&l, LOG_INFO, event))
+	if (!log_begin(&l, LOG_INFO, "certificate-changed"))
 		return;
-	log_str(&l, "service", name);
+	tls_ctx_not_after(k->tls, i, not_after);
+	log_str(&l, "service", k->name);
+	log_certificate_file(&l, k->kept[TLS].values, data, i);
+	log_str(&l, "not_after", not_after);
 	log_end(&l);
+}
+
+/* Certificates that are others now, though the configuration names the same files. */
+static size_t compare_certificates(const struct kept_service *before, const struct kept_service *now, const char *data)
+{
+	const struct tls_options *a = before->kept[TLS].values, *b = now->kept[TLS].values;
+	size_t n = 0;
+
+	if (!before->tls || !now->tls || strcmp(a->certificate, b->certificate) != 0 ||
+	    !str_words_equal(&a->sni, &b->sni))
+		return 0;
+	for (size_t i = 0; i <= b->sni.n; i++) {
+		if (tls_ctx_same_identity(before->tls, now->tls, i))
+			continue;
+		log_certificate(now, data, i);
+		n++;
+	}
+	return n;
 }
 
 size_t changes_log(const struct changes *before, const struct changes *now)
@@ -147,21 +209,18 @@ size_t changes_log(const struct changes *before, const struct changes *now)
 	for (size_t i = 0; i < before->n; i++) {
 		const struct kept_service *other = find(now, before->v[i].name);
 
-		if (other && other->proto == before->v[i].proto)
-			continue;
-		log_service("service-removed", before->v[i].name);
-		n++;
+		n += !other || other->proto != before->v[i].proto;
 	}
 	for (size_t i = 0; i < now->n; i++) {
 		const struct kept_service *k = &now->v[i], *other = find(before, k->name);
 
 		if (!other || other->proto != k->proto) {
-			log_service("service-added", k->name);
 			n++;
 			continue;
 		}
 		for (size_t j = 0; j < KINDS; j++)
 			n += compare(k->name, &other->kept[j], &k->kept[j]);
+		n += compare_certificates(other, k, changes_global(now)->data);
 	}
 	return n;
 }

@@ -2,7 +2,7 @@
 #pragma once
 #include "drive/server.h"
 
-/* The options of a plan, without anything that is open. */
+/* The options of a plan and its certificates, without anything that is open. */
 struct changes;
 
 /* A copy of what the plan says. 0 or -ENOMEM. */
@@ -12,5 +12,5 @@ void changes_free(struct changes **c);
 /* The options of [guichet] in it; live as long as it does. */
 const struct guichet_options *changes_global(const struct changes *c);
 
-/* Logs a line for each difference; returns how many there are. */
+/* Logs a line for each difference, but for sections that came or went, which the server tells; returns how many there are. */
 size_t changes_log(const struct changes *before, const struct changes *now);

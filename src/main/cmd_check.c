@@ -3,7 +3,6 @@
 #include <stdio.h>
 
 #include "base/mem.h"
-#include "drive/logfile.h"
 #include "drive/server.h"
 #include "main/command.h"
 #include "main/planner.h"
@@ -23,14 +22,14 @@ static const struct command_example examples[] = {
 	COMMAND_EXAMPLES_END,
 };
 
-static int print_problems(const struct conf_problems *ps)
+/* Warnings among them; they alone do not make a file wrong. */
+static void print_problems(const struct conf_problems *ps)
 {
 	BUF_AUTO struct buf b;
 
 	buf_init(&b, OUTPUT_MAX);
 	conf_problems_format(ps, &b);
 	(void)!text_print(stderr, &b);
-	return STATUS_USAGE;
 }
 
 static int print_plan(const struct plan *plan, const struct planner_setup *setup)
@@ -64,7 +63,8 @@ static int check(const struct planner_setup *setup)
 		text_error("%s: %s", setup->file, strerror(-err));
 		status = STATUS_FAILED;
 	} else {
-		status = conf_problems_none(&ps) ? print_plan(plan, setup) : print_problems(&ps);
+		print_problems(&ps);
+		status = conf_problems_none(&ps) ? print_plan(plan, setup) : STATUS_USAGE;
 	}
 	conf_problems_done(&ps);
 	plan_free(&plan);
@@ -107,14 +107,8 @@ static int run(int argc, char **argv)
 	}
 	if (status == STATUS_OK && !setup.file)
 		status = command_misused(&check_command, "no file to check");
-	if (status == STATUS_OK) {
-		BUF_AUTO struct buf why;
-
-		buf_init(&why, 256);
-		(void)!logfile_open("stderr", LOG_WARN, LOG_FORMAT_TEXT,
-				    &why); /* of certificates: what is not wrong, but odd */
+	if (status == STATUS_OK)
 		status = check(&setup);
-	}
 	mem_free(words);
 	return status;
 }
@@ -124,7 +118,8 @@ const struct command check_command = {
 	.summary = "reads a configuration file and tells all that is wrong with it",
 	.synopsis = "FILE [SERVICE@ADDRESS[,OPTION=VALUE]...]...",
 	.text = "Reads what `guichet serve` with the same words would read, and opens, makes and changes nothing. Every mistake is a "
-		"line on standard error, `FILE:LINE: what is wrong`; without one, what would be served is printed. What only "
+		"line on standard error, `FILE:LINE: what is wrong`; without one, what would be served is printed. What can be "
+		"served but is odd is a line too, `FILE:LINE: warning: ...`, and no reason for another exit status. What only "
 		"serving can show is not found: a port that is in use, a name that resolves to nothing.",
 	.options = options,
 	.examples = examples,

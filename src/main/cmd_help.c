@@ -108,28 +108,25 @@ static int one_word(const char *word, struct buf *b)
 	return add_common_option(word, b) ? print(b) : unknown(word);
 }
 
-/* SERVICE OPTION; or a topic that has options, and one of them. */
+/* SERVICE OPTION, COMMAND OPTION, or a topic and something on its page. */
 static int two_words(const char *first, const char *second, struct buf *b)
 {
+	const struct help_topic *t = help_topics;
 	const struct proto *p = protos_find(first);
-	const struct option *row = NULL;
+	const struct command *c = command_find(first);
+	int err;
 
-	if (p && help_option(p, second, b) < 0)
-		return command_misused(&help_command, "%s", buf_str(b));
+	while (t->name && strcmp(t->name, first) != 0)
+		t++;
 	if (p)
-		return print(b);
-	if (strcmp(first, "guichet") == 0)
-		row = option_find(&tables_guichet, second);
-	else if (strcmp(first, "options") == 0)
-		row = option_find(&tables_service, second);
-	else if (strcmp(first, "tls") == 0)
-		row = option_find(&tables_tls, second);
+		err = help_option(p, second, b);
+	else if (c)
+		err = command_help_option(c, second, b);
+	else if (t->name)
+		err = t->find(second, b);
 	else
 		return unknown(first);
-	if (!row)
-		return unknown(second);
-	option_help_row(row, b);
-	return print(b);
+	return err < 0 ? command_misused(&help_command, "%s", buf_str(b)) : print(b);
 }
 
 static int show(const char *const *words, int n)
@@ -179,7 +176,7 @@ static int run(int argc, char **argv)
 		if (what >= 0)
 			return write_pages(what);
 		if (n == WORDS_MAX)
-			return command_misused(&help_command, "more than a service and an option");
+			return command_misused(&help_command, "more than two words: a service and an option");
 		words[n++] = value;
 	}
 }
@@ -187,7 +184,7 @@ static int run(int argc, char **argv)
 const struct command help_command = {
 	.name = "help",
 	.summary = "explains commands, services, options and addresses",
-	.synopsis = "[COMMAND|SERVICE|WORD]\nSERVICE OPTION\n--man|--completion|--json",
+	.synopsis = "[COMMAND|SERVICE|WORD]\nCOMMAND|SERVICE OPTION\n--man|--completion|--json",
 	.text = "Explains what the program can, from the same tables that make it work. Without a word: what there is to ask for.",
 	.options = options,
 	.examples = examples,

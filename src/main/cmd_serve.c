@@ -18,6 +18,7 @@
 #include "drive/files.h"
 #include "drive/logfile.h"
 #include "drive/server.h"
+#include "drive/tempdir.h"
 #include "main/changes.h"
 #include "main/command.h"
 #include "main/control.h"
@@ -36,8 +37,10 @@ struct serve {
 	struct planner_setup setup;
 	char **words, **sets; /* as many as argc: arrays of our own over argv */
 	bool test;
+	pid_t parent; /* who started us */
 	const char *ready_path;
 	char *test_dir;
+	int test_fd;                       /* keeps it ours */
 	struct changes *served;            /* the configuration that is served */
 	enum tables_log_format log_format; /* until it is read */
 	struct server *server;
@@ -65,6 +68,19 @@ static int failed(const char *what, int err)
 {
 	text_error("%s: %s", what, strerror(-err));
 	return STATUS_FAILED;
+}
+
+static void log_problem(enum log_level level, const char *event, const struct conf_problem *p)
+{
+	struct log_line l;
+
+	if (!log_begin(&l, level, event))
+		return;
+	log_str(&l, "file", p->file);
+	if (p->line)
+		log_uint(&l, "line", p->line);
+	log_str(&l, "text", p->text);
+	log_end(&l);
 }
 
 /* ---- telling ---- */
@@ -189,6 +205,16 @@ static void limit_descriptors(unsigned fds)
 		log_text(LOG_WARN, "fds", "the limit of descriptors stays: %s", strerror(errno));
 }
 
+/* What a plan has to tell that is no problem. The log is open for it only now. */
+static void log_plan(const struct plan *plan, const struct conf_problems *ps)
+{
+	for (size_t i = 0; i < ps->n; i++)
+		if (ps->v[i].warning)
+			log_problem(LOG_WARN, "configuration", &ps->v[i]);
+	if (plan->made)
+		log_text(LOG_INFO, "certificate-made", "%s, self-signed", plan->made);
+}
+
 static int open_log(const struct serve *s, const struct guichet_options *g, struct conf_problems *ps)
 {
 	BUF_AUTO struct buf why;
@@ -235,6 +261,7 @@ static int apply(struct serve *s, struct conf_problems *ps, struct changes **ret
 	if (!err)
 		err = open_log(s, plan->global, ps);
 	if (!err) {
+		log_plan(plan, ps);
 		if (!s->served)
 			limit_descriptors(plan->global->fds);
 		err = server_apply(s->server, &plan, ps);
@@ -256,28 +283,21 @@ static int apply(struct serve *s, struct conf_problems *ps, struct changes **ret
 
 static void reload_refused(struct serve *s, const struct conf_problems *ps, int err)
 {
+	size_t n = conf_problems_count(ps);
 	struct buf b;
 
 	buf_init_fixed(&b, s->control.text, sizeof(s->control.text));
 	conf_problems_format(ps, &b);
-	for (size_t i = 0; i < ps->n; i++) {
-		struct log_line l;
-
-		if (!log_begin(&l, LOG_ERROR, "reload-problem"))
-			continue;
-		log_str(&l, "file", ps->v[i].file);
-		if (ps->v[i].line)
-			log_uint(&l, "line", ps->v[i].line);
-		log_str(&l, "text", ps->v[i].text);
-		log_end(&l);
-	}
-	if (ps->n == 0) {
+	for (size_t i = 0; i < ps->n; i++)
+		if (!ps->v[i].warning)
+			log_problem(LOG_ERROR, "reload-problem", &ps->v[i]);
+	if (n == 0) {
 		buf_addf(&b, "%s\n", strerror(-err));
 		log_text(LOG_ERROR, "reload-problem", "%s", strerror(-err));
 	}
 	s->control.failed = true;
-	log_text(LOG_WARN, "reload-refused", "the old configuration goes on; problems: %zu", ps->n ? ps->n : 1);
-	sd_notifyf(0, "READY=1\nSTATUS=Serving the old configuration; problems in the new one: %zu", ps->n ? ps->n : 1);
+	log_text(LOG_WARN, "reload-refused", "the old configuration goes on; problems: %zu", n ? n : 1);
+	sd_notifyf(0, "READY=1\nSTATUS=Serving the old configuration; problems in the new one: %zu", n ? n : 1);
 }
 
 static void reload_done(struct serve *s, struct changes *now)
@@ -429,7 +449,7 @@ static int begin_test(struct serve *s)
 	BUF_AUTO struct buf why;
 
 	buf_init(&why, PATH_TEXT);
-	if (files_temp_dir(&s->test_dir, &why) < 0) {
+	if (tempdir_new(&s->test_dir, &s->test_fd, &why) < 0) {
 		text_error("%s", buf_str(&why));
 		return STATUS_FAILED;
 	}
@@ -442,9 +462,19 @@ static void end_test(struct serve *s)
 	BUF_AUTO struct buf why;
 
 	buf_init(&why, PATH_TEXT);
-	if (s->test_dir && files_remove_dir(s->test_dir, &why) < 0)
+	if (tempdir_remove(&s->test_dir, &s->test_fd, &why) < 0)
 		text_error("%s", buf_str(&why));
-	mem_free(s->test_dir);
+}
+
+/* Init and systemd take in whoever has lost their parent; their own end comes too late for a test. */
+static bool is_foster_parent(pid_t pid)
+{
+	BUF_AUTO struct buf name;
+	char path[64];
+
+	buf_init(&name, 64);
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	return pid <= 1 || (files_read(path, &name, NULL) == 0 && strcmp(buf_str(&name), "systemd\n") == 0);
 }
 
 /* Until the configuration says where the log goes, what has to be told goes to standard error. */
@@ -459,7 +489,8 @@ static void begin_log(const struct serve *s)
 static int start(struct serve *s)
 {
 	struct conf_problems ps = {};
-	int err = server_new(&(struct server_setup){ .test = s->test }, &s->server), status = STATUS_OK;
+	int err = server_new(&(struct server_setup){ .parent = s->test ? s->parent : 0 }, &s->server);
+	int status = STATUS_OK;
 
 	if (err)
 		return failed("cannot start", err);
@@ -469,6 +500,10 @@ static int start(struct serve *s)
 	err = apply(s, &ps, &s->served);
 	if (err)
 		status = conf_problems_none(&ps) ? failed("cannot start", err) : print_problems(&ps);
+	else if (s->test && is_foster_parent(s->parent))
+		log_text(
+			LOG_WARN, "no-parent",
+			"the process that started this one has ended already, or is init: nothing will end it but a signal");
 	conf_problems_done(&ps);
 	return status;
 }
@@ -477,7 +512,7 @@ static int run(int argc, char **argv)
 {
 	static const struct server_calls calls = { .ready = ready, .reload = reload, .stopping = stopping };
 	struct server_calls mine = calls;
-	struct serve s = {};
+	struct serve s = { .parent = getppid(), .test_fd = -1 }; /* asked first: it may end before we are ready */
 	int status = parse(&s, argc, argv), ended;
 	bool stuck;
 
@@ -515,7 +550,7 @@ const struct command serve_command = {
 		"FILE is a configuration file: a section for each service. SERVICE@ADDRESS serves one more, or adds an address "
 		"and options to one of the file's; the options are those of `guichet help SERVICE`.\n\n"
 		"SIGHUP reads the file again: what did not change keeps its connections, and a file with a mistake changes "
-		"nothing. SIGTERM and Ctrl-C let conversations finish (option drain), a second one does not wait.",
+		"nothing. SIGTERM, SIGQUIT and Ctrl-C let conversations finish (option drain), a second one does not wait.",
 	.options = options,
 	.examples = examples,
 	.run = run,

@@ -1,6 +1,8 @@
 /* cmd_stats.c - `guichet stats`: asks a running guichet for its counters, over its control socket. */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,7 +18,8 @@ enum { OPT_CONTROL, OPT_JSON, OPT_WATCH };
 static const char usual_path[] = "./guichet-data/control.sock";
 
 static const struct args_option options[] = {
-	[OPT_CONTROL] = { "control", 0, "PATH", "the control socket; ./guichet-data/control.sock when not set" },
+	[OPT_CONTROL] = { "control", 0, "PATH",
+			  "the control socket, or the data folder that it is in; ./guichet-data when not set" },
 	[OPT_JSON] = { "json", 0, NULL, "prints everything there is as one JSON object" },
 	[OPT_WATCH] = { "watch", 'w', "SECONDS", "prints again and again, so many seconds apart" },
 	ARGS_OPTIONS_END,
@@ -24,13 +27,14 @@ static const struct args_option options[] = {
 
 static const struct command_example examples[] = {
 	{ "guichet stats", "of the guichet that was started in this folder" },
-	{ "guichet stats --control /var/lib/guichet/control.sock --watch 2", "of a system service, every two seconds" },
+	{ "guichet stats --control /var/lib/guichet --watch 2", "of a system service, every two seconds" },
 	{ "guichet stats --json | jq '.services[] | {name, open}'", "for a script" },
 	COMMAND_EXAMPLES_END,
 };
 
 struct words {
 	const char *control;
+	char in_folder[PATH_MAX]; /* where it is when --control names the folder */
 	bool json;
 	uint64_t every; /* ns; 0 = once */
 };
@@ -44,6 +48,17 @@ static int take_watch(struct words *w, const char *value)
 	else if (str_to_nsec(value, &w->every) < 0 || w->every == 0)
 		return command_misused(&stats_command, "--watch %s is no time, write 2 or 500ms", value);
 	return STATUS_OK;
+}
+
+/* The data folder will do: the socket has its usual name in it. */
+static void take_control(struct words *w, const char *path)
+{
+	struct stat st;
+
+	w->control = path;
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode) &&
+	    snprintf(w->in_folder, sizeof(w->in_folder), "%s/control.sock", path) < (int)sizeof(w->in_folder))
+		w->control = w->in_folder;
 }
 
 static int parse(struct words *w, int argc, char **argv)
@@ -67,7 +82,7 @@ static int parse(struct words *w, int argc, char **argv)
 			status = command_misused(&stats_command, "\"%s\" is one word too many; --control %s?", value,
 						 value);
 		else if (what == OPT_CONTROL)
-			w->control = value;
+			take_control(w, value);
 		else if (what == OPT_JSON)
 			w->json = true;
 		else

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "layer/tls.h"
+#include "main/help.h"
 #include "main/text.h"
 #include "proto/protos.h"
 
@@ -92,6 +93,23 @@ void command_help(const struct command *c, struct buf *b)
 	add_examples(c->examples, b);
 	buf_adds(b, "\nExit status: 0 all went well, 1 something failed while it ran, 2 the command line or the\n"
 		    "configuration is wrong.\n");
+}
+
+int command_help_option(const struct command *c, const char *name, struct buf *b)
+{
+	struct str_closest nearest = str_closest_start(name);
+
+	for (const struct args_option *o = c->options; o->name; o++) {
+		str_closest_offer(&nearest, o->name);
+		if (strcmp(o->name, name) != 0)
+			continue;
+		args_form(o, b);
+		buf_adds(b, "\n  ");
+		text_wrap(b, o->help, 2, 2);
+		buf_addc(b, '\n');
+		return 0;
+	}
+	return help_unknown(name, c->name, nearest.best, b);
 }
 
 void command_list(struct buf *b)

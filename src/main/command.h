@@ -42,6 +42,8 @@ int command_main(int argc, char **argv);
 /* Adds `guichet NAME --help`, and the list of commands with a word about each. */
 void command_help(const struct command *c, struct buf *b);
 void command_list(struct buf *b);
+[[nodiscard]] int command_help_option(const struct command *c, const char *name,
+				      struct buf *b); /* -ENOENT, with a sentence that says so */
 
 /* What is wrong with the command line, and where to read on; returns STATUS_USAGE. */
 int command_misused(const struct command *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -44,6 +44,17 @@ static void add_counters(const struct proto *p, struct buf *b)
 	buf_addc(b, '\n');
 }
 
+/* What must be set stands in the example: it can be copied as it is. */
+static void add_required(const struct proto *p, struct buf *b)
+{
+	for (size_t i = 0; p->options && i < p->options->n; i++) {
+		if (!option_is_required(&p->options->rows[i]))
+			continue;
+		buf_addf(b, "\n  %s = ", p->options->rows[i].name);
+		option_add_example(&p->options->rows[i], b);
+	}
+}
+
 void help_proto(const struct proto *p, struct buf *b)
 {
 	BUF_AUTO struct buf text;
@@ -58,6 +69,7 @@ void help_proto(const struct proto *p, struct buf *b)
 	buf_adds(b, "\n\nIn a configuration:\n");
 	buf_addf(b, "  [%s]\n  listen = ", p->name);
 	planner_usual_addresses(p, b);
+	add_required(p, b);
 	buf_adds(b, "\n\nOptions:\n");
 	if (p->options && p->options->n)
 		option_help_table(p->options, b);
@@ -86,6 +98,15 @@ int help_option(const struct proto *p, const char *name, struct buf *b)
 	buf_add_excerpt(b, span_str(name));
 	buf_addf(b, " of %s", p->name);
 	str_add_hint(b, c.best);
+	return -ENOENT;
+}
+
+int help_unknown(const char *word, const char *page, const char *nearest, struct buf *b)
+{
+	buf_adds(b, "no help on ");
+	buf_add_excerpt(b, span_str(word));
+	buf_addf(b, " of %s", page);
+	str_add_hint(b, nearest);
 	return -ENOENT;
 }
 
@@ -127,6 +148,24 @@ static void add_addresses(struct buf *b)
 	buf_addc(b, '\n');
 }
 
+static int find_address(const char *word, struct buf *b)
+{
+	struct str_closest c = str_closest_start(word);
+
+	for (enum addr_transport i = 0; i < ADDR_TRANSPORTS; i++) {
+		const struct addr_kind *k = &addr_kinds[i];
+
+		str_closest_offer(&c, k->name);
+		if (strcmp(k->name, word) != 0)
+			continue;
+		buf_addf(b, "%s\n  ", k->form);
+		text_wrap(b, k->help, 2, 2);
+		buf_adds(b, server_has_transport(i) ? "\n" : "\n  not served by this version\n");
+		return 0;
+	}
+	return help_unknown(word, "addresses", c.best, b);
+}
+
 /* ---- models ---- */
 
 static const struct {
@@ -164,7 +203,51 @@ static void add_models(struct buf *b)
 	buf_adds(b, "\nN is the option loops of [guichet]: one per core unless it says otherwise.\n");
 }
 
+static int find_model(const char *word, struct buf *b)
+{
+	struct str_closest c = str_closest_start(word);
+
+	for (enum tables_model m = 0; m < MODELS; m++) {
+		str_closest_offer(&c, tables_models[m]);
+		if (strcmp(tables_models[m], word) != 0)
+			continue;
+		buf_addf(b, "model = %s\n  workers: %s\n  connections each has at once: %s\n  who accepts: %s\n%s",
+			 word, models[m].workers, models[m].each, models[m].accepts,
+			 server_has_model(m) ? "" : "  not served by this version\n");
+		return 0;
+	}
+	return help_unknown(word, "models", c.best, b);
+}
+
 /* ---- common options ---- */
+
+static int find_option(const struct option_table *t, const char *page, const char *word, struct buf *b)
+{
+	const struct option *row = option_find(t, word);
+	struct str_closest c = str_closest_start(word);
+
+	if (row) {
+		option_help_row(row, b);
+		return 0;
+	}
+	option_offer_names(t, &c);
+	return help_unknown(word, page, c.best, b);
+}
+
+static int find_service_option(const char *word, struct buf *b)
+{
+	return find_option(&tables_service, "options", word, b);
+}
+
+static int find_tls_option(const char *word, struct buf *b)
+{
+	return find_option(&tables_tls, "tls", word, b);
+}
+
+static int find_guichet_option(const char *word, struct buf *b)
+{
+	return find_option(&tables_guichet, "guichet", word, b);
+}
 
 static void add_service_options(struct buf *b)
 {
@@ -193,10 +276,10 @@ static void add_guichet_options(struct buf *b)
 }
 
 const struct help_topic help_topics[] = {
-	{ "addresses", "how to write where a service listens", add_addresses },
-	{ "guichet", "options of the section [guichet]", add_guichet_options },
-	{ "models", "ways to serve many clients at once", add_models },
-	{ "options", "options that every service has", add_service_options },
-	{ "tls", "certificates, and options of TLS", add_tls_options },
+	{ "addresses", "how to write where a service listens", add_addresses, find_address },
+	{ "guichet", "options of the section [guichet]", add_guichet_options, find_guichet_option },
+	{ "models", "ways to serve many clients at once", add_models, find_model },
+	{ "options", "options that every service has", add_service_options, find_service_option },
+	{ "tls", "certificates, and options of TLS", add_tls_options, find_tls_option },
 	{},
 };

@@ -16,8 +16,12 @@ void help_proto(const struct proto *p, struct buf *b);
 struct help_topic {
 	const char *name, *summary;
 	void (*add)(struct buf *b);
+	int (*find)(const char *word, struct buf *b); /* one thing of the page; 0, or -ENOENT with a sentence in b */
 };
 extern const struct help_topic help_topics[]; /* ends with a NULL name */
+
+/* -ENOENT, and the sentence: no help on "upd" of addresses, did you mean "udp"? */
+int help_unknown(const char *word, const char *page, const char *nearest, struct buf *b);
 
 void help_services(struct buf *b); /* a line for each protocol */
 

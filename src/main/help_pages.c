@@ -167,7 +167,7 @@ void help_man(struct buf *b)
 	buf_adds(
 		b,
 		".SH SIGNALS\n.TP\n.B SIGHUP\nreads the configuration and the certificates again; a mistake in them changes nothing.\n"
-		".TP\n.B SIGTERM, SIGINT\nlets conversations finish, at most as long as the option drain says; a second one does not wait.\n"
+		".TP\n.B SIGTERM, SIGINT, SIGQUIT\nlets conversations finish, at most as long as the option drain says; a second one does not wait.\n"
 		".SH EXIT STATUS\n.TP\n.B 0\nall went well.\n.TP\n.B 1\nsomething failed while it ran.\n"
 		".TP\n.B 2\nthe command line or the configuration is wrong; nothing was done.\n");
 }

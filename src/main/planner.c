@@ -13,12 +13,15 @@
 enum {
 	WELL_KNOWN = 1024, /* ports below it are root's */
 	PORT_SHIFT = 7000,
+	PORT_ASKED = 7900, /* of what has no classic port and is served only when asked for; PORT_SHIFT is chat's */
 };
 
 void planner_usual_addresses(const struct proto *proto, struct buf *b)
 {
 	unsigned port = proto->port < WELL_KNOWN ? PORT_SHIFT + proto->port : proto->port;
 
+	if (proto->port == 0 && proto->flags & P_OFF)
+		port = PORT_ASKED;
 	if (proto->flags & P_STREAM)
 		buf_addf(b, "tcp:%u", port);
 	if (proto->flags & P_DGRAM && !(proto->flags & P_DGRAM_OFF))
@@ -34,17 +37,32 @@ unsigned planner_line(const struct conf_section *s, const char *option)
 	return e ? e->line : s->line;
 }
 
-void planner_problem(struct planner *p, const struct plan_service *s, const char *text)
+struct place {
+	const char *file;
+	unsigned line;
+};
+
+static struct place place_of(const struct planner *p, const struct plan_service *s, const char *text)
 {
 	const struct conf_section *origin = p->origins[s - p->plan->services];
 	char option[CONF_NAME_MAX + 1];
 
-	if (!origin) {
-		conf_problem(p->ps, s->name, 0, "%s", text);
-		return;
-	}
 	snprintf(option, sizeof(option), "%.*s", (int)strcspn(text, ":"), text);
-	conf_problem(p->ps, origin->file, planner_line(origin, option), "%s", text);
+	return origin ? (struct place){ origin->file, planner_line(origin, option) } : (struct place){ s->name, 0 };
+}
+
+void planner_problem(struct planner *p, const struct plan_service *s, const char *text)
+{
+	struct place at = place_of(p, s, text);
+
+	conf_problem(p->ps, at.file, at.line, "%s", text);
+}
+
+void planner_warning(struct planner *p, const struct plan_service *s, const char *text)
+{
+	struct place at = place_of(p, s, text);
+
+	conf_warning(p->ps, at.file, at.line, "%s", text);
 }
 
 void planner_nearest(const char *name, const char *more, struct buf *b)
@@ -81,7 +99,11 @@ struct plan_service *planner_add(struct planner *p, const char *name, const stru
 	p->origins[p->n_origins++] = origin;
 	s->proto = proto;
 	s->file = origin ? p->setup->file : NULL;
-	s->line = origin ? origin->line : 0;
+	if (origin) {
+		s->line = origin->line;
+		s->listen_line = planner_line(origin, "listen");
+		s->model_line = planner_line(origin, "model");
+	}
 	s->name = mem_strdup(name);
 	s->common = new_values(&tables_service);
 	s->tls = new_values(&tables_tls);
@@ -153,11 +175,38 @@ struct service_of_planner {
 	const struct plan_service *s;
 };
 
-static void tls_problem(void *arg, const char *text)
+static void take_tls(void *arg, enum certs_what what, const char *text)
 {
 	const struct service_of_planner *of = arg;
 
-	planner_problem(of->p, of->s, text);
+	if (what == CERTS_PROBLEM)
+		planner_problem(of->p, of->s, text);
+	else if (what == CERTS_WARNING)
+		planner_warning(of->p, of->s, text);
+	else if (!of->p->plan->made) /* all services share the one that is made */
+		of->p->plan->made = mem_strdup(text);
+}
+
+static bool is_of_tls(const struct plan_service *s, const char *option)
+{
+	return option_find(&tables_tls, option) && !(s->proto->options && option_find(s->proto->options, option));
+}
+
+/* What was written of TLS for a service that does not speak it. One whose address was refused may have meant to. */
+static void warn_without_tls(struct planner *p, const struct plan_service *s)
+{
+	static const char why[] = "has no use here: no address of the service begins with tls:";
+	const struct conf_section *origin = p->origins[s - p->plan->services];
+	const struct conf_entry *listen = origin ? conf_section_find(origin, "listen") : NULL;
+
+	for (size_t i = 0; origin && i < origin->n && !(listen && strstr(listen->value, "tls:")); i++)
+		if (is_of_tls(s, origin->entries[i].name))
+			conf_warning(p->ps, origin->file, origin->entries[i].line, "%s: %s", origin->entries[i].name,
+				     why);
+	for (const struct word *w = p->words; w < p->words + p->n_words; w++)
+		for (size_t i = 0; strcmp(w->service, s->name) == 0 && !strstr(w->address, "tls:") && i < w->n; i++)
+			if (is_of_tls(s, w->options[i].name))
+				conf_warning(p->ps, w->text, 0, "%s: %s", w->options[i].name, why);
 }
 
 static int add_tls(struct planner *p, struct plan_service *s)
@@ -168,13 +217,14 @@ static int add_tls(struct planner *p, struct plan_service *s)
 		.data = p->plan->global->data,
 
 		.dry = p->setup->dry || !conf_problems_none(p->ps), /* a plan that nobody serves makes nothing */
-		.service = s->name,
-		.problem = tls_problem,
+		.tell = take_tls,
 		.arg = &of,
 	};
 	void *tls = s->tls;
 
 	if (!is_secure(s)) {
+		if (s->common->enabled)
+			warn_without_tls(p, s);
 		option_values_free(&tables_tls, &tls);
 		s->tls = NULL;
 		return 0;
@@ -302,7 +352,7 @@ static int set_path(char **slot, const char *dir, const char *name)
 	return 0;
 }
 
-/* In a test everything is below one folder, and the log where the test sees it. */
+/* In a test everything is below one folder, and the log where the test sees it, unless the command line says otherwise. */
 static int test_global(struct planner *p)
 {
 	struct guichet_options *g = p->plan->global;
@@ -332,10 +382,10 @@ static int finish_global(struct planner *p)
 	struct buf why;
 	int err = option_resolve(&tables_guichet, g, p->dir, NULL);
 
-	for (size_t i = 0; i < p->setup->n_sets && !err; i++)
-		err = take_set(p, p->setup->sets[i]);
 	if (!err && p->setup->test_data)
 		err = test_global(p);
+	for (size_t i = 0; i < p->setup->n_sets && !err; i++)
+		err = take_set(p, p->setup->sets[i]);
 	if (!err && !g->control)
 		err = set_path(&g->control, g->data, "control.sock");
 	if (err || p->setup->dry || !conf_problems_none(p->ps))
@@ -416,6 +466,10 @@ int planner_make(const struct planner_setup *setup, struct plan **ret, struct co
 
 	if (!err)
 		err = make(&p);
+	if (err && err != -ENOMEM) { /* nobody told of it: better a poor sentence than none */
+		conf_problem(ps, setup->file ? setup->file : "command line", 0, "%s", strerror(-err));
+		err = 0;
+	}
 	conf_problems_sort(ps);
 	conf_free(&p.conf);
 	for (size_t i = 0; i < p.n_words; i++)

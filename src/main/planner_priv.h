@@ -25,8 +25,9 @@ struct planner {
 /* The line of an option in a section; of the section when it is not there. */
 unsigned planner_line(const struct conf_section *s, const char *option);
 
-/* A problem of service s: `text` begins with the name of an option, whose line is looked for. */
+/* A problem of service s, or a warning: `text` begins with the name of an option, whose line is looked for. */
 void planner_problem(struct planner *p, const struct plan_service *s, const char *text);
+void planner_warning(struct planner *p, const struct plan_service *s, const char *text);
 
 /* Adds `, did you mean "echo"?`, from all protocols and one more word (NULL: none). */
 void planner_nearest(const char *name, const char *more, struct buf *b);
@@ -52,16 +53,17 @@ void planner_move(struct planner *p, struct plan_service *s);
 /* ---- certs.c ---- */
 
 /*
- * The TLS context of one service, from its options and the files that they name. What is wrong goes to problem(), a sentence
- * each that begins with the option's name; then *ret is untouched. Warnings go to the log. 0 or -ENOMEM.
+ * The TLS context of one service, from its options and the files that they name. What there is to say goes to tell(): a
+ * sentence that begins with the option's name, or the path of a certificate that was made. After a problem *ret is
+ * untouched. 0 or -ENOMEM.
  */
+enum certs_what { CERTS_PROBLEM, CERTS_WARNING, CERTS_MADE };
 struct certs_setup {
 	const struct tls_options *options; /* its paths are resolved */
 	const char *data;                  /* where the certificate `auto` is kept */
 
-	bool dry;            /* make nothing: as long as there is no certificate `auto` there is no context either */
-	const char *service; /* for warnings */
-	void (*problem)(void *arg, const char *text);
+	bool dry; /* make nothing: as long as there is no certificate `auto` there is no context either */
+	void (*tell)(void *arg, enum certs_what what, const char *text);
 	void *arg;
 };
 [[nodiscard]] int certs_context(const struct certs_setup *setup, struct tls_ctx **ret);

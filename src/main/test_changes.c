@@ -4,12 +4,17 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <time.h>
 
 #include <cmocka.h>
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/mem.h"
+#include "drive/files.h"
+#include "layer/tls.h"
 #include "main/changes.h"
+#include "main/control.h"
 #include "main/planner.h"
 
 static char logged[4096];
@@ -56,12 +61,8 @@ static void test_changes(void **state)
 	log_setup(LOG_INFO, false, sink);
 	assert_int_equal(changes_log(before, now), 7);
 	assert_string_equal(logged, "info option-changed service=guichet option=loops from=0 to=2\n"
-				    "info service-removed service=time\n"
-				    "info service-removed service=x\n"
 				    "info option-changed service=echo option=banner from=\"\" to=\"hi there\"\n"
-				    "info option-changed service=echo option=upper from=no to=yes\n"
-				    "info service-added service=daytime\n"
-				    "info service-added service=x\n");
+				    "info option-changed service=echo option=upper from=no to=yes\n");
 	logged[0] = '\0';
 	assert_int_equal(changes_log(now, now), 0);
 	assert_string_equal(logged, "");
@@ -70,6 +71,104 @@ static void test_changes(void **state)
 	changes_free(&before);
 	changes_free(&now);
 	changes_free(&now);
+}
+
+/* A plan that has been read from DIR/t.conf, with its control socket, as the program has it. */
+static struct plan *plan_of_file(const char *file, const char *set)
+{
+	char *sets[] = { (char *)set };
+	struct planner_setup setup = {
+		.file = file, .dry = true, .sets = sets, .n_sets = set ? 1 : 0, .control = &control_proto
+	};
+	struct conf_problems ps = {};
+	struct plan *plan;
+
+	assert_int_equal(planner_make(&setup, &plan, &ps), 0);
+	assert_true(conf_problems_none(&ps));
+	conf_problems_done(&ps);
+	return plan;
+}
+
+static size_t log_between(struct plan *p, struct plan *q)
+{
+	struct changes *before, *now;
+	size_t n;
+
+	assert_int_equal(changes_remember(p, &before), 0);
+	assert_int_equal(changes_remember(q, &now), 0);
+	plan_free(&p);
+	plan_free(&q);
+	logged[0] = '\0';
+	log_setup(LOG_INFO, false, sink);
+	n = changes_log(before, now);
+	log_setup(LOG_INFO, false, NULL);
+	changes_free(&before);
+	changes_free(&now);
+	return n;
+}
+
+/* Only what somebody can write is told of: the control socket follows from the data folder. */
+static void test_derived(void **state)
+{
+	char *const words[] = { (char *)"echo@tcp:7007" };
+	struct plan *p = plan_of(words, 1, WORDS("data=/a"), 1), *q = plan_of(words, 1, WORDS("data=/b"), 1);
+
+	(void)state;
+	assert_int_equal(log_between(p, q), 1);
+	assert_string_equal(logged, "info option-changed service=guichet option=data from=/a to=/b\n");
+	p = plan_of(words, 1, WORDS("data=/a"), 1);
+	q = plan_of(words, 1, WORDS("data=/a", "control=/c"), 2);
+	assert_int_equal(log_between(p, q), 1);
+	assert_string_equal(logged, "info option-changed service=guichet option=control from=/a/control.sock to=/c\n");
+}
+
+static void write_pair(const char *dir, const char *name)
+{
+	BUF_AUTO struct buf crt = BUF_INIT(1 << 16), key = BUF_INIT(1 << 16);
+	char path[300];
+
+	assert_int_equal(tls_auto_certificate(NULL, &crt, &key, time(NULL)), 0);
+	snprintf(path, sizeof(path), "%s/%s.crt", dir, name);
+	assert_int_equal(files_write(path, 0600, buf_span(&crt), NULL), 0);
+	snprintf(path, sizeof(path), "%s/%s.key", dir, name);
+	assert_int_equal(files_write(path, 0600, buf_span(&key), NULL), 0);
+}
+
+/* Files of the same name with another certificate in them; and the internal service, which changes with the data folder. */
+static void test_certificates(void **state)
+{
+	char *dir, file[300], expect[1024];
+	struct plan *p;
+	size_t n;
+
+	(void)state;
+	assert_int_equal(files_temp_dir(&dir, NULL), 0);
+	snprintf(file, sizeof(file), "%s/t.conf", dir);
+	write_pair(dir, "one");
+	write_pair(dir, "two");
+	assert_int_equal(files_write(file, 0600,
+				     span_str("[echo]\nlisten = tls:7008\ncertificate = one.crt\nkey = one.key\n"
+					      "sni = localhost=two.crt:two.key\n[time]\nlisten = tcp:7037\n"),
+				     NULL),
+			 0);
+	p = plan_of_file(file, NULL);
+	assert_int_equal(log_between(p, plan_of_file(file, NULL)), 0);
+	assert_string_equal(logged, "");
+	p = plan_of_file(file, NULL);
+	write_pair(dir, "two");
+	assert_int_equal(log_between(p, plan_of_file(file, NULL)), 1);
+	n = (size_t)snprintf(expect, sizeof(expect),
+			     "info certificate-changed service=echo file=%s/two.crt not_after=20", dir);
+	assert_memory_equal(logged, expect, n);
+	assert_int_equal(logged[strlen(logged) - 2], 'Z');
+	p = plan_of_file(file, NULL);
+	write_pair(dir, "one");
+	assert_int_equal(log_between(p, plan_of_file(file, "data=/elsewhere")), 2);
+	assert_non_null(strstr(logged, "one.crt"));
+	assert_null(strstr(logged, "control"));
+	assert_null(strstr(logged, "listen"));
+	assert_int_equal(files_remove_dir(dir, NULL), 0);
+	mem_free(dir);
 }
 
 static void test_no_memory(void **state)
@@ -96,7 +195,8 @@ static void test_no_memory(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_changes), cmocka_unit_test(test_no_memory) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_changes), cmocka_unit_test(test_derived),
+					    cmocka_unit_test(test_certificates), cmocka_unit_test(test_no_memory) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -138,9 +138,21 @@ static void test_help(void **state)
 	check(WORDS("help", "serve"), STATUS_OK, "Usage: guichet serve ", NULL);
 	check(WORDS("help", "addresses"), STATUS_OK, "tcp:[HOST:]PORT", NULL);
 	check(WORDS("help", "idle"), STATUS_OK, "[every service] idle = TIME\n", NULL);
+	check(WORDS("help", "models", "thread"), STATUS_OK, "thread", NULL);
+	check(WORDS("help", "models", "thred"), STATUS_USAGE, NULL,
+	      "guichet: no help on \"thred\" of models, did you mean \"thread\"?\n");
+	check(WORDS("help", "addresses", "udp"), STATUS_OK, "udp:[HOST:]PORT", NULL);
+	check(WORDS("help", "addresses", "upd"), STATUS_USAGE, NULL,
+	      "no help on \"upd\" of addresses, did you mean \"udp\"?\n");
+	check(WORDS("help", "tls", "sin"), STATUS_USAGE, NULL, "no help on \"sin\" of tls, did you mean \"sni\"?\n");
+	check(WORDS("help", "options", "idle"), STATUS_OK, "idle = TIME\n", NULL);
+	check(WORDS("help", "serve", "test"), STATUS_OK, "-t, --test\n  for tests: ", NULL);
+	check(WORDS("help", "serve", "tets"), STATUS_USAGE, NULL,
+	      "no help on \"tets\" of serve, did you mean \"test\"?\n");
+	check(WORDS("help", "ehco", "upper"), STATUS_USAGE, NULL, "no help on \"ehco\", did you mean \"echo\"?\n");
 	check(WORDS("help", "guichet", "loops"), STATUS_OK, "loops = NUMBER\n", NULL);
 	check(WORDS("help", "ehco"), STATUS_USAGE, NULL, "guichet: no help on \"ehco\", did you mean \"echo\"?\n");
-	check(WORDS("help", "a", "b", "c"), STATUS_USAGE, NULL, "more than a service and an option");
+	check(WORDS("help", "a", "b", "c"), STATUS_USAGE, NULL, "more than two words: a service and an option");
 	check(WORDS("help", "--man"), STATUS_OK, ".TH GUICHET 1", NULL);
 }
 
@@ -155,6 +167,20 @@ static void test_connect(void **state)
 	check(WORDS("connect", "stdio:"), STATUS_USAGE, NULL, "not a place to connect to");
 	check(WORDS("connect", "-w", "soon", "udp:7"), STATUS_USAGE, NULL, "--wait soon is no time");
 	check(WORDS("connect", "--ca", "/nonexistent", "tls:7"), STATUS_USAGE, NULL, "--ca: cannot read /nonexistent");
+	check(WORDS("connect", "--cert", "/nonexistent", "tls:7"), STATUS_USAGE, NULL,
+	      "--cert: cannot read /nonexistent");
+	check(WORDS("connect", "--cert", conf, "--key", "/nonexistent", "tls:7"), STATUS_USAGE, NULL,
+	      "--key: cannot read /non");
+	check(WORDS("connect", "--key", conf, "tls:7"), STATUS_USAGE, NULL, "--key without --cert");
+	assert_int_equal(files_write(conf, 0600, span_str("no PEM\n"), NULL), 0);
+	check(WORDS("connect", "--cert", conf, "tls:7"), STATUS_FAILED, NULL, "t.conf: no PEM certificate found\n");
+	check(WORDS("connect", "ws:7007"), STATUS_USAGE, NULL,
+	      "guichet: transport ws is not spoken by this version, see guichet help addresses\n");
+	check(WORDS("connect", "wss:7007"), STATUS_USAGE, NULL, "transport wss is not spoken");
+	check(WORDS("connect", "fifo:/x"), STATUS_USAGE, NULL, "transport fifo is not spoken");
+	check(WORDS("connect", "mq:/x"), STATUS_USAGE, NULL, "transport mq is not spoken");
+	check(WORDS("connect", "unixgram:/x"), STATUS_USAGE, NULL, "transport unixgram is not spoken");
+	check(WORDS("connect", "unixseq:/nonexistent/x"), STATUS_FAILED, NULL, "No such file or directory");
 	check(WORDS("connect", "unix:/nonexistent/x"), STATUS_FAILED, NULL,
 	      "guichet: cannot connect to unix:/nonexistent/x: No such file or directory\n");
 }
@@ -164,6 +190,7 @@ static void test_stats(void **state)
 	(void)state;
 	check(WORDS("stats", "--control", "/nonexistent/c"), STATUS_FAILED, NULL,
 	      "guichet: there is no /nonexistent/c; ");
+	check(WORDS("stats", "--control", dir), STATUS_FAILED, NULL, "/control.sock; ");
 	check(WORDS("stats", "c"), STATUS_USAGE, NULL, "--control c?");
 	check(WORDS("stats", "--watch", "0"), STATUS_USAGE, NULL, "--watch 0 is no time");
 }

@@ -8,8 +8,11 @@
 #include <jansson.h>
 #include <cmocka.h>
 
+#include "base/mem.h"
+#include "drive/files.h"
 #include "main/command.h"
 #include "main/help.h"
+#include "main/planner.h"
 #include "main/ready.h"
 #include "main/text.h"
 #include "main/try.h"
@@ -132,6 +135,40 @@ static void test_services(void **state)
 	}
 }
 
+/* The example of each page is a configuration that can be served, and stands in nobody's way who serves all the others. */
+static void test_page_examples(void **state)
+{
+	char *dir, file[300];
+
+	(void)state;
+	assert_int_equal(files_temp_dir(&dir, NULL), 0);
+	snprintf(file, sizeof(file), "%s/x.conf", dir);
+	for (const struct proto *const *p = protos; *p; p++) {
+		struct planner_setup setup = { .file = file, .dry = true };
+		struct conf_problems ps = {};
+		struct plan *plan;
+		const char *start, *end;
+
+		buf_reset(&page);
+		help_proto(*p, &page);
+		start = strstr(buf_str(&page), "  [");
+		assert_non_null(start);
+		end = strstr(start, "\n\n");
+		assert_int_equal(files_write(file, 0600, (struct span){ (const uint8_t *)start, (size_t)(end - start) },
+					     NULL),
+				 0);
+		assert_int_equal(planner_make(&setup, &plan, &ps), 0);
+		server_check(plan, &ps);
+		if (ps.n > 0)
+			fail_msg("%s: %s", (*p)->name, ps.v[0].text);
+		assert_int_equal(plan->n, 1);
+		assert_true(strcmp((*p)->name, "chat") == 0 || plan->services[0].common->listen.v[0].port != 7000);
+		plan_free(&plan);
+	}
+	assert_int_equal(files_remove_dir(dir, NULL), 0);
+	mem_free(dir);
+}
+
 static void test_option(void **state)
 {
 	(void)state;
@@ -239,8 +276,9 @@ static void test_try(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		PAGE_TEST(test_wrap),       PAGE_TEST(test_table),  PAGE_TEST(test_commands), PAGE_TEST(test_services),
-		PAGE_TEST(test_option),     PAGE_TEST(test_models), PAGE_TEST(test_json),     PAGE_TEST(test_man),
+		PAGE_TEST(test_wrap),       PAGE_TEST(test_table),  PAGE_TEST(test_commands),
+		PAGE_TEST(test_services),   PAGE_TEST(test_option), PAGE_TEST(test_models),
+		PAGE_TEST(test_json),       PAGE_TEST(test_man),    PAGE_TEST(test_page_examples),
 		PAGE_TEST(test_completion), PAGE_TEST(test_try),
 	};
 

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -12,6 +13,7 @@
 #include "base/fault.h"
 #include "base/mem.h"
 #include "drive/files.h"
+#include "layer/tls.h"
 #include "main/control.h"
 #include "main/planner.h"
 #include "proto/protos.h"
@@ -177,13 +179,19 @@ static void test_bad_values(void **state)
 	(void)state;
 	check_problems("[echo]\nlisten = tpc:7007\n",
 		       "t.conf:2: listen: unknown transport \"tpc\", did you mean \"tcp\"?\n");
+	check_problems("[echo]\nlisten = tcp:99999 upd:7 tcp:7\n",
+		       "t.conf:2: listen: port \"99999\" is too large, 0 to 65535\n"
+		       "t.conf:2: listen: unknown transport \"upd\", did you mean \"udp\"?\n");
+	check_problems("[echo]\nlisten = tls:7\nuper = 1\nsni = other.test\n",
+		       "t.conf:3: unknown option \"uper\" in [echo], did you mean \"upper\"?\n"
+		       "t.conf:4: sni: \"other.test\" is not of the form NAME=CERTIFICATE:KEY\n");
 	check_problems("[echo]\nlisten = tcp:70070\n", "t.conf:2: listen: port \"70070\" is too large, 0 to 65535\n");
 	check_problems("[echo]\nlisten = tcp:7007\nupper = maybe\n", "t.conf:3: upper: \"maybe\" is not yes or no\n");
 	check_problems("[echo]\nlisten = tcp:7007\n[daytime]\nlisten = tcp:7013\n[echo]\nupper = yes\n",
 		       "t.conf:5: section [echo] comes twice, first at line 1\n");
 	check_problems("[echo]\nlisten = tcp:7007\nlisten = tcp:7008\n",
 		       "t.conf:3: listen: comes twice in [echo], first at line 2\n");
-	check_problems("[relay]\nlisten = tcp:7000\n", "t.conf:1: to: must be set, as in: to = ADDRESS...\n");
+	check_problems("[relay]\nlisten = tcp:7000\n", "t.conf:1: to: must be set, as in: to = tcp:localhost:8080\n");
 }
 
 static void test_no_address(void **state)
@@ -204,11 +212,12 @@ static void test_refused(void **state)
 
 	(void)state;
 	assert_int_equal(m.problems, 1);
-	assert_non_null(strstr(m.text, "t.conf:"));
+	assert_non_null(strstr(m.text, "t.conf:3: "));
 	assert_non_null(strstr(m.text, "needs model event, because"));
 	plan_free(&m.plan);
-	m = make_conf("[chat]\nlisten = udp:7000\n");
+	m = make_conf("[chat]\n\nlisten = udp:7000\n");
 	assert_int_equal(m.problems, 1);
+	assert_non_null(strstr(m.text, "t.conf:3: "));
 	assert_non_null(strstr(m.text, "it cannot be reached over udp"));
 	plan_free(&m.plan);
 }
@@ -296,10 +305,12 @@ static void test_bad_words(void **state)
 		    "echo@tcp:7007,uper=yes: unknown option \"uper\" of echo, did you mean \"upper\"?\n");
 	check_words(WORDS("echo@tcp:7007,upper=maybe"), 1,
 		    "echo@tcp:7007,upper=maybe: upper: \"maybe\" is not yes or no\n");
+	check_words(WORDS("echo@tls:7,sni=other.test"), 1,
+		    "echo@tls:7,sni=other.test: sni: \"other.test\" is not of the form NAME=CERTIFICATE:KEY\n");
 	check_words(WORDS("echo@tpc:7007"), 1, "echo@tpc:7007: unknown transport \"tpc\", did you mean \"tcp\"?\n");
 	check_words(WORDS("echo@tcp:1,listen=tcp:2"), 1,
 		    "echo@tcp:1,listen=tcp:2: listen: addresses come behind the @; repeat the word for another one\n");
-	check_words(WORDS("relay@tcp:7000"), 1, "relay@tcp:7000: to: must be set, as in: to = ADDRESS...\n");
+	check_words(WORDS("relay@tcp:7000"), 1, "relay@tcp:7000: to: must be set, as in: to = tcp:localhost:8080\n");
 	check_words(WORDS("echo@tcp:7,uper=1", "ehco@tcp:8"), 2,
 		    "echo@tcp:7,uper=1: unknown option \"uper\" of echo, did you mean \"upper\"?\n"
 		    "ehco@tcp:8: \"ehco\" is no protocol, did you mean \"echo\"?\n");
@@ -405,6 +416,15 @@ static void test_test_mode(void **state)
 	assert_string_equal(m.text, "");
 	assert_string_equal(listens(find(m.plan, "echo")), "tcp:0 udp:0");
 	plan_free(&m.plan);
+
+	/* what the command line says by name is done, test or not */
+	m = make(&(struct planner_setup){
+		.file = file, .test_data = dir, .sets = WORDS("data=./keep", "log=./t.log"), .n_sets = 2, .dry = true });
+	assert_string_equal(m.plan->global->data, "./keep");
+	assert_string_equal(m.plan->global->log, "./t.log");
+	snprintf(expect, sizeof(expect), "%s/control.sock", dir);
+	assert_string_equal(m.plan->global->control, expect);
+	plan_free(&m.plan);
 }
 
 /* ---- the control socket ---- */
@@ -460,6 +480,7 @@ static void test_auto_certificate(void **state)
 	m = make(&setup);
 	assert_string_equal(m.text, "");
 	assert_non_null(find(m.plan, "echo")->tls_ctx);
+	assert_string_equal(m.plan->made, crt);
 	plan_free(&m.plan);
 	assert_int_equal(stat(data, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0700);
@@ -468,6 +489,7 @@ static void test_auto_certificate(void **state)
 	assert_int_equal(files_read(crt, &first, NULL), 0);
 
 	m = make(&setup); /* kept */
+	assert_null(m.plan->made);
 	plan_free(&m.plan);
 	assert_int_equal(files_read(crt, &second, NULL), 0);
 	assert_string_equal(buf_str(&first), buf_str(&second));
@@ -477,6 +499,63 @@ static void test_auto_certificate(void **state)
 	assert_int_equal(m.problems, 1);
 	assert_non_null(strstr(m.text, "certificate: cannot read "));
 	plan_free(&m.plan);
+}
+
+/* Odd, but no reason not to serve: in the order of the lines, with the problems or alone. */
+static void test_warnings(void **state)
+{
+	char key[300], data[300];
+	struct planner_setup setup = { .file = file };
+	struct made m;
+
+	(void)state;
+	snprintf(data, sizeof(data), "%s/w", dir);
+	snprintf(key, sizeof(key), "%s/auto.key", data);
+	write_conf("[guichet]\ndata = w\n[echo]\nlisten = tls:7008\n");
+	m = make(&setup);
+	plan_free(&m.plan);
+	assert_int_equal(chmod(key, 0644), 0);
+	check_problems(
+		"[echo]\nlisten = tls:7008\ncertificate = w/auto.crt\nkey = w/auto.key\nsni = x.test=w/auto.crt:w/auto.key\n"
+		"[time]\nlisten = tcp:7037\nclient_ca = x\nclient_certificate = required\n",
+		"t.conf:4: warning: key: the key in w/auto.key can be read by every user of this machine; chmod o-r it\n"
+		"t.conf:5: warning: sni: the key in w/auto.key can be read by every user of this machine; chmod o-r it\n"
+		"t.conf:5: warning: sni: certificate of x.test: w/auto.crt: it is for another name\n"
+		"t.conf:8: warning: client_ca: has no use here: no address of the service begins with tls:\n"
+		"t.conf:9: warning: client_certificate: has no use here: no address of the service begins with tls:\n");
+	/* no key in it, so nothing that must be hidden */
+	check_problems("[echo]\nlisten = tls:7008\ncertificate = w/auto.crt\n",
+		       "t.conf:3: certificate: key: w/auto.crt: no PEM private key found\n");
+	/* that address may have been meant to be the one that speaks it */
+	check_problems("[echo]\nlisten = tls:99999\ncertificate = x\n",
+		       "t.conf:2: listen: port \"99999\" is too large, 0 to 65535\n");
+	check_words(
+		WORDS("echo@tcp:1,certificate=x.pem"), 1,
+		"echo@tcp:1,certificate=x.pem: warning: certificate: has no use here: no address of the service begins with tls:\n");
+	assert_int_equal(chmod(key, 0600), 0);
+	check_problems("[echo]\nlisten = tls:7008\ncertificate = w/auto.crt\nkey = w/auto.key\n", "");
+}
+
+/* Both files are named: which of the two is the old one is for the reader to see. */
+static void test_wrong_pair(void **state)
+{
+	char names[4][300];
+	BUF_AUTO struct buf crt = BUF_INIT(1 << 16), key = BUF_INIT(1 << 16);
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		snprintf(names[2 * i], sizeof(names[0]), "%s/%zu.crt", dir, i);
+		snprintf(names[2 * i + 1], sizeof(names[0]), "%s/%zu.key", dir, i);
+		buf_reset(&crt);
+		buf_reset(&key);
+		assert_int_equal(tls_auto_certificate(NULL, &crt, &key, time(NULL)), 0);
+		assert_int_equal(files_write(names[2 * i], 0600, buf_span(&crt), NULL), 0);
+		assert_int_equal(files_write(names[2 * i + 1], 0600, buf_span(&key), NULL), 0);
+	}
+	check_problems("[echo]\nlisten = tls:7008\ncertificate = 0.crt\nkey = 1.key\n",
+		       "t.conf:4: key: 1.key: does not match the certificate 0.crt\n");
+	check_problems("[echo]\nlisten = tls:7008\ncertificate = 0.crt\nkey = 0.key\nsni = localhost=1.crt:0.key\n",
+		       "t.conf:5: sni: key of localhost: 0.key: does not match the certificate 1.crt\n");
 }
 
 static void test_bad_certificate(void **state)
@@ -561,6 +640,8 @@ int main(void)
 		cmocka_unit_test(test_test_mode),
 		cmocka_unit_test(test_control),
 		cmocka_unit_test(test_auto_certificate),
+		cmocka_unit_test(test_warnings),
+		cmocka_unit_test(test_wrong_pair),
 		cmocka_unit_test(test_bad_certificate),
 		cmocka_unit_test(test_faults),
 	};

@@ -112,7 +112,7 @@ static bool is_misplaced(const struct proto *const *v, size_t i, struct buf *why
 		if (!share_addresses(v[j], p))
 			continue;
 		if (p->port == 0)
-			buf_addf(why, "protocol %s needs a port or P_OFF; %s is the only one that may have neither",
+			buf_addf(why, "protocol %s needs a port or P_OFF, or else %s does: only one may have neither",
 				 p->name, v[j]->name);
 		else
 			buf_addf(why, "protocol %s has the port of %s; one of them needs P_OFF", p->name, v[j]->name);

@@ -147,7 +147,7 @@ static void test_together(void **state)
 		{ "b", P_DGRAM | P_SMALL, 7, NULL },
 		{ "a", P_STREAM, 8, "protocol a is not sorted by name" },
 		{ "0", P_STREAM, 8, "needs a name" },
-		{ "c", P_STREAM, 0, "protocol d needs a port or P_OFF; c is" },
+		{ "c", P_STREAM, 0, "protocol d needs a port or P_OFF, or else c does" },
 	};
 	struct proto b = a, d = a;
 

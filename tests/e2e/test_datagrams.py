@@ -76,9 +76,10 @@ def test_two_services_set_upon_each_other(guichet):
     g.wait_stats("daytime", datagrams_in=0, datagrams_out=0)
 
 
+@pytest.mark.parametrize("family", ["4", "any"])
 @pytest.mark.parametrize("service", ["echo", "chargen"])
-def test_broadcast(guichet, service):
-    g = guichet(f"{service}@udp:*:0,family=4", "--set", "loops=1", test=False)  # each loop's socket would get one
+def test_broadcast(guichet, service, family):
+    g = guichet(f"{service}@udp:*:0,family={family}", "--set", "loops=1", test=False)  # each loop's socket would get one
     port = Address.parse(g.facts["services"][0]["addresses"][0].replace("*", "0.0.0.0")).port
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)

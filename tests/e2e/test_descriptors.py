@@ -45,6 +45,11 @@ def test_out_of_descriptors(guichet, model):
             assert hear(sock, 5) == b"hello"
             sock.close()
     g.wait_stats(accepted=CLIENTS, open=0)
+    g.wait_log("accept-resumed", service="echo")
+    # Told once, not at each of its tries.
+    told = [line["event"] for line in g.log() if line["event"].startswith("accept-") and line["service"] == "echo"]
+    assert told == ["accept-paused", "accept-resumed"]
+    assert g.stats()["paused_fds"] == 1
 
 
 def test_limit_is_raised(guichet):

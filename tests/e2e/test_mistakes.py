@@ -35,11 +35,11 @@ TABLE = {
     "option twice": ("[echo]\nlisten = tcp:0\nlisten = udp:0\n", 3, "listen: comes twice in [echo], first at line 2"),
     "before any section": ("listen = tcp:0\n[echo]\nlisten = tcp:0\n", 1, "before any section; the first line is a [section]"),
     "no bracket": ("[echo]\nlisten = tcp:0\n[time\n", 3, '"[time" has no ]'),
-    "refused model": ("[room]\nprotocol = chat\nlisten = tcp:0\nmodel = thread\n", 1, re.compile(
+    "refused model": ("[room]\nprotocol = chat\nlisten = tcp:0\nmodel = thread\n", 4, re.compile(
         r"\[room\] chat needs model event, because what one client says goes to all the others")),
-    "model for streams": ("[time]\nlisten = udp:0\nmodel = thread\n", 1,
+    "model for streams": ("[time]\nlisten = udp:0\nmodel = thread\n", 3,
                           re.compile(r"\[time\] model thread is for streams; datagrams are served by model event")),
-    "stream service over udp": ("[relay]\nlisten = udp:0\nto = tcp:1\n", 1,
+    "stream service over udp": ("[relay]\nlisten = udp:0\nto = tcp:1\n", 2,
                                 re.compile(r"\[relay\] relay is a stream service: it cannot be reached over udp")),
     "missing option": ("[relay]\nlisten = tcp:0\n", 1, re.compile("to: must be set")),
     "rule of a protocol": ("[echo]\nlisten = tcp:0\nreply = none\n", 3, re.compile("reply: needs exactly one %s")),
@@ -184,17 +184,19 @@ def test_socket_of_somebody_else(folder):
     assert path.read_text() == "precious"
 
 
-def test_no_right_to_bind(folder):
+@pytest.mark.parametrize("address", ["tcp:7", "tcp:echo", "udp:daytime"])
+def test_no_right_to_bind(folder, address):
+    """However the port is written."""
     if int(open("/proc/sys/net/ipv4/ip_unprivileged_port_start").read()) < 1024:
         pytest.skip("everybody may bind low ports here")
-    argv = [PROGRAM, "serve", "--set", f"data={folder}/d", "echo@tcp:7"]
+    argv = [PROGRAM, "serve", "--set", f"data={folder}/d", f"echo@{address}"]
     if os.geteuid() == 0:
         if not shutil.which("setpriv"):
             pytest.skip("no setpriv, and we are root")
         argv = ["setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-all", *argv]
     done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=PATIENCE)
     (_, text), = said(done, "command line")
-    assert text == ("[echo] cannot listen on tcp:7: no right to bind ports below 1024: start as root, "
+    assert text == (f"[echo] cannot listen on {address}: no right to bind ports below 1024: start as root, "
                     "or give the program CAP_NET_BIND_SERVICE")
 
 

@@ -90,11 +90,11 @@ def test_a_service_comes_and_goes(guichet):
     path = g.folder / "time.sock"
     with g.connect() as sock:
         assert g.reload(ECHO + f"[time]\nlisten = unix:{path}\n[chat]\nlisten = tcp:0\n") == "Serving 3 services"
-        g.wait_log("service-added", service="time")
+        g.wait_log("serving", service="time", address=[f"unix:{path}"])
         with Address.parse(f"unix:{path}").connect() as other:
             assert len(rest(other)) == 4
         assert g.reload(ECHO) == "Serving 1 service"
-        g.wait_log("service-removed", service="time")
+        g.wait_log("ended", service="time")
         assert not path.exists()
         said(sock, b"x", b"x")
     assert [s["name"] for s in json.loads(g.ask("stats json"))["services"] if s["name"] != "guichet"] == ["echo"]
@@ -129,6 +129,48 @@ def test_an_address_more_and_less(guichet):
         assert not path.exists()
         answers(at)
         said(sock, b"x", b"x")
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return sock.getsockname()[1]
+
+
+def test_an_address_moves(guichet):
+    """The same port with TLS, for the whole network, in another section: who was there stays."""
+    port = free_port()
+    g = guichet(config=f"[echo]\nlisten = tcp:{port}\n", test=False)
+    before = listening(g)
+    plain, secure = Address.parse(f"tcp:127.0.0.1:{port}"), Address.parse(f"tls:127.0.0.1:{port}")
+    with plain.connect() as old:
+        said(old, b"one", b"one")
+        for config, at, hears in [(f"[echo]\nlisten = tls:{port}\n", secure, b"x\n"),
+                                  (f"[shout]\nprotocol = echo\nupper = yes\nlisten = tls:{port}\n", secure, b"X\n"),
+                                  (f"[shout]\nprotocol = echo\nupper = yes\nlisten = tcp:*:{port}\n", plain, b"X\n"),
+                                  (f"[echo]\nlisten = tcp:127.0.0.1:{port}\n", plain, b"x\n"),
+                                  (f"[echo]\nlisten = tcp:{port}\n", plain, b"x\n")]:
+            assert g.reload(config) == "Serving 1 service"
+            answers(at, hears=hears)
+            said(old, b"still", b"still")
+        assert len(listening(g)) == len(before)
+
+
+def test_a_room_stays_one(guichet):
+    """Its certificate is read again and its options change; who comes then hears those who were there, and they hear him."""
+    config = "[chat]\nlisten = tcp:0 tls:0\n"
+    g = guichet(config=config)
+    with g.connect() as first, g.connect("tls4") as second:
+        g.wait_stats(accepted=2, open=2)
+        for i, options in enumerate(["", "", "idle = 5m\n", ""]):
+            g.reload(config + options)
+            with g.connect() as late:
+                g.wait_stats(open=3)
+                for one in (first, second, late):
+                    others = {first, second, late} - {one}
+                    one.sendall(b"hello\n")
+                    assert [hear(other, 6) for other in others] == [b"hello\n"] * 2
+            g.wait_stats(open=2)
+    assert [line["event"] for line in g.log()].count("serving") == 1
 
 
 def test_upper_and_lower_at_once(guichet):
@@ -197,6 +239,14 @@ def test_address_that_cannot_be_had(guichet):
     assert not path.exists()
     answers(g.at("tcp4"))
     answers(g.at("unix"))
+
+
+def test_address_of_another_section(guichet):
+    port = free_port()
+    g = guichet(config=f"[echo]\nlisten = tcp:{port}\n", test=False)
+    (_, _, text), = refused(g, f"[echo]\nlisten = tcp:127.0.0.1:{port}\n[time]\nlisten = tcp:localhost:{port}\n")
+    assert text == f"[time] cannot listen on tcp:localhost:{port}: address in use by [echo]"
+    answers(Address.parse(f"tcp:127.0.0.1:{port}"))
 
 
 def test_log_that_cannot_be_written(guichet):

@@ -1,6 +1,6 @@
 /*
  * dialogue.h - conversations written down, and replayed: src/proto/NAME/cases/X.txt. Here they run over the memory driver,
- * cut into pieces of every size; tests/e2e replays the same files over real transports under every model.
+ * cut into pieces of every size; tests/e2e/test_dialogues.py replays the same files over real transports under every model.
  *
  * A file is lines. First what it needs:
  *

@@ -15,8 +15,8 @@
  * reads again, 500 bytes more; 5 the server drains; 6 the next far side of a channel speaks; 7 a datagram with what follows,
  * up to the next 255; anything else is said, byte 255 too.
  *
- * What is wrong aborts: a sanitizer's finding, a world that does not come to rest, a queue past its limit, and at the start
- * a set of options that the service refuses. Seeds, which begin with the four bytes too, lie in tests/corpus/NAME.
+ * What is wrong aborts: a sanitizer's finding, a world that does not come to rest, a queue past its limit. Sets of options
+ * that the service refuses end the program at once. Seeds begin with the four bytes too and lie in tests/corpus/NAME.
  */
 #pragma once
 #include <stddef.h>

@@ -89,7 +89,7 @@ void cert_free(struct cert *c)
 
 struct tls_identity cert_identity(const struct cert *c)
 {
-	return (struct tls_identity){ span_str(c->pem), span_str(c->key_pem) };
+	return (struct tls_identity){ .certificate = span_str(c->pem), .key = span_str(c->key_pem) };
 }
 
 /* ---- bytes ---- */

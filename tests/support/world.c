@@ -5,7 +5,6 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -140,29 +139,4 @@ void fail_each_allocation(void (*scene)(void *arg), void *arg)
 	(void)scene;
 	(void)arg;
 #endif
-}
-
-/* ---- a test that failed ---- */
-
-static bool failed;
-
-static void note_status(int status, void *arg)
-{
-	(void)arg;
-	failed = status != 0;
-}
-
-[[gnu::constructor]] static void watch_exit(void)
-{
-	(void)on_exit(note_status, NULL);
-}
-
-/*
- * cmocka leaves a failed test by longjmp(), so its world stays as it was. LeakSanitizer, which asks here at the end, would
- * bury the line that says what is wrong under all it finds there.
- */
-int __lsan_is_turned_off(void);
-int __lsan_is_turned_off(void)
-{
-	return failed;
 }

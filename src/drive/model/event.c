@@ -35,11 +35,7 @@ static void arrive(struct loop *l, void *arg)
 {
 	struct handoff *h = arg;
 
-	if (h->lane->retired && h->lane->open == 0)
-		loop_refuse(h->lane, h->fd, h->peer,
-			    "service-ended"); /* a reload came between, and its shard is gone */
-	else
-		serve(l, h->lane, h->ln, h->fd, h->peer);
+	serve(l, h->lane, h->ln, h->fd, h->peer); /* a reload retires the lane only after this: let_go() */
 	listener_unref(h->ln);
 	peer_unref(h->peer);
 	service_unref(h->service);

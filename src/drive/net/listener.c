@@ -10,18 +10,43 @@
 #include "drive/net/guard.h"
 #include "drive/sys.h"
 
+static int set(int fd, int level, int option, int value)
+{
+	return sys_setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
 static int set_on(int fd, int level, int option)
 {
-	int one = 1;
-
-	return sys_setsockopt(fd, level, option, &one, sizeof(one)) < 0 ? -errno : 0;
+	return set(fd, level, option, 1);
 }
 
 /* A socket file that nobody answers is left over from a crash; one that answers belongs to somebody. */
+static int stale(const struct netaddr *at, struct buf *why)
+{
+	int fd = sys_socket(AF_UNIX, at->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int r = fd < 0 ? -errno : 0;
+
+	if (r == 0 && sys_connect(fd, &at->sa, at->n) < 0)
+		r = -errno;
+	else if (r == 0)
+		r = -EADDRINUSE;
+	fd_close(&fd);
+	if (r == -ECONNREFUSED || r == -ENOENT)
+		return 0;
+	if (r == -EACCES) {
+		buf_addf(why, "%s belongs to somebody else, and we may not ask whether it is served", at->un.sun_path);
+	} else if (r == -EADDRINUSE || r == -EAGAIN ||
+		   r == -EPROTOTYPE) { /* its backlog is full; it is of another kind */
+		buf_addf(why, "%s is served by another program already", at->un.sun_path);
+		r = -EADDRINUSE;
+	}
+	return r;
+}
+
 static int clear_stale(const struct netaddr *at, struct buf *why)
 {
 	struct stat st;
-	int fd, r = 0;
+	int r;
 
 	if (lstat(at->un.sun_path, &st) < 0)
 		return 0;
@@ -29,17 +54,8 @@ static int clear_stale(const struct netaddr *at, struct buf *why)
 		buf_addf(why, "%s exists and is not a socket", at->un.sun_path);
 		return -EEXIST;
 	}
-	fd = sys_socket(AF_UNIX, at->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, &at->sa, at->n) == 0 || errno != ECONNREFUSED) {
-		buf_addf(why, "%s is served by another program already", at->un.sun_path);
-		r = -EADDRINUSE;
-	} else if (sys_unlink(at->un.sun_path) < 0) {
-		r = -errno;
-	}
-	fd_close(&fd);
-	return r;
+	r = stale(at, why);
+	return r == 0 && sys_unlink(at->un.sun_path) < 0 && errno != ENOENT ? -errno : r;
 }
 
 static int set_options(struct listener *ln, const struct netaddr *at, const struct listen_setup *setup)
@@ -51,21 +67,16 @@ static int set_options(struct listener *ln, const struct netaddr *at, const stru
 		return 0;
 	if (!ln->dgram)
 		r = set_on(ln->fd, SOL_SOCKET, SO_REUSEADDR);
-	if (r == 0 && ln->dgram && setup->reuseport)
+	if (r == 0 && setup->reuseport)
 		r = set_on(ln->fd, SOL_SOCKET, SO_REUSEPORT);
 	if (r == 0 && !ln->dgram && setup->nodelay)
 		r = set_on(ln->fd, IPPROTO_TCP, TCP_NODELAY); /* connections inherit it */
-	if (r == 0 && six && memcmp(&((const struct sockaddr_in6 *)&at->st)->sin6_addr, &in6addr_any, 16) == 0) {
-		int only = setup->v6only;
-
-		r = sys_setsockopt(ln->fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only)) < 0 ? -errno : 0;
-	} else if (r == 0 && six) {
-		r = set_on(ln->fd, IPPROTO_IPV6, IPV6_V6ONLY);
-	}
+	if (r == 0 && six)
+		r = set(ln->fd, IPPROTO_IPV6, IPV6_V6ONLY, !netaddr_is_any(at) || at->v6only);
 	if (r == 0 && ln->pktinfo) {
 		if (six)
 			r = set_on(ln->fd, IPPROTO_IPV6, IPV6_RECVPKTINFO);
-		if (r == 0 && (!six || !setup->v6only))
+		if (r == 0 && (!six || !at->v6only))
 			r = set_on(ln->fd, IPPROTO_IP, IP_PKTINFO);
 	}
 	return r;
@@ -74,66 +85,47 @@ static int set_options(struct listener *ln, const struct netaddr *at, const stru
 /* SO_REUSEPORT would share the port with whoever else set it: ask first whether it is free. */
 static int probe(const struct netaddr *at)
 {
-	int one = 1, r = 0, fd = sys_socket(at->sa.sa_family, at->type | SOCK_CLOEXEC, 0);
+	int r = 0, fd = sys_socket(at->sa.sa_family, at->type | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -errno;
 	if (at->sa.sa_family == AF_INET6)
-		(void)!setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-	if (sys_bind(fd, &at->sa, at->n) < 0)
+		r = set_on(fd, IPPROTO_IPV6, IPV6_V6ONLY);
+	if (r == 0 && sys_bind(fd, &at->sa, at->n) < 0)
 		r = -errno;
 	fd_close(&fd);
 	return r;
 }
 
-static bool is_wildcard(const struct netaddr *at)
-{
-	if (at->sa.sa_family == AF_INET)
-		return ((const struct sockaddr_in *)&at->st)->sin_addr.s_addr == INADDR_ANY;
-	if (at->sa.sa_family == AF_INET6)
-		return memcmp(&((const struct sockaddr_in6 *)&at->st)->sin6_addr, &in6addr_any, 16) == 0;
-	return false;
-}
-
 static int do_bind(struct listener *ln, const struct netaddr *at, const struct listen_setup *setup)
 {
+	bool file = at->sa.sa_family == AF_UNIX;
+	char *path = file ? mem_strdup(at->un.sun_path) : NULL;
 	mode_t old = 0;
 	int r;
 
-	if (at->sa.sa_family == AF_UNIX)
+	if (file && !path)
+		return -ENOMEM;
+	if (file)
 		old = umask(0777 & ~setup->mode); /* at start and reload only one thread makes files */
 	r = sys_bind(ln->fd, &at->sa, at->n) < 0 ? -errno : 0;
-	if (at->sa.sa_family == AF_UNIX) {
+	if (file)
 		umask(old);
-		if (r == 0 && !(ln->unlink_path = mem_strdup(at->un.sun_path)))
-			r = -ENOMEM;
+	if (r < 0) {
+		mem_free(path);
+		return r;
 	}
-	if (r == 0 && !ln->dgram && sys_listen(ln->fd, (int)setup->backlog) < 0)
-		r = -errno;
-	return r;
+	ln->unlink_path = path;
+	return ln->dgram || sys_listen(ln->fd, (int)setup->backlog) == 0 ? 0 : -errno;
 }
 
-static void name_bound(struct listener *ln)
-{
-	ln->bound = ln->text;
-	if (!(addr_kinds[ln->text.transport].flags & ADDR_F_NET) || !ln->local)
-		return;
-	ln->bound.port = ln->local->port;
-	ln->bound.service[0] = '\0';
-	if (strcmp(ln->text.host, "*") != 0) {
-		char host[PEER_TEXT];
-
-		snprintf(ln->bound.host, sizeof(ln->bound.host), "%.*s", ADDR_HOST_MAX, peer_host(ln->local, host));
-	}
-}
-
-static void explain(const struct addr_text *text, int err, struct buf *why)
+static void explain(const struct netaddr *at, int err, struct buf *why)
 {
 	if (why->n)
 		return; /* said already */
 	if (err == -EADDRINUSE)
 		buf_addf(why, "address in use by another program");
-	else if (err == -EACCES && text->port > 0 && text->port < 1024)
+	else if (err == -EACCES && netaddr_port(at) > 0 && netaddr_port(at) < 1024)
 		buf_addf(why,
 			 "no right to bind ports below 1024: start as root, or give the program CAP_NET_BIND_SERVICE");
 	else if (err == -EADDRNOTAVAIL)
@@ -142,20 +134,18 @@ static void explain(const struct addr_text *text, int err, struct buf *why)
 		buf_addf(why, "%s", strerrordesc_np(-err));
 }
 
-int listener_new(const struct addr_text *text, const struct netaddr *at, const struct listen_setup *setup,
-		 struct listener **ret, struct buf *why)
+int listener_new(const struct netaddr *at, const struct listen_setup *setup, struct listener **ret, struct buf *why)
 {
 	struct listener *ln = mem_zalloc(sizeof(*ln));
-	struct netaddr me = { .n = sizeof(me.st) };
+	struct netaddr me = { .n = sizeof(me.st), .type = at->type, .v6only = at->v6only };
 	int r = ln ? 0 : -ENOMEM;
 
 	if (!ln)
 		return r;
 	atomic_init(&ln->refs, 1);
-	ln->text = *text;
+	list_init(&ln->node);
 	ln->dgram = at->type == SOCK_DGRAM;
-	ln->pktinfo = ln->dgram && is_wildcard(at);
-	ln->v6only = setup->v6only;
+	ln->pktinfo = ln->dgram && netaddr_is_any(at);
 	ln->fd = -1;
 	if (at->sa.sa_family == AF_UNIX)
 		r = clear_stale(at, why);
@@ -172,11 +162,11 @@ int listener_new(const struct addr_text *text, const struct netaddr *at, const s
 	if (r == 0 && !(ln->local = netaddr_peer(&me.sa, me.n)))
 		r = -ENOMEM;
 	if (r < 0) {
-		explain(text, r, why);
+		explain(at, r, why);
 		listener_unref(ln);
 		return r;
 	}
-	name_bound(ln);
+	ln->at = me;
 	if (ln->dgram && at->sa.sa_family != AF_UNIX) {
 		guard_open_port(ln->local->port);
 		ln->guarded = true;
@@ -187,16 +177,20 @@ int listener_new(const struct addr_text *text, const struct netaddr *at, const s
 
 int listener_tune(const struct listener *ln, const struct listen_setup *setup)
 {
-	int nodelay = setup->nodelay, r = 0;
+	int r = 0;
 
-	if (ln->unlink_path && chmod(ln->unlink_path, setup->mode) < 0)
+	if (ln->unlink_path && sys_chmod(ln->unlink_path, setup->mode) < 0)
 		r = -errno;
 	if (!ln->dgram && sys_listen(ln->fd, (int)setup->backlog) < 0 && r == 0)
 		r = -errno;
-	if (!ln->dgram && !ln->unlink_path && r == 0 &&
-	    sys_setsockopt(ln->fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, sizeof(nodelay)) < 0)
-		r = -errno;
+	if (!ln->dgram && !ln->unlink_path && r == 0)
+		r = set(ln->fd, IPPROTO_TCP, TCP_NODELAY, setup->nodelay);
 	return r;
+}
+
+int listener_share(const struct listener *ln, bool on)
+{
+	return set(ln->fd, SOL_SOCKET, SO_REUSEPORT, on);
 }
 
 struct listener *listener_ref(struct listener *ln)

@@ -184,6 +184,7 @@ int netaddr_resolve(const struct addr_text *a, enum tables_family family, bool l
 	}
 	for (unsigned i = 0; i < n; i++) {
 		v[i].type = socktype(a);
+		v[i].v6only = family == FAMILY_6;
 		netaddr_set_port(&v[i], port);
 	}
 	*ret = v;
@@ -245,4 +246,83 @@ bool netaddr_of_peer(const struct peer *p, struct netaddr *ret)
 	}
 	netaddr_set_port(ret, p->port);
 	return true;
+}
+
+/* ---- which of them meet ---- */
+
+enum { EVERY4 = 1, EVERY6 = 2 };
+
+static const struct sockaddr_in *in4(const struct netaddr *v)
+{
+	return (const struct sockaddr_in *)&v->st;
+}
+
+static const struct sockaddr_in6 *in6(const struct netaddr *v)
+{
+	return (const struct sockaddr_in6 *)&v->st;
+}
+
+uint16_t netaddr_port(const struct netaddr *v)
+{
+	if (v->sa.sa_family == AF_INET)
+		return ntohs(in4(v)->sin_port);
+	return v->sa.sa_family == AF_INET6 ? ntohs(in6(v)->sin6_port) : 0;
+}
+
+bool netaddr_is_any(const struct netaddr *v)
+{
+	if (v->sa.sa_family == AF_INET)
+		return in4(v)->sin_addr.s_addr == INADDR_ANY;
+	return v->sa.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&in6(v)->sin6_addr);
+}
+
+/* The families that it takes whole; 0: it is one address. */
+static unsigned whole(const struct netaddr *v)
+{
+	if (!netaddr_is_any(v))
+		return 0;
+	return v->sa.sa_family == AF_INET ? EVERY4 : v->v6only ? EVERY6 : EVERY4 | EVERY6;
+}
+
+static unsigned touched(const struct netaddr *v)
+{
+	unsigned all = whole(v);
+
+	return all ? all : v->sa.sa_family == AF_INET ? EVERY4 : v->sa.sa_family == AF_INET6 ? EVERY6 : 0;
+}
+
+static bool same_door(const struct netaddr *a, const struct netaddr *b)
+{
+	return a->type == b->type && netaddr_port(a) == netaddr_port(b);
+}
+
+static bool same_host(const struct netaddr *a, const struct netaddr *b)
+{
+	if (a->sa.sa_family != b->sa.sa_family)
+		return false;
+	if (a->sa.sa_family == AF_INET)
+		return in4(a)->sin_addr.s_addr == in4(b)->sin_addr.s_addr;
+	if (a->sa.sa_family == AF_INET6)
+		return IN6_ARE_ADDR_EQUAL(&in6(a)->sin6_addr, &in6(b)->sin6_addr) &&
+		       in6(a)->sin6_scope_id == in6(b)->sin6_scope_id;
+	return strcmp(a->un.sun_path, b->un.sun_path) == 0;
+}
+
+bool netaddr_same(const struct netaddr *a, const struct netaddr *b)
+{
+	return same_door(a, b) && same_host(a, b) && whole(a) == whole(b);
+}
+
+bool netaddr_covers(const struct netaddr *a, const struct netaddr *b)
+{
+	unsigned all = whole(a);
+
+	if (!all)
+		return netaddr_same(a, b);
+	return same_door(a, b) && touched(b) && !(touched(b) & ~all);
+}
+
+bool netaddr_overlaps(const struct netaddr *a, const struct netaddr *b)
+{
+	return netaddr_covers(a, b) || netaddr_covers(b, a) || (same_door(a, b) && whole(a) & whole(b));
 }

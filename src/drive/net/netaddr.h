@@ -13,7 +13,8 @@
 
 struct netaddr {
 	socklen_t n;
-	int type; /* SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET */
+	int type;    /* SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET */
+	bool v6only; /* [::] without IPv4; means nothing for any other */
 	union {
 		struct sockaddr sa;
 		struct sockaddr_storage st;
@@ -37,4 +38,11 @@ bool netaddr_is_numeric(const struct addr_text *a);
 /* The other way; false: it has no sockaddr. */
 bool netaddr_of_peer(const struct peer *p, struct netaddr *ret);
 
+uint16_t netaddr_port(const struct netaddr *v);          /* 0: it has none */
 void netaddr_set_port(struct netaddr *v, uint16_t port); /* of an IP address */
+bool netaddr_is_any(const struct netaddr *v);            /* every address of this machine: 0.0.0.0, [::] */
+
+/* Two that sockets are bound to: is it the same one; does a take all that b takes; is there anything that both take? */
+bool netaddr_same(const struct netaddr *a, const struct netaddr *b);
+bool netaddr_covers(const struct netaddr *a, const struct netaddr *b);
+bool netaddr_overlaps(const struct netaddr *a, const struct netaddr *b);

@@ -1,13 +1,16 @@
 /* test_guard.c - which datagrams are met with silence, and how many answers an unproven network gets. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
+#include "base/mem.h"
 #include "drive/net/guard.h"
 
 static struct route from4(const char *host, uint16_t port)
@@ -116,6 +119,86 @@ static void test_rate_under_flood(void **state)
 	assert_in_range(n, 55, 61);
 }
 
+/* Two networks that share a slot. */
+static void find_pair(struct guard *g, struct route *ret_a, struct route *ret_b)
+{
+	nsec now = 1000 * SEC;
+	unsigned k;
+
+	*ret_a = from4("10.0.0.1", 5000);
+	for (unsigned i = 0; i < 20; i++)
+		assert_true(guard_allow(g, ret_a, now, 20));
+	for (k = 1; k < 1 << 20; k++) {
+		char host[INET_ADDRSTRLEN];
+
+		snprintf(host, sizeof(host), "%u.%u.%u.1", 11 + k / 65536, k / 256 % 256, k % 256);
+		*ret_b = from4(host, 5000);
+		if (!guard_allow(g, ret_b, now, 20))
+			break;
+	}
+	assert_true(k < 1 << 20);
+}
+
+/* Who forges two such networks in turn gets what one of them would. */
+static void test_shared_slot(void **state)
+{
+	(void)state;
+	static struct guard g;
+	struct route a, b;
+	unsigned n = 0;
+
+	find_pair(&g, &a, &b);
+	for (unsigned i = 0; i < 1000; i++)
+		n += guard_allow(&g, i & 1 ? &a : &b, 2000 * SEC, 20);
+	assert_int_equal(n, 20);
+}
+
+static void test_key(void **state)
+{
+	(void)state;
+	struct guard *g, *h;
+	struct route a, b;
+
+	assert_int_equal(guard_new(&g), 0);
+	assert_int_equal(guard_new(&h), 0);
+	assert_memory_not_equal(g->key, h->key, sizeof(g->key));
+	find_pair(g, &a, &b);
+	for (unsigned i = 0; i < 20; i++)
+		assert_true(guard_allow(h, &a, SEC, 20));
+	assert_true(guard_allow(h, &b, SEC, 20)); /* who share a slot here do not there */
+	mem_free(g);
+	mem_free(h);
+}
+
+enum { THREADS = 3 };
+
+static struct guard shared;
+
+static void *take_all(void *arg)
+{
+	struct route a = from4("192.0.2.1", 5000);
+
+	for (unsigned i = 0; i < 1000; i++)
+		*(unsigned *)arg += guard_allow(&shared, &a, SEC, 20);
+	return NULL;
+}
+
+/* All loops have one table. */
+static void test_threads(void **state)
+{
+	(void)state;
+	unsigned n[THREADS] = {}, all = 0;
+	pthread_t t[THREADS];
+
+	for (unsigned i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, take_all, &n[i]), 0);
+	for (unsigned i = 0; i < THREADS; i++) {
+		pthread_join(t[i], NULL);
+		all += n[i];
+	}
+	assert_int_equal(all, 20);
+}
+
 /* From another of our sockets: a forged source, which would set the two talking to each other. */
 static void test_ours(void **state)
 {
@@ -154,8 +237,11 @@ static void test_networks6(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_loopback),         cmocka_unit_test(test_self),      cmocka_unit_test(test_rate),
-		cmocka_unit_test(test_rate_under_flood), cmocka_unit_test(test_networks6), cmocka_unit_test(test_ours),
+		cmocka_unit_test(test_loopback),    cmocka_unit_test(test_self),
+		cmocka_unit_test(test_rate),        cmocka_unit_test(test_rate_under_flood),
+		cmocka_unit_test(test_networks6),   cmocka_unit_test(test_ours),
+		cmocka_unit_test(test_shared_slot), cmocka_unit_test(test_key),
+		cmocka_unit_test(test_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

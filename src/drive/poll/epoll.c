@@ -63,7 +63,7 @@ static bool arm(struct epoller *e, uint64_t until)
 
 	if (until >= e->armed) /* when the earlier one fires the loop looks anew */
 		return true;
-	if (timerfd_settime(e->timer, TFD_TIMER_ABSTIME, &t, NULL) < 0)
+	if (sys_timerfd_settime(e->timer, TFD_TIMER_ABSTIME, &t) < 0)
 		return false;
 	e->armed = until;
 	return true;

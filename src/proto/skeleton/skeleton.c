@@ -1,8 +1,8 @@
 /*
  * skeleton.c - the template for a new protocol, and a whole one: it answers each line with its number.
  *
- * Copy the folder as skeleton.md says and go through the comments; what your protocol has not is taken out. Say here what it is
- * and what it is not, in three to ten lines.
+ * Copy the folder (the page beside has the steps) and go through the comments; what your protocol has not is taken out. Say
+ * here what it is and what it is not, in three to ten lines.
  */
 #include "base/buf.h"
 #include "conf/option.h"

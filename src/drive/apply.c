@@ -1,0 +1,275 @@
+/*
+ * apply.c - starting and reloading as one act: prepare all that is new, install it in every loop, then let go of what is
+ * old. See docs/design/reload.md.
+ */
+#include <errno.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "drive/server_priv.h"
+
+struct prepared {
+	struct service **v;
+	size_t n;
+};
+
+struct service *server_find(const struct server *s, const char *name)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (!strcmp(s->services[i]->plan.name, name))
+			return s->services[i];
+	return NULL;
+}
+
+/* ---- one call for some services in all loops ---- */
+
+struct each {
+	struct server *s;
+	struct service **v;
+	size_t n;
+	service_call *fn;
+	_Atomic int err;
+	struct service *_Atomic failed;
+};
+
+static void each_here(struct loop *l, void *arg)
+{
+	struct each *e = arg;
+	unsigned me = server_loop_number(e->s, l);
+
+	for (size_t i = 0; i < e->n; i++) {
+		int r = e->v[i]->kept ? 0 : e->fn(e->v[i], l, me);
+
+		if (r == 0)
+			continue;
+		atomic_store(&e->failed, e->v[i]);
+		atomic_store(&e->err, r);
+	}
+}
+
+/* All but the kept ones. 0, or -errno of one that failed somewhere. */
+static int each(struct server *s, struct service **v, size_t n, service_call *fn, const struct service **ret_failed)
+{
+	struct each e = { .s = s, .v = v, .n = n, .fn = fn };
+
+	server_everywhere(s, each_here, &e);
+	*ret_failed = atomic_load(&e.failed);
+	return atomic_load(&e.err);
+}
+
+/* ---- prepare: everything that can fail for a reason of the outside ---- */
+
+static int snapshot(struct server *s, struct plan_service *p, struct prepared *pr, struct conf_problems *ps)
+{
+	const struct service *old = server_find(s, p->name);
+	struct service *v;
+	int r;
+
+	if (old && old->kept)
+		return 0;
+	r = service_new(s, p, old, &v, ps);
+	if (r < 0)
+		return r;
+	pr->v[pr->n++] = v;
+	return doors_want(v, old, ps);
+}
+
+static int prepare(struct server *s, struct plan *plan, struct prepared *pr, struct conf_problems *ps)
+{
+	int r = 0;
+
+	pr->v = mem_zalloc((plan->n + 1) * sizeof(struct service *));
+	if (!pr->v)
+		return -ENOMEM;
+	for (size_t i = 0; i < plan->n; i++) {
+		struct service *old = server_find(s, plan->services[i].name);
+
+		if (!old || !service_same(old, &plan->services[i]))
+			continue;
+		old->kept = true;
+		doors_keep(old);
+		pr->v[pr->n++] = old;
+	}
+	for (size_t i = 0; i < plan->n; i++) {
+		int one = snapshot(s, &plan->services[i], pr, ps);
+
+		r = r < 0 ? r : one;
+	}
+	for (size_t i = 0; i < pr->n; i++) { /* now it is known what nobody wants any more */
+		int one = pr->v[i]->kept ? 0 : doors_open(pr->v[i], ps);
+
+		r = r < 0 ? r : one;
+	}
+	for (size_t i = 0; i < pr->n && r == 0; i++)
+		r = pr->v[i]->kept ? 0 : doors_spare(pr->v[i]);
+	return r;
+}
+
+/* ---- letting go ---- */
+
+static void leave_here(struct loop *l, void *arg)
+{
+	doors_leave(arg, l, server_loop_number(arg, l));
+}
+
+/*
+ * In two rounds: after the first no loop accepts for these services any more, and what it had accepted and handed to another
+ * loop is in that one's inbox, before the second.
+ */
+static void let_go(struct server *s, struct service **going, size_t n)
+{
+	const struct service *failed;
+
+	server_everywhere(s, leave_here, s);
+	(void)!each(s, going, n, service_retire, &failed);
+	doors_sweep(s);
+}
+
+static void drop(struct service **v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!v[i]->kept)
+			service_unref(v[i]);
+	mem_free(v);
+}
+
+static void forget_kept(struct server *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		s->services[i]->kept = false;
+}
+
+/* The plan failed; `placed` when some loops may serve it already. Afterwards all is as it was. */
+static void put_back(struct server *s, struct prepared *pr, bool placed)
+{
+	const struct service *failed;
+	struct log_line line;
+	int r = 0;
+
+	if (s->n_loops == 0)
+		return; /* not even these could be made */
+	for (const struct list *n = s->listeners.next; n != &s->listeners; n = n->next) {
+		struct listener *ln = list_entry(n, struct listener, node);
+
+		ln->next = ln->owner;
+	}
+	if (placed)
+		r = each(s, s->services, s->n, service_place, &failed);
+	if (r < 0 && log_begin(&line, LOG_ERROR, "cannot-serve")) {
+		log_str(&line, "service", failed->plan.name);
+		log_errno(&line, r);
+		log_end(&line);
+	}
+	let_go(s, pr->v, pr->n);
+	drop(pr->v, pr->n);
+	forget_kept(s);
+}
+
+void server_end_services(struct server *s)
+{
+	if (s->n_loops == 0)
+		return;
+	for (const struct list *n = s->listeners.next; n != &s->listeners; n = n->next) {
+		struct listener *ln = list_entry(n, struct listener, node);
+
+		ln->owner = ln->next = NULL;
+	}
+	let_go(s, s->services, s->n);
+}
+
+/* ---- apply ---- */
+
+static void log_service(const char *event, const struct service *v)
+{
+	struct log_line line;
+
+	if (v->plan.internal || !log_begin(&line, LOG_INFO, event))
+		return;
+	log_str(&line, "service", v->plan.name);
+	log_str(&line, "model", v->model->name);
+	for (size_t i = 0; i < v->n; i++) {
+		struct addr_text text;
+		struct buf b;
+
+		if (!entry_shown(&v->entries[i]))
+			continue;
+		buf_init(&b, 600);
+		entry_address(v, &v->entries[i], &text);
+		addr_format(&text, &b);
+		log_item(&line, "address", buf_str(&b));
+		buf_done(&b);
+	}
+	log_end(&line);
+}
+
+/* Shards everywhere before any listener: whoever accepts may post to all of them. */
+static int install(struct server *s, const struct prepared *pr, bool *ret_placed, struct conf_problems *ps)
+{
+	const struct service *failed;
+	int r = each(s, pr->v, pr->n, service_enter, &failed);
+
+	if (r == 0) {
+		*ret_placed = true;
+		r = each(s, pr->v, pr->n, service_place, &failed);
+	}
+	if (r < 0)
+		service_problem(&failed->plan, failed->plan.line, ps, "cannot be served: %s", strerrordesc_np(-r));
+	return r;
+}
+
+/* Nothing of it can fail. */
+static void commit(struct server *s, const struct prepared *pr)
+{
+	struct service **old = s->services;
+	size_t n_old = s->n;
+
+	s->services = pr->v;
+	s->n = pr->n;
+	let_go(s, old, n_old);
+	for (size_t i = 0; i < s->n; i++) {
+		struct service *v = s->services[i];
+
+		if (v->kept)
+			continue;
+		doors_tune(v);
+		if (v->news)
+			log_service("serving", v);
+	}
+	for (size_t i = 0; i < n_old; i++) {
+		const struct service *next = server_find(s, old[i]->plan.name);
+
+		if (!next || next->plan.proto != old[i]->plan.proto)
+			log_service("ended", old[i]);
+	}
+	drop(old, n_old);
+	forget_kept(s);
+}
+
+int server_apply(struct server *s, struct plan **plan, struct conf_problems *ps)
+{
+	struct prepared pr = {};
+	struct guichet_options *global = (*plan)->global;
+	bool placed = false;
+	int r;
+
+	server_check(*plan, ps);
+	r = conf_problems_none(ps) ? 0 : -EINVAL;
+	if (r == 0 && !s->loops)
+		r = server_start_loops(s, global);
+	if (r == 0)
+		r = prepare(s, *plan, &pr, ps);
+	if (r == 0)
+		r = install(s, &pr, &placed, ps);
+	if (r < 0) {
+		if (conf_problems_none(ps))
+			conf_problem(ps, "guichet", 0, "%s", strerrordesc_np(-r));
+		put_back(s, &pr, placed);
+		plan_free(plan);
+		return r;
+	}
+	commit(s, &pr);
+	server_tune(s, global);
+	(*plan)->global = NULL;
+	plan_free(plan);
+	return 0;
+}

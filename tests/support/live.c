@@ -1,0 +1,286 @@
+/* live.c - see live.h. */
+#include "support/live.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "layer/tls.h"
+#include "proto/protos.h"
+
+const struct proto *live_proto;
+
+/* ---- plans ---- */
+
+static const struct proto *proto_of(const char *const *words)
+{
+	const char *name = words[0];
+
+	for (size_t i = 1; words[i]; i++)
+		if (strncmp(words[i], "protocol=", 9) == 0)
+			name = words[i] + 9;
+	if (live_proto && strcmp(live_proto->name, name) == 0)
+		return live_proto;
+	return protos_find(name);
+}
+
+static void add_certificate(struct plan_service *v)
+{
+	struct buf crt, key, why;
+	struct tls_setup setup = {};
+	void *tls;
+
+	buf_init(&crt, 1 << 16);
+	buf_init(&key, 1 << 16);
+	buf_init(&why, 4096);
+	assert_int_equal(tls_auto_certificate(NULL, &crt, &key, time(NULL)), 0);
+	setup.id = (struct tls_identity){ .certificate = buf_span(&crt), .key = buf_span(&key) };
+	assert_int_equal(tls_ctx_new(&setup, &v->tls_ctx, &why), 0);
+	assert_int_equal(option_values_new(&tables_tls, &tls), 0);
+	v->tls = tls;
+	buf_done(&crt);
+	buf_done(&key);
+	buf_done(&why);
+}
+
+/* Adds one service from words: its name, then option=value. */
+static void add_service(struct plan *p, const char *const *words)
+{
+	struct plan_service *v = plan_add(p);
+	void *common, *own = NULL;
+
+	assert_non_null(v);
+	v->name = mem_strdup(words[0]);
+	v->proto = proto_of(words);
+	assert_non_null(v->proto);
+	assert_int_equal(option_values_new(&tables_service, &common), 0);
+	v->common = common;
+	if (v->proto->options)
+		assert_int_equal(option_values_new(v->proto->options, &own), 0);
+	v->options = own;
+	for (size_t i = 1; words[i]; i++) {
+		char key[64];
+		const char *value = strchr(words[i], '=') + 1;
+
+		snprintf(key, sizeof(key), "%.*s", (int)(value - words[i] - 1), words[i]);
+		if (strcmp(key, "protocol") == 0)
+			continue;
+		if (option_set(&tables_service, common, key, value, NULL) < 0)
+			assert_int_equal(option_set(v->proto->options, own, key, value, NULL), 0);
+	}
+	for (size_t i = 0; i < v->common->listen.n; i++)
+		if (v->common->listen.v[i].transport == ADDR_TLS && !v->tls)
+			add_certificate(v);
+}
+
+static struct plan *make_plan(const char *const *words)
+{
+	struct plan *p;
+	void *global;
+
+	assert_int_equal(plan_new(&p), 0);
+	assert_int_equal(option_values_new(&tables_guichet, &global), 0);
+	p->global = global;
+	p->global->loops = 3;
+	p->global->drain = 10 * SEC; /* longer than a close waits for its peer */
+	for (; words[0]; words++) {
+		add_service(p, words);
+		while (words[0])
+			words++;
+	}
+	return p;
+}
+
+/* ---- the server ---- */
+
+static void list_addresses(struct live *w)
+{
+	buf_reset(&w->addresses);
+	for (size_t i = 0; i < server_services(w->s); i++) {
+		struct service_view v;
+
+		server_service(w->s, i, &v);
+		for (size_t j = 0; j < v.addresses; j++) {
+			buf_addf(&w->addresses, "%s ", v.name);
+			server_address(w->s, i, j, &w->addresses);
+			buf_adds(&w->addresses, "\n");
+		}
+	}
+}
+
+static void on_ready(struct server *s, void *arg)
+{
+	struct live *w = arg;
+
+	(void)s;
+	pthread_mutex_lock(&w->lock);
+	list_addresses(w);
+	w->up = true;
+	pthread_cond_signal(&w->ready);
+	pthread_mutex_unlock(&w->lock);
+}
+
+static void on_reload(struct server *s, void *arg)
+{
+	struct live *w = arg;
+	struct plan *p = make_plan(atomic_load(&w->next));
+	struct conf_problems ps = {};
+	int r;
+
+#ifdef GUICHET_FAULTS
+	fault_arm(w->fail_kind, w->fail_at, EMFILE, false);
+#endif
+	r = server_apply(s, &p, &ps);
+#ifdef GUICHET_FAULTS
+	w->fail_seen = w->fail_at && fault_calls(w->fail_kind) >= w->fail_at;
+	fault_arm(w->fail_kind, 0, 0, false);
+#endif
+	snprintf(w->problem, sizeof(w->problem), "%s", ps.n ? ps.v[0].text : "");
+	conf_problems_done(&ps);
+	pthread_mutex_lock(&w->lock);
+	list_addresses(w);
+	pthread_mutex_unlock(&w->lock);
+	atomic_store(&w->applied, r);
+	atomic_fetch_add(&w->reloads, 1);
+}
+
+static void *run(void *arg)
+{
+	struct live *w = arg;
+	struct server_calls calls = { .ready = on_ready, .reload = on_reload, .arg = w };
+
+	w->status = server_run(w->s, &calls);
+	on_ready(w->s, w); /* also when it could not run: whoever waits goes on */
+	return NULL;
+}
+
+int live_start(struct live *w, const char *const *words)
+{
+	struct conf_problems ps = {};
+	struct plan *p = make_plan(words);
+	int r;
+
+	*w = (struct live){ .lock = PTHREAD_MUTEX_INITIALIZER, .ready = PTHREAD_COND_INITIALIZER };
+	atomic_store(&w->next, words);
+	buf_init(&w->addresses, 65536);
+	r = server_new(&(struct server_setup){}, &w->s);
+	if (r == 0)
+		r = server_apply(w->s, &p, &ps);
+	plan_free(&p);
+	conf_problems_done(&ps);
+	if (r < 0) {
+		server_free(&w->s);
+		buf_done(&w->addresses);
+		return r;
+	}
+	assert_int_equal(pthread_create(&w->thread, NULL, run, w), 0);
+	pthread_mutex_lock(&w->lock);
+	while (!w->up)
+		pthread_cond_wait(&w->ready, &w->lock);
+	pthread_mutex_unlock(&w->lock);
+	return 0;
+}
+
+int live_stop(struct live *w)
+{
+	kill(getpid(), SIGTERM); /* blocked in every thread: the server's signalfd gets it */
+	pthread_join(w->thread, NULL);
+	assert_false(server_is_stuck(w->s));
+	server_free(&w->s);
+	buf_done(&w->addresses);
+
+	/* a server that never ran did not take it */
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigtimedwait(&set, NULL, &(struct timespec){});
+	return w->status;
+}
+
+/* ---- clients ---- */
+
+unsigned live_port(struct live *w, const char *service, int type)
+{
+	char want[64], *at;
+	unsigned port = 0;
+
+	snprintf(want, sizeof(want), "%s %s:127.0.0.1:", service, type == SOCK_STREAM ? "tcp" : "udp");
+	pthread_mutex_lock(&w->lock);
+	at = strstr(buf_str(&w->addresses), want);
+	if (at)
+		port = (unsigned)strtoul(at + strlen(want), NULL, 10);
+	pthread_mutex_unlock(&w->lock);
+	return port;
+}
+
+int live_dial_port(unsigned port, int type)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET,
+				  .sin_port = htons((uint16_t)port),
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct timeval limit = { 20, 0 };
+	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	if (!port || connect(fd, (const struct sockaddr *)&in, sizeof(in)) < 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+int live_dial(struct live *w, const char *service, int type)
+{
+	return live_dial_port(live_port(w, service, type), type);
+}
+
+unsigned live_free_port(void)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_ANY) };
+	socklen_t n = sizeof(in);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(fd, (const struct sockaddr *)&in, n), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &n), 0);
+	close(fd);
+	return ntohs(in.sin_port);
+}
+
+bool live_exchange(int fd, const char *say, const char *hear)
+{
+	char got[4096];
+	size_t n = 0, want = strlen(hear);
+
+	if (send(fd, say, strlen(say), MSG_NOSIGNAL) < 0)
+		return false;
+	while (n < want) {
+		ssize_t r = recv(fd, got + n, want - n, 0);
+
+		if (r <= 0)
+			return false;
+		n += (size_t)r;
+	}
+	return memcmp(got, hear, want) == 0;
+}
+
+int live_reload(struct live *w, const char *const *words)
+{
+	unsigned before = atomic_load(&w->reloads);
+
+	atomic_store(&w->next, words);
+	kill(getpid(), SIGHUP);
+	while (atomic_load(&w->reloads) == before)
+		usleep(1000);
+	return atomic_load(&w->applied);
+}
