@@ -156,11 +156,14 @@ struct conn *loop_find_conn(struct loop *l, sess_id id);
 [[nodiscard]] int slot_take(struct loop *l, struct source *src); /* gives it an id; 0 or -ENOMEM */
 void slot_free(struct loop *l, struct source *src);
 [[nodiscard]] int source_watch(struct loop *l, struct source *src, int how);
-bool loop_must_wait(struct loop *l, const struct conn *c); /* its words become letters, and there are too many by now */
-bool loop_send(struct loop *l,
-	       const struct letter_to *to); /* to another loop, with the others of this turn; false: memory is out */
 
-void loop_ran(struct loop *l, struct task *t); /* a job, inline: its answer comes with the posts */
+/* posts.c */
+bool loop_must_wait(struct loop *l, const struct conn *c); /* its words become letters, and there are too many by now */
+bool loop_send(struct loop *l, const struct letter_to *to); /* with the others of this turn; false: memory is out */
+void loop_ran(struct loop *l, struct task *t);              /* a job, inline: its answer comes with the posts */
+void posts_take(struct loop *l);                            /* what came since the last turn, or a slice of it */
+void posts_flush(struct loop *l);                           /* what was collected for other loops */
+void posts_go_on(struct loop *l);                           /* those that had to wait, when the others have caught up */
 
 /* conn.c */
 struct conn *conn_new(struct loop *l, enum source_kind kind, const struct sess_birth *b); /* NULL: -ENOMEM */

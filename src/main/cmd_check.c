@@ -71,45 +71,40 @@ static int check(const struct planner_setup *setup)
 	return status;
 }
 
-static int take(struct planner_setup *setup, char **words, char *word)
+struct words {
+	struct planner_setup setup;
+	const char **v; /* as many as argc: setup.words */
+};
+
+static int take(void *arg, int what, const char *word)
 {
+	struct words *w = arg;
+
+	(void)what;
 	if (word_is_service(word)) {
-		words[setup->n_words++] = word;
-	} else if (setup->file) {
-		return command_misused(&check_command, "two configuration files, %s and %s; one is read", setup->file,
+		w->v[w->setup.n_words++] = word;
+	} else if (w->setup.file) {
+		return command_misused(&check_command, "two configuration files, %s and %s; one is read", w->setup.file,
 				       word);
 	} else {
-		setup->file = word;
+		w->setup.file = word;
 	}
 	return STATUS_OK;
 }
 
 static int run(int argc, char **argv)
 {
-	struct args args = args_start(argc, argv, options);
-	char **words = mem_zalloc((size_t)argc * sizeof(*words));
-	struct planner_setup setup = { .dry = true, .words = words };
-	int what = ARGS_WORD, status = words ? STATUS_OK : STATUS_FAILED;
+	struct words w = { .setup = { .dry = true } };
+	int status;
 
-	while (status == STATUS_OK) {
-		const char *value;
-		char text[512];
-		struct buf why;
-
-		buf_init_fixed(&why, text, sizeof(text));
-		what = args_next(&args, &value, &why);
-		if (what == ARGS_END)
-			break;
-		if (what == ARGS_BAD)
-			status = command_misused(&check_command, "%s", text);
-		else
-			status = take(&setup, words, argv[args.at - 1]);
-	}
-	if (status == STATUS_OK && !setup.file)
+	w.v = mem_zalloc((size_t)argc * sizeof(*w.v));
+	w.setup.words = w.v;
+	status = w.v ? command_each(&check_command, argc, argv, take, &w) : STATUS_FAILED;
+	if (status == STATUS_OK && !w.setup.file)
 		status = command_misused(&check_command, "no file to check");
 	if (status == STATUS_OK)
-		status = check(&setup);
-	mem_free(words);
+		status = check(&w.setup);
+	mem_free(w.v);
 	return status;
 }
 

@@ -59,8 +59,10 @@ static int take_wait(struct connect_setup *s, const char *value)
 	return command_misused(&connect_command, "--wait %s is no time, write 2s or 500ms", value);
 }
 
-static int take(struct words *w, int what, const char *value)
+static int take(void *arg, int what, const char *value)
 {
+	struct words *w = arg;
+
 	switch (what) {
 	case ARGS_WORD:
 		if (w->address)
@@ -94,21 +96,8 @@ static int take(struct words *w, int what, const char *value)
 
 static int parse(struct words *w, int argc, char **argv)
 {
-	struct args args = args_start(argc, argv, options);
-	int status = STATUS_OK;
+	int status = command_each(&connect_command, argc, argv, take, w);
 
-	while (status == STATUS_OK) {
-		const char *value;
-		char text[512];
-		struct buf why;
-		int what;
-
-		buf_init_fixed(&why, text, sizeof(text));
-		what = args_next(&args, &value, &why);
-		if (what == ARGS_END)
-			break;
-		status = what == ARGS_BAD ? command_misused(&connect_command, "%s", text) : take(w, what, value);
-	}
 	if (status == STATUS_OK && !w->address)
 		status = command_misused(&connect_command, "no address to connect to");
 	if (status == STATUS_OK && w->key && !w->cert)

@@ -156,29 +156,32 @@ static int write_pages(int option)
 	return print(&b);
 }
 
+struct asked {
+	const char *v[WORDS_MAX];
+	int n, pages; /* pages: the option that asks for some, or -1 */
+};
+
+static int take(void *arg, int what, const char *word)
+{
+	struct asked *a = arg;
+
+	if (what >= 0)
+		a->pages = what;
+	else if (a->n == WORDS_MAX)
+		return command_misused(&help_command, "more than two words: a service and an option");
+	else
+		a->v[a->n++] = word;
+	return STATUS_OK;
+}
+
 static int run(int argc, char **argv)
 {
-	struct args args = args_start(argc, argv, options);
-	const char *words[WORDS_MAX], *value;
-	int n = 0;
+	struct asked a = { .pages = -1 };
+	int status = command_each(&help_command, argc, argv, take, &a);
 
-	for (;;) {
-		char text[512];
-		struct buf why;
-		int what;
-
-		buf_init_fixed(&why, text, sizeof(text));
-		what = args_next(&args, &value, &why);
-		if (what == ARGS_END)
-			return show(words, n);
-		if (what == ARGS_BAD)
-			return command_misused(&help_command, "%s", text);
-		if (what >= 0)
-			return write_pages(what);
-		if (n == WORDS_MAX)
-			return command_misused(&help_command, "more than two words: a service and an option");
-		words[n++] = value;
-	}
+	if (status != STATUS_OK)
+		return status;
+	return a.pages >= 0 ? write_pages(a.pages) : show(a.v, a.n);
 }
 
 const struct command help_command = {

@@ -35,7 +35,8 @@ enum {
 
 struct serve {
 	struct planner_setup setup;
-	char **words, **sets; /* as many as argc: arrays of our own over argv */
+	const char **words; /* as many as argc, over argv */
+	char **sets;        /* the same, in memory of its own */
 	bool test;
 	pid_t parent; /* who started us */
 	const char *ready_path;
@@ -381,7 +382,7 @@ static int take_file(struct serve *s, const char *file)
 	return STATUS_OK;
 }
 
-static int take_word(struct serve *s, char *word)
+static int take_word(struct serve *s, const char *word)
 {
 	if (word_is_service(word)) {
 		s->words[s->setup.n_words++] = word;
@@ -390,9 +391,13 @@ static int take_word(struct serve *s, char *word)
 	return take_file(s, word);
 }
 
-static int take_option(struct serve *s, int option, const char *value)
+static int take(void *arg, int what, const char *value)
 {
-	switch (option) {
+	struct serve *s = arg;
+
+	switch (what) {
+	case ARGS_WORD:
+		return take_word(s, value);
 	case OPT_CONFIG:
 		return take_file(s, value);
 	case OPT_LOG:
@@ -413,33 +418,13 @@ static int take_option(struct serve *s, int option, const char *value)
 
 static int parse(struct serve *s, int argc, char **argv)
 {
-	struct args args = args_start(argc, argv, options);
-	int status = STATUS_OK;
-
 	s->words = mem_zalloc((size_t)argc * sizeof(*s->words));
 	s->sets = mem_zalloc((size_t)argc * sizeof(*s->sets));
 	if (!s->words || !s->sets)
 		return failed("serve", -ENOMEM);
-	while (status == STATUS_OK) {
-		const char *value;
-		char text[512];
-		struct buf why;
-		int what;
-
-		buf_init_fixed(&why, text, sizeof(text));
-		what = args_next(&args, &value, &why);
-		if (what == ARGS_END)
-			break;
-		if (what == ARGS_BAD)
-			status = command_misused(&serve_command, "%s", text);
-		else if (what == ARGS_WORD)
-			status = take_word(s, argv[args.at - 1]);
-		else
-			status = take_option(s, what, value);
-	}
 	s->setup.words = s->words;
-	s->setup.sets = s->sets;
-	return status;
+	s->setup.sets = (const char *const *)s->sets;
+	return command_each(&serve_command, argc, argv, take, s);
 }
 
 /* ---- all of it ---- */

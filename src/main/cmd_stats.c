@@ -61,34 +61,22 @@ static void take_control(struct words *w, const char *path)
 		w->control = w->in_folder;
 }
 
-static int parse(struct words *w, int argc, char **argv)
+static int take(void *arg, int what, const char *value)
 {
-	struct args args = args_start(argc, argv, options);
-	int status = STATUS_OK;
+	struct words *w = arg;
 
-	while (status == STATUS_OK) {
-		const char *value;
-		char text[512];
-		struct buf why;
-		int what;
-
-		buf_init_fixed(&why, text, sizeof(text));
-		what = args_next(&args, &value, &why);
-		if (what == ARGS_END)
-			break;
-		if (what == ARGS_BAD)
-			status = command_misused(&stats_command, "%s", text);
-		else if (what == ARGS_WORD)
-			status = command_misused(&stats_command, "\"%s\" is one word too many; --control %s?", value,
-						 value);
-		else if (what == OPT_CONTROL)
-			take_control(w, value);
-		else if (what == OPT_JSON)
-			w->json = true;
-		else
-			status = take_watch(w, value);
+	switch (what) {
+	case ARGS_WORD:
+		return command_misused(&stats_command, "\"%s\" is one word too many; --control %s?", value, value);
+	case OPT_CONTROL:
+		take_control(w, value);
+		return STATUS_OK;
+	case OPT_JSON:
+		w->json = true;
+		return STATUS_OK;
+	default:
+		return take_watch(w, value);
 	}
-	return status;
 }
 
 /* Nobody there is the usual mistake: say where was looked and what to do. */
@@ -138,7 +126,7 @@ static int run(int argc, char **argv)
 {
 	struct words w = {};
 	bool terminal = isatty(STDOUT_FILENO);
-	int status = parse(&w, argc, argv);
+	int status = command_each(&stats_command, argc, argv, take, &w);
 
 	if (status == STATUS_OK)
 		status = show(&w, w.every && terminal);

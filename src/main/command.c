@@ -152,6 +152,26 @@ static int print_help(const struct command *c)
 	return text_print(stdout, &b) < 0 ? STATUS_FAILED : STATUS_OK;
 }
 
+int command_each(const struct command *c, int argc, char **argv, command_take *take, void *arg)
+{
+	struct args args = args_start(argc, argv, c->options);
+	int status = STATUS_OK;
+
+	while (status == STATUS_OK) {
+		const char *value;
+		char text[512];
+		struct buf why;
+		int what;
+
+		buf_init_fixed(&why, text, sizeof(text));
+		what = args_next(&args, &value, &why);
+		if (what == ARGS_END)
+			break;
+		status = what == ARGS_BAD ? command_misused(c, "%s", text) : take(arg, what, value);
+	}
+	return status;
+}
+
 int command_misused(const struct command *c, const char *fmt, ...)
 {
 	char text[1024];

@@ -48,4 +48,12 @@ void command_list(struct buf *b);
 /* What is wrong with the command line, and where to read on; returns STATUS_USAGE. */
 int command_misused(const struct command *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/*
+ * Goes through the command line and gives each piece to take(): `what` is the index of an option in c->options, with its
+ * value, or ARGS_WORD with the word. Ends with the first status that is not STATUS_OK, or with STATUS_USAGE when a piece is no
+ * option of the command, after saying so.
+ */
+typedef int command_take(void *arg, int what, const char *value);
+[[nodiscard]] int command_each(const struct command *c, int argc, char **argv, command_take *take, void *arg);
+
 extern const struct command serve_command, check_command, help_command, stats_command, connect_command;

@@ -10,7 +10,7 @@
 
 enum {
 	LINE_MAX = 256,
-	STATS_MAX = 8 << 20,
+	STATS_MAX = CONTROL_OUTPUT / 2,
 };
 
 #define LOOK_AGAIN (20 * MSEC) /* whether a reload has ended */

@@ -18,4 +18,7 @@ struct control {
 	char text[CONTROL_TEXT]; /* what there is to say about it: lines, each with its end */
 };
 
+/* What an answer may be: the counters of some thousand services. */
+#define CONTROL_OUTPUT (16ul << 20)
+
 extern const struct proto control_proto;

@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "drive/files.h"
+#include "main/control.h"
 #include "main/planner_priv.h"
 #include "proto/protos.h"
 
@@ -425,6 +426,7 @@ static int add_control(struct planner *p)
 	s->common->listen.n = 1;
 	s->common->mode = 0600;
 	s->common->idle = 10 * NSEC_PER_SEC;
+	s->common->output = CONTROL_OUTPUT;
 	s->internal = true;
 	s->state = p->setup->control_state;
 	return add_tls(p, s);

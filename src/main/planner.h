@@ -10,10 +10,10 @@
 
 struct planner_setup {
 	const char *file; /* NULL = none. Must outlive the plan, as all strings here */
-	char *const
+	const char *const
 		*words; /* SERVICE@ADDRESS[,OPTION=VALUE]..., words.h. With no file and no words: every ready service */
 	size_t n_words;
-	char *const *sets; /* NAME=VALUE of [guichet], stronger than the file */
+	const char *const *sets; /* NAME=VALUE of [guichet], stronger than the file */
 	size_t n_sets;
 	const char *test_data; /* test mode: the folder for everything; loopback and port 0 everywhere. NULL = no test */
 	bool dry;              /* for `check`: make no folder and no certificate */

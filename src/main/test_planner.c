@@ -93,7 +93,7 @@ static void check_problems(const char *text, const char *expect)
 	plan_free(&m.plan);
 }
 
-#define WORDS(...) ((char *const[]){ __VA_ARGS__ })
+#define WORDS(...) ((const char *const[]){ __VA_ARGS__ })
 
 static struct made make_words(char *const *words, size_t n)
 {

@@ -58,7 +58,7 @@ TABLE = {
     "time": Row("time", b"", is_now, SERVER, text=False, asks=b"\n"),
     "qotd": Row("qotd", b"", matches(rb"Know thyself\.\r?\n"), SERVER, "quote=Know thyself.", asks=b"\n"),
     "relay": Row("relay", b"hello\n", b"hello\n", CLIENT),
-    "skeleton": Row("skeleton", b"one\ntwo\n", b"hello\n1: one\n2: two\n", CLIENT, "greeting=hello"),
+    "skeleton": Row("skeleton", b"one\ntwo\n", b"hello\n1: one\n2: two\n", CLIENT, "greeting=hello", asks=b"one\n", answers=b"1: one\n"),
 }
 
 
@@ -70,7 +70,7 @@ class Talks:
     rude: int = 0
 
 
-STREAM_ONLY = {"relay", "skeleton"}
+STREAM_ONLY = {"relay"}
 MODELS = ["event", "thread"]
 
 
