@@ -10,16 +10,26 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* A sentence that may go to a terminal and into one line of a log. */
-static void require_sentence(const struct buf *why)
+/* Lines that may go to a terminal and into a log: at most so many, none of them empty. */
+static void require_lines(const struct buf *why, size_t most)
 {
 	const uint8_t *p = (const uint8_t *)buf_str(why);
+	size_t lines = 1;
 
-	if (why->n == 0)
-		abort();
-	for (size_t i = 0; i < why->n; i++)
-		if (p[i] < ' ' || p[i] == 0x7f)
+	for (size_t i = 0; i < why->n; i++) {
+		bool end = p[i] == '\n';
+
+		lines += end;
+		if ((p[i] < ' ' && !end) || p[i] == 0x7f || (end && (i == 0 || p[i - 1] == '\n' || i + 1 == why->n)))
 			abort();
+	}
+	if (why->n == 0 || lines > most)
+		abort();
+}
+
+static void require_sentence(const struct buf *why)
+{
+	require_lines(why, 1);
 }
 
 static void one(const char *text)
@@ -48,7 +58,7 @@ static void list(const char *text)
 	struct addr_list l, again;
 
 	if (addr_list_parse(text, 8, &l, &b) != 0) {
-		require_sentence(&b);
+		require_lines(&b, SIZE_MAX); /* one for each word that is wrong */
 		return;
 	}
 	addr_list_format(&l, &b);

@@ -264,7 +264,7 @@ void io_secret(struct io *io, bool on); /* raw bytes are masked in the trace fro
 enum {
 	P_STREAM = 1,
 	P_DGRAM = 2,
-	P_SHARED = 4,          /* its sessions meet in memory: model event only */
+	P_SHARED = 4,          /* they meet in memory: model event only; one svc_open() for all changes of options */
 	P_READ_WHILE_FULL = 8, /* EV_DATA goes on when the output is full */
 	P_OFF = 16,            /* not served unless a section asks for it */
 	P_DGRAM_OFF = 32,      /* no datagram address unless a section asks for it */

@@ -115,7 +115,7 @@ static int open_stderr(enum write_way *ret_way)
 	if (S_ISSOCK(st.st_mode)) {
 		*ret_way = WAY_SOCKET;
 	} else if (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)) {
-		fd = open("/proc/self/fd/2", OPEN_FLAGS); /* not ours to open when it came from another user */
+		fd = sys_open("/proc/self/fd/2", OPEN_FLAGS, 0); /* not ours to open when it came from another user */
 		if (fd >= 0) {
 			(void)!fcntl(fd, F_SETPIPE_SZ, PIPE_ROOM);
 			return fd;
@@ -142,16 +142,17 @@ int logfile_open(const char *where, enum log_level most, enum tables_log_format 
 	enum write_way how = WAY_WRITE;
 	int fd = open_place(where, &how), old = atomic_load(&log_fd);
 
+	if (fd >= 0 && old >= 0) {
+		int r = sys_dup3(fd, old, O_CLOEXEC) < 0 ? -errno : old;
+
+		fd_close(&fd);
+		fd = r;
+	}
 	if (fd < 0) {
 		buf_addf(why, "cannot write the log to %s: %s", where, strerror(-fd));
 		return fd;
 	}
-	if (old < 0) {
-		atomic_store(&log_fd, fd);
-	} else {
-		dup3(fd, old, O_CLOEXEC);
-		fd_close(&fd);
-	}
+	atomic_store(&log_fd, fd);
 	atomic_store(&way, (int)how);
 	log_setup(most, format == LOG_FORMAT_JSON, sink);
 	return 0;

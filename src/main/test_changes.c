@@ -28,7 +28,7 @@ static void sink(enum log_level level, bool json, const char *text, size_t n)
 	snprintf(logged + had, sizeof(logged) - had, "%.*s\n", (int)n, text);
 }
 
-static struct plan *plan_of(char *const *words, size_t n, char *const *sets, size_t n_sets)
+static struct plan *plan_of(const char *const *words, size_t n, const char *const *sets, size_t n_sets)
 {
 	struct planner_setup setup = { .words = words, .n_words = n, .sets = sets, .n_sets = n_sets, .dry = true };
 	struct conf_problems ps = {};
@@ -39,7 +39,7 @@ static struct plan *plan_of(char *const *words, size_t n, char *const *sets, siz
 	return plan;
 }
 
-#define WORDS(...) ((char *const[]){ __VA_ARGS__ })
+#define WORDS(...) ((const char *const[]){ __VA_ARGS__ })
 
 static void test_changes(void **state)
 {
@@ -76,7 +76,7 @@ static void test_changes(void **state)
 /* A plan that has been read from DIR/t.conf, with its control socket, as the program has it. */
 static struct plan *plan_of_file(const char *file, const char *set)
 {
-	char *sets[] = { (char *)set };
+	const char *const sets[] = { set };
 	struct planner_setup setup = {
 		.file = file, .dry = true, .sets = sets, .n_sets = set ? 1 : 0, .control = &control_proto
 	};
@@ -110,7 +110,7 @@ static size_t log_between(struct plan *p, struct plan *q)
 /* Only what somebody can write is told of: the control socket follows from the data folder. */
 static void test_derived(void **state)
 {
-	char *const words[] = { (char *)"echo@tcp:7007" };
+	const char *const words[] = { "echo@tcp:7007" };
 	struct plan *p = plan_of(words, 1, WORDS("data=/a"), 1), *q = plan_of(words, 1, WORDS("data=/b"), 1);
 
 	(void)state;

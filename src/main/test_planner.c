@@ -95,12 +95,12 @@ static void check_problems(const char *text, const char *expect)
 
 #define WORDS(...) ((const char *const[]){ __VA_ARGS__ })
 
-static struct made make_words(char *const *words, size_t n)
+static struct made make_words(const char *const *words, size_t n)
 {
 	return make(&(struct planner_setup){ .words = words, .n_words = n, .dry = true });
 }
 
-static void check_words(char *const *words, size_t n, const char *expect)
+static void check_words(const char *const *words, size_t n, const char *expect)
 {
 	struct made m = make_words(words, n);
 

@@ -173,7 +173,7 @@ int live_start(struct live *w, const char *const *words)
 	*w = (struct live){ .lock = PTHREAD_MUTEX_INITIALIZER, .ready = PTHREAD_COND_INITIALIZER };
 	atomic_store(&w->next, words);
 	buf_init(&w->addresses, 65536);
-	r = server_new(&(struct server_setup){}, &w->s);
+	r = server_new(&(struct server_setup){ .parent = getppid() }, &w->s);
 	if (r == 0)
 		r = server_apply(w->s, &p, &ps);
 	plan_free(&p);
