@@ -87,11 +87,6 @@ static inline unsigned addr_flags(const struct addr_text *a)
 	return addr_kinds[a->transport].flags;
 }
 
-static inline bool addr_is_stream(const struct addr_text *a)
-{
-	return addr_flags(a) & ADDR_F_STREAM;
-}
-
 static inline bool addr_is_dgram(const struct addr_text *a)
 {
 	return addr_flags(a) & ADDR_F_DGRAM;
@@ -111,12 +106,6 @@ static inline bool addr_is_path(const struct addr_text *a)
 {
 	return addr_flags(a) & ADDR_F_PATH;
 }
-
-/*
- * True for no host, localhost, 127.x.y.z and ::1, and for every address that is not of the network. A guess by text:
- * names are not looked up.
- */
-bool addr_is_loopback(const struct addr_text *a);
 
 /* Text of an IPv4 (a.b.c.d) or IPv6 address, without brackets; a zone (%eth0) is allowed after IPv6. */
 bool addr_is_ipv4(const char *s);

@@ -127,25 +127,3 @@ bool addr_is_ipv6(const char *s)
 
 	return parse_ipv6(s, groups);
 }
-
-static bool is_loopback_ipv6(const char *s)
-{
-	static const uint16_t one[8] = { 0, 0, 0, 0, 0, 0, 0, 1 };
-	static const uint16_t mapped[6] = { 0, 0, 0, 0, 0, 0xffff };
-	uint16_t g[8];
-
-	if (!parse_ipv6(s, g))
-		return false;
-	if (memcmp(g, mapped, sizeof(mapped)) == 0)
-		return g[6] >> 8 == 127;
-	return memcmp(g, one, sizeof(one)) == 0;
-}
-
-bool addr_is_loopback(const struct addr_text *a)
-{
-	uint8_t v4[4];
-
-	if (!addr_is_net(a) || a->host[0] == '\0' || strcmp(a->host, "localhost") == 0)
-		return true;
-	return parse_ipv4(a->host, v4) ? v4[0] == 127 : is_loopback_ipv6(a->host);
-}

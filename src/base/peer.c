@@ -166,15 +166,3 @@ bool peer_same_host(const struct peer *a, const struct peer *b)
 	host_bytes(b, &bb, &bn);
 	return an == bn && (an == 0 || memcmp(ab, bb, an) == 0);
 }
-
-bool peer_is_loopback(const struct peer *p)
-{
-	static const uint8_t one[16] = { [15] = 1 };
-	const uint8_t *b;
-	size_t n;
-
-	if (!p || (p->kind != PEER_IP4 && p->kind != PEER_IP6))
-		return true;
-	host_bytes(p, &b, &n);
-	return n == 4 ? b[0] == 127 : memcmp(b, one, sizeof(one)) == 0;
-}

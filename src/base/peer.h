@@ -37,4 +37,3 @@ const char *peer_text(const struct peer *p, char buf[static PEER_TEXT]);
 const char *peer_host(const struct peer *p, char buf[static PEER_TEXT]); /* the same without the port */
 
 bool peer_same_host(const struct peer *a, const struct peer *b); /* ::ffff:1.2.3.4 is 1.2.3.4 */
-bool peer_is_loopback(const struct peer *p);                     /* 127/8, ::1, unix, pipes */

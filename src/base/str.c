@@ -93,7 +93,8 @@ void str_add_hint(struct buf *b, const char *best)
 		buf_addf(b, ", did you mean \"%s\"?", best);
 }
 
-bool str_equal_fold(const char *a, const char *b)
+/* Equal without regard to the case of A to Z. */
+static bool equal_fold(const char *a, const char *b)
 {
 	size_t n = strlen(a);
 
@@ -141,13 +142,13 @@ static int size_shift(const char *suffix)
 	static const char letters[] = "kmgt";
 	const char *at;
 
-	if (!*suffix || str_equal_fold(suffix, "b"))
+	if (!*suffix || equal_fold(suffix, "b"))
 		return 0;
 	at = strchr(letters, str_lower(*suffix));
 	if (!at)
 		return -1;
 	suffix++;
-	if (*suffix && !str_equal_fold(suffix, "b") && !str_equal_fold(suffix, "ib"))
+	if (*suffix && !equal_fold(suffix, "b") && !equal_fold(suffix, "ib"))
 		return -1;
 	return 10 * (int)(at - letters + 1);
 }
@@ -243,7 +244,7 @@ int str_to_bool(const char *s, bool *ret)
 	static const char *const words[] = { "no", "yes", "off", "on", "false", "true", "0", "1" };
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		if (str_equal_fold(s, words[i])) {
+		if (equal_fold(s, words[i])) {
 			*ret = i % 2;
 			return 0;
 		}

@@ -103,6 +103,3 @@ static inline char str_lower(char c)
 {
 	return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
 }
-
-/* Equal without regard to the case of A to Z. */
-bool str_equal_fold(const char *a, const char *b);

@@ -116,28 +116,6 @@ static void same_hosts(void **state)
 	assert_true(same(NULL, NULL));
 }
 
-static bool loopback(struct peer *p)
-{
-	bool r = peer_is_loopback(p);
-
-	peer_unref(p);
-	return r;
-}
-
-static void loopbacks(void **state)
-{
-	(void)state;
-	assert_true(loopback(ip("127.0.0.1", 1, 0)));
-	assert_true(loopback(ip("127.255.0.9", 1, 0)));
-	assert_true(loopback(ip("::1", 1, 0)));
-	assert_true(loopback(ip("::ffff:127.0.0.1", 1, 0)));
-	assert_false(loopback(ip("128.0.0.1", 1, 0)));
-	assert_false(loopback(ip("::2", 1, 0)));
-	assert_false(loopback(ip("::ffff:8.8.8.8", 1, 0)));
-	assert_true(loopback(peer_new(PEER_UNIX, "/s", 2, 0, 0)));
-	assert_true(loopback(NULL));
-}
-
 static void references(void **state)
 {
 	struct peer *p = ip("192.0.2.1", 1, 0);
@@ -164,7 +142,6 @@ int main(void)
 		cmocka_unit_test(the_longest_name_fits),
 		cmocka_unit_test(ipv6_is_written_as_everybody_does),
 		cmocka_unit_test(same_hosts),
-		cmocka_unit_test(loopbacks),
 		cmocka_unit_test(references),
 	};
 

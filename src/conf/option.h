@@ -30,7 +30,6 @@ enum option_type {
 	OPTION_STRING, /* char *, NULL when the default is NULL and nothing was set; min and max are bytes */
 	OPTION_PATH,   /* as STRING, never empty; option_resolve() makes it absolute, unless it is one of `words` */
 	OPTION_ENUM,   /* int or an enum: the index of the word in `words` */
-	OPTION_FLAGS,  /* unsigned: bit i is words[i]; the text is words, or `none` */
 	OPTION_ADDRS,  /* struct addr_list; min and max are counts */
 	OPTION_MODE,   /* unsigned: octal permission bits */
 	OPTION_WORDS,  /* struct str_words, quotes as in str.h; min and max are counts; `word` says what one may be */
@@ -44,7 +43,7 @@ struct option {
 	const char *def;          /* default as written; NULL (STRING, PATH, ADDRS, WORDS) = none, or an empty list */
 	uint64_t min;             /* above 0 with no default: the option must be set */
 	uint64_t max;             /* 0 = what the type holds */
-	const char *const *words; /* ENUM, FLAGS: the words; PATH: words that are not paths; NULL-ended */
+	const char *const *words; /* ENUM: the words; PATH: words that are not paths; NULL-ended */
 	/* WORDS: is this one right? 0, or -EINVAL with a sentence that does not name the option. NULL = any is */
 	int (*word)(const char *word, struct buf *why);
 	const char *help; /* one sentence: small first letter, no full stop; starts with what it does */
@@ -89,8 +88,6 @@ struct option_table {
 	OPTION_ROW_(F, OPTION_STRING, OPTION_AT_(S, F, char *), DEF, MIN, MAX, NULL, HELP)
 #define OPT_PATH(S, F, DEF, WORDS, HELP) OPTION_ROW_(F, OPTION_PATH, OPTION_AT_(S, F, char *), DEF, 0, 0, WORDS, HELP)
 #define OPT_ENUM(S, F, DEF, WORDS, HELP) OPTION_ROW_(F, OPTION_ENUM, OPTION_AT_INT_(S, F), DEF, 0, 0, WORDS, HELP)
-#define OPT_FLAGS(S, F, DEF, WORDS, HELP) \
-	OPTION_ROW_(F, OPTION_FLAGS, OPTION_AT_(S, F, unsigned), DEF, 0, 0, WORDS, HELP)
 #define OPT_ADDRS(S, F, DEF, MIN, MAX, HELP) \
 	OPTION_ROW_(F, OPTION_ADDRS, OPTION_AT_(S, F, struct addr_list), DEF, MIN, MAX, NULL, HELP)
 #define OPT_MODE(S, F, DEF, HELP) OPTION_ROW_(F, OPTION_MODE, OPTION_AT_(S, F, unsigned), DEF, 0, 0, NULL, HELP)

@@ -46,21 +46,19 @@ static int check_words(const struct option *row, struct buf *why)
 {
 	size_t n = 0;
 
-	if (row->type != OPTION_ENUM && row->type != OPTION_FLAGS)
+	if (row->type != OPTION_ENUM)
 		return row->words && row->type != OPTION_PATH ? fault(row, "this type has no words", why) : 0;
 	if (!row->words || !row->words[0])
 		return fault(row, "the words are missing", why);
 	for (; row->words[n]; n++)
 		if (option_word_index(row->words, row->words[n]) != (int)n)
 			return fault(row, "a word comes twice", why);
-	if (row->type == OPTION_FLAGS && (n > 32 || option_word_index(row->words, "none") >= 0))
-		return fault(row, "flags are at most 32, and none of them is called none", why);
 	return 0;
 }
 
 static bool has_range(enum option_type type)
 {
-	return type != OPTION_BOOL && type != OPTION_ENUM && type != OPTION_FLAGS && type != OPTION_MODE;
+	return type != OPTION_BOOL && type != OPTION_ENUM && type != OPTION_MODE;
 }
 
 static bool may_lack_default(enum option_type type)

@@ -58,7 +58,7 @@ void option_add_form(const struct option *row, struct buf *b)
 {
 	const char *form = option_kinds[row->type].form;
 
-	if (row->words && row->type != OPTION_FLAGS) {
+	if (row->words) {
 		add_alternatives(row->words, b);
 		if (form)
 			buf_addc(b, '|');
@@ -151,15 +151,10 @@ static void add_notes(const struct option *row, bool with_range, struct buf *b)
 		buf_addc(b, ')');
 }
 
-/* What stands right of the name in a table: explanation, words that the form leaves unsaid, notes. */
+/* What stands right of the name in a table: explanation and notes. */
 static void add_explanation(const struct option *row, bool with_range, struct buf *b)
 {
 	buf_adds(b, row->help);
-	if (row->type == OPTION_FLAGS) {
-		buf_adds(b, ": ");
-		for (size_t i = 0; row->words[i]; i++)
-			buf_addf(b, "%s%s", i > 0 ? ", " : "", row->words[i]);
-	}
 	add_notes(row, with_range, b);
 }
 

@@ -146,7 +146,7 @@ int option_word_index(const char *const *words, const char *text)
 }
 
 /* `"evnt" is none of fork, thread, event, did you mean "event"?` */
-static int none_of(const char *const *words, const char *text, const char *more, struct buf *why)
+static int none_of(const char *const *words, const char *text, struct buf *why)
 {
 	struct str_closest c = str_closest_start(text);
 
@@ -156,7 +156,6 @@ static int none_of(const char *const *words, const char *text, const char *more,
 		buf_addf(why, "%s%s", i > 0 ? ", " : "", words[i]);
 		str_closest_offer(&c, words[i]);
 	}
-	buf_adds(why, more);
 	str_add_hint(why, c.best);
 	return -EINVAL;
 }
@@ -166,7 +165,7 @@ static int set_enum(const struct option *row, void *slot, const char *text, stru
 	int i = option_word_index(row->words, text);
 
 	if (i < 0)
-		return none_of(row->words, text, "", why);
+		return none_of(row->words, text, why);
 	*(int *)slot = i;
 	return 0;
 }
@@ -192,30 +191,6 @@ static struct buf *new_line(struct buf *why)
 	if (why->n > 0)
 		buf_addc(why, '\n');
 	return why;
-}
-
-static int set_flags(const struct option *row, void *slot, const char *text, struct buf *why)
-{
-	struct str_words w = {};
-	unsigned flags = 0;
-	int err = split(row, text, &w, why);
-
-	if (err)
-		return err;
-	if (w.n == 0)
-		err = not_a(text, "a word; none is written `none`", why);
-	for (size_t i = 0; i < w.n; i++) {
-		int bit = option_word_index(row->words, w.v[i]);
-
-		if (bit >= 0)
-			flags |= 1u << bit;
-		else if (w.n > 1 || strcmp(w.v[i], "none") != 0)
-			err = none_of(row->words, w.v[i], "; or none alone", new_line(why));
-	}
-	str_words_done(&w);
-	if (!err)
-		*(unsigned *)slot = flags;
-	return err;
 }
 
 static int too_few(const struct option *row, size_t n, const char *what, struct buf *why)
@@ -314,21 +289,6 @@ static void format_enum(const struct option *row, const void *slot, struct buf *
 	buf_adds(b, row->words[*(const int *)slot]);
 }
 
-static void format_flags(const struct option *row, const void *slot, struct buf *b)
-{
-	unsigned flags = *(const unsigned *)slot;
-	const char *gap = "";
-
-	if (flags == 0)
-		buf_adds(b, "none");
-	for (unsigned i = 0; row->words[i]; i++) {
-		if (flags & 1u << i) {
-			buf_addf(b, "%s%s", gap, row->words[i]);
-			gap = " ";
-		}
-	}
-}
-
 static void format_mode(const struct option *row, const void *slot, struct buf *b)
 {
 	(void)row;
@@ -423,7 +383,6 @@ const struct option_kind option_kinds[OPTION_TYPES] = {
 			    done_text },
 	[OPTION_PATH] = { "path", "PATH", sizeof(char *), set_path, format_text, equal_text, copy_text, done_text },
 	[OPTION_ENUM] = { "enum", NULL, sizeof(int), set_enum, format_enum, NULL, NULL, NULL },
-	[OPTION_FLAGS] = { "flags", "none|WORD...", sizeof(unsigned), set_flags, format_flags, NULL, NULL, NULL },
 	[OPTION_ADDRS] = { "addresses", "ADDRESS...", sizeof(struct addr_list), set_addrs, format_addrs, equal_addrs,
 			   copy_addrs, done_addrs },
 	[OPTION_MODE] = { "mode", "MODE", sizeof(unsigned), set_mode, format_mode, NULL, NULL, NULL },

@@ -12,8 +12,8 @@
 
 #define G struct guichet_options
 
-const char *const tables_log_formats[] = { "text", "json", NULL };
-const char *const tables_log_levels[] = { "error", "warn", "info", "debug", NULL };
+static const char *const log_formats[] = { "text", "json", NULL };
+static const char *const log_levels[] = { "error", "warn", "info", "debug", NULL };
 static const char *const log_words[] = { "stderr", NULL };
 
 static const struct option guichet_rows[] = {
@@ -31,8 +31,8 @@ static const struct option guichet_rows[] = {
 		 "steps of TLS handshakes taken in one turn of a loop, so that the others do not wait"),
 	OPT_UINT(G, jobs, "4", 1, 64, "threads for work that can block, as looking up names; a change needs a restart"),
 	OPT_PATH(G, log, "stderr", log_words, "where log lines go; a file is opened again on reload"),
-	OPT_ENUM(G, log_format, "text", tables_log_formats, "form of a log line: name=value pairs or JSON"),
-	OPT_ENUM(G, log_level, "info", tables_log_levels, "least weight of what is logged"),
+	OPT_ENUM(G, log_format, "text", log_formats, "form of a log line: name=value pairs or JSON"),
+	OPT_ENUM(G, log_level, "info", log_levels, "least weight of what is logged"),
 	OPT_UINT(G, loops, "0", 0, 1024, "threads that run event loops; 0 = one per core; a change needs a restart"),
 };
 
@@ -43,12 +43,12 @@ const struct option_table tables_guichet = OPTION_TABLE("guichet", guichet_rows,
 #define S struct service_options
 
 const char *const tables_models[] = { "iterative", "fork", "prefork", "thread", "pool", "symmetric", "event", NULL };
-const char *const tables_families[] = { "any", "4", "6", NULL };
+static const char *const families[] = { "any", "4", "6", NULL };
 
 static const struct option service_rows[] = {
 	OPT_UINT(S, backlog, "4096", 1, 65535, "connections that may wait to be accepted; the system may allow fewer"),
 	OPT_BOOL(S, enabled, "yes", "serve this section at all"),
-	OPT_ENUM(S, family, "any", tables_families, "IP version of addresses that do not name one"),
+	OPT_ENUM(S, family, "any", families, "IP version of addresses that do not name one"),
 	OPT_NSEC(S, first, "10s", 0, DAY, "time until a TLS handshake must be over; 0 = no limit"),
 	OPT_NSEC(S, idle, "10m", 0, 365 * DAY, "a conversation that is silent for so long is closed; 0 = never"),
 	OPT_SIZE(S, input, "64K", 64, (uint64_t)1 << 30, "largest message held; a longer one ends the conversation"),

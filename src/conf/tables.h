@@ -41,11 +41,8 @@ enum tables_model {
 
 enum tables_family { FAMILY_ANY, FAMILY_4, FAMILY_6 };
 
-/* The words of the enums above, NULL-ended, for whoever prints one. */
+/* The words of enum tables_model, NULL-ended. */
 extern const char *const tables_models[];
-extern const char *const tables_families[];
-extern const char *const tables_log_levels[];
-extern const char *const tables_log_formats[];
 
 /* Every service. */
 struct service_options {

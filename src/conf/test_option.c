@@ -20,7 +20,6 @@ struct all {
 	struct addr_list addrs;
 	bool flag;
 	enum colour colour;
-	unsigned marks;
 	unsigned mode;
 	uint64_t pause;
 	char *path;
@@ -31,7 +30,6 @@ struct all {
 };
 
 static const char *const colours[] = { "red", "green", "blue", NULL };
-static const char *const marks[] = { "bold", "italic", "under", NULL };
 static const char *const auto_word[] = { "auto", NULL };
 
 static int check_all(const void *values, struct buf *why)
@@ -59,7 +57,6 @@ static const struct option all_rows[] = {
 	OPT_ENUM(A, colour, "green", colours, "what colour"),
 	OPT_UINT(A, count, "5", 1, 64, "how many"),
 	OPT_BOOL(A, flag, "no", "whether"),
-	OPT_FLAGS(A, marks, "none", marks, "which marks"),
 	OPT_MODE(A, mode, "0660", "permissions"),
 	OPT_PATH(A, path, "auto", auto_word, "which file"),
 	OPT_NSEC(A, pause, "1s", NSEC_PER_MSEC, 60 * NSEC_PER_SEC, "how long"),
@@ -96,7 +93,6 @@ static void test_defaults(void **state)
 	assert_int_equal(o->colour, GREEN);
 	assert_int_equal(o->count, 5);
 	assert_false(o->flag);
-	assert_int_equal(o->marks, 0);
 	assert_int_equal(o->mode, 0660);
 	assert_string_equal(o->path, "auto");
 	assert_int_equal(o->pause, NSEC_PER_SEC);
@@ -117,8 +113,6 @@ static void test_good(void **state)
 		{ "colour", "blue", NULL },
 		{ "count", "64", NULL },
 		{ "flag", "on", "yes" },
-		{ "marks", "under bold", "bold under" },
-		{ "marks", "none", NULL },
 		{ "mode", "600", "0600" },
 		{ "path", "/etc/x", NULL },
 		{ "pause", "90s", NULL },
@@ -173,10 +167,6 @@ static void test_bad(void **state)
 		{ "count", "5 # five", -EINVAL,
 		  "count: \"5 # five\" is not a number (a comment needs a line of its own)" },
 		{ "flag", "maybe", -EINVAL, "flag: \"maybe\" is not yes or no" },
-		{ "marks", "bold undr", -EINVAL,
-		  "marks: \"undr\" is none of bold, italic, under; or none alone, did you mean \"under\"?" },
-		{ "marks", "none bold", -EINVAL, "marks: \"none\" is none of bold, italic, under; or none alone" },
-		{ "marks", "", -EINVAL, "marks: \"\" is not a word; none is written `none`" },
 		{ "mode", "0999", -EINVAL, "mode: \"0999\" is not an octal mode, 0 to 07777, as 0660" },
 		{ "path", "", -EINVAL, "path: the path is empty" },
 		{ "pause", "10", -EINVAL, "pause: \"10\" is not a time, as 10s, 5m, 250ms or 0" },
@@ -191,9 +181,6 @@ static void test_bad(void **state)
 		{ "addrs", "tpc:1 # more than one", -EINVAL,
 		  "addrs: unknown transport \"tpc\", did you mean \"tcp\"?\n"
 		  "addrs: \"#\" has no transport, the form is TRANSPORT:REST, as tcp:7007 (a comment needs a line of its own)" },
-		{ "marks", "bld italic undr", -EINVAL,
-		  "marks: \"bld\" is none of bold, italic, under; or none alone, did you mean \"bold\"?\n"
-		  "marks: \"undr\" is none of bold, italic, under; or none alone, did you mean \"under\"?" },
 		{ "words", "x! y z!", -EINVAL, "words: x! has a mark\nwords: z! has a mark" },
 		{ "words", "1 2 3 4", -ERANGE, "words: more than 3 words" },
 		{ "words", "'1", -EINVAL, "words: a quote is not closed, or a backslash stands at the end" },
@@ -216,16 +203,9 @@ static void test_bad(void **state)
 static void fill(struct all *o)
 {
 	static const char *const t[][2] = {
-		{ "addrs", "unix:x tls:2" },
-		{ "colour", "red" },
-		{ "count", "9" },
-		{ "flag", "yes" },
-		{ "marks", "bold" },
-		{ "mode", "0" },
-		{ "path", "a/b" },
-		{ "pause", "2s" },
-		{ "size", "1" },
-		{ "text", "t" },
+		{ "addrs", "unix:x tls:2" }, { "colour", "red" }, { "count", "9" },
+		{ "flag", "yes" },           { "mode", "0" },     { "path", "a/b" },
+		{ "pause", "2s" },           { "size", "1" },     { "text", "t" },
 		{ "words", "a b" },
 	};
 
@@ -307,7 +287,6 @@ static void test_help(void **state)
 				    "  colour = red|green|blue   what colour (default green)\n"
 				    "  count = NUMBER            how many (default 5)\n"
 				    "  flag = yes|no             whether (default no)\n"
-				    "  marks = none|WORD...      which marks: bold, italic, under (default none)\n"
 				    "  mode = MODE               permissions (default 0660)\n"
 				    "  path = auto|PATH          which file (default auto)\n"
 				    "  pause = TIME              how long (default 1s)\n"
@@ -366,7 +345,6 @@ static void test_json(void **state)
 static void test_table_check(void **state)
 {
 	static const char *const twice[] = { "a", "a", NULL };
-	static const char *const with_none[] = { "none", NULL };
 	static const struct {
 		struct option rows[2];
 		size_t n;
@@ -390,9 +368,6 @@ static void test_table_check(void **state)
 		{ { OPT_UINT(A, count, "9", 9, 8, "x") }, 1, "count: the minimum is above the maximum" },
 		{ { OPT_ENUM(A, colour, "a", twice, "x") }, 1, "colour: a word comes twice" },
 		{ { OPT_ENUM(A, colour, "a", NULL, "x") }, 1, "colour: the words are missing" },
-		{ { OPT_FLAGS(A, marks, "none", with_none, "x") },
-		  1,
-		  "marks: flags are at most 32, and none of them is called none" },
 		{ { { .name = "a", .type = OPTION_UINT, .offset = sizeof(A), .def = "1", .help = "x" } },
 		  1,
 		  "a: the field is outside of the values" },
@@ -435,8 +410,6 @@ static int with_memory(void)
 		err = option_set(&all_table, o, "words", "x 'y z'", NULL);
 	if (!err)
 		err = option_set(&all_table, o, "text", "abc", NULL);
-	if (!err)
-		err = option_set(&all_table, o, "marks", "bold under", NULL);
 	if (!err)
 		err = option_set(&all_table, o, "addrs", "unix:x tcp:3", NULL);
 	if (!err)

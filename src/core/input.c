@@ -66,7 +66,8 @@ static int reserve(struct inbuf *b, size_t n)
 	return 0;
 }
 
-int inbuf_own(struct inbuf *b)
+/* Copies out of a borrowed buffer. 0 or -ENOMEM. */
+static int own(struct inbuf *b)
 {
 	if (!borrowed(b))
 		return 0;
@@ -99,7 +100,8 @@ void sess_tap_in(struct sess *s, struct span raw)
 		s->host->tap(s->host, s, NOTE_IN, raw, s->flags & S_SECRET);
 }
 
-void sess_settle_lent(struct host *h)
+/* rbuf is about to be used for something else. */
+static void settle_lent(struct host *h)
 {
 	struct sess *s = h->lent;
 
@@ -113,7 +115,7 @@ void *sess_rbuf(struct sess *s, size_t *ret_n)
 	struct host *h = s->host;
 	struct inbuf *b = raw_of(s);
 
-	sess_settle_lent(h);
+	settle_lent(h);
 	assert(!h->rbuf_user || h->rbuf_user == s);
 	if (inbuf_n(b) == 0) {
 		if (!borrowed(b))
@@ -124,7 +126,7 @@ void *sess_rbuf(struct sess *s, size_t *ret_n)
 		return h->rbuf;
 	}
 	/* a part of a message is there: the rest must follow it in one piece */
-	if (inbuf_own(b) < 0 || reserve(b, READ_MIN) < 0) {
+	if (own(b) < 0 || reserve(b, READ_MIN) < 0) {
 		sess_abort(s, "out-of-memory", STAT_MEMORY);
 		return NULL;
 	}
@@ -156,12 +158,12 @@ void sess_rdone(struct sess *s)
 {
 	struct inbuf *b = raw_of(s);
 
-	sess_settle_lent(s->host);
+	settle_lent(s->host);
 	if (s->host->rbuf_user == s)
 		s->host->rbuf_user = NULL;
-	if (inbuf_own(b) < 0)
+	if (own(b) < 0)
 		sess_abort(s, "out-of-memory", STAT_MEMORY);
-	if (b != &s->in && inbuf_own(&s->in) < 0) /* a layer was pushed over it meanwhile */
+	if (b != &s->in && own(&s->in) < 0) /* a layer was pushed over it meanwhile */
 		sess_abort(s, "out-of-memory", STAT_MEMORY);
 	inbuf_trim(b);
 }

@@ -97,13 +97,10 @@ static inline size_t inbuf_n(const struct inbuf *b)
 	return b->len - b->off;
 }
 [[nodiscard]] int inbuf_add(struct inbuf *b, const void *p, size_t n); /* 0 or -ENOMEM */
-[[nodiscard]] int inbuf_own(struct inbuf *b);                          /* copies out of a borrowed buffer */
 void inbuf_drop(struct inbuf *b, size_t n);
 void inbuf_trim(struct inbuf *b); /* frees it when it is empty */
 void inbuf_done(struct inbuf *b);
 void sess_tap_in(struct sess *s, struct span raw); /* what the protocol is about to see, for the trace */
-
-void sess_settle_lent(struct host *h); /* rbuf is about to be used for something else */
 
 /* layers.c */
 bool layers_present(const struct sess *s);

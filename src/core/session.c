@@ -241,7 +241,7 @@ bool sess_wants_read(const struct sess *s)
 	return !output_blocks(s);
 }
 
-sess_id sess_parent(const struct sess *s)
+static sess_id parent_of(const struct sess *s)
 {
 	return s->more ? s->more->parent : 0;
 }
@@ -335,7 +335,7 @@ void sess_fill_io(struct sess *s, struct io *io)
 		.now = h->now,
 		.wall = h->wall,
 		.self = s->id,
-		.parent = sess_parent(s),
+		.parent = parent_of(s),
 		.local = s->local,
 		.peer = s->peer,
 		.who = s->more ? s->more->who : NULL,

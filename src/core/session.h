@@ -14,9 +14,10 @@
 #include "core/stats.h"
 
 enum {
-	SESS_HIWAT = 64 << 10,       /* out_room() is 0 from here on */
-	SESS_LOWAT = SESS_HIWAT / 4, /* EV_ROOM comes at or below this; both are less when the option `output` is */
-	SESS_WHY = 256,              /* bytes of a reason that outlives its session, as text for its parent */
+	SESS_HIWAT =
+		64
+		<< 10, /* out_room() is 0 from here on, or from less when the option `output` is; EV_ROOM at a quarter of it */
+	SESS_WHY = 256, /* bytes of a reason that outlives its session, as text for its parent */
 	HOST_RBUF = 64 << 10,
 	HOST_HANDSHAKES = 16, /* steps of handshakes in a turn, when nobody says otherwise */
 };
@@ -207,8 +208,6 @@ void sess_timers(struct sess *s);
 [[nodiscard]] int sess_letter(struct sess *s, const struct letter *l);
 void sess_deliver(struct sess *s);
 bool sess_has_mail(const struct sess *s);
-
-sess_id sess_parent(const struct sess *s);
 
 struct sess *sess_owner(const struct sess *s);              /* of a channel */
 struct sess *sess_chan(const struct sess *s, uint32_t tag); /* NULL: gone */

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/fault.h"
+#include "core/sess_priv.h"
 #include "support/toy_stage.h"
 
 /* ---- 4: input ---- */
@@ -179,9 +180,9 @@ static void room_comes_at_the_low_water_mark(void **state)
 	c = memconn_open(w, &(struct mem_open){ .window = 1 });
 	assert_int_equal(memconn_queued(c), SESS_HIWAT - 1);
 	assert_log("open");
-	memconn_window(c, SESS_HIWAT - SESS_LOWAT - 2);
+	memconn_window(c, SESS_HIWAT - sess_lowat(memconn_sess(c)) - 2);
 	assert_log("");
-	assert_int_equal(memconn_queued(c), SESS_LOWAT + 1);
+	assert_int_equal(memconn_queued(c), sess_lowat(memconn_sess(c)) + 1);
 	memconn_window(c, 1);
 	assert_log("room");
 	assert_int_equal(memconn_queued(c), SESS_HIWAT);

@@ -404,9 +404,8 @@ void loop_end(struct loop *l, sess_id id)
 	loop_effects(l);
 }
 
-void loop_retire(struct loop *l, struct lane *lane)
+void lane_retire(struct lane *lane)
 {
-	(void)l;
 	lane->retired = true;
 	if (lane->open == 0)
 		lane->released(lane);

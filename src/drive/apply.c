@@ -13,7 +13,8 @@ struct prepared {
 	size_t n;
 };
 
-struct service *server_find(const struct server *s, const char *name)
+/* The running one, or NULL. */
+static struct service *find(const struct server *s, const char *name)
 {
 	for (size_t i = 0; i < s->n; i++)
 		if (!strcmp(s->services[i]->plan.name, name))
@@ -61,7 +62,7 @@ static int each(struct server *s, struct service **v, size_t n, service_call *fn
 
 static int snapshot(struct server *s, struct plan_service *p, struct prepared *pr, struct conf_problems *ps)
 {
-	const struct service *old = server_find(s, p->name);
+	const struct service *old = find(s, p->name);
 	struct service *v;
 	int r;
 
@@ -82,7 +83,7 @@ static int prepare(struct server *s, struct plan *plan, struct prepared *pr, str
 	if (!pr->v)
 		return -ENOMEM;
 	for (size_t i = 0; i < plan->n; i++) {
-		struct service *old = server_find(s, plan->services[i].name);
+		struct service *old = find(s, plan->services[i].name);
 
 		if (!old || !service_same(old, &plan->services[i]))
 			continue;
@@ -236,7 +237,7 @@ static void commit(struct server *s, const struct prepared *pr)
 			log_service("serving", v);
 	}
 	for (size_t i = 0; i < n_old; i++) {
-		const struct service *next = server_find(s, old[i]->plan.name);
+		const struct service *next = find(s, old[i]->plan.name);
 
 		if (!next || next->plan.proto != old[i]->plan.proto)
 			log_service("ended", old[i]);

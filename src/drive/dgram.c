@@ -120,7 +120,7 @@ static bool unwelcome(const struct conn *c, const struct route *r, bool broadcas
 	return false;
 }
 
-static void one_in(struct loop *l, struct conn *c, struct mmsghdr *m)
+static void one_in(struct conn *c, struct mmsghdr *m)
 {
 	struct route r = {};
 	bool broadcast = false;
@@ -135,7 +135,6 @@ static void one_in(struct loop *l, struct conn *c, struct mmsghdr *m)
 	if (unwelcome(c, &r, broadcast))
 		return;
 	sess_dgram(&c->s, (struct span){ m->msg_hdr.msg_iov->iov_base, m->msg_len }, r.n ? &r : NULL);
-	(void)l;
 }
 
 static int receive(struct loop *l, struct conn *c)
@@ -164,7 +163,7 @@ static void read_all(struct loop *l, struct conn *c, bool *off)
 		}
 
 		for (int i = 0; i < n && c->state == CONN_SERVING; i++)
-			one_in(l, c, &d->in[i]);
+			one_in(c, &d->in[i]);
 		if (n < BATCH) {
 			/* an error that an earlier answer met (ICMP) is no reason to stop */
 			if (n >= 0 || errno == EAGAIN || errno == EWOULDBLOCK) {

@@ -36,14 +36,14 @@ void slot_free(struct loop *l, struct source *src)
 	ids_free(&l->ids, src->id);
 }
 
-struct source *loop_find(struct loop *l, sess_id id)
+static struct source *find(struct loop *l, sess_id id)
 {
 	return ids_find(&l->ids, id);
 }
 
 struct conn *loop_find_conn(struct loop *l, sess_id id)
 {
-	struct source *src = loop_find(l, id);
+	struct source *src = find(l, id);
 
 	if (!src || src->kind == SRC_LISTEN || src->kind == SRC_WATCH)
 		return NULL;
@@ -304,7 +304,7 @@ static void one_ready(struct loop *l, const struct ready *r)
 		return;
 	}
 
-	struct source *src = loop_find(l, r->id);
+	struct source *src = find(l, r->id);
 
 	if (!src)
 		return; /* it ended earlier in this turn */

@@ -151,7 +151,6 @@ static inline struct conn *conn_of(struct sess *s)
 }
 
 /* loop.c */
-struct source *loop_find(struct loop *l, sess_id id);
 struct conn *loop_find_conn(struct loop *l, sess_id id);
 [[nodiscard]] int slot_take(struct loop *l, struct source *src); /* gives it an id; 0 or -ENOMEM */
 void slot_free(struct loop *l, struct source *src);

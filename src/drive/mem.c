@@ -188,11 +188,6 @@ struct svc *memdrive_svc(struct memdrive *w)
 	return &w->svc;
 }
 
-struct host *memdrive_host(struct memdrive *w)
-{
-	return &w->host;
-}
-
 uint64_t memdrive_stat(const struct memdrive *w, enum counter which)
 {
 	return w->stats[which];

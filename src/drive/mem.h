@@ -58,7 +58,6 @@ void memdrive_advance(struct memdrive *w,
 		      nsec ns); /* the clock goes on; what falls due on the way fires at its time, in order */
 
 struct svc *memdrive_svc(struct memdrive *w);
-struct host *memdrive_host(struct memdrive *w);
 uint64_t memdrive_stat(const struct memdrive *w, enum counter which);
 unsigned memdrive_sessions(const struct memdrive *w); /* alive, with the shard and datagram sockets */
 struct span memdrive_trace(const struct memdrive *w); /* `< bytes`, `> bytes` raw, `+ note`: a line each; for .trace */

@@ -73,6 +73,13 @@ bool server_has_transport(enum addr_transport t);
 void server_check(const struct plan *plan, struct conf_problems *ps);
 
 /*
+ * What only the system can say of a plan, asked without serving it: names that resolve to nothing, addresses that are taken or
+ * not this machine's, rights that are missing. Takes time for names. `ours` are addresses that a guichet which this plan is
+ * for listens on already, and may go on with.
+ */
+void server_probe(const struct plan *plan, const struct addr_list *ours, struct conf_problems *ps);
+
+/*
  * Runs until stopped. on_reload is called for SIGHUP (in this thread, between turns); SIGTERM, SIGINT and SIGQUIT drain, a second one
  * stops at once. on_ready when everything listens. Returns the exit status: 0 drained, 1 sessions were cut.
  */

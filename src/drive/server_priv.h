@@ -128,9 +128,8 @@ void doors_sweep(struct server *s);                              /* then closes 
 
 /* Calls fn(l, arg) in every loop's own thread, and waits until all have. */
 void server_everywhere(struct server *s, loop_call *fn, void *arg);
-struct service *server_find(const struct server *s, const char *name); /* the running one, or NULL */
-void server_end_services(struct server *s);                            /* apply.c: closes and retires all */
-void server_tune(struct server *s, struct guichet_options *g);         /* server.c: takes the options of [guichet] */
+void server_end_services(struct server *s);                    /* apply.c: closes and retires all */
+void server_tune(struct server *s, struct guichet_options *g); /* server.c: takes the options of [guichet] */
 int server_start_loops(struct server *s, const struct guichet_options *g);
 bool server_drain(struct server *s); /* drain.c; true when every session ended by itself */
 unsigned server_loop_number(const struct server *s, const struct loop *l);

@@ -372,8 +372,9 @@ int service_place(struct service *v, struct loop *l, unsigned me)
 
 int service_retire(struct service *v, struct loop *l, unsigned me)
 {
+	(void)l;
 	if (v->lanes[me].released) /* it has entered */
-		loop_retire(l, &v->lanes[me]);
+		lane_retire(&v->lanes[me]);
 	return 0;
 }
 

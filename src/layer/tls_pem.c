@@ -12,15 +12,11 @@
 
 enum { PEM_MAX = 1 << 20 };
 
-void tls_warn(struct buf *why, const char *fmt, ...)
+/* Before a sentence that comes behind others. */
+static void next_sentence(struct buf *why)
 {
-	va_list ap;
-
 	if (why->n)
 		buf_adds(why, "; ");
-	va_start(ap, fmt);
-	buf_addv(why, fmt, ap);
-	va_end(ap);
 }
 
 int tls_refuse(struct buf *why, const char *fmt, ...)
@@ -129,7 +125,7 @@ static void warn_date(const struct tls_who *who, int n, const char *what, const 
 		return;
 	if (n > 0)
 		snprintf(subject, sizeof(subject), "certificate number %d of the chain", n + 1);
-	tls_warn(who->why, "%s", "");
+	next_sentence(who->why);
 	add_subject(who, subject);
 	buf_addf(who->why, "%s %04d-%02d-%02d", what, tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday);
 }
@@ -150,7 +146,7 @@ static void warn_certificate(const struct tls_who *who, X509 *x, int n)
 		/* a wildcard is for any label, so any will do to ask */
 		snprintf(name, sizeof(name), "%s%s", wild ? "a" : "", who->name + wild);
 		if (X509_check_host(x, name, 0, 0, NULL) == 0) {
-			tls_warn(who->why, "%s", "");
+			next_sentence(who->why);
 			add_subject(who, "certificate");
 			buf_adds(who->why, "it is for another name");
 		}

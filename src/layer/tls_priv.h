@@ -35,8 +35,7 @@ struct tls_who {
 [[nodiscard]] int tls_load_identity(SSL_CTX *ssl, const struct tls_who *who);
 [[nodiscard]] int tls_load_ca(SSL_CTX *ssl, struct span pem, bool ask_clients, struct buf *ret_why);
 
-/* A sentence more, after "; "; or the only one, and -EINVAL. */
-void tls_warn(struct buf *why, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The only sentence, and -EINVAL. */
 int tls_refuse(struct buf *why, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* tls_why.c */

@@ -31,7 +31,8 @@ void planner_usual_addresses(const struct proto *proto, struct buf *b)
 
 /* ---- where to complain ---- */
 
-unsigned planner_line(const struct conf_section *s, const char *option)
+/* Of an option in a section; of the section when it is not there. */
+static unsigned line_of(const struct conf_section *s, const char *option)
 {
 	const struct conf_entry *e = conf_section_find(s, option);
 
@@ -49,7 +50,7 @@ static struct place place_of(const struct planner *p, const struct plan_service 
 	char option[CONF_NAME_MAX + 1];
 
 	snprintf(option, sizeof(option), "%.*s", (int)strcspn(text, ":"), text);
-	return origin ? (struct place){ origin->file, planner_line(origin, option) } : (struct place){ s->name, 0 };
+	return origin ? (struct place){ origin->file, line_of(origin, option) } : (struct place){ s->name, 0 };
 }
 
 void planner_problem(struct planner *p, const struct plan_service *s, const char *text)
@@ -59,7 +60,7 @@ void planner_problem(struct planner *p, const struct plan_service *s, const char
 	conf_problem(p->ps, at.file, at.line, "%s", text);
 }
 
-void planner_warning(struct planner *p, const struct plan_service *s, const char *text)
+static void warning(struct planner *p, const struct plan_service *s, const char *text)
 {
 	struct place at = place_of(p, s, text);
 
@@ -102,8 +103,8 @@ struct plan_service *planner_add(struct planner *p, const char *name, const stru
 	s->file = origin ? p->setup->file : NULL;
 	if (origin) {
 		s->line = origin->line;
-		s->listen_line = planner_line(origin, "listen");
-		s->model_line = planner_line(origin, "model");
+		s->listen_line = line_of(origin, "listen");
+		s->model_line = line_of(origin, "model");
 	}
 	s->name = mem_strdup(name);
 	s->common = new_values(&tables_service);
@@ -183,7 +184,7 @@ static void take_tls(void *arg, enum certs_what what, const char *text)
 	if (what == CERTS_PROBLEM)
 		planner_problem(of->p, of->s, text);
 	else if (what == CERTS_WARNING)
-		planner_warning(of->p, of->s, text);
+		warning(of->p, of->s, text);
 	else if (!of->p->plan->made) /* all services share the one that is made */
 		of->p->plan->made = mem_strdup(text);
 }
@@ -371,7 +372,7 @@ static void global_problem(struct planner *p, const char *text)
 
 	snprintf(option, sizeof(option), "%.*s", (int)strcspn(text, ":"), text);
 	if (s)
-		conf_problem(p->ps, s->file, planner_line(s, option), "%s", text);
+		conf_problem(p->ps, s->file, line_of(s, option), "%s", text);
 	else
 		conf_problem(p->ps, p->setup->file ? p->setup->file : "guichet", 0, "%s", text);
 }

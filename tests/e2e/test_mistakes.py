@@ -1,6 +1,6 @@
 """
 What is wrong is told at once and in one line each: where, what, the nearest right word; exit status 2, and nothing was begun.
-`check` finds all there is to find without opening anything, `serve` tells the same, and what only opening can show.
+`check` finds all there is to find without serving, and `serve` tells the same.
 """
 import os
 import re
@@ -127,7 +127,15 @@ def test_a_file_that_is_not_there(folder):
     assert text.endswith("to serve the protocol say where: echo@tcp:7007")
 
 
-# ---- what only opening shows ----
+# ---- what only the system knows ----
+
+
+def both(folder, config):
+    """What `check` says of this file, which is what `serve` says."""
+    (folder / "c.conf").write_text(config)
+    checked, served = (said(run(command, "c.conf", cwd=folder), "c.conf") for command in ("check", "serve"))
+    assert checked == served
+    return checked
 
 
 @pytest.fixture
@@ -140,17 +148,15 @@ def taken():
 
 
 def test_port_in_use(folder, taken):
-    (folder / "c.conf").write_text(f"[time]\nlisten = tcp:0\n[echo]\nupper = yes\nlisten = tcp:127.0.0.1:{taken}\n")
-    (line, text), = said(run("serve", "c.conf", cwd=folder), "c.conf")
-    assert line in (3, 5)
-    assert text.endswith(f"cannot listen on tcp:127.0.0.1:{taken}: address in use by another program")
+    assert both(folder, f"[time]\nlisten = tcp:0\n[echo]\nupper = yes\nlisten = tcp:127.0.0.1:{taken}\n") == [
+        (5, f"[echo] cannot listen on tcp:127.0.0.1:{taken}: address in use by another program")]
 
 
 def test_udp_port_in_use(folder):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         address = f"udp:127.0.0.1:{sock.getsockname()[1]}"
-        (_, text), = said(run("serve", f"echo@{address}", "--set", "loops=2", cwd=folder), "command line")
+        (_, text), = both(folder, f"[guichet]\nloops = 2\n[echo]\nlisten = {address}\n")
     assert text == f"[echo] cannot listen on {address}: address in use by another program"
 
 
@@ -161,13 +167,38 @@ def test_udp_port_in_use(folder):
     ("unix:/nowhere/at/all.sock", "No such file or directory"),
 ], ids=["host", "service", "address", "path"])
 def test_no_such_place(folder, address, why):
-    (_, text), = said(run("serve", f"echo@{address}", cwd=folder), "command line")
+    (_, text), = both(folder, f"[echo]\nlisten = {address}\n")
     assert text.startswith(f"[echo] cannot listen on {address}: {why}")
 
 
 def test_every_address_that_fails(folder, taken):
-    lines = said(run("serve", f"echo@tcp:127.0.0.1:{taken}", "time@tcp:203.0.113.1:7007", cwd=folder), "command line")
-    assert len(lines) == 2
+    (folder / "c.conf").write_text(f"[echo]\nlisten = tcp:127.0.0.1:{taken} tcp:nowhere.invalid:1\n[time]\nlisten = tcp:203.0.113.1:7007\n")
+    assert [line for line, _ in said(run("check", "c.conf", cwd=folder), "c.conf")] == [2, 2, 4]
+    assert said(run("serve", "c.conf", cwd=folder), "c.conf")  # names first: as long as one is unknown nothing is opened
+
+
+def test_all_kinds_at_once(folder, taken):
+    """`check` does not stop at what it can find by reading."""
+    (folder / "c.conf").write_text(f"[echo]\nlisten = tcp:127.0.0.1:{taken}\n[time]\nuper = yes\nlisten = tcp:nowhere.invalid:1\n")
+    assert [line for line, _ in said(run("check", "c.conf", cwd=folder), "c.conf")] == [2, 4, 5]
+
+
+def test_a_log_nobody_can_write(folder):
+    (_, text), = both(folder, "[guichet]\nlog = /nowhere/at/all.log\n[echo]\nlisten = tcp:0\n")
+    assert text.startswith("log: cannot write the log to /nowhere/at/all.log: ")
+
+
+def test_check_beside_the_one_that_runs(guichet, folder):
+    """What it listens on is no mistake in its own file: `guichet check FILE && systemctl reload guichet`."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    config = f"[echo]\nlisten = tcp:127.0.0.1:{port} unix:./s.sock\n[time]\nlisten = udp:127.0.0.1:{port}\n"
+    guichet(config=config, test=False)
+    assert run("check", "guichet.conf", cwd=folder).returncode == 0
+    (folder / "other.conf").write_text("[guichet]\ndata = ./elsewhere\n" + config)
+    lines = said(run("check", "other.conf", cwd=folder), "other.conf")
+    assert [line for line, _ in lines] == [4, 4, 6] or [line for line, _ in lines] == [4, 6]
 
 
 def test_socket_of_somebody_else(folder):

@@ -43,7 +43,8 @@ static int stale(const struct netaddr *at, struct buf *why)
 	return r;
 }
 
-static int clear_stale(const struct netaddr *at, struct buf *why)
+/* May a socket be made there? 1: when what is left of another one has been removed. */
+static int look_for_file(const struct netaddr *at, struct buf *why)
 {
 	struct stat st;
 	int r;
@@ -55,7 +56,16 @@ static int clear_stale(const struct netaddr *at, struct buf *why)
 		return -EEXIST;
 	}
 	r = stale(at, why);
-	return r == 0 && sys_unlink(at->un.sun_path) < 0 && errno != ENOENT ? -errno : r;
+	return r < 0 ? r : 1;
+}
+
+static int clear_stale(const struct netaddr *at, struct buf *why)
+{
+	int r = look_for_file(at, why);
+
+	if (r == 1)
+		r = sys_unlink(at->un.sun_path) < 0 && errno != ENOENT ? -errno : 0;
+	return r;
 }
 
 static int set_options(struct listener *ln, const struct netaddr *at, const struct listen_setup *setup)
@@ -173,6 +183,46 @@ int listener_new(const struct netaddr *at, const struct listen_setup *setup, str
 	}
 	*ret = ln;
 	return 0;
+}
+
+/* A folder that a socket can be made in. */
+static int probe_file(const struct netaddr *at, struct buf *why)
+{
+	char folder[sizeof(at->un.sun_path)];
+	int r = look_for_file(at, why);
+	char *slash;
+
+	if (r < 0)
+		return r;
+	snprintf(folder, sizeof(folder), "%s", at->un.sun_path);
+	slash = strrchr(folder, '/');
+	if (slash)
+		slash[slash == folder] = '\0';
+	return access(slash ? folder : ".", W_OK | X_OK) < 0 ? -errno : 0;
+}
+
+static int probe_port(const struct netaddr *at)
+{
+	struct listener ln = { .dgram = at->type == SOCK_DGRAM, .fd = -1 };
+	int r = 0;
+
+	ln.fd = sys_socket(at->sa.sa_family, at->type | SOCK_CLOEXEC, 0);
+	if (ln.fd < 0)
+		return -errno;
+	r = set_options(&ln, at, &(struct listen_setup){});
+	if (r == 0 && sys_bind(ln.fd, &at->sa, at->n) < 0)
+		r = -errno;
+	fd_close(&ln.fd);
+	return r;
+}
+
+int listener_probe(const struct netaddr *at, struct buf *why)
+{
+	int r = at->sa.sa_family == AF_UNIX ? probe_file(at, why) : probe_port(at);
+
+	if (r < 0)
+		explain(at, r, why);
+	return r;
 }
 
 int listener_tune(const struct listener *ln, const struct listen_setup *setup)

@@ -43,6 +43,8 @@ struct listen_setup {
 /* Binds (and listens). 0 or -errno with a sentence: in use, no right, stale or live unix socket. */
 [[nodiscard]] int listener_new(const struct netaddr *at, const struct listen_setup *setup, struct listener **ret,
 			       struct buf *why);
+/* What listener_new() would say, as far as that can be known without listening: bound for a moment, no file made or removed. */
+[[nodiscard]] int listener_probe(const struct netaddr *at, struct buf *why);
 /* Options that a bound socket can still take: backlog, nodelay, mode. The first failure as -errno; the others are set all the same. */
 [[nodiscard]] int listener_tune(const struct listener *ln, const struct listen_setup *setup);
 /* May another socket of ours be bound to an address that overlaps? 0 or -errno. */

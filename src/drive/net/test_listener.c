@@ -167,11 +167,38 @@ static void test_loop_ends(void **state)
 	buf_done(&why);
 }
 
+/* Nothing is made, removed or kept by asking. */
+static void test_probe(void **state)
+{
+	struct netaddr at = addr("tcp:127.0.0.1:0", FAMILY_ANY), file = addr("unix:probe.sock", FAMILY_ANY);
+	struct listener *ln;
+	struct buf why;
+
+	(void)state;
+	buf_init(&why, 1024);
+	assert_int_equal(listener_new(&at, &setup, &ln, &why), 0);
+	assert_int_equal(listener_probe(&ln->at, &why), -EADDRINUSE);
+	assert_string_equal(buf_str(&why), "address in use by another program");
+	buf_reset(&why);
+	at = ln->at;
+	listener_unref(ln);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(listener_probe(&at, &why), 0);
+	assert_int_equal(listener_probe(&file, &why), 0);
+	assert_int_equal(access("probe.sock", F_OK), -1);
+	assert_int_equal(listener_new(&file, &setup, &ln, &why), 0);
+	assert_int_equal(listener_probe(&file, &why), -EADDRINUSE);
+	assert_int_equal(access("probe.sock", F_OK), 0);
+	listener_unref(ln);
+	buf_done(&why);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_meeting),
 		cmocka_unit_test(test_files),
+		cmocka_unit_test(test_probe),
 #ifdef GUICHET_FAULTS
 		cmocka_unit_test(test_nothing_left),
 #endif
