@@ -6,6 +6,8 @@
 
 #include <errno.h>
 
+#include "base/buf.h"
+#include "base/peer.h"
 #include "drive/client.h"
 #include "layer/tls.h"
 

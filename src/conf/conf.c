@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <ini.h>
-#include <stdio.h>
 
 #include "base/mem.h"
 

@@ -64,7 +64,8 @@ struct conf_problems {
 	size_t n;
 	size_t warnings; /* among them */
 	size_t cap;
-	int err; /* -ENOMEM: some could not be kept; sticky. A caller treats it as one more problem */
+	bool rival; /* one of them is that another guichet serves from the same data folder */
+	int err;    /* -ENOMEM: some could not be kept; sticky. A caller treats it as one more problem */
 };
 
 /* How many things are wrong; warnings are not. */

@@ -1,9 +1,7 @@
 /* option_help.c - option tables as text: ranges, forms, help for a terminal, JSON. */
-#include <string.h>
-
+#include "base/wrap.h"
 #include "conf/option_priv.h"
 
-#define HELP_WIDTH 80
 #define HELP_COLUMN 28 /* where the explanations start */
 
 /* One bound in the option's own unit. */
@@ -86,54 +84,6 @@ void option_add_example(const struct option *row, struct buf *b)
 
 /* ---- for a terminal ---- */
 
-/* Bytes of the word at s, which ends at a space or the end. */
-static size_t word_length(const char *s)
-{
-	return strcspn(s, " \n");
-}
-
-static void new_line(struct buf *b, size_t indent)
-{
-	buf_addf(b, "\n%*s", (int)indent, "");
-}
-
-/* Columns of n bytes of UTF-8, as far as this program's own texts go. */
-static size_t width_of(const char *s, size_t n)
-{
-	size_t width = 0;
-
-	for (size_t i = 0; i < n; i++)
-		width += ((unsigned char)s[i] & 0xc0) != 0x80;
-	return width;
-}
-
-/* Adds text from column *at on, broken at spaces, each new line indented. */
-static void add_wrapped(struct buf *b, const char *text, size_t indent, size_t *at)
-{
-	bool first = *at <= indent;
-
-	while (*text) {
-		size_t n = word_length(text);
-		size_t width = width_of(text, n);
-
-		if (!first && *at + 1 + width > HELP_WIDTH) {
-			new_line(b, indent);
-			*at = indent;
-			first = true;
-		}
-		if (!first && n > 0) {
-			buf_addc(b, ' ');
-			++*at;
-		}
-		buf_add(b, text, n);
-		*at += width;
-		first = first && n == 0;
-		text += n;
-		while (*text == ' ' || *text == '\n')
-			text++;
-	}
-}
-
 /* ` (default 64K, 64 to 1G)` as far as there is something to say. */
 static void add_notes(const struct option *row, bool with_range, struct buf *b)
 {
@@ -166,13 +116,12 @@ static void help_line(const struct option *row, struct buf *b, struct buf *scrat
 	option_add_form(row, b);
 	at = b->n - start;
 	if (at + 2 > HELP_COLUMN)
-		new_line(b, HELP_COLUMN);
+		wrap_line(b, HELP_COLUMN);
 	else
 		buf_addf(b, "%*s", (int)(HELP_COLUMN - at), "");
-	at = HELP_COLUMN;
 	buf_reset(scratch);
 	add_explanation(row, false, scratch);
-	add_wrapped(b, buf_str(scratch), HELP_COLUMN, &at);
+	wrap_add(b, buf_str(scratch), HELP_COLUMN, HELP_COLUMN);
 	buf_addc(b, '\n');
 	if (scratch->err)
 		b->err = scratch->err;
@@ -189,13 +138,12 @@ void option_help_table(const struct option_table *t, struct buf *b)
 void option_help_row(const struct option *row, struct buf *b)
 {
 	BUF_AUTO struct buf scratch = BUF_INIT(4096);
-	size_t at = 2;
 
 	add_explanation(row, true, &scratch);
 	buf_addf(b, "%s = ", row->name);
 	option_add_form(row, b);
-	new_line(b, 2);
-	add_wrapped(b, buf_str(&scratch), 2, &at);
+	wrap_line(b, 2);
+	wrap_add(b, buf_str(&scratch), 2, 2);
 	buf_addc(b, '\n');
 	if (scratch.err)
 		b->err = scratch.err;

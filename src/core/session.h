@@ -6,7 +6,6 @@
  * functions is thread-safe: a session belongs to the host (loop) that it was made on.
  */
 #pragma once
-#include "base/heap.h"
 #include "base/list.h"
 #include "core/layer.h"
 #include "core/outq.h"

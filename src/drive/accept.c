@@ -7,7 +7,10 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/peer.h"
+#include "core/stats.h"
 #include "drive/loop_priv.h"
+#include "drive/net/netaddr.h"
 #include "drive/sys.h"
 
 enum {
@@ -19,7 +22,7 @@ enum {
 /* The descriptor kept for the control socket, so that a full daemon can be asked what is wrong. */
 static _Atomic int reserve = -1;
 
-void place_reserve(void)
+void accept_reserve(void)
 {
 	int none = -1, fd;
 
@@ -78,7 +81,7 @@ int loop_listen(struct loop *l, struct listener *ln, struct lane *lane, loop_tak
 	p->ln = listener_ref(ln);
 	list_add(&l->places, &p->node);
 	if (ln->vital)
-		place_reserve();
+		accept_reserve();
 	return 0;
 }
 
@@ -126,7 +129,7 @@ static void end_pause(const struct place *p)
 	}
 }
 
-nsec place_due(const struct loop *l)
+nsec accept_due(const struct loop *l)
 {
 	nsec min = 0;
 
@@ -139,7 +142,7 @@ nsec place_due(const struct loop *l)
 	return min;
 }
 
-void place_retry(struct loop *l, bool room)
+void accept_retry(struct loop *l, bool room)
 {
 	for (struct list *n = l->places.next; n != &l->places; n = n->next) {
 		struct place *p = list_entry(n, struct place, node);
@@ -155,7 +158,7 @@ void place_retry(struct loop *l, bool room)
 static void room_here(struct loop *l, void *arg)
 {
 	(void)arg;
-	place_retry(l, true);
+	accept_retry(l, true);
 }
 
 void loop_room(struct loop *l)
@@ -232,7 +235,7 @@ static void admit(struct loop *l, struct place *p, int fd, const struct netaddr 
 	peer_unref(peer);
 }
 
-bool place_ready(struct loop *l, struct place *p)
+bool accept_ready(struct loop *l, struct place *p)
 {
 	struct netaddr from;
 
@@ -261,152 +264,7 @@ void loop_listen_last(struct loop *l, struct listener *ln)
 {
 	struct place *p = place_of(l, ln);
 
-	for (int i = 0; p && i < LAST && place_ready(l, p); i++)
+	for (int i = 0; p && i < LAST && accept_ready(l, p); i++)
 		;
 	loop_unlisten(l, ln);
-}
-
-/* ---- sessions without and with a descriptor ---- */
-
-static void count_in(struct loop *l, struct conn *c)
-{
-	struct lane *lane = c->s.lane;
-
-	c->src.flags |= C_COUNTED;
-	lane->open++;
-	atomic_fetch_add_explicit(&l->open, 1, memory_order_relaxed);
-	stat_add(lane, STAT_ACCEPTED, 1);
-}
-
-static void get_who(struct conn *c)
-{
-	struct ucred cred;
-	socklen_t n = sizeof(cred);
-	struct kin *k;
-
-	if (!c->s.peer || c->s.peer->kind != PEER_UNIX || getsockopt(c->src.fd, SOL_SOCKET, SO_PEERCRED, &cred, &n) < 0)
-		return;
-	k = conn_kin(c);
-	if (k)
-		k->who = (struct who){ .how = WHO_UNIX, .uid = cred.uid, .gid = cred.gid, .pid = cred.pid };
-}
-
-static void drop_adopted(const struct adopt *a)
-{
-	int wfd = a->wfd;
-
-	if (wfd != a->fd)
-		fd_close(&wfd);
-	if (a->layer && a->layer->drop_arg)
-		a->layer->drop_arg(a->layer_arg);
-	stat_add(a->lane, STAT_REFUSED_MEMORY, 1);
-	loop_refuse(a->lane, a->fd, a->peer, "out-of-memory");
-}
-
-int loop_adopt(struct loop *l, const struct adopt *a)
-{
-	struct sess_birth b = { .proto = a->lane->svc->proto, .lane = a->lane, .local = a->local, .peer = a->peer };
-	struct conn *c = conn_new(l, SRC_CONN, &b);
-	int r;
-
-	if (!c) {
-		drop_adopted(a);
-		return -ENOMEM;
-	}
-	c->src.fd = a->fd;
-	c->wfd = a->wfd < 0 ? a->fd : a->wfd;
-	c->src.flags |= (a->socket ? C_SOCKET : 0) | (a->vital ? C_VITAL : 0);
-	c->src.ready = READY_OUT; /* a new socket has room; input is the poller's to tell */
-	count_in(l, c);
-	r = source_watch(l, &c->src, WATCH_EDGE);
-	if (r < 0) {
-		if (a->layer && a->layer->drop_arg)
-			a->layer->drop_arg(a->layer_arg);
-		c->s.reason = "cannot-watch";
-		conn_end(l, c, r);
-		return r;
-	}
-	get_who(c);
-	if (c->kin)
-		sess_set_who(&c->s, &c->kin->who);
-	connlog_open(c);
-	if (a->layer && sess_push_layer(&c->s, a->layer, a->layer_arg) < 0)
-		sess_abort(&c->s, a->layer->name, STAT_ERRORS);
-	else
-		sess_open(&c->s, NULL);
-	sess_mark(&c->s);
-	loop_effects(l);
-	return 0;
-}
-
-int loop_adopt_dgram(struct loop *l, int fd, struct lane *lane, const struct peer *local, bool low_ports, bool pktinfo,
-		     sess_id *ret_id)
-{
-	struct sess_birth b = {
-		.proto = lane->svc->proto, .lane = lane, .local = local, .dgram = true, .lasting = true
-	};
-	struct conn *c = conn_new(l, SRC_DGRAM, &b);
-	int r = c ? 0 : -ENOMEM;
-
-	if (!c)
-		return r;
-	c->src.fd = c->wfd = fd;
-	c->src.flags |= C_SOCKET | C_KEEP_FDS | (low_ports ? C_LOW_PORTS : 0) | (pktinfo ? C_PKTINFO : 0);
-	c->src.ready = READY_OUT;
-	lane->open++;
-	c->src.flags |= C_COUNTED;
-	r = source_watch(l, &c->src, WATCH_DGRAM);
-	if (r < 0) {
-		conn_end(l, c, r);
-		return r;
-	}
-	*ret_id = c->src.id;
-	sess_open(&c->s, NULL);
-	sess_mark(&c->s);
-	loop_effects(l);
-	return 0;
-}
-
-static int add_bare(struct loop *l, struct lane *lane, bool shard, struct blob *arg, sess_id *ret_id)
-{
-	struct sess_birth b = {
-		.proto = lane->svc->proto, .lane = lane, .shard = shard, .dgram = true, .lasting = shard
-	};
-	struct conn *c = conn_new(l, SRC_BARE, &b);
-
-	if (!c)
-		return -ENOMEM;
-	if (shard)
-		lane->shard = c->s.self;
-	*ret_id = c->src.id;
-	sess_open(&c->s, arg);
-	sess_mark(&c->s);
-	loop_effects(l);
-	return 0;
-}
-
-int loop_add_shard(struct loop *l, struct lane *lane)
-{
-	return add_bare(l, lane, true, NULL, &lane->shard_id);
-}
-
-int loop_add_bare(struct loop *l, struct lane *lane, struct blob *arg, sess_id *ret_id)
-{
-	return add_bare(l, lane, false, arg, ret_id);
-}
-
-void loop_end(struct loop *l, sess_id id)
-{
-	struct conn *c = loop_find_conn(l, id);
-
-	if (c)
-		conn_end(l, c, 0);
-	loop_effects(l);
-}
-
-void lane_retire(struct lane *lane)
-{
-	lane->retired = true;
-	if (lane->open == 0)
-		lane->released(lane);
 }

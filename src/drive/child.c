@@ -7,8 +7,11 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
+#include "base/blob.h"
 #include "base/mem.h"
+#include "base/peer.h"
 #include "drive/loop_priv.h"
+#include "drive/net/netaddr.h"
 #include "drive/sys.h"
 
 enum { OPEN_BY = 30 }; /* seconds, when the protocol named no deadline */

@@ -6,7 +6,10 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "base/blob.h"
 #include "base/mem.h"
+#include "base/peer.h"
+#include "core/stats.h"
 #include "drive/loop_priv.h"
 #include "drive/sys.h"
 
@@ -176,8 +179,8 @@ static void close_fds(struct loop *l, struct conn *c, bool dropped)
 		fd_close(&c->wfd);
 	fd_close(&c->src.fd);
 	if (c->src.flags & C_VITAL)
-		place_reserve(); /* it may have been spent on this one */
-	place_retry(l, true);
+		accept_reserve(); /* it may have been spent on this one */
+	accept_retry(l, true);
 }
 
 static void leave_lane(struct conn *c)

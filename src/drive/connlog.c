@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "base/log.h"
+#include "base/peer.h"
 #include "drive/loop_priv.h"
 
 static void head_fields(struct log_line *line, const struct sess *s)
@@ -59,15 +60,22 @@ void connlog_close(const struct conn *c, nsec now, int err)
 	log_end(&line);
 }
 
+static bool trace_begin(struct log_line *line, const struct sess *s, enum note_dir dir)
+{
+	if (!log_begin(line, LOG_INFO, "trace"))
+		return false;
+	head_fields(line, s);
+	log_str(line, "dir", dir == NOTE_IN ? "in" : "out");
+	return true;
+}
+
 void connlog_note(struct host *h, struct sess *s, enum note_dir dir, const char *text)
 {
 	struct log_line line;
 
 	(void)h;
-	if (!log_begin(&line, LOG_INFO, "trace"))
+	if (!trace_begin(&line, s, dir))
 		return;
-	head_fields(&line, s);
-	log_str(&line, "dir", dir == NOTE_IN ? "in" : "out");
 	log_str(&line, "note", text);
 	log_end(&line);
 }
@@ -77,10 +85,8 @@ void connlog_tap(struct host *h, struct sess *s, enum note_dir dir, struct span 
 	struct log_line line;
 
 	(void)h;
-	if (!log_begin(&line, LOG_INFO, "trace"))
+	if (!trace_begin(&line, s, dir))
 		return;
-	head_fields(&line, s);
-	log_str(&line, "dir", dir == NOTE_IN ? "in" : "out");
 	log_uint(&line, "bytes", raw.n);
 	if (secret)
 		log_str(&line, "raw", "(secret)");

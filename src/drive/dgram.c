@@ -4,11 +4,11 @@
  */
 #include <errno.h>
 #include <netinet/in.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
 #include "base/mem.h"
+#include "core/stats.h"
 #include "drive/loop_priv.h"
 #include "drive/net/guard.h"
 #include "drive/sys.h"

@@ -246,6 +246,8 @@ static int open_or_tell(struct service *v, struct entry *e, struct conf_problems
 		r = 0;
 	else if (r < 0)
 		problem(v, e->word, &why, ps);
+	if (r == -EADDRINUSE && v->plan.internal) /* the control socket */
+		ps->rival = true;
 	buf_done(&why);
 	return r;
 }

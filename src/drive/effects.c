@@ -1,7 +1,6 @@
 /* effects.c - what the steps of this turn asked for, in order: jobs, children, posts, cancellations. */
 #include <errno.h>
 
-#include "base/mem.h"
 #include "drive/loop_priv.h"
 
 /* ---- jobs ---- */

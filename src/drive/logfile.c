@@ -4,7 +4,6 @@
  */
 #include "drive/logfile.h"
 
-#include <assert.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <time.h>

@@ -4,9 +4,7 @@
  */
 #include "drive/loop.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <unistd.h>
 
 #include "base/mem.h"
 #include "drive/clock.h"
@@ -203,7 +201,7 @@ static nsec idle_until(const struct loop *l, nsec timeout)
 		earlier(&at, l->host.now + CROWDED);
 	if (heap_min(&l->timers, &key))
 		earlier(&at, key);
-	earlier(&at, place_due(l));
+	earlier(&at, accept_due(l));
 	return at;
 }
 
@@ -309,7 +307,7 @@ static void one_ready(struct loop *l, const struct ready *r)
 	if (!src)
 		return; /* it ended earlier in this turn */
 	if (src->kind == SRC_LISTEN)
-		place_ready(l, list_entry(src, struct place, src));
+		accept_ready(l, list_entry(src, struct place, src));
 	else if (src->kind == SRC_WATCH)
 		list_entry(src, struct watched, src)->fn(l, list_entry(src, struct watched, src)->arg);
 	else
@@ -411,7 +409,7 @@ void loop_turn(struct loop *l, nsec timeout)
 		n = poll_once(l, 0);
 	posts_take(l);
 	fire_timers(l);
-	place_retry(l, false);
+	accept_retry(l, false);
 	settle_all(l);
 	posts_flush(l);
 	conn_bury(l);

@@ -91,7 +91,6 @@ void loop_room(struct loop *l); /* from any thread: a descriptor came free; acce
 [[nodiscard]] int loop_watch(struct loop *l, int fd, loop_call *fn, void *arg);
 
 void loop_end(struct loop *l, sess_id id); /* a datagram socket, a shard: now */
-void lane_retire(struct lane *lane);       /* no new sessions: lane->released() after the last one */
 void loop_stop(struct loop *l);            /* EV_STOP to every session */
 unsigned loop_cut(struct loop *l); /* drops every session; returns how many connections had something to say yet */
 void loop_finish(struct loop *l);  /* loop_run() returns after this turn */

@@ -1,8 +1,10 @@
 /*
  * loop_priv.h - what the files of the loop share: loop.c (turns, slots, timers, posts), conn.c (a connection's life),
- * stream.c and dgram.c (bytes and datagrams), accept.c (listeners), effects.c and child.c (what steps asked for).
+ * stream.c and dgram.c (bytes and datagrams), accept.c (listeners), adopt.c (how sessions come), effects.c and child.c (what steps asked for).
  */
 #pragma once
+#include "base/addr.h"
+#include "base/heap.h"
 #include "core/ids.h"
 #include "drive/inbox.h"
 #include "drive/jobs.h"
@@ -185,10 +187,10 @@ void dgram_flush(struct loop *l, struct conn *c);
 void dgram_free(struct dgram_io **d);
 
 /* accept.c */
-void place_reserve(void); /* a descriptor for the control socket, if there is none; any thread */
-bool place_ready(struct loop *l, struct place *p); /* true: perhaps more wait */
-void place_retry(struct loop *l, bool room);       /* goes on accepting: a descriptor came free, or it is time */
-nsec place_due(const struct loop *l);
+void accept_reserve(void); /* a descriptor for the control socket, if there is none; any thread */
+bool accept_ready(struct loop *l, struct place *p); /* true: perhaps more wait */
+void accept_retry(struct loop *l, bool room);       /* goes on accepting: a descriptor came free, or it is time */
+nsec accept_due(const struct loop *l);
 
 /* effects.c */
 void loop_effects(struct loop *l);

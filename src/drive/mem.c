@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "base/mem.h"
+#include "base/peer.h"
 #include "conf/option.h"
 #include "drive/mem_priv.h"
 

@@ -4,8 +4,12 @@
  * datagrams), memaddr.c (addresses).
  */
 #pragma once
+#include <stdatomic.h>
+
 #include "base/buf.h"
+#include "base/list.h"
 #include "core/ids.h"
+#include "core/stats.h"
 #include "drive/mem.h"
 #include "drive/port.h"
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/addr.h"
+#include "base/peer.h"
 #include "drive/mem_priv.h"
 #include "drive/net/netaddr.h"
 

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "base/addr.h"
-#include "base/mem.h"
+#include "base/peer.h"
 #include "drive/mem_priv.h"
 
 enum { OPEN_BY = 30 /* seconds, when the protocol named no deadline */ };

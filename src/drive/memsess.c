@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "base/peer.h"
 #include "drive/mem_priv.h"
 
 struct memsess *mem_session(struct memdrive *w, struct memconn *c, const struct sess_birth *b)

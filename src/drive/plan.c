@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "base/mem.h"
+#include "conf/option.h"
 #include "drive/server.h"
 #include "layer/tls.h"
 

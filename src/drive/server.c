@@ -6,13 +6,12 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "conf/option.h"
 #include "drive/clock.h"
-#include "drive/inbox.h"
 #include "drive/jobs.h"
 #include "drive/net/guard.h"
 #include "drive/server_priv.h"
 #include "drive/sys.h"
-#include "layer/tls.h"
 
 /* ---- models ---- */
 

@@ -11,6 +11,7 @@
 #include "core/stats.h"
 #include "drive/loop.h"
 #include "drive/net/listener.h"
+#include "drive/net/netaddr.h"
 #include "drive/server.h"
 
 struct ground;

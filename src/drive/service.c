@@ -5,6 +5,8 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "base/peer.h"
+#include "conf/option.h"
 #include "core/ids.h"
 #include "drive/inbox.h"
 #include "drive/poll/poller.h"
@@ -372,9 +374,14 @@ int service_place(struct service *v, struct loop *l, unsigned me)
 
 int service_retire(struct service *v, struct loop *l, unsigned me)
 {
+	struct lane *lane = &v->lanes[me];
+
 	(void)l;
-	if (v->lanes[me].released) /* it has entered */
-		lane_retire(&v->lanes[me]);
+	if (!lane->released) /* it has not entered */
+		return 0;
+	lane->retired = true;
+	if (lane->open == 0)
+		lane->released(lane);
 	return 0;
 }
 

@@ -4,12 +4,10 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <malloc.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "base/mem.h"
 #include "drive/clock.h"
 #include "drive/server_priv.h"
 #include "drive/sys.h"

@@ -530,32 +530,13 @@ static const char *tls_why(const void *self)
 	return ((const struct tls *)self)->why;
 }
 
-const struct layer tls_server_layer = {
-	.name = "tls",
-	.confidential = true,
-	.handshake = true,
-	.self_size = sizeof(struct tls),
-	.open = server_open,
-	.drop_arg = drop_arg,
-	.decode = tls_decode,
-	.encode = tls_encode,
-	.finish = tls_finish,
-	.info = tls_info,
-	.why = tls_why,
-	.fini = tls_fini,
-};
+/* A server and a client differ in how they begin. */
+#define TLS_LAYER(OPEN) \
+	{ \
+		.name = "tls", .confidential = true, .handshake = true, .self_size = sizeof(struct tls), \
+		.open = (OPEN), .drop_arg = drop_arg, .decode = tls_decode, .encode = tls_encode, \
+		.finish = tls_finish, .info = tls_info, .why = tls_why, .fini = tls_fini, \
+	}
 
-const struct layer tls_client_layer = {
-	.name = "tls",
-	.confidential = true,
-	.handshake = true,
-	.self_size = sizeof(struct tls),
-	.open = client_open,
-	.drop_arg = drop_arg,
-	.decode = tls_decode,
-	.encode = tls_encode,
-	.finish = tls_finish,
-	.info = tls_info,
-	.why = tls_why,
-	.fini = tls_fini,
-};
+const struct layer tls_server_layer = TLS_LAYER(server_open);
+const struct layer tls_client_layer = TLS_LAYER(client_open);

@@ -4,6 +4,7 @@
  */
 #pragma once
 #include <openssl/ssl.h>
+#include <stdatomic.h>
 
 #include "layer/tls.h"
 

@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/str.h"
+#include "conf/tables.h"
 #include "drive/files.h"
 #include "layer/tls.h"
 #include "main/planner_priv.h"

@@ -3,8 +3,12 @@
 
 #include <errno.h>
 
+#include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/str.h"
+#include "conf/option.h"
+#include "conf/tables.h"
 #include "layer/tls.h"
 
 enum { VALUE = 512 }; /* bytes of a value in the log */

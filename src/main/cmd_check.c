@@ -26,16 +26,6 @@ static const struct command_example examples[] = {
 	COMMAND_EXAMPLES_END,
 };
 
-/* Warnings among them; they alone do not make a file wrong. */
-static void print_problems(const struct conf_problems *ps)
-{
-	BUF_AUTO struct buf b;
-
-	buf_init(&b, OUTPUT_MAX);
-	conf_problems_format(ps, &b);
-	(void)!text_print(stderr, &b);
-}
-
 static int print_plan(const struct plan *plan, const struct planner_setup *setup)
 {
 	struct text_style style = text_style_of(stdout);
@@ -124,8 +114,9 @@ static int check(const struct planner_setup *setup)
 		text_error("%s: %s", setup->file, strerror(-err));
 		status = STATUS_FAILED;
 	} else {
-		print_problems(&ps);
-		status = conf_problems_none(&ps) ? print_plan(plan, setup) : STATUS_USAGE;
+		status = command_problems(&ps);
+		if (conf_problems_none(&ps)) /* warnings alone do not make a file wrong */
+			status = print_plan(plan, setup);
 	}
 	conf_problems_done(&ps);
 	plan_free(&plan);

@@ -1,6 +1,7 @@
 /* cmd_connect.c - `guichet connect ADDRESS`: talks to a service over any transport; client/connect.c does the talking. */
 #include <stdio.h>
 
+#include "base/addr.h"
 #include "base/str.h"
 #include "client/connect.h"
 #include "drive/client.h"

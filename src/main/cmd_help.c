@@ -1,7 +1,8 @@
 /* cmd_help.c - `guichet help`: finds what the words are about; the pages are in help.c and help_pages.c. */
-#include <errno.h>
 #include <stdio.h>
 
+#include "base/str.h"
+#include "conf/option.h"
 #include "conf/tables.h"
 #include "main/command.h"
 #include "main/help.h"

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "drive/clock.h"
 #include "drive/files.h"
 #include "drive/logfile.h"
@@ -51,18 +52,13 @@ struct serve {
 
 /* ---- problems ---- */
 
-static int print_problems(const struct conf_problems *ps)
+static int refused(const struct conf_problems *ps)
 {
-	BUF_AUTO struct buf b;
-	const char *taken;
+	int status = command_problems(ps);
 
-	buf_init(&b, OUTPUT_MAX);
-	conf_problems_format(ps, &b);
-	taken = strstr(buf_str(&b), "[guichet] cannot listen");
-	if (taken && strstr(taken, "is served by another program")) /* the control socket */
-		buf_adds(&b, "guichet: another one uses this data folder; give this one its own: --set data=PATH\n");
-	fputs(buf_str(&b), stderr);
-	return STATUS_USAGE;
+	if (ps->rival)
+		text_error("another one uses this data folder; give this one its own: --set data=PATH");
+	return status;
 }
 
 static int failed(const char *what, int err)
@@ -484,7 +480,7 @@ static int start(struct serve *s)
 	s->setup.control_state = &s->control;
 	err = apply(s, &ps, &s->served);
 	if (err)
-		status = conf_problems_none(&ps) ? failed("cannot start", err) : print_problems(&ps);
+		status = conf_problems_none(&ps) ? failed("cannot start", err) : refused(&ps);
 	else if (s->test && is_foster_parent(s->parent))
 		log_text(
 			LOG_WARN, "no-parent",

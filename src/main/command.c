@@ -10,6 +10,8 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/wrap.h"
+#include "conf/conf.h"
 #include "layer/tls.h"
 #include "main/help.h"
 #include "main/text.h"
@@ -17,6 +19,7 @@
 
 enum {
 	HELP_MAX = 1 << 20,
+	PROBLEMS_MAX = 4 << 20,
 	OPTION_COLUMN = 26, /* where the explanation of an option starts */
 };
 
@@ -51,7 +54,7 @@ static void add_options(const struct args_option *o, struct buf *b)
 			buf_addf(b, "\n%*s", OPTION_COLUMN, "");
 		else
 			buf_addf(b, "%*s", (int)(OPTION_COLUMN - at), "");
-		text_wrap(b, row->help, OPTION_COLUMN, OPTION_COLUMN);
+		wrap_add(b, row->help, OPTION_COLUMN, OPTION_COLUMN);
 		buf_addc(b, '\n');
 	}
 }
@@ -63,7 +66,7 @@ static void add_examples(const struct command_example *e, struct buf *b)
 	buf_adds(b, "\nExamples:\n");
 	for (; e->line; e++) {
 		buf_addf(b, "  %s\n      ", e->line);
-		text_wrap(b, e->what, 6, 6);
+		wrap_add(b, e->what, 6, 6);
 		buf_addc(b, '\n');
 	}
 }
@@ -87,7 +90,7 @@ void command_help(const struct command *c, struct buf *b)
 {
 	add_synopsis(c, b);
 	buf_addc(b, '\n');
-	text_wrap(b, c->text, 0, 0);
+	wrap_add(b, c->text, 0, 0);
 	buf_addc(b, '\n');
 	add_options(c->options, b);
 	add_examples(c->examples, b);
@@ -105,7 +108,7 @@ int command_help_option(const struct command *c, const char *name, struct buf *b
 			continue;
 		args_form(o, b);
 		buf_adds(b, "\n  ");
-		text_wrap(b, o->help, 2, 2);
+		wrap_add(b, o->help, 2, 2);
 		buf_addc(b, '\n');
 		return 0;
 	}
@@ -174,16 +177,22 @@ int command_each(const struct command *c, int argc, char **argv, command_take *t
 
 int command_misused(const struct command *c, const char *fmt, ...)
 {
-	char text[1024];
-	struct buf b;
 	va_list ap;
 
-	buf_init_fixed(&b, text, sizeof(text));
 	va_start(ap, fmt);
-	buf_addv(&b, fmt, ap);
+	text_error_v(fmt, ap);
 	va_end(ap);
-	text_error("%s", text);
 	fprintf(stderr, "Try `guichet %s --help`.\n", c->name);
+	return STATUS_USAGE;
+}
+
+int command_problems(const struct conf_problems *ps)
+{
+	BUF_AUTO struct buf b;
+
+	buf_init(&b, PROBLEMS_MAX);
+	conf_problems_format(ps, &b);
+	(void)!text_print(stderr, &b);
 	return STATUS_USAGE;
 }
 

@@ -5,6 +5,8 @@
 #pragma once
 #include "main/args.h"
 
+struct conf_problems;
+
 /* Exit statuses, the same for every command. */
 enum {
 	STATUS_OK = 0,
@@ -20,7 +22,7 @@ struct command {
 	const char *name;
 	const char *summary;  /* one line */
 	const char *synopsis; /* behind the name; one line per way to use it */
-	const char *text;     /* what it does: text_wrap() */
+	const char *text;     /* what it does: wrap_add() */
 	const struct args_option *options;
 	const struct command_example *examples; /* ends with a NULL line */
 	int (*run)(int argc, char **argv);      /* argv[0] is its name; returns an exit status */
@@ -47,6 +49,9 @@ void command_list(struct buf *b);
 
 /* What is wrong with the command line, and where to read on; returns STATUS_USAGE. */
 int command_misused(const struct command *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* What is wrong or odd with a configuration, to standard error; returns STATUS_USAGE. */
+int command_problems(const struct conf_problems *ps);
 
 /*
  * Goes through the command line and gives each piece to take(): `what` is the index of an option in c->options, with its

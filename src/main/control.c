@@ -1,11 +1,10 @@
 /* control.c - the service behind the control socket; see control.h. */
 #include "main/control.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <unistd.h>
 
-#include "base/str.h"
+#include "base/buf.h"
 #include "drive/server.h"
 
 enum {

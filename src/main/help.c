@@ -4,6 +4,9 @@
 #include <errno.h>
 
 #include "base/mem.h"
+#include "base/str.h"
+#include "base/wrap.h"
+#include "conf/option.h"
 #include "drive/server.h"
 #include "main/planner.h"
 #include "main/text.h"
@@ -40,7 +43,7 @@ static void add_counters(const struct proto *p, struct buf *b)
 	for (size_t i = 0; p->counters[i]; i++)
 		buf_addf(&text, "%s %s", i ? "," : "", p->counters[i]);
 	buf_addc(b, '\n');
-	text_wrap(b, buf_str(&text), 0, 0);
+	wrap_add(b, buf_str(&text), 0, 0);
 	buf_addc(b, '\n');
 }
 
@@ -65,7 +68,7 @@ void help_proto(const struct proto *p, struct buf *b)
 	if (p->doc)
 		buf_addf(b, " (%s)", p->doc);
 	buf_adds(b, "\n\n");
-	text_wrap(b, buf_str(&text), 0, 0);
+	wrap_add(b, buf_str(&text), 0, 0);
 	buf_adds(b, "\n\nIn a configuration:\n");
 	buf_addf(b, "  [%s]\n  listen = ", p->name);
 	planner_usual_addresses(p, b);
@@ -132,7 +135,7 @@ static void add_addresses(struct buf *b)
 	text_table_format(&t, (struct text_style){ "", "", "" }, b);
 	text_table_done(&t);
 	buf_addc(b, '\n');
-	text_wrap(
+	wrap_add(
 		b,
 		"No HOST is loopback, in both families: this machine only. * is every address: think about who can reach it, "
 		"then write it. A HOST may be a name; an IPv6 address stands in brackets. PORT is a number or a name of "
@@ -159,7 +162,7 @@ static int find_address(const char *word, struct buf *b)
 		if (strcmp(k->name, word) != 0)
 			continue;
 		buf_addf(b, "%s\n  ", k->form);
-		text_wrap(b, k->help, 2, 2);
+		wrap_add(b, k->help, 2, 2);
 		buf_adds(b, server_has_transport(i) ? "\n" : "\n  not served by this version\n");
 		return 0;
 	}
@@ -184,7 +187,7 @@ static void add_models(struct buf *b)
 {
 	struct text_table t = {};
 
-	text_wrap(
+	wrap_add(
 		b,
 		"A model is how the clients of a service are served: how many workers there are, how many connections each has "
 		"at once, and who accepts. One word chooses it, for each service by itself: model = thread. The default is "
@@ -257,7 +260,7 @@ static void add_service_options(struct buf *b)
 
 static void add_tls_options(struct buf *b)
 {
-	text_wrap(
+	wrap_add(
 		b,
 		"A service speaks TLS at its addresses that begin with tls:. Without any option a self-signed certificate is made "
 		"on the first start and kept in the data folder as auto.crt and auto.key; clients that are to trust it "

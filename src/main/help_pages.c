@@ -1,4 +1,5 @@
 /* help_pages.c - the manual page, the completion and the JSON: the same tables in three other forms. */
+#include "conf/option.h"
 #include "conf/tables.h"
 #include "main/command.h"
 #include "main/help.h"

@@ -5,7 +5,10 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/addr.h"
 #include "base/mem.h"
+#include "base/str.h"
+#include "conf/option.h"
 #include "drive/files.h"
 #include "main/control.h"
 #include "main/planner_priv.h"

@@ -1,7 +1,7 @@
 /* planner_file.c - services from the sections of a configuration file. */
 #include <errno.h>
-#include <stdio.h>
 
+#include "conf/option.h"
 #include "drive/files.h"
 #include "main/planner_priv.h"
 #include "proto/protos.h"

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/addr.h"
 #include "main/planner_priv.h"
 
 static const char *base_name(const struct addr_text *a)

@@ -1,7 +1,10 @@
 /* planner_words.c - services from words of the command line: new ones, or more of what the file has. */
 #include <errno.h>
 
+#include "base/addr.h"
 #include "base/mem.h"
+#include "base/str.h"
+#include "conf/option.h"
 #include "main/planner_priv.h"
 #include "proto/protos.h"
 

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "base/wrap.h"
 #include "drive/files.h"
 #include "main/command.h"
 #include "main/help.h"
@@ -40,7 +41,7 @@ static int done(void **state)
 static void check_wrap(const char *text, size_t indent, size_t at, const char *expect)
 {
 	buf_reset(&page);
-	text_wrap(&page, text, indent, at);
+	wrap_add(&page, text, indent, at);
 	assert_string_equal(buf_str(&page), expect);
 }
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/wrap.h"
 
 enum { GAP = 2 }; /* columns between two cells */
 
@@ -20,71 +21,6 @@ struct text_style text_style_of(FILE *f)
 	if ((no && *no) || !term || strcmp(term, "dumb") == 0 || !isatty(fileno(f)))
 		return (struct text_style){ "", "", "" };
 	return (struct text_style){ "\x1b[1m", "\x1b[2m", "\x1b[0m" };
-}
-
-/* Columns of UTF-8 text, as far as our own texts and sane paths go. */
-static size_t width_of(const char *s, size_t n)
-{
-	size_t width = 0;
-
-	for (size_t i = 0; i < n; i++)
-		width += ((unsigned char)s[i] & 0xc0) != 0x80;
-	return width;
-}
-
-/* ---- wrapped text ---- */
-
-static void new_line(struct buf *b, size_t indent)
-{
-	buf_addf(b, "\n%*s", (int)indent, "");
-}
-
-/* One word at column *at, on a new line when it does not fit. */
-static void add_word(struct buf *b, const char *word, size_t n, size_t indent, size_t *at, bool first)
-{
-	size_t width = width_of(word, n);
-
-	if (!first && *at + 1 + width > TEXT_WIDTH) {
-		new_line(b, indent);
-		*at = indent;
-	} else if (!first) {
-		buf_addc(b, ' ');
-		++*at;
-	}
-	buf_add(b, word, n);
-	*at += width;
-}
-
-void text_wrap(struct buf *b, const char *text, size_t indent, size_t at)
-{
-	bool first = true;
-
-	while (*text) {
-		if (text[0] == '\n' && (text[1] == '\n' || strncmp(text + 1, "  ", 2) == 0)) {
-			if (text[1] == '\n')
-				buf_addc(b, '\n');
-			text += text[1] == '\n' ? 2 : 1;
-			new_line(b, indent);
-			at = indent;
-			first = true;
-			if (strncmp(text, "  ", 2) == 0) {
-				size_t n = strcspn(text, "\n");
-
-				buf_add(b, text, n);
-				text += n;
-				at = TEXT_WIDTH; /* what follows it begins a line */
-				first = false;
-			}
-		} else if (*text == ' ' || *text == '\n') {
-			text++;
-		} else {
-			size_t n = strcspn(text, " \n");
-
-			add_word(b, text, n, indent, &at, first);
-			first = false;
-			text += n;
-		}
-	}
 }
 
 /* ---- tables ---- */
@@ -134,7 +70,7 @@ static size_t column_width(const struct text_table *t, size_t i)
 
 	for (size_t r = 0; r < t->n; r++) {
 		const char *s = cell(&t->rows[r], i);
-		size_t w = width_of(s, strlen(s));
+		size_t w = wrap_width(s, strlen(s));
 
 		width = w > width ? w : width;
 	}
@@ -148,7 +84,7 @@ static void format_row(const struct text_table *t, const struct text_row *row, c
 
 	for (size_t i = 0; i < t->columns; i++) {
 		const char *s = cell(row, i);
-		size_t width = width_of(s, strlen(s)), pad = widths[i] - width;
+		size_t width = wrap_width(s, strlen(s)), pad = widths[i] - width;
 
 		if (*s && t->right & 1u << i) {
 			due += pad;
@@ -191,17 +127,23 @@ void text_table_done(struct text_table *t)
 
 /* ---- output ---- */
 
-void text_error(const char *fmt, ...)
+void text_error_v(const char *fmt, va_list ap)
 {
 	char text[2048];
 	struct buf b;
-	va_list ap;
 
 	buf_init_fixed(&b, text, sizeof(text));
-	va_start(ap, fmt);
 	buf_addv(&b, fmt, ap);
-	va_end(ap);
 	fprintf(stderr, "guichet: %s\n", text);
+}
+
+void text_error(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	text_error_v(fmt, ap);
+	va_end(ap);
 }
 
 int text_print(FILE *f, const struct buf *b)

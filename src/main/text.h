@@ -1,24 +1,17 @@
 /*
- * text.h - how the program writes for people: lines of 80 columns, aligned tables, styles on a terminal only.
+ * text.h - how the program writes for people: aligned tables, messages, styles on a terminal only.
  */
 #pragma once
+#include <stdarg.h>
 #include <stdio.h>
 
 #include "base/buf.h"
-
-#define TEXT_WIDTH 80
 
 /* What makes a terminal write bold, dim and normal; empty strings where it would be noise: a file, a pipe, NO_COLOR. */
 struct text_style {
 	const char *bold, *dim, *off;
 };
 struct text_style text_style_of(FILE *f);
-
-/*
- * Adds words from column `at` on, broken at spaces, every new line indented. Line ends in `text` count as spaces, an empty
- * line begins a new paragraph, a line that starts with two spaces stands as it is. Ends without a line end.
- */
-void text_wrap(struct buf *b, const char *text, size_t indent, size_t at);
 
 /* A table: every column as wide as its widest cell, the last one open. Cells are copied. */
 #define TEXT_COLUMNS 12
@@ -36,6 +29,7 @@ void text_table_format(const struct text_table *t, struct text_style style, stru
 void text_table_done(struct text_table *t);
 
 /* To standard error, behind `guichet: ` and with a line end. */
+void text_error_v(const char *fmt, va_list ap) __attribute__((format(printf, 1, 0)));
 void text_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Writes all of it; a reader that went away (`| head`) is no error. 0 or -errno; -ENOMEM when the buffer failed. */

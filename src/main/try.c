@@ -1,6 +1,7 @@
 /* try.c - see try.h. The transport says which program, the protocol what to do with it. */
 #include "main/try.h"
 
+#include "base/buf.h"
 #include "base/str.h"
 
 /* What a conversation with a protocol is like; one that is not here waits for lines and answers them. */

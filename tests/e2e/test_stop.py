@@ -24,7 +24,7 @@ def said(sock, says=b"x\n", hears=None):
 def refused(address):
     try:
         address.connect().close()
-    except (ConnectionRefusedError, FileNotFoundError):
+    except (ConnectionRefusedError, ConnectionResetError, FileNotFoundError):  # reset: it was still in the backlog that went
         return True
     return False
 

@@ -1,10 +1,7 @@
 /* event.c - model event: every loop accepts, every loop has many connections. */
-#include <errno.h>
-#include <unistd.h>
-
 #include "base/mem.h"
+#include "base/peer.h"
 #include "drive/server_priv.h"
-#include "layer/tls.h"
 
 enum { SLACK = 8 }; /* connections more than another loop's, and an eighth: then one is handed over */
 

@@ -3,10 +3,9 @@
  * classic picture; what it costs is the thread, what it buys is that a session that computes delays nobody.
  */
 #include <errno.h>
-#include <signal.h>
-#include <unistd.h>
 
 #include "base/mem.h"
+#include "base/peer.h"
 #include "drive/server_priv.h"
 
 enum { STACK = 256 << 10 };

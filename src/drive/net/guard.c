@@ -1,6 +1,7 @@
 /* guard.c - see guard.h. */
 #include "drive/net/guard.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdatomic.h>
 #include <string.h>

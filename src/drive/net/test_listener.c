@@ -196,9 +196,7 @@ static void test_probe(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_meeting),
-		cmocka_unit_test(test_files),
-		cmocka_unit_test(test_probe),
+		cmocka_unit_test(test_meeting),      cmocka_unit_test(test_files), cmocka_unit_test(test_probe),
 #ifdef GUICHET_FAULTS
 		cmocka_unit_test(test_nothing_left),
 #endif

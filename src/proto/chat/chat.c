@@ -7,10 +7,6 @@
  *
  * With `names = yes` a line carries the name of who said it, and a few commands exist (command.c).
  */
-#include <errno.h>
-#include <stdio.h>
-
-#include "base/mem.h"
 #include "proto/chat/chat_priv.h"
 #include "proto/protos.h"
 

@@ -1,6 +1,5 @@
 /* daytime.c - the date and time as a line for people (RFC 867), in one of three usual forms. */
 #include <errno.h>
-#include <stdio.h>
 
 #include "base/date.h"
 #include "conf/option.h"
