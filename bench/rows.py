@@ -269,8 +269,8 @@ def ready(b):
 
 
 def tls(b):
-    """500 TLS clients that say nothing: memory for each"""
-    runs = _grow_rounds(b, "tls", "[echo]\nlisten = tls:0\n", "tls", "tls", 500)
+    """2,000 TLS clients that say nothing: memory for each"""
+    runs = _grow_rounds(b, "tls", "[echo]\nlisten = tls:0\n", "tls", "tls", 2000)
     yield _heap("tls", "heap for each idle TLS client", runs, 14336)
     yield _alone("tls", "resident growth for each", "B", [r["rss"] for r in runs], most=14336)
 

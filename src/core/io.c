@@ -404,8 +404,8 @@ struct io *io_chan(struct io *io, uint32_t tag)
 
 	if (!c)
 		return NULL;
-	sess_fill_io(c, &c->more->io);
-	return &c->more->io;
+	sess_fill_io(c, c->more->io);
+	return c->more->io;
 }
 
 void io_end(struct io *io, uint32_t tag)

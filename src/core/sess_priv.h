@@ -58,7 +58,7 @@ struct sess_more {
 	enum leftover next_left;
 	int eof_err; /* how its bytes ended, when not well */
 
-	struct io io; /* a channel's, lent by io_chan() */
+	struct io io[]; /* a channel has one, lent by io_chan() */
 };
 
 /* session.c */

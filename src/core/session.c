@@ -35,11 +35,9 @@ void host_done(struct host *h)
 
 /* ---- birth and death ---- */
 
-struct sess_more *sess_more(struct sess *s)
+static struct sess_more *new_more(struct sess *s, bool channel)
 {
-	if (s->more)
-		return s->more;
-	s->more = mem_zalloc(sizeof(*s->more));
+	s->more = mem_zalloc(sizeof(*s->more) + (channel ? sizeof(s->more->io[0]) : 0));
 	if (!s->more) {
 		sess_abort(s, "out-of-memory", STAT_MEMORY);
 		return NULL;
@@ -50,9 +48,14 @@ struct sess_more *sess_more(struct sess *s)
 	return s->more;
 }
 
+struct sess_more *sess_more(struct sess *s)
+{
+	return s->more ? s->more : new_more(s, false);
+}
+
 static int init_more(struct sess *s, const struct sess_birth *b)
 {
-	struct sess_more *m = sess_more(s);
+	struct sess_more *m = new_more(s, b->owner);
 
 	if (!m)
 		return -ENOMEM;

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -116,7 +117,7 @@ static void pause_place(struct loop *l, struct place *p, int err)
 	}
 }
 
-/* Nobody waits any more: the system looks for a descriptor first, so there are some. */
+/* Nobody waits any more. */
 static void end_pause(const struct place *p)
 {
 	struct log_line line;
@@ -142,6 +143,14 @@ nsec accept_due(const struct loop *l)
 	return min;
 }
 
+/* The last who came may have got the last descriptor: then no event will tell that nobody waits. */
+static bool somebody_waits(const struct place *p)
+{
+	struct pollfd look = { .fd = p->src.fd, .events = POLLIN };
+
+	return poll(&look, 1, 0) != 0;
+}
+
 void accept_retry(struct loop *l, bool room)
 {
 	for (struct list *n = l->places.next; n != &l->places; n = n->next) {
@@ -152,6 +161,8 @@ void accept_retry(struct loop *l, bool room)
 		p->retry = 0;
 		if (source_watch(l, &p->src, p->how) < 0)
 			p->retry = l->host.now + RETRY_MS * MSEC;
+		else if (!somebody_waits(p))
+			end_pause(p);
 	}
 }
 
