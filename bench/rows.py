@@ -186,6 +186,25 @@ def inetd(b):
     yield from _connections(b, "inetd", "inetd", peers.inetd, 5)
 
 
+# What a prototype of each reached of event's connections per CPU second; we promise to be within a fifth of it.
+MODELS = {"symmetric": 0.7, "pool": 0.6, "thread": 0.45, "iterative": None}
+
+
+def _of_model(b, model, cpus):
+    return lambda: b.guichet(ECHO.replace("model = event", f"model = {model}"), cpus=cpus)
+
+
+def models(b):
+    """connect, one echo, close: each model against event"""
+    server, load = harness.two_sides()
+    contenders = {m: _of_model(b, m, server) for m in [*MODELS, "event"]}
+    runs = _interleave(b, "models", contenders, "connect", ["--connections", 16, "--one-source"], load_cpus=load)
+    for model, known in MODELS.items():
+        pair = {model: runs[model], "event": runs["event"]}
+        least = round(0.8 * known, 2) if known else None
+        yield _compare("models", f"{model}: connections per CPU second", "", pair, _per_cpu_second, least=least)
+
+
 def _grow(b, server, mode, kind, n):
     """Opens `n` connections that then say nothing. Returns what the load said, with heap and rss growth per connection."""
     # The first client pays for what all share; it leaves before the count starts.
@@ -305,4 +324,4 @@ def nofile(b):
     yield _alone("nofile", "accepting again after room", "ms", waited, most=1000, note=after)
 
 
-ROWS = {f.__name__: f for f in (echo, bulk, pingpong, relay, chat, xinetd, inetd, idle, udp, ready, tls, nofile)}
+ROWS = {f.__name__: f for f in (echo, bulk, pingpong, relay, chat, xinetd, inetd, models, idle, udp, ready, tls, nofile)}

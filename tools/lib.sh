@@ -17,3 +17,11 @@ die() { say "$(basename "$0"): $*"; exit 1; }
 steady() {
 	if setarch -R true 2>/dev/null; then setarch -R "$@"; else "$@"; fi
 }
+
+# packages_of GROUP... - the packages of these groups of tools/packages.txt, one a line.
+packages_of() {
+	awk -v groups=" $* " '
+		{ sub(/[ \t]*#.*/, "") }
+		/^\[/ { split($0, a, /[][]/); on = index(groups, " " a[2] " "); next }
+		on && NF { print $1 }' "$root/tools/packages.txt" | sort -u
+}

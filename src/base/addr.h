@@ -111,6 +111,10 @@ static inline bool addr_is_path(const struct addr_text *a)
 bool addr_is_ipv4(const char *s);
 bool addr_is_ipv6(const char *s);
 
+/* Their bytes in network order, of a text without a zone; false, and nothing written, when it is none. */
+bool addr_ipv4_bytes(const char *s, uint8_t ret[static 4]);
+bool addr_ipv6_bytes(const char *s, uint8_t ret[static 16]);
+
 /*
  * Makes a relative path of a unix or fifo address start at `dir` ("" and "." change nothing); any other address is
  * left alone. 0, or -ENAMETOOLONG with a sentence in `why`: the address is then unchanged.

@@ -127,3 +127,26 @@ bool addr_is_ipv6(const char *s)
 
 	return parse_ipv6(s, groups);
 }
+
+bool addr_ipv4_bytes(const char *s, uint8_t ret[static 4])
+{
+	uint8_t b[4];
+
+	if (!parse_ipv4(s, b))
+		return false;
+	memcpy(ret, b, sizeof(b));
+	return true;
+}
+
+bool addr_ipv6_bytes(const char *s, uint8_t ret[static 16])
+{
+	uint16_t groups[8];
+
+	if (strchr(s, '%') || !parse_ipv6(s, groups))
+		return false;
+	for (unsigned i = 0; i < 8; i++) {
+		ret[2 * i] = (uint8_t)(groups[i] >> 8);
+		ret[2 * i + 1] = (uint8_t)groups[i];
+	}
+	return true;
+}

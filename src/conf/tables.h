@@ -19,6 +19,7 @@ struct guichet_options {
 	unsigned dgram_rate;
 	size_t dgram_reply;
 	uint64_t drain;      /* ns */
+	uint64_t exit_idle;  /* ns, 0 = never */
 	unsigned fds;        /* 0 = the hard limit */
 	unsigned handshakes; /* steps per turn of a loop */
 	unsigned jobs;       /* threads */
@@ -49,10 +50,13 @@ struct service_options {
 	unsigned backlog;
 	bool enabled;
 	enum tables_family family;
-	uint64_t first;  /* ns, 0 = none */
-	uint64_t idle;   /* ns, 0 = none */
-	size_t input;    /* bytes */
-	uint64_t linger; /* ns */
+	uint64_t first;     /* ns, 0 = none */
+	char *group;        /* of unix sockets and fifos; NULL = ours */
+	uint64_t idle;      /* ns, 0 = none */
+	size_t input;       /* bytes */
+	char *interface;    /* NULL = any */
+	uint64_t keepalive; /* ns, 0 = none */
+	uint64_t linger;    /* ns */
 	struct addr_list listen;
 	bool low_ports;
 	unsigned max;  /* connections, 0 = no limit */
@@ -60,8 +64,15 @@ struct service_options {
 	enum tables_model model;
 	bool nodelay;
 	size_t output;  /* bytes */
+	char *owner;    /* as group */
 	char *protocol; /* NULL = the section's name */
+	bool proxy;
+	unsigned queue;        /* of model pool: connections that may wait for a worker */
+	size_t receive_buffer; /* bytes, 0 = the system's */
+	bool reuse;
+	size_t send_buffer; /* the same */
 	bool trace;
+	unsigned workers; /* threads; 0 = some for each core */
 };
 
 enum tables_client_certificate { CLIENT_CERTIFICATE_NONE, CLIENT_CERTIFICATE_OPTIONAL, CLIENT_CERTIFICATE_REQUIRED };

@@ -69,6 +69,13 @@ int ids_take(struct ids *t, void *owner, sess_id *ret)
 	return 0;
 }
 
+void ids_renew(struct ids *t, uint32_t gen)
+{
+	t->gen = gen;
+	for (uint32_t i = t->first; i != NONE; i = t->v[i].next)
+		t->v[i].gen = gen;
+}
+
 static uint32_t slot_of(sess_id id)
 {
 	return (uint32_t)(id >> GEN_BITS) & (SLOTS_MAX - 1);

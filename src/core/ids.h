@@ -22,6 +22,8 @@ void ids_free(struct ids *t, sess_id id);                             /* must be
 void *ids_find(const struct ids *t, sess_id id);                      /* its owner; NULL: stale, or of another loop */
 void *ids_at(const struct ids *t, uint32_t i);                        /* owner of slot i < n; NULL: free */
 
+void ids_renew(struct ids *t, uint32_t gen); /* those to come have this generation */
+
 static inline unsigned id_loop(sess_id id)
 {
 	return (unsigned)(id >> 48);

@@ -1,10 +1,10 @@
 /*
  * layer.h - a layer turns bytes into bytes between a transport and a protocol: TLS, WebSocket frames,
- * compression. It sees no fd and no clock; the core calls it and moves what it gives.
+ * compression, a PROXY header. It sees no fd and no clock; the core calls it and moves what it gives.
  */
 #pragma once
 #include "base/span.h"
-#include "core/proto.h"
+#include "core/stats.h"
 
 struct inbuf;
 struct outq;
@@ -14,8 +14,15 @@ struct layer_io {
 	struct inbuf *up;  /* plain bytes for the protocol or the layer above: layer_up() */
 	struct outq *down; /* wire bytes for the peer or the layer below: layer_down() */
 	nsec now;
-	bool is_up;      /* set by the layer, once: the handshake is over */
-	bool clean_eof;  /* set by the layer: the peer ended this layer as it should (close_notify) */
+	bool is_up;     /* set by the layer, once: the handshake is over */
+	bool clean_eof; /* set by the layer: the peer ended this layer as it should (close_notify) */
+	bool spent;     /* set by the layer: from here on it would only hand bytes on, both ways; it is taken out */
+	/*
+	 * Set by the layer: who is really at the other end, with a reference that is the session's from then on. Log, limits and
+	 * the protocol see this address instead of the transport's; what the transport knew of its own peer (unix credentials)
+	 * is forgotten, because that was somebody else.
+	 */
+	const struct peer *peer;
 	int *handshakes; /* handshake steps that this turn still allows, shared by all; counted down */
 };
 
@@ -33,7 +40,8 @@ struct layer_info {
 struct layer {
 	const char *name;
 	bool confidential;
-	bool handshake; /* is_up comes later: the deadline `first` applies, the protocol waits */
+	bool handshake;             /* is_up comes later: the deadline `first` applies, the protocol waits */
+	enum counter ups, failures; /* of handshakes: counted when it is up, and when it failed or was late */
 	size_t self_size;
 	/* 0 or -errno. arg: what io_layer() or the listener gave; the layer owns it from here on, also on failure. */
 	int (*open)(void *self, void *arg, struct layer_io *lio);
@@ -49,6 +57,10 @@ struct layer {
 	nsec (*due)(const void *self);                   /* when tick() wants to run, 0 = never; may be NULL */
 	int (*tick)(void *self, struct layer_io *lio);
 	void (*info)(const void *self, struct layer_info *ret); /* may be NULL */
-	const char *(*why)(const void *self); /* after a failure: a reason in the field's words; may be NULL */
-	void (*fini)(void *self);             /* also after open() has failed */
+	/*
+	 * After a failure: a reason in the field's words. While the handshake lasts: what it waits for, when the peer is late or
+	 * has gone; NULL: "handshake-timeout", "gone-in-handshake". May be NULL.
+	 */
+	const char *(*why)(const void *self);
+	void (*fini)(void *self); /* also after open() has failed */
 };

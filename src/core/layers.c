@@ -84,6 +84,31 @@ static int flush_down(struct sess *s, struct linst *li, struct outq *tmp)
 	return li->below ? pass_down(s, li->below, tmp) : 0;
 }
 
+/* Of a stack that is not up: the one that the others wait for. */
+static const struct linst *waiting(const struct sess *s)
+{
+	const struct linst *li = s->more->bottom;
+
+	while (li->up && li->above)
+		li = li->above;
+	return li;
+}
+
+/* The peer did not do its part of the handshake. */
+static void not_up(struct sess *s, const char *otherwise)
+{
+	const struct linst *li = waiting(s);
+	const char *why = li->layer->why ? li->layer->why(li->self) : NULL;
+
+	sess_abort(s, why ? why : otherwise, li->layer->failures ? li->layer->failures : STAT_ERRORS);
+}
+
+void layers_late(struct sess *s)
+{
+	s->more->eof_err = -ETIMEDOUT;
+	not_up(s, "handshake-timeout");
+}
+
 /* The layer's own last words (an alert) still go out, what the protocol queued does not. */
 static void layer_failed(struct sess *s, struct linst *li, int err)
 {
@@ -100,8 +125,8 @@ static void layer_failed(struct sess *s, struct linst *li, int err)
 	if (!s->reason)
 		s->reason = why ? why : li->layer->name;
 	stat_add(s->lane, STAT_ERRORS, 1);
-	if (sess_handshaking(s))
-		stat_add(s->lane, STAT_HANDSHAKES_FAILED, 1);
+	if (!li->up && li->layer->failures)
+		stat_add(s->lane, li->layer->failures, 1);
 	s->more->handshake_by = 0;
 	s->flags &= ~(uint32_t)S_LAYER_WAIT;
 	outq_clear(&s->out, &s->host->pool);
@@ -137,6 +162,27 @@ static void know_peer(struct sess_more *m, const struct linst *li)
 	m->who = &m->certified;
 }
 
+/* Somebody else than the transport knows: what it knew of its peer is not true of this one. */
+static void take_peer(struct sess *s, const struct peer *peer)
+{
+	peer_unref(s->peer);
+	s->peer = peer;
+	s->more->who = NULL;
+}
+
+/* It has nothing to do any more. */
+static void take_out(struct sess *s, struct linst *li)
+{
+	struct sess_more *m = s->more;
+
+	*(li->below ? &li->below->above : &m->bottom) = li->above;
+	*(li->above ? &li->above->below : &m->top) = li->below;
+	if (li->layer->fini)
+		li->layer->fini(li->self);
+	inbuf_done(&li->raw);
+	mem_free(li);
+}
+
 static void now_up(struct sess *s, struct linst *li)
 {
 	struct sess_more *m = s->more;
@@ -145,8 +191,8 @@ static void now_up(struct sess *s, struct linst *li)
 	know_peer(m, li);
 	if (li->layer->confidential)
 		s->flags |= S_SECURE;
-	if (li->layer->handshake)
-		stat_add(s->lane, STAT_HANDSHAKES, 1);
+	if (li->layer->ups)
+		stat_add(s->lane, li->layer->ups, 1);
 	if (!all_up(s))
 		return;
 	m->handshake_by = 0;
@@ -183,6 +229,7 @@ static bool decode_one(struct sess *s, struct linst *li)
 			return false;
 		}
 		if (r < 0 || down < 0) {
+			peer_unref(lio.io.peer);
 			layer_failed(s, li, r < 0 ? (int)r : down);
 			return false;
 		}
@@ -191,6 +238,9 @@ static bool decode_one(struct sess *s, struct linst *li)
 			sess_tap_in(s, (struct span){ s->in.p + s->in.off + plain, inbuf_n(&s->in) - plain });
 		if (lio.io.clean_eof)
 			li->eof = true;
+		li->spent |= lio.io.spent;
+		if (lio.io.peer)
+			take_peer(s, lio.io.peer);
 		if (lio.io.is_up && !li->up)
 			now_up(s, li);
 		more = r > 0 && inbuf_n(raw) > 0;
@@ -202,13 +252,16 @@ void layers_decode(struct sess *s)
 {
 	bool end = false;
 
-	for (struct linst *li = s->more->bottom; li; li = li->above) {
+	for (struct linst *li = s->more->bottom, *above; li; li = above) {
 		if (s->flags & S_ABORT || !decode_one(s, li)) {
 			end = false;
 			break;
 		}
 		inbuf_trim(&li->raw);
 		end |= li->eof;
+		above = li->above;
+		if (li->spent && !s->more->raw.head) /* else it hands on what it is given, until the next time */
+			take_out(s, li);
 	}
 	if (end)
 		layers_eof(s); /* a layer has ended: for those above it that is a FIN */
@@ -234,7 +287,7 @@ void layers_eof(struct sess *s)
 	if (s->flags & S_EOF)
 		return;
 	if (sess_handshaking(s)) {
-		sess_abort(s, "gone-in-handshake", STAT_HANDSHAKES_FAILED);
+		not_up(s, "gone-in-handshake");
 		return;
 	}
 	if (cut_off(s)) { /* a FIN without the layer's own end: somebody may have cut the connection */
@@ -265,7 +318,7 @@ static struct linst *linst_new(struct sess *s, const struct layer *layer, void *
 	return li;
 }
 
-int sess_push_layer(struct sess *s, const struct layer *layer, void *arg)
+static int push(struct sess *s, const struct layer *layer, void *arg)
 {
 	struct linst *li = linst_new(s, layer, arg);
 	nsec first = sess_svc(s)->limits.first;
@@ -292,6 +345,15 @@ int sess_push_layer(struct sess *s, const struct layer *layer, void *arg)
 	if (lio.io.is_up)
 		now_up(s, li);
 	return 0;
+}
+
+int sess_push_layer(struct sess *s, const struct layer *layer, void *arg)
+{
+	int r = push(s, layer, arg);
+
+	if (r < 0)
+		sess_abort(s, r == -ENOMEM ? "out-of-memory" : layer->name, r == -ENOMEM ? STAT_MEMORY : STAT_ERRORS);
+	return r;
 }
 
 void sess_open_by(struct sess *s, nsec at)
@@ -338,8 +400,6 @@ static void push_at_marker(struct sess *s)
 	r = sess_push_layer(s, rec.layer, rec.arg);
 	if (r < 0) {
 		inbuf_done(&left);
-		sess_abort(s, r == -ENOMEM ? "out-of-memory" : rec.layer->name,
-			   r == -ENOMEM ? STAT_MEMORY : STAT_ERRORS);
 		return;
 	}
 	s->more->top->raw = left;

@@ -34,7 +34,7 @@ struct linst {
 	const struct layer *layer;
 	struct linst *above, *below;
 	struct inbuf raw; /* not yet decoded */
-	bool up, eof;
+	bool up, eof, spent;
 	_Alignas(16) uint8_t self[];
 };
 
@@ -107,6 +107,7 @@ bool layers_present(const struct sess *s);
 void layers_decode(struct sess *s);
 void layers_encode(struct sess *s); /* moves s->out to more->raw, pushes layers at their markers */
 void layers_eof(struct sess *s);    /* nothing more comes from below */
+void layers_late(struct sess *s);   /* the handshakes took too long: aborts */
 nsec layers_due(const struct sess *s);
 void layers_tick(struct sess *s);
 void layers_done(struct sess *s);

@@ -658,8 +658,7 @@ static bool limits_passed(struct sess *s)
 		return true;
 	}
 	if (sess_handshaking(s) && s->more->handshake_by <= s->host->now) {
-		s->more->eof_err = -ETIMEDOUT;
-		sess_abort(s, "handshake-timeout", STAT_HANDSHAKES_FAILED);
+		layers_late(s);
 		return true;
 	}
 	if (!idle || idle > s->host->now)

@@ -137,7 +137,7 @@ void sess_done(struct sess *s);
 /* Who the peer is, before EV_OPEN; *who lives as long as the session. Nothing when memory is out: nobody then. */
 void sess_set_who(struct sess *s, const struct who *who);
 
-/* Pushes a layer before EV_OPEN. 0 or -errno; owns arg either way. */
+/* Pushes a layer before EV_OPEN. 0, or -errno and the session is aborted; owns arg either way. */
 [[nodiscard]] int sess_push_layer(struct sess *s, const struct layer *layer, void *arg);
 
 /* What was pushed must be up by `at`, or sooner by limits.first; else the session ends with -ETIMEDOUT for its parent. */

@@ -21,16 +21,24 @@
 	X(MEMORY, ended_memory, "sessions ended because memory was out") \
 	X(HANDSHAKES, handshakes, "TLS handshakes completed") \
 	X(HANDSHAKES_FAILED, handshakes_failed, "TLS handshakes failed or past the option first") \
+	X(PROXIED, proxied, "connections that began with a right PROXY header (option proxy)") \
+	X(PROXY_FAILED, proxy_failed, "connections without one, with a wrong one, or past the option first") \
 	X(REFUSED_MAX, refused_max, "connections refused by the option max") \
-	X(REFUSED_MEMORY, refused_memory, "connections refused because memory was out") \
+	X(REFUSED_PIPE, refused_pipe, \
+	  "clients of a named pipe refused: a bad name, no such pipes, or not opened by the option first") \
+	X(REFUSED_MEMORY, refused_memory, "connections and datagrams refused because memory was out") \
 	X(REFUSED_THREADS, refused_threads, "connections refused because no thread could be made") \
 	X(PAUSED_FDS, paused_fds, "times accepting paused because descriptors were out") \
+	X(QUEUE_FULL, queue_full, "times accepting paused because as many waited for a worker as may (option queue)") \
 	X(DROP_LOW_PORT, dropped_low_port, "datagrams from a port below 1024, not answered (option low_ports)") \
+	X(DROP_NAME, dropped_name, "messages without the name of a queue to answer to, not served") \
 	X(DROP_SELF, dropped_self, "datagrams from our own address, not answered") \
 	X(DROP_BROADCAST, dropped_broadcast, "datagrams to a broadcast or multicast address, not answered") \
 	X(DROP_RATE, dropped_rate, "answers over dgram_rate to one network, not sent") \
 	X(DROP_SIZE, dropped_size, "answers over dgram_reply to an unproven address, not sent") \
-	X(DROP_FULL, dropped_full, "datagrams not sent because too much waited for the socket (option output)") \
+	X(DROP_FULL, dropped_full, \
+	  "datagrams not sent because too much waited for the socket (option output), or the receiver has no room") \
+	X(DROP_UNNAMED, dropped_unnamed, "answers to a sender without a name (an unbound unix socket), not sent") \
 	X(DROP_UNSENDABLE, dropped_unsendable, \
 	  "datagrams that the system would not send: no route, too long, no such address of ours") \
 	X(FIRST_REPLIES, first_replies, "sessions that got a first reply") \
@@ -54,8 +62,10 @@ struct lane {
 	unsigned open;           /* sessions on this loop */
 	bool retired;            /* no new ones: released() when the last one ends */
 	void (*released)(struct lane *lane);
-	_Atomic unsigned *open_all; /* connections of the service on all loops */
-	unsigned max;               /* of these; 0 = no limit */
+	void (*left)(struct lane *lane); /* a connection has ended, and given its place back; NULL: nobody cares */
+	_Atomic unsigned *open_all;      /* connections of the service on all loops */
+	unsigned max;                    /* of these; 0 = no limit */
+	const _Atomic bool *hold;        /* while it is true nobody is accepted; NULL: never */
 };
 
 /* The lane has one writer, so no locked instruction is needed; readers see whole values. */

@@ -11,6 +11,7 @@
 #include "base/peer.h"
 #include "core/stats.h"
 #include "drive/loop_priv.h"
+#include "drive/net/fifo.h"
 #include "drive/net/netaddr.h"
 #include "drive/sys.h"
 
@@ -63,6 +64,7 @@ int loop_listen(struct loop *l, struct listener *ln, struct lane *lane, loop_tak
 	if (p) {
 		p->lane = lane;
 		p->take = take;
+		p->retry = p->retry ? 1 : 0; /* what it waited for may not be what the new one waits for */
 		return 0;
 	}
 	p = mem_zalloc(sizeof(*p));
@@ -100,33 +102,66 @@ void loop_unlisten(struct loop *l, struct listener *ln)
 	mem_free(p);
 }
 
-static void pause_place(struct loop *l, struct place *p, int err)
+static void tell_pause(struct listener *ln, const struct lane *lane, int err)
 {
 	struct log_line line;
 
-	l->poller->ops->del(l->poller, p->src.fd);
-	p->retry = l->host.now + RETRY_MS * MSEC;
-	atomic_store_explicit(&l->paused, true, memory_order_relaxed);
-	if (atomic_exchange(&p->ln->paused, true))
-		return; /* another try of the same pause, here or in another loop */
-	stat_add(p->lane, STAT_PAUSED_FDS, 1);
+	if (atomic_exchange(&ln->paused, true))
+		return; /* another try of the same pause, here or in another thread */
+	stat_add(lane, STAT_PAUSED_FDS, 1);
 	if (log_begin(&line, LOG_WARN, "accept-paused")) {
-		log_str(&line, "service", p->lane->svc->name);
+		log_str(&line, "service", lane->svc->name);
 		log_str(&line, "reason", err == EMFILE || err == ENFILE ? "out-of-descriptors" : "out-of-memory");
 		log_end(&line);
 	}
 }
 
 /* Nobody waits any more. */
-static void end_pause(const struct place *p)
+static void end_pause(struct listener *ln, const struct lane *lane)
 {
 	struct log_line line;
 
-	if (!atomic_load_explicit(&p->ln->paused, memory_order_relaxed) || !atomic_exchange(&p->ln->paused, false))
+	if (!atomic_load_explicit(&ln->paused, memory_order_relaxed) || !atomic_exchange(&ln->paused, false))
 		return;
 	if (log_begin(&line, LOG_INFO, "accept-resumed")) {
-		log_str(&line, "service", p->lane->svc->name);
+		log_str(&line, "service", lane->svc->name);
 		log_end(&line);
+	}
+}
+
+static void pause_place(struct loop *l, struct place *p)
+{
+	l->poller->ops->del(l->poller, p->src.fd);
+	p->retry = l->host.now + RETRY_MS * MSEC;
+	atomic_store(&l->paused, true);
+}
+
+/* As many as may wait for a worker do: the others stay in the backlog until loop_room(). */
+static bool is_held(struct loop *l, struct place *p)
+{
+	if (p->last || !p->lane->hold || !atomic_load(p->lane->hold))
+		return false;
+	pause_place(l, p);
+	if (!atomic_load(p->lane->hold))
+		p->retry =
+			1; /* the worker came just before, and saw nobody who pauses: at the end of this turn, then */
+	return true;
+}
+
+/* Clients of a named pipe may be known of already, so its descriptor does not tell of all. 0: of these it does. */
+static nsec fifo_when(const struct place *p)
+{
+	return p->ln->fifo && !p->retry ? fifo_due(p->ln->fifo) : 0;
+}
+
+void accept_look(struct loop *l)
+{
+	for (struct list *n = l->places.next; n != &l->places; n = n->next) {
+		struct place *p = list_entry(n, struct place, node);
+		nsec when = fifo_when(p);
+
+		if (when && when <= l->host.now)
+			accept_ready(l, p);
 	}
 }
 
@@ -137,18 +172,20 @@ nsec accept_due(const struct loop *l)
 	for (const struct list *n = l->places.next; n != &l->places; n = n->next) {
 		const struct place *p = list_entry(n, const struct place, node);
 
-		if (p->retry && (!min || p->retry < min))
-			min = p->retry;
+		nsec at = p->retry ? p->retry : fifo_when(p);
+
+		if (at && (!min || at < min))
+			min = at;
 	}
 	return min;
 }
 
 /* The last who came may have got the last descriptor: then no event will tell that nobody waits. */
-static bool somebody_waits(const struct place *p)
+static bool somebody_waits(const struct listener *ln)
 {
-	struct pollfd look = { .fd = p->src.fd, .events = POLLIN };
+	struct pollfd look = { .fd = ln->fd, .events = POLLIN };
 
-	return poll(&look, 1, 0) != 0;
+	return poll(&look, 1, 0) != 0 || (ln->fifo && fifo_due(ln->fifo));
 }
 
 void accept_retry(struct loop *l, bool room)
@@ -161,8 +198,8 @@ void accept_retry(struct loop *l, bool room)
 		p->retry = 0;
 		if (source_watch(l, &p->src, p->how) < 0)
 			p->retry = l->host.now + RETRY_MS * MSEC;
-		else if (!somebody_waits(p))
-			end_pause(p);
+		else if (!somebody_waits(p->ln))
+			end_pause(p->ln, p->lane);
 	}
 }
 
@@ -179,10 +216,20 @@ void loop_room(struct loop *l)
 		(void)!loop_post_call(l, room_here, NULL);
 }
 
-static int accept_one(struct place *p, struct netaddr *from)
+static int accept_one(const struct listener *ln, struct netaddr *from)
 {
 	from->n = sizeof(from->st);
-	return sys_accept4(p->ln->fd, &from->sa, &from->n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	return sys_accept4(ln->fd, &from->sa, &from->n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+static bool is_shortage(int err)
+{
+	return err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM;
+}
+
+static bool gave_up(int err)
+{
+	return err == ECONNABORTED || err == EINTR || err == EPROTO;
 }
 
 /* Before the connection is on its loop, or has its thread: a whole burst may be on its way there. */
@@ -222,59 +269,149 @@ static void log_refused(const struct lane *lane, const struct peer *peer, const 
 	log_end(&line);
 }
 
-void loop_refuse(const struct lane *lane, int fd, const struct peer *peer, const char *reason)
+static void send_away(const struct lane *lane, const struct arrival *who, const char *reason)
 {
-	log_refused(lane, peer, reason);
-	close(fd);
+	struct arrival a = *who;
+
+	log_refused(lane, a.peer, reason);
+	if (a.wfd != a.fd)
+		fd_close(&a.wfd);
+	fd_close(&a.fd);
+}
+
+void loop_refuse(const struct lane *lane, const struct arrival *who, const char *reason)
+{
+	send_away(lane, who, reason);
 	leave_place(lane);
 }
 
-static void admit(struct loop *l, struct place *p, int fd, const struct netaddr *from)
+/* true: it has its place in lane->open_all. */
+static bool let_in(const struct lane *lane, const struct arrival *who)
 {
-	struct peer *peer = netaddr_peer(&from->sa, from->n);
-
-	if (!peer) {
-		stat_add(p->lane, STAT_REFUSED_MEMORY, 1);
-		log_refused(p->lane, NULL, "out-of-memory");
-		close(fd);
-	} else if (!take_place(p->lane)) {
-		log_refused(p->lane, peer, "max");
-		close(fd);
-	} else {
-		p->take(l, p->ln, p->lane, fd, peer);
+	if (!who->peer) {
+		stat_add(lane, STAT_REFUSED_MEMORY, 1);
+		send_away(lane, who, "out-of-memory");
+		return false;
 	}
+	if (!take_place(lane)) {
+		send_away(lane, who, "max");
+		return false;
+	}
+	return true;
+}
+
+void loop_admit(struct loop *l, struct listener *ln, struct lane *lane, loop_take *take, const struct arrival *who)
+{
+	if (let_in(lane, who))
+		take(l, ln, lane, who);
+	peer_unref(who->peer);
+}
+
+static void admit_pipes(struct loop *l, struct place *p, const struct fifo_client *c)
+{
+	const struct peer *peer = peer_new(PEER_NAME, c->name, strlen(c->name), 0, 0);
+
+	loop_admit(l, p->ln, p->lane, p->take, &(struct arrival){ c->fd, c->wfd, peer });
+	loop_effects(l);
+}
+
+static void refuse_pipes(struct place *p, const struct fifo_client *c)
+{
+	struct peer *peer = peer_new(PEER_NAME, c->name, strlen(c->name), 0, 0);
+
+	stat_add(p->lane, STAT_REFUSED_PIPE, 1);
+	log_refused(p->lane, peer, c->reason);
 	peer_unref(peer);
+}
+
+static bool fifo_ready(struct loop *l, struct place *p)
+{
+	for (int i = 0; i < BURST && !p->retry && !is_held(l, p); i++) {
+		struct fifo_client c;
+		int r = fifo_accept(p->ln->fifo, l->host.now, p->lane->svc->limits.first, &c);
+
+		if (r == 1) {
+			admit_pipes(l, p, &c);
+			continue;
+		}
+		if (r == -EPROTO) {
+			refuse_pipes(p, &c);
+			continue;
+		}
+		if (r < 0) {
+			tell_pause(p->ln, p->lane, -r);
+			pause_place(l, p);
+		} else {
+			end_pause(p->ln, p->lane);
+		}
+		return false;
+	}
+	return !p->retry;
 }
 
 bool accept_ready(struct loop *l, struct place *p)
 {
 	struct netaddr from;
 
-	for (int i = 0; i < BURST && !p->retry; i++) {
-		int fd = accept_one(p, &from);
+	if (p->ln->fifo)
+		return fifo_ready(l, p);
+	for (int i = 0; i < BURST && !p->retry && !is_held(l, p); i++) {
+		int fd = accept_one(p->ln, &from);
 
 		if (fd < 0 && (errno == EMFILE || errno == ENFILE) && p->ln->vital && spend_reserve())
-			fd = accept_one(p, &from);
+			fd = accept_one(p->ln, &from);
 		if (fd >= 0) {
-			admit(l, p, fd, &from);
+			loop_admit(l, p->ln, p->lane, p->take,
+				   &(struct arrival){ fd, -1, netaddr_peer(&from.sa, from.n) });
 			loop_effects(l);
 			continue;
 		}
-		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-			pause_place(l, p, errno);
-		else if (errno == EAGAIN || errno == EWOULDBLOCK)
-			end_pause(p);
-		else if (errno == ECONNABORTED || errno == EINTR || errno == EPROTO)
-			continue; /* that one client gave up */
+		if (gave_up(errno))
+			continue;
+		if (is_shortage(errno)) {
+			tell_pause(p->ln, p->lane, errno);
+			pause_place(l, p);
+		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+			end_pause(p->ln, p->lane);
+		}
 		return false;
 	}
 	return !p->retry;
+}
+
+int loop_accept(struct listener *ln, const struct lane *lane, struct arrival *ret)
+{
+	struct netaddr from;
+
+	for (int i = 0; i < BURST; i++) {
+		int fd = accept_one(ln, &from);
+
+		if (fd < 0 && gave_up(errno))
+			continue;
+		if (fd < 0 && is_shortage(errno)) {
+			tell_pause(ln, lane, errno);
+			return -EAGAIN;
+		}
+		if (atomic_load_explicit(&ln->paused, memory_order_relaxed) && !somebody_waits(ln))
+			end_pause(ln, lane);
+		if (fd < 0)
+			return 0;
+		*ret = (struct arrival){ fd, -1, netaddr_peer(&from.sa, from.n) };
+		if (let_in(lane, ret))
+			return 1;
+		peer_unref(ret->peer);
+	}
+	return 0;
 }
 
 void loop_listen_last(struct loop *l, struct listener *ln)
 {
 	struct place *p = place_of(l, ln);
 
+	if (p) {
+		p->last = true;
+		p->retry = 0; /* once more, whatever it waited for */
+	}
 	for (int i = 0; p && i < LAST && accept_ready(l, p); i++)
 		;
 	loop_unlisten(l, ln);

@@ -8,6 +8,7 @@
 #include "core/stats.h"
 #include "drive/loop_priv.h"
 #include "drive/sys.h"
+#include "layer/proxy.h"
 
 static void count_in(struct loop *l, struct conn *c)
 {
@@ -34,14 +35,22 @@ static void get_who(struct conn *c)
 
 static void drop_adopted(const struct adopt *a)
 {
-	int wfd = a->wfd;
-
-	if (wfd != a->fd)
-		fd_close(&wfd);
 	if (a->layer && a->layer->drop_arg)
 		a->layer->drop_arg(a->layer_arg);
 	stat_add(a->lane, STAT_REFUSED_MEMORY, 1);
-	loop_refuse(a->lane, a->fd, a->peer, "out-of-memory");
+	loop_refuse(a->lane, &(struct arrival){ a->fd, a->wfd, a->peer }, "out-of-memory");
+}
+
+/* From the wire up: the PROXY header comes before all else. 0, or the session is aborted. */
+static int push_layers(struct conn *c, const struct adopt *a)
+{
+	int r = a->proxy ? sess_push_layer(&c->s, &proxy_layer, NULL) : 0;
+
+	if (r == 0)
+		return a->layer ? sess_push_layer(&c->s, a->layer, a->layer_arg) : 0;
+	if (a->layer && a->layer->drop_arg)
+		a->layer->drop_arg(a->layer_arg);
+	return r;
 }
 
 int loop_adopt(struct loop *l, const struct adopt *a)
@@ -56,10 +65,11 @@ int loop_adopt(struct loop *l, const struct adopt *a)
 	}
 	c->src.fd = a->fd;
 	c->wfd = a->wfd < 0 ? a->fd : a->wfd;
-	c->src.flags |= (a->socket ? C_SOCKET : 0) | (a->vital ? C_VITAL : 0);
+	c->src.flags |= (a->socket ? C_SOCKET : 0) | (a->vital ? C_VITAL : 0) | (a->records ? C_RECORDS : 0) |
+			(a->blocking ? C_BLOCKING : 0);
 	c->src.ready = READY_OUT; /* a new socket has room; input is the poller's to tell */
 	count_in(l, c);
-	r = source_watch(l, &c->src, WATCH_EDGE);
+	r = conn_watch(l, c, WATCH_EDGE);
 	if (r < 0) {
 		if (a->layer && a->layer->drop_arg)
 			a->layer->drop_arg(a->layer_arg);
@@ -71,9 +81,7 @@ int loop_adopt(struct loop *l, const struct adopt *a)
 	if (c->kin)
 		sess_set_who(&c->s, &c->kin->who);
 	connlog_open(c);
-	if (a->layer && sess_push_layer(&c->s, a->layer, a->layer_arg) < 0)
-		sess_abort(&c->s, a->layer->name, STAT_ERRORS);
-	else
+	if (push_layers(c, a) == 0)
 		sess_open(&c->s, NULL);
 	sess_mark(&c->s);
 	loop_effects(l);
@@ -92,7 +100,8 @@ int loop_adopt_dgram(struct loop *l, int fd, struct lane *lane, const struct pee
 	if (!c)
 		return r;
 	c->src.fd = c->wfd = fd;
-	c->src.flags |= C_SOCKET | C_KEEP_FDS | (low_ports ? C_LOW_PORTS : 0) | (pktinfo ? C_PKTINFO : 0);
+	c->src.flags |= local->kind == PEER_NAME ? C_QUEUE : C_SOCKET;
+	c->src.flags |= C_KEEP_FDS | (low_ports ? C_LOW_PORTS : 0) | (pktinfo ? C_PKTINFO : 0);
 	c->src.ready = READY_OUT;
 	lane->open++;
 	c->src.flags |= C_COUNTED;

@@ -244,6 +244,7 @@ static void commit(struct server *s, const struct prepared *pr)
 	}
 	drop(old, n_old);
 	forget_kept(s);
+	once_look(s);
 }
 
 int server_apply(struct server *s, struct plan **plan, struct conf_problems *ps)

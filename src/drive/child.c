@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/peer.h"
 #include "drive/loop_priv.h"
+#include "drive/net/fifo.h"
 #include "drive/net/netaddr.h"
 #include "drive/sys.h"
 
@@ -25,6 +26,7 @@ void dial_free(struct dial **dp)
 	if (d->layer && d->layer->drop_arg)
 		d->layer->drop_arg(d->layer_arg);
 	blob_unref(d->arg);
+	fifo_dial_free(&d->fifo);
 	mem_free(d->v);
 	mem_free(d);
 	*dp = NULL;
@@ -59,16 +61,13 @@ static void set_names(struct conn *c, const struct netaddr *to)
 	}
 }
 
-static void connected(struct loop *l, struct conn *c)
+void child_connected(struct loop *l, struct conn *c)
 {
 	struct dial *d = c->kin->dial;
 	const struct layer *layer = d->layer;
 	struct blob *arg = blob_ref(d->arg);
-	int one = 1, r = 0;
+	int r = 0;
 
-	set_names(c, &d->v[d->at]);
-	/* whatever `nodelay` says, which is for clients: what is passed on has waited already */
-	(void)!sys_setsockopt(c->src.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	d->layer = NULL;
 	c->src.ready |= READY_OUT;
 	if (layer)
@@ -82,7 +81,25 @@ static void connected(struct loop *l, struct conn *c)
 	blob_unref(arg);
 }
 
+static void connected(struct loop *l, struct conn *c)
+{
+	int one = 1;
+
+	set_names(c, &c->kin->dial->v[c->kin->dial->at]);
+	/* whatever `nodelay` says, which is for clients: what is passed on has waited already */
+	(void)!sys_setsockopt(c->src.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	child_connected(l, c);
+}
+
 static void dial_next(struct loop *l, struct conn *c);
+
+void child_due(struct loop *l, struct conn *c)
+{
+	if (named_is(c))
+		named_look(l, c);
+	else
+		child_try_failed(l, c, -ETIMEDOUT);
+}
 
 void child_try_failed(struct loop *l, struct conn *c, int err)
 {
@@ -100,6 +117,16 @@ static nsec share_of(nsec deadline, nsec now, unsigned left)
 	return deadline > now ? now + (deadline - now) / left : now;
 }
 
+/* Whoever sends datagrams over unix sockets gets answers only at a name of its own; the system picks one. */
+static int bind_for_answers(int fd, const struct netaddr *to)
+{
+	const struct sockaddr any = { .sa_family = AF_UNIX };
+
+	if (to->sa.sa_family != AF_UNIX || to->type != SOCK_DGRAM)
+		return 0;
+	return sys_bind(fd, &any, sizeof(any.sa_family));
+}
+
 static void dial_next(struct loop *l, struct conn *c)
 {
 	struct dial *d = c->kin->dial;
@@ -115,8 +142,8 @@ static void dial_next(struct loop *l, struct conn *c)
 	d->try_by = share_of(c->kin->deadline, l->host.now, d->n - d->at);
 	c->src.ready = 0;
 	c->src.fd = c->wfd = sys_socket(a->sa.sa_family, a->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	c->src.flags |= C_SOCKET;
-	if (c->src.fd < 0) {
+	c->src.flags |= C_SOCKET | (a->type == SOCK_SEQPACKET ? C_RECORDS : 0);
+	if (c->src.fd < 0 || bind_for_answers(c->src.fd, a) < 0) {
 		child_try_failed(l, c, -errno);
 		return;
 	}
@@ -231,7 +258,7 @@ static int start_connect(struct loop *l, struct conn *c, struct fx_child *f)
 	d->layer_arg = f->c.layer_arg;
 	f->c.layer = NULL;
 	d->arg = blob_ref(f->c.arg);
-	return start_lookup(l, c);
+	return named_is(c) ? named_start(l, c) : start_lookup(l, c);
 }
 
 /* ---- listening for one connection ---- */
@@ -353,12 +380,33 @@ static bool near_side(const struct route *r, const struct netaddr *far, struct n
 	return true;
 }
 
+/* To a unix socket that has a name; ours is one that the system picks. */
+static int connect_name(struct conn *c, const struct peer *name)
+{
+	struct netaddr far;
+	int r;
+
+	if (!netaddr_of_peer(name, &far) || far.sa.sa_family != AF_UNIX)
+		return -EDESTADDRREQ;
+	far.type = SOCK_DGRAM;
+	c->src.fd = c->wfd = sys_socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	c->src.flags |= C_SOCKET;
+	if (c->src.fd < 0)
+		return -errno;
+	r = bind_for_answers(c->src.fd, &far);
+	if (r == 0)
+		r = sys_connect(c->src.fd, &far.sa, far.n);
+	return r < 0 ? -errno : 0;
+}
+
 /* From the address that the route came to, to where it came from and nowhere else: whoever is heard is proven. */
 static int connect_route(struct conn *c, const struct peer *local, const struct route *route)
 {
 	struct netaddr far = { .n = route->n, .type = SOCK_DGRAM }, near;
 	int r;
 
+	if (route->name)
+		return connect_name(c, route->name);
 	if (route->n < sizeof(far.sa.sa_family) || route->n > sizeof(route->sa))
 		return -EDESTADDRREQ;
 	memcpy(&far.st, route->sa, route->n);
@@ -393,7 +441,7 @@ static int start_stdio(struct loop *l, struct conn *c, struct fx_child *f)
 		return -EOPNOTSUPP; /* they would have to be made non-blocking, for whoever shares them too */
 	c->src.fd = STDIN_FILENO;
 	c->wfd = STDOUT_FILENO;
-	c->src.flags |= C_KEEP_FDS;
+	c->src.flags |= C_KEEP_FDS | C_BLOCKING;
 	c->src.ready = READY_OUT;
 	open_child(c, f->c.arg);
 	return 0;
@@ -467,7 +515,9 @@ void child_start(struct loop *l, struct sess *parent, struct fx *f)
 
 void child_ready(struct loop *l, struct conn *c)
 {
-	if (c->state == CONN_CONNECTING)
+	if (c->state == CONN_CONNECTING && named_is(c))
+		named_look(l, c);
+	else if (c->state == CONN_CONNECTING)
 		connecting_ready(l, c);
 	else
 		listening_ready(l, c);

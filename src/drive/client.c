@@ -7,6 +7,7 @@
 
 #include "core/stats.h"
 #include "drive/loop.h"
+#include "drive/sys.h"
 
 struct outcome {
 	const char *reason;
@@ -28,9 +29,38 @@ static void block_sigpipe(void)
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
+/*
+ * Told to end, it first removes what it has made for others to see, as a message queue for answers. A descriptor, or -1: then it
+ * just ends.
+ */
+static int watch_signals(sigset_t *ret_before)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &set, ret_before);
+	return sys_signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* And then as if nobody had looked: whoever sent the signal sees what he expects. */
+static void obey(int fd, const sigset_t *before)
+{
+	struct signalfd_siginfo info;
+	bool told = fd >= 0 && read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info);
+
+	fd_close(&fd);
+	if (told)
+		(void)kill(getpid(), (int)info.ssi_signo);
+	pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
 bool client_has_transport(enum addr_transport t)
 {
-	return t == ADDR_TCP || t == ADDR_UDP || t == ADDR_TLS || t == ADDR_UNIX || t == ADDR_UNIXSEQ;
+	return t == ADDR_TCP || t == ADDR_UDP || t == ADDR_TLS || t == ADDR_UNIX || t == ADDR_UNIXSEQ ||
+	       t == ADDR_UNIXGRAM || t == ADDR_FIFO || t == ADDR_MQ;
 }
 
 int client_run(const struct proto *proto, const void *options, struct blob *arg, const char **ret_reason)
@@ -45,18 +75,20 @@ int client_run(const struct proto *proto, const void *options, struct blob *arg,
 	_Atomic uint64_t stats[STAT_N] = {};
 	struct lane lane = { .svc = &svc, .stats = stats };
 	struct loop_setup setup = { .stop_fd = -1, .cut_fd = -1, .ended = ended, .ended_arg = &out };
-	struct loop *l;
+	struct loop *l = NULL;
+	sigset_t before;
 	sess_id id;
 	int r;
 
 	block_sigpipe();
+	setup.stop_fd = watch_signals(&before);
 	r = loop_new(&setup, &l);
-	if (r < 0)
-		return r;
-	r = loop_add_bare(l, &lane, arg, &id);
-	while (r == 0 && !loop_empty(l))
+	if (r == 0)
+		r = loop_add_bare(l, &lane, arg, &id);
+	while (r == 0 && !loop_empty(l) && !loop_stopping(l))
 		loop_turn(l, UINT64_MAX);
 	loop_free(&l);
+	obey(setup.stop_fd, &before);
 	if (ret_reason)
 		*ret_reason = out.reason;
 	return r == 0 && out.aborted ? -ECANCELED : r;

@@ -11,6 +11,7 @@
 #include "base/peer.h"
 #include "core/stats.h"
 #include "drive/loop_priv.h"
+#include "drive/record.h"
 #include "drive/sys.h"
 
 #define STOP_LOOK (10 * MSEC) /* between looks whether a peer has the last bytes */
@@ -64,16 +65,26 @@ static void free_kin(struct conn *c)
 	dial_free(&k->dial);
 	peer_unref(k->only);
 	blob_unref(k->arg);
+	record_free(c);
+	named_free(c);
 	mem_free(k);
 	c->kin = NULL;
 }
 
 /* ---- timers: a later deadline only overwrites; the heap is put right when it fires ---- */
 
+static nsec earlier(nsec a, nsec b)
+{
+	return !a || (b && b < a) ? b : a;
+}
+
 static nsec deadline_of(const struct conn *c)
 {
-	if (c->state == CONN_SERVING)
-		return c->kin && c->kin->flush_by ? c->kin->flush_by : sess_deadline(&c->s);
+	if (c->state == CONN_SERVING) {
+		nsec at = c->kin && c->kin->flush_by ? c->kin->flush_by : sess_deadline(&c->s);
+
+		return c->src.kind == SRC_DGRAM ? earlier(at, c->linger_until) : at;
+	}
 	if (c->state == CONN_LINGER)
 		return c->s.timer; /* the protocol has none any more */
 	if (c->state == CONN_CONNECTING)
@@ -103,10 +114,11 @@ void conn_timer(struct loop *l, struct conn *c)
 	}
 	switch ((enum conn_state)c->state) {
 	case CONN_SERVING:
-		if (c->kin && c->kin->flush_by) {
+		if (c->kin && c->kin->flush_by && c->kin->flush_by <= l->host.now) {
 			conn_end(l, c, -ETIMEDOUT);
 			return;
 		}
+		dgram_retry(c);
 		sess_timers(&c->s);
 		sess_mark(&c->s);
 		break;
@@ -114,7 +126,7 @@ void conn_timer(struct loop *l, struct conn *c)
 		conn_linger(l, c);
 		break;
 	case CONN_CONNECTING:
-		child_try_failed(l, c, -ETIMEDOUT);
+		child_due(l, c);
 		break;
 	case CONN_RESOLVING:
 	case CONN_LISTENING:
@@ -194,7 +206,9 @@ static void leave_lane(struct conn *c)
 		return;
 	stat_add(lane, STAT_CLOSED, 1);
 	if (lane->open_all)
-		atomic_fetch_sub_explicit(lane->open_all, 1, memory_order_relaxed);
+		atomic_fetch_sub_explicit(lane->open_all, 1, memory_order_acq_rel);
+	if (lane->left)
+		lane->left(lane);
 }
 
 void conn_end(struct loop *l, struct conn *c, int err)
@@ -234,6 +248,12 @@ void conn_bury(struct loop *l)
 		mem_free(conn_of(list_entry(n, struct sess, dirty)));
 }
 
+/* Two pipes of a client. It may open its own for writing only now, and would wait for a reader for ever. */
+static bool is_pair(const struct conn *c)
+{
+	return c->wfd != c->src.fd && !(c->src.flags & (C_SOCKET | C_KEEP_FDS | C_BLOCKING | C_DEAF));
+}
+
 /* What the session has left in its channels is sent before it is over; true: something is still on its way. */
 static bool kids_flushing(struct loop *l, struct conn *c)
 {
@@ -261,7 +281,7 @@ static bool kids_flushing(struct loop *l, struct conn *c)
 static void finish(struct loop *l, struct conn *c)
 {
 	nsec linger = c->s.lane->svc->limits.linger;
-	bool alone = sess_peer_eof(&c->s) || !(c->src.flags & C_SOCKET) || c->src.kind != SRC_CONN;
+	bool alone = sess_peer_eof(&c->s) || !(c->src.flags & C_SOCKET || is_pair(c)) || c->src.kind != SRC_CONN;
 
 	if (kids_flushing(l, c))
 		return; /* the last of them marks us again */
@@ -287,6 +307,8 @@ static bool has_it_all(const struct loop *l, const struct conn *c)
 {
 	int left;
 
+	if (is_pair(c))
+		return l->stopping; /* what is in a pipe outlives us */
 	return l->stopping && ioctl(c->src.fd, SIOCOUTQ, &left) == 0 && left == 0;
 }
 

@@ -18,7 +18,8 @@ enum {
 	SIZE = 65536,           /* the largest datagram there is */
 	STRIDE = SIZE + 3 * 64, /* a power of two would put the start of every buffer into the same few cache lines */
 	READS = 4,
-	CROWD = 8, /* datagrams at once that make leaving the poller for a moment worth two system calls */
+	CROWD = 8,  /* datagrams at once that make leaving the poller for a moment worth two system calls */
+	TRIES = 10, /* a millisecond apart, to send to another process that has no room */
 	/* to a socket of both families an IPv4 datagram comes with both */
 	CONTROL = CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(struct in_pktinfo)),
 };
@@ -29,6 +30,9 @@ struct dgram_io {
 	struct mmsghdr in[BATCH], out[BATCH];
 	struct iovec in_v[BATCH], out_v[BATCH];
 	struct sockaddr_storage from[BATCH];
+	struct sockaddr_un to[BATCH];
+	struct who who;          /* of the sender */
+	const struct peer *deaf; /* the last one that had no room for what was sent to it, until it has */
 	_Alignas(8) uint8_t control[BATCH][CONTROL];
 };
 
@@ -64,6 +68,7 @@ void dgram_free(struct dgram_io **dp)
 	if (!*dp)
 		return;
 	munmap((*dp)->bytes, (size_t)BATCH * STRIDE);
+	peer_unref((*dp)->deaf);
 	mem_free(*dp);
 	*dp = NULL;
 }
@@ -120,6 +125,49 @@ static bool unwelcome(const struct conn *c, const struct route *r, bool broadcas
 	return false;
 }
 
+/* ---- in, from unix sockets: nobody can forge a name there, and the system says who it is ---- */
+
+static bool is_unix(const struct conn *c)
+{
+	return c->s.local && c->s.local->kind == PEER_UNIX;
+}
+
+static const struct who *read_who(struct msghdr *m, struct who *ret)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		struct ucred cred;
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_CREDENTIALS)
+			continue;
+		memcpy(&cred, CMSG_DATA(c), sizeof(cred));
+		*ret = (struct who){ .how = WHO_UNIX, .uid = cred.uid, .gid = cred.gid, .pid = cred.pid };
+		return ret;
+	}
+	return NULL;
+}
+
+static void one_in_unix(struct loop *l, struct conn *c, struct mmsghdr *m)
+{
+	bool named = m->msg_hdr.msg_namelen > sizeof(sa_family_t);
+	struct peer *from = named ? netaddr_peer(m->msg_hdr.msg_name, m->msg_hdr.msg_namelen)
+				  : peer_new(PEER_UNIX, "", 0, 0, 0);
+	struct route r = { .proven = true, .name = from };
+	const struct who *who = read_who(&m->msg_hdr, &l->dg->who);
+
+	if (!from) {
+		stat_add(c->s.lane, STAT_REFUSED_MEMORY, 1);
+		return;
+	}
+	if (who)
+		sess_set_who(&c->s, who);
+	sess_dgram(&c->s, (struct span){ m->msg_hdr.msg_iov->iov_base, m->msg_len }, &r);
+	if (who)
+		sess_set_who(&c->s, NULL);
+	peer_unref(from);
+}
+
+/* ---- in ---- */
+
 static void one_in(struct conn *c, struct mmsghdr *m)
 {
 	struct route r = {};
@@ -131,7 +179,8 @@ static void one_in(struct conn *c, struct mmsghdr *m)
 	}
 	if (c->src.flags & C_PKTINFO)
 		read_local(&m->msg_hdr, &r, &broadcast);
-	r.proven = guard_is_loopback(&r) || c->kin; /* a child's socket is connected: the peer answered from there */
+	/* a child's socket is connected: the peer answered from there */
+	r.proven = guard_is_loopback(&r) || !(c->src.flags & C_KEEP_FDS);
 	if (unwelcome(c, &r, broadcast))
 		return;
 	sess_dgram(&c->s, (struct span){ m->msg_hdr.msg_iov->iov_base, m->msg_len }, r.n ? &r : NULL);
@@ -140,13 +189,21 @@ static void one_in(struct conn *c, struct mmsghdr *m)
 static int receive(struct loop *l, struct conn *c)
 {
 	struct dgram_io *d = l->dg;
+	/* no byte more than credentials have: descriptors that somebody sends along would be ours to close */
+	size_t room = is_unix(c) ? CMSG_SPACE(sizeof(struct ucred)) : c->src.flags & C_PKTINFO ? CONTROL : 0;
 
 	for (int i = 0; i < BATCH; i++) {
 		d->in[i].msg_hdr.msg_namelen = sizeof(d->from[i]);
-		d->in[i].msg_hdr.msg_control = c->src.flags & C_PKTINFO ? d->control[i] : NULL;
-		d->in[i].msg_hdr.msg_controllen = c->src.flags & C_PKTINFO ? CONTROL : 0;
+		d->in[i].msg_hdr.msg_control = room ? d->control[i] : NULL;
+		d->in[i].msg_hdr.msg_controllen = room;
 	}
-	return sys_recvmmsg(c->src.fd, d->in, BATCH, MSG_DONTWAIT);
+
+	int n = sys_recvmmsg(c->src.fd, d->in, BATCH, MSG_DONTWAIT), err = errno;
+
+	if (c->src.flags & C_TOLD && l->setup.taken)
+		l->setup.taken(l->setup.taken_arg);
+	errno = err;
+	return n;
 }
 
 /* Reads and answers until there is no more for now, or the others must have their turn. */
@@ -154,7 +211,7 @@ static void read_all(struct loop *l, struct conn *c, bool *off)
 {
 	struct dgram_io *d = l->dg;
 
-	for (int k = 0; k < READS; k++) {
+	for (int k = 0; k < READS && !(k && c->src.flags & C_TOLD); k++) {
 		int n = receive(l, c);
 
 		if (n >= CROWD && !*off) {
@@ -162,15 +219,19 @@ static void read_all(struct loop *l, struct conn *c, bool *off)
 			*off = true;
 		}
 
-		for (int i = 0; i < n && c->state == CONN_SERVING; i++)
-			one_in(c, &d->in[i]);
+		for (int i = 0; i < n && c->state == CONN_SERVING; i++) {
+			if (is_unix(c))
+				one_in_unix(l, c, &d->in[i]);
+			else
+				one_in(c, &d->in[i]);
+		}
 		if (n < BATCH) {
 			/* an error that an earlier answer met (ICMP) is no reason to stop */
 			if (n >= 0 || errno == EAGAIN || errno == EWOULDBLOCK) {
 				c->src.ready &= (uint8_t)~READY_IN;
 				return;
 			}
-			if (c->kin && errno == ECONNREFUSED) {
+			if (!(c->src.flags & C_KEEP_FDS) && errno == ECONNREFUSED) {
 				sess_broken(&c->s, -errno);
 				return;
 			}
@@ -187,9 +248,15 @@ void dgram_read(struct loop *l, struct conn *c)
 {
 	bool off = c->src.flags & C_UNWATCHED;
 
+	if (c->src.flags & C_QUEUE) {
+		queues_read(l, c);
+		return;
+	}
 	if (!get_io(l))
 		return;
 	read_all(l, c, &off);
+	if (c->src.flags & C_TOLD)
+		c->src.ready &= (uint8_t)~READY_IN; /* whoever tells tells again */
 	if (!off)
 		return;
 	dgram_flush(l, c);
@@ -229,13 +296,15 @@ static void write_local(struct msghdr *m, const struct route *r, uint8_t *contro
 	}
 }
 
-enum may { MAY, TOO_LONG, TOO_OFTEN };
+enum may { MAY, TOO_LONG, TOO_OFTEN, NO_NAME };
 
 /* Takes a token. */
 static enum may may_send(struct loop *l, const struct rec_dgram *dg)
 {
 	const struct loop_tuning *t = &l->setup.tuning;
 
+	if (dg->routed && dg->route.name && dg->route.name->n == 0)
+		return NO_NAME;
 	if (!dg->routed || dg->route.proven)
 		return MAY;
 	if (dg->data.n > t->dgram_reply && t->dgram_reply)
@@ -254,10 +323,16 @@ static void drop_head(struct conn *c, enum counter why)
 static void fill_out(struct dgram_io *d, unsigned i, struct rec_dgram *dg)
 {
 	struct msghdr *m = &d->out[i].msg_hdr;
+	struct netaddr to;
 
 	d->out_v[i] = (struct iovec){ (void *)(uintptr_t)dg->data.p, dg->data.n };
 	m->msg_name = dg->routed ? dg->route.sa : NULL;
 	m->msg_namelen = dg->routed ? dg->route.n : 0;
+	if (dg->routed && netaddr_of_peer(dg->route.name, &to) && to.n <= sizeof(d->to[i])) {
+		memcpy(&d->to[i], &to.un, to.n);
+		m->msg_name = &d->to[i];
+		m->msg_namelen = to.n;
+	}
 	m->msg_control = NULL;
 	m->msg_controllen = 0;
 	if (dg->routed && dg->route.local_n)
@@ -267,6 +342,9 @@ static void fill_out(struct dgram_io *d, unsigned i, struct rec_dgram *dg)
 /* Prepares what may be sent from the head on; what the socket did not take before has had its tokens then. */
 static unsigned prepare(struct loop *l, struct conn *c, struct head *h)
 {
+	static const enum counter why[] = {
+		[TOO_LONG] = STAT_DROP_SIZE, [TOO_OFTEN] = STAT_DROP_RATE, [NO_NAME] = STAT_DROP_UNNAMED
+	};
 	enum may may = MAY;
 	unsigned n;
 
@@ -277,8 +355,25 @@ static unsigned prepare(struct loop *l, struct conn *c, struct head *h)
 	}
 	c->allowed = (uint8_t)n;
 	if (n == 0)
-		drop_head(c, may == TOO_LONG ? STAT_DROP_SIZE : STAT_DROP_RATE);
+		drop_head(c, why[may]);
 	return n;
+}
+
+static bool is_deaf(const struct dgram_io *d, const struct rec_dgram *dg)
+{
+	return d->deaf && dg->routed && dg->route.name && peer_same_host(d->deaf, dg->route.name);
+}
+
+/* So many from the head on were taken. */
+static void has_room(struct dgram_io *d, struct conn *c, const struct head *h, unsigned n)
+{
+	c->tries = 0;
+	for (unsigned i = 0; i < n && d->deaf; i++) {
+		if (!is_deaf(d, &h->dg[i]))
+			continue;
+		peer_unref(d->deaf);
+		d->deaf = NULL;
+	}
 }
 
 /* Sends from the head on, or drops what must not or cannot be sent; -1: the socket is full. */
@@ -291,6 +386,7 @@ static int send_head(struct loop *l, struct conn *c, struct head *h)
 		return 0;
 	sent = sys_sendmmsg(c->src.fd, l->dg->out, n, MSG_NOSIGNAL);
 	if (sent > 0) {
+		has_room(l->dg, c, h, (unsigned)sent);
 		c->allowed = (uint8_t)(n - (unsigned)sent);
 		sess_wrote(&c->s, (size_t)sent);
 		return 0;
@@ -311,18 +407,54 @@ static void want_out(struct loop *l, struct conn *c, bool on)
 	c->src.flags = (uint16_t)(on ? c->src.flags | C_WANT_OUT : c->src.flags & ~C_WANT_OUT);
 }
 
+/*
+ * The system tells when our own socket has room, but not when another process's unix socket has: we look again, some times.
+ * Then the datagram is lost, and the next ones to the same name as well until it takes one: the others must not wait for it.
+ */
+static void full(struct loop *l, struct conn *c, const struct rec_dgram *dg)
+{
+	const struct peer *name = dg->routed ? dg->route.name : NULL;
+
+	if (name && (c->tries == TRIES || is_deaf(l->dg, dg))) {
+		c->tries = 0;
+		c->allowed--;
+		name = peer_ref(name);
+		peer_unref(l->dg->deaf);
+		l->dg->deaf = name;
+		drop_head(c, STAT_DROP_FULL);
+		return;
+	}
+	c->src.ready &= (uint8_t)~READY_OUT;
+	if (name) {
+		c->tries++;
+		c->linger_until = l->host.now + MSEC;
+		conn_arm(l, c);
+	} else {
+		want_out(l, c, true);
+	}
+}
+
+void dgram_retry(struct conn *c)
+{
+	if (c->src.kind != SRC_DGRAM || !c->linger_until || c->linger_until > c->s.host->now)
+		return;
+	c->linger_until = 0;
+	c->src.ready |= READY_OUT;
+}
+
 void dgram_flush(struct loop *l, struct conn *c)
 {
 	struct head *h = &l->head;
 
+	if (c->src.flags & C_QUEUE) {
+		queues_flush(c, h);
+		return;
+	}
 	if (!get_io(l))
 		return;
-	for (sess_head(&c->s, h); h->kind == HEAD_DGRAM && c->src.ready & READY_OUT; sess_head(&c->s, h)) {
-		if (send_head(l, c, h) < 0) {
-			c->src.ready &= (uint8_t)~READY_OUT;
-			want_out(l, c, true);
-		}
-	}
+	for (sess_head(&c->s, h); h->kind == HEAD_DGRAM && c->src.ready & READY_OUT; sess_head(&c->s, h))
+		if (send_head(l, c, h) < 0)
+			full(l, c, &h->dg[0]);
 	if (h->kind == HEAD_NONE && c->src.flags & C_WANT_OUT)
 		want_out(l, c, false);
 }

@@ -7,10 +7,13 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "drive/server_priv.h"
+#include "drive/model/crew.h"
+#include "drive/net/given.h"
 
 static struct listener *at(const struct list *node)
 {
@@ -45,14 +48,13 @@ static const struct addr_text *text_of(const struct service *v, const struct ent
 	return &v->plan.common->listen.v[e->word];
 }
 
-static void problem(const struct service *v, unsigned word, const struct buf *why, struct conf_problems *ps)
+void doors_problem(const struct plan_service *p, unsigned word, const struct buf *why, struct conf_problems *ps)
 {
-	struct buf b;
+	BUF_AUTO struct buf b;
 
 	buf_init(&b, 1024);
-	addr_format(&v->plan.common->listen.v[word], &b);
-	service_problem(&v->plan, v->plan.listen_line, ps, "cannot listen on %s: %s", buf_str(&b), buf_str(why));
-	buf_done(&b);
+	addr_format(&p->common->listen.v[word], &b);
+	service_problem(p, p->listen_line, ps, "cannot listen on %s: %s", buf_str(&b), buf_str(why));
 }
 
 static struct listener *find(const struct server *s, const struct entry *e, bool vital)
@@ -76,18 +78,23 @@ static struct listener *find_picked(const struct service *v, const struct entry 
 	return NULL;
 }
 
-/* One socket, or for datagrams one for each loop: two threads cannot read from the same one without a lock. */
-static unsigned copies(const struct server *s, const struct netaddr *a)
+/* Where event loops read datagrams there is a socket for each: two threads cannot read from the same one without a lock. */
+static bool by_loop(const struct netaddr *a)
 {
-	return a->type == SOCK_DGRAM && a->sa.sa_family != AF_UNIX ? s->n_loops - 1 : 1;
+	return a->type == SOCK_DGRAM && a->sa.sa_family != AF_UNIX;
+}
+
+static unsigned copies(const struct service *v, const struct netaddr *a)
+{
+	return by_loop(a) && !v->model->dgram ? v->server->n_loops - 1 : 1;
 }
 
 static int want(struct service *v, const struct service *old, const struct netaddr *a, unsigned word)
 {
 	int r = 0;
 
-	for (unsigned k = 0; k < copies(v->server, a) && r == 0; k++) {
-		struct entry e = { .at = *a, .word = word, .nth = k };
+	for (unsigned k = 0; k < copies(v, a) && r == 0; k++) {
+		struct entry e = { .at = *a, .word = word, .nth = k, .given = -1 };
 		bool picked = addr_is_net(text_of(v, &e)) && netaddr_port(a) == 0;
 		struct listener *ln = picked ? find_picked(v, &e, old) : find(v->server, &e, v->plan.internal);
 
@@ -98,17 +105,70 @@ static int want(struct service *v, const struct service *old, const struct netad
 	return r;
 }
 
+int doors_given(const struct addr_text *a)
+{
+	return a->transport == ADDR_STDIO ? STDIN_FILENO : a->transport == ADDR_FD ? a->fd : -1;
+}
+
+static struct listener *find_given(const struct server *s, int number)
+{
+	for (const struct list *n = s->listeners.next; n != &s->listeners; n = n->next)
+		if (!at(n)->next && at(n)->given == number)
+			return at(n);
+	return NULL;
+}
+
+/* Is it meant by an address of the same service, and so with its transport? systemd knows no TLS. */
+static bool has_address(const struct service *v, const struct netaddr *a)
+{
+	for (size_t i = 0; i < v->n; i++)
+		if (netaddr_same(&v->entries[i].at, a))
+			return true;
+	return false;
+}
+
+static int want_given(struct service *v, unsigned word)
+{
+	struct entry e = { .word = word, .given = doors_given(&v->plan.common->listen.v[word]) };
+	struct listener *ln = find_given(v->server, e.given);
+	int r;
+
+	if (ln)
+		e.at = ln->at;
+	else if (given_kind(e.given) == GIVEN_DOOR || given_kind(e.given) == GIVEN_DGRAM)
+		(void)!given_address(e.given, &e.at); /* what is wrong with it is told when it is taken */
+	if (has_address(v, &e.at))
+		return 0;
+	r = add_entry(v, &e);
+	if (r == 0 && ln)
+		take(v, &v->entries[v->n - 1], ln);
+	return r;
+}
+
+int doors_resolve(const struct plan_service *p, unsigned word, struct netaddr **ret, unsigned *ret_n, struct buf *why)
+{
+	const struct service_options *c = p->common;
+	int r = netaddr_resolve(&c->listen.v[word], c->family, true, ret, ret_n, why);
+
+	for (unsigned i = 0; r == 0 && c->interface && addr_is_net(&c->listen.v[word]) && i < *ret_n; i++)
+		snprintf((*ret)[i].interface, sizeof((*ret)[i].interface), "%s", c->interface);
+	return r;
+}
+
 static int want_word(struct service *v, const struct service *old, unsigned word, struct conf_problems *ps)
 {
+	const struct addr_list *listen = &v->plan.common->listen;
 	struct netaddr *found = NULL;
 	unsigned n = 0;
 	struct buf why;
 	int r;
 
+	if (doors_given(&listen->v[word]) >= 0)
+		return 0; /* later, when all addresses are known */
 	buf_init(&why, 1024);
-	r = netaddr_resolve(&v->plan.common->listen.v[word], v->plan.common->family, true, &found, &n, &why);
+	r = doors_resolve(&v->plan, word, &found, &n, &why);
 	if (r < 0)
-		problem(v, word, &why, ps);
+		doors_problem(&v->plan, word, &why, ps);
 	for (unsigned i = 0; i < n && r == 0; i++)
 		r = want(v, old, &found[i], word);
 	buf_done(&why);
@@ -116,15 +176,37 @@ static int want_word(struct service *v, const struct service *old, unsigned word
 	return r;
 }
 
+int doors_owner(const struct plan_service *p, struct owner *ret, struct conf_problems *ps)
+{
+	const struct service_options *c = p->common;
+	BUF_AUTO struct buf why;
+	int u, g;
+
+	ret->mode = p->internal ? 0600 : c->mode;
+	buf_init(&why, 1024);
+	u = owner_user(c->owner, &ret->uid, &why);
+	if (u < 0)
+		service_problem(p, p->line, ps, "owner: %s", buf_str(&why));
+	buf_reset(&why);
+	g = owner_group(c->group, &ret->gid, &why);
+	if (g < 0)
+		service_problem(p, p->line, ps, "group: %s", buf_str(&why));
+	return u < 0 ? u : g;
+}
+
 int doors_want(struct service *v, const struct service *old, struct conf_problems *ps)
 {
-	int r = 0;
+	const struct addr_list *listen = &v->plan.common->listen;
+	int r = doors_owner(&v->plan, &v->owner, ps);
 
-	for (unsigned i = 0; i < v->plan.common->listen.n; i++) {
+	for (unsigned i = 0; i < listen->n; i++) {
 		int one = want_word(v, old, i, ps); /* each that fails is told */
 
 		r = r < 0 ? r : one;
 	}
+	for (unsigned i = 0; i < listen->n && r == 0; i++)
+		if (doors_given(&listen->v[i]) >= 0)
+			r = want_given(v, i);
 	return r;
 }
 
@@ -136,14 +218,18 @@ void doors_keep(struct service *v)
 
 /* ---- what is new ---- */
 
-static struct listen_setup setup_of(const struct service *v)
+struct listen_setup doors_setup(const struct service_options *c, const struct owner *owner)
 {
-	const struct service_options *c = v->plan.common;
-
 	return (struct listen_setup){
 		.backlog = c->backlog,
-		.nodelay = c->nodelay,
-		.mode = v->plan.internal ? 0600 : c->mode,
+		.socket = {
+			.nodelay = c->nodelay,
+			.reuse = c->reuse,
+			.keepalive = c->keepalive,
+			.receive = c->receive_buffer,
+			.send = c->send_buffer,
+		},
+		.owner = *owner,
 	};
 }
 
@@ -185,12 +271,49 @@ static void same_port(const struct service *v, struct entry *e)
 			netaddr_set_port(&e->at, netaddr_port(&o->ln->at));
 }
 
+/* Can the service be reached by it at all? What it is shows only when it is there. */
+static int check_given(const struct service *v, const struct listener *ln, struct buf *why)
+{
+	unsigned need = ln->dgram ? P_DGRAM : P_STREAM;
+
+	if (!(v->plan.proto->flags & need))
+		buf_addf(why, "it is a %s socket, and %s is no such service", ln->dgram ? "datagram" : "stream",
+			 v->plan.proto->name);
+	else if (v->plan.proto->flags & P_SHARED && ln->shared)
+		buf_addf(why, "%s needs a socket there, because %s", v->plan.proto->name,
+			 v->plan.proto->needs ? v->plan.proto->needs : "its sessions meet in memory");
+	return why->n ? -EPROTONOSUPPORT : 0;
+}
+
+static int take_given(const struct service *v, int number, struct listener **ret, struct buf *why)
+{
+	struct listener *ln;
+	int r = listener_given(v->server->given, number, &ln, why);
+
+	if (r < 0) {
+		if (why->n == 0)
+			buf_adds(why, strerrordesc_np(-r));
+		return r;
+	}
+	r = check_given(v, ln, why);
+	if (r < 0) {
+		listener_unref(ln);
+		return r;
+	}
+	*ret = ln;
+	return 0;
+}
+
 static int bind_it(struct service *v, const struct entry *e, struct listener **ret, struct buf *why)
 {
-	struct listen_setup setup = setup_of(v);
-	bool many = copies(v->server, &e->at) > 1, ours = share(v->server, e, true);
-	int r;
+	struct listen_setup setup = doors_setup(v->plan.common, &v->owner);
+	bool many = by_loop(&e->at) && v->server->n_loops > 2; /* perhaps later: after a change of the model */
+	bool ours;
+	int r, number = e->given >= 0 ? e->given : given_find(v->server->given, &e->at);
 
+	if (number >= 0)
+		return take_given(v, number, ret, why);
+	ours = share(v->server, e, true);
 	setup.reuseport = many || ours;
 	setup.probe = many && e->nth == 0 && !ours;
 	r = listener_new(&e->at, &setup, ret, why);
@@ -227,11 +350,9 @@ static int open_entry(struct service *v, struct entry *e, struct buf *why)
 	return 0;
 }
 
-/* ::1 where there is no IPv6: the other family serves alone. */
-static bool may_miss(const struct service *v, const struct entry *e, int err)
+bool doors_may_miss(const struct addr_text *text, const struct netaddr *a, int err)
 {
-	return (err == -EADDRNOTAVAIL || err == -EAFNOSUPPORT) && text_of(v, e)->host[0] == '\0' &&
-	       e->at.sa.sa_family == AF_INET6;
+	return (err == -EADDRNOTAVAIL || err == -EAFNOSUPPORT) && text->host[0] == '\0' && a->sa.sa_family == AF_INET6;
 }
 
 /* 0 or -errno; told once for each address as written. */
@@ -242,10 +363,10 @@ static int open_or_tell(struct service *v, struct entry *e, struct conf_problems
 
 	buf_init(&why, 1024);
 	r = open_entry(v, e, &why);
-	if (r < 0 && may_miss(v, e, r))
+	if (r < 0 && doors_may_miss(text_of(v, e), &e->at, r))
 		r = 0;
 	else if (r < 0)
-		problem(v, e->word, &why, ps);
+		doors_problem(&v->plan, e->word, &why, ps);
 	if (r == -EADDRINUSE && v->plan.internal) /* the control socket */
 		ps->rival = true;
 	buf_done(&why);
@@ -297,7 +418,7 @@ int doors_spare(struct service *v)
 
 void doors_tune(const struct service *v)
 {
-	struct listen_setup setup = setup_of(v);
+	struct listen_setup setup = doors_setup(v->plan.common, &v->owner);
 
 	for (size_t i = 0; i < v->n; i++) {
 		int r = listener_tune(v->entries[i].ln, &setup);
@@ -320,6 +441,10 @@ void doors_leave(struct server *s, struct loop *l, unsigned me)
 
 		if (ln->next)
 			continue;
+		if (me == 0 && ln->owner)
+			crew_listen_last(ln);
+		else if (me == 0)
+			crew_unlisten(ln);
 		if (ln->dgram && me == ln->nth + 1) {
 			loop_end(l, ln->session);
 			ln->session = 0;
@@ -342,7 +467,7 @@ void doors_sweep(struct server *s)
 		if (ln->owner)
 			continue;
 		list_del(n);
-		listener_close(ln);
+		listener_close(ln, s->stop_fd);
 		listener_unref(ln);
 	}
 }

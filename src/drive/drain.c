@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "drive/clock.h"
 #include "drive/jobs.h"
-#include "drive/server_priv.h"
+#include "drive/model/crew.h"
 
 enum {
 	LOOK_MS = 10,
@@ -36,7 +36,7 @@ static unsigned open_now(const struct server *s)
 
 bool server_is_stuck(const struct server *s)
 {
-	return atomic_load(&s->live) > 0 || (s->jobs && jobs_running(s->jobs));
+	return atomic_load(&s->hands) > 0 || (s->jobs && jobs_running(s->jobs));
 }
 
 /* Datagrams have nobody to refuse, and the control socket tells how the end goes. */
@@ -60,6 +60,22 @@ static void leave_here(struct loop *l, void *arg)
 		loop_unlisten(l, ln);
 }
 
+static void leave_crews(const struct server *s)
+{
+	const struct list *at = &s->listeners;
+
+	for (struct listener *ln; (ln = next_door(s, &at));)
+		crew_unlisten(ln);
+}
+
+/* Who waits for a worker is served yet, or cut. */
+static void end_crews(const struct server *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->services[i]->crew)
+			crew_end(s->services[i]->crew);
+}
+
 static void stop_here(struct loop *l, void *arg)
 {
 	(void)arg;
@@ -72,7 +88,7 @@ static void close_doors(const struct server *s)
 	const struct list *at = &s->listeners;
 
 	for (struct listener *ln; (ln = next_door(s, &at));)
-		listener_close(ln);
+		listener_close(ln, s->stop_fd);
 }
 
 struct cutting {
@@ -93,7 +109,7 @@ static void tell_threads(int fd)
 	(void)!write(fd, &one, sizeof(one));
 }
 
-/* Returns how many had something to say yet; a thread counts as one. */
+/* Returns how many had something to say yet; a thread counts as one, and so does who waits for one. */
 static unsigned cut(struct server *s)
 {
 	struct cutting c = {};
@@ -111,18 +127,23 @@ bool server_drain(struct server *s)
 {
 	nsec until = clock_mono() + s->global->drain, end = 0;
 	unsigned open;
-	bool clean = true;
+	bool clean = true, late = false;
 
 	log_open(LOG_INFO, "stopping", open_now(s), NULL);
+	leave_crews(s);
 	server_everywhere(s, leave_here, s);
+	end_crews(s);
 	server_everywhere(s, stop_here, s); /* after who was accepted and handed to another loop has arrived there */
 	close_doors(s);
 	tell_threads(s->stop_fd);
 	while ((open = open_now(s)) || server_is_stuck(s)) {
 		nsec now = clock_mono();
 
+		if (open && !late)
+			end = 0; /* a worker had just accepted when we looked */
 		if (open && !end && (s->signals > 1 || now >= until)) {
 			clean = cut(s) == 0;
+			late = true;
 			end = now + CUT_FOR * SEC;
 		}
 		if (!end && !open) /* without sessions nobody waits for what a job finds */

@@ -60,6 +60,15 @@ int source_watch(struct loop *l, struct source *src, int how)
 	return r;
 }
 
+int conn_watch(struct loop *l, struct conn *c, int how)
+{
+	int r = source_watch(l, &c->src, how);
+
+	if (r < 0 || c->wfd == c->src.fd || !l->poller->ops->edges)
+		return r; /* poll(2) is told each time */
+	return l->poller->ops->add(l->poller, c->wfd, c->src.id, WATCH_EDGE);
+}
+
 /* ---- birth and death ---- */
 
 static int open_inbox(struct loop *l)
@@ -211,10 +220,10 @@ static unsigned wants(const struct conn *c)
 	switch ((enum conn_state)c->state) {
 	case CONN_SERVING:
 		if (c->src.kind == SRC_DGRAM)
-			return READY_IN | (sess_wants_write(&c->s) ? READY_OUT : 0);
+			return (c->src.flags & C_TOLD ? 0 : READY_IN) | (sess_wants_write(&c->s) ? READY_OUT : 0);
 		return (sess_wants_read(&c->s) ? READY_IN : 0) | (sess_wants_write(&c->s) ? READY_OUT : 0);
 	case CONN_CONNECTING:
-		return READY_OUT;
+		return c->src.flags & C_SOCKET ? READY_OUT : READY_IN;
 	case CONN_LISTENING:
 	case CONN_LINGER:
 		return READY_IN;
@@ -236,15 +245,16 @@ static unsigned watch_conn(struct watch *w, const struct conn *c)
 	}
 	if (want & READY_IN)
 		w[n++] = (struct watch){ c->src.fd, c->src.id, READY_IN };
-	if (want & READY_OUT)
-		w[n++] = (struct watch){ c->wfd, c->src.id, READY_OUT };
+	/* that the reader of a pipe is gone is told whether anything else is asked for or not */
+	if (c->wfd >= 0 && (want & READY_OUT || !(c->src.flags & (C_DEAF | C_KEEP_FDS | C_BLOCKING))))
+		w[n++] = (struct watch){ c->wfd, c->src.id, want & READY_OUT };
 	return n;
 }
 
 /* For poll(2): everything with a descriptor; how many, or -ENOMEM. */
 static int list_watches(struct loop *l)
 {
-	int order = l->stopping ? l->setup.cut_fd : l->setup.stop_fd;
+	int order = l->stopping ? l->setup.cut_fd : l->setup.stop_fd; /* last: what has been asked is read before it */
 	unsigned n = 0;
 
 	if (2 * l->ids.used + 1 > l->watch_cap) {
@@ -255,8 +265,6 @@ static int list_watches(struct loop *l)
 		l->watch = v;
 		l->watch_cap = 2 * l->ids.used + 9;
 	}
-	if (order >= 0 && !l->cut)
-		l->watch[n++] = (struct watch){ order, 0, READY_IN };
 	for (uint32_t i = 0; i < l->ids.n; i++) {
 		struct source *src = ids_at(&l->ids, i);
 		struct conn *c = src ? loop_find_conn(l, src->id) : NULL;
@@ -266,6 +274,8 @@ static int list_watches(struct loop *l)
 		else if (src && !c)
 			l->watch[n++] = (struct watch){ src->fd, src->id, READY_IN };
 	}
+	if (order >= 0 && !l->cut)
+		l->watch[n++] = (struct watch){ order, 0, READY_IN };
 	return (int)n;
 }
 
@@ -283,6 +293,10 @@ static void conn_ready(struct loop *l, struct conn *c, unsigned what)
 			dgram_read(l, c);
 		sess_mark(&c->s);
 	} else {
+		if (what & READY_ERR && c->wfd != c->src.fd) {
+			c->src.flags |= C_DEAF;
+			c->src.ready |= READY_OUT; /* to write says what it is */
+		}
 		if (what & READY_IN)
 			stream_read(l, c);
 		if (what & READY_ERR && !sess_wants_read(&c->s))
@@ -410,6 +424,7 @@ void loop_turn(struct loop *l, nsec timeout)
 	posts_take(l);
 	fire_timers(l);
 	accept_retry(l, false);
+	accept_look(l);
 	settle_all(l);
 	posts_flush(l);
 	conn_bury(l);
@@ -435,6 +450,59 @@ bool loop_empty(const struct loop *l)
 }
 
 /* ---- for whoever owns the loop ---- */
+
+bool loop_idle(const struct loop *l)
+{
+	if (!list_empty(&l->host.dirty) || l->done || l->posts)
+		return false;
+	for (uint32_t i = 0; i < l->ids.n && l->ids.used; i++) {
+		const struct source *src = ids_at(&l->ids, i);
+
+		if (src && (!(src->flags & C_TOLD) || wants(list_entry(src, const struct conn, src))))
+			return false;
+	}
+	return true;
+}
+
+nsec loop_due(const struct loop *l)
+{
+	nsec key;
+
+	return heap_min(&l->timers, &key) ? key : UINT64_MAX;
+}
+
+void loop_begin(struct loop *l, unsigned serial)
+{
+	set_time(l);
+	ids_renew(&l->ids, 1 + serial % (IDS_GEN_MAX - 1));
+}
+
+bool loop_stopping(const struct loop *l)
+{
+	return l->stopping;
+}
+
+bool loop_was_cut(const struct loop *l)
+{
+	return l->cut;
+}
+
+void loop_told(struct loop *l, sess_id id)
+{
+	struct conn *c = loop_find_conn(l, id);
+
+	if (c)
+		c->src.flags |= C_TOLD;
+}
+
+bool loop_tell(struct loop *l, sess_id id)
+{
+	struct conn *c = loop_find_conn(l, id);
+
+	if (c)
+		conn_ready(l, c, READY_IN);
+	return c;
+}
 
 unsigned loop_index(const struct loop *l)
 {

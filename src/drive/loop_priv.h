@@ -49,6 +49,11 @@ enum {
 	C_COUNTED = 64,    /* in the lane's `open`; a connection in the service's accepted and closed too */
 	C_WANT_OUT = 128,  /* a datagram socket was full: the poller tells when it is not */
 	C_UNWATCHED = 256, /* a datagram socket that could not be given back to the poller */
+	C_RECORDS = 512,   /* a seqpacket socket: record.h */
+	C_QUEUE = 4096,    /* message queues: queues.c */
+	C_DEAF = 8192,     /* two pipes, and nobody reads from ours any more: known, and not looked at again */
+	C_TOLD = 2048,     /* a datagram socket that somebody else watches for input: loop_told() */
+	C_BLOCKING = 1024, /* pipes that others share, and so not made non-blocking: a private loop only */
 };
 
 /* A job: the addresses of a name. */
@@ -65,7 +70,9 @@ struct dial {
 	struct netaddr *v;
 	unsigned n, at;
 	nsec try_by; /* then the next one has its turn */
-	int err;     /* of the last try */
+	nsec pause;  /* fifo: between two looks */
+	struct fifo_dial *fifo;
+	int err; /* of the last try */
 	const struct layer *layer;
 	void *layer_arg;
 	struct blob *arg;
@@ -82,17 +89,20 @@ struct kin {
 	const struct peer *only;
 	struct blob *arg;
 	struct who who;
+	char *queue;       /* a message queue for our answers, which goes when we do */
+	struct rest *rest; /* record.c: of a record */
 };
 
 struct conn {
 	struct sess s; /* first: effects and lists name sessions */
 	struct source src;
 	struct heap_node timer;
-	int wfd;         /* where output goes; = src.fd for sockets */
-	uint8_t state;   /* enum conn_state */
-	uint8_t allowed; /* datagrams at the head of the queue that may be sent: at most HEAD_DGRAMS */
-	nsec opened;     /* for the log */
-	nsec linger_until;
+	int wfd;           /* where output goes; = src.fd for sockets */
+	uint8_t state;     /* enum conn_state */
+	uint8_t allowed;   /* datagrams at the head of the queue that may be sent: at most HEAD_DGRAMS */
+	uint8_t tries;     /* to send the first of them to somebody who has no room for it */
+	nsec opened;       /* for the log */
+	nsec linger_until; /* of datagrams: when to try to send again; 0: it does not wait for that */
 	struct kin *kin;
 	/* self of the protocol follows */
 };
@@ -106,6 +116,7 @@ struct place {
 	loop_take *take;
 	int how;
 	nsec retry; /* out of the poller until then; 0 = it is not */
+	bool last;  /* those who are there already come in, also when they will have to wait for a worker */
 };
 
 struct watched {
@@ -141,7 +152,7 @@ struct loop {
 	unsigned watch_cap;
 	bool finish, stopping, cut, acting;
 	bool waiting;        /* somebody is not read from: loop_must_wait() */
-	_Atomic bool paused; /* accepting somewhere */
+	_Atomic bool paused; /* accepting somewhere: loop_room() is wanted */
 	_Atomic unsigned open;
 	_Atomic uint64_t turns;
 	struct post order; /* loop_order(): last, because a post is open-ended */
@@ -157,6 +168,8 @@ struct conn *loop_find_conn(struct loop *l, sess_id id);
 [[nodiscard]] int slot_take(struct loop *l, struct source *src); /* gives it an id; 0 or -ENOMEM */
 void slot_free(struct loop *l, struct source *src);
 [[nodiscard]] int source_watch(struct loop *l, struct source *src, int how);
+[[nodiscard]] int conn_watch(struct loop *l, struct conn *c,
+			     int how); /* both of its descriptors, where there are two */
 
 /* posts.c */
 bool loop_must_wait(struct loop *l, const struct conn *c); /* its words become letters, and there are too many by now */
@@ -184,12 +197,14 @@ bool stream_drained(struct conn *c); /* lingering: discards input; true: the pee
 /* dgram.c */
 void dgram_read(struct loop *l, struct conn *c);
 void dgram_flush(struct loop *l, struct conn *c);
+void dgram_retry(struct conn *c); /* it is time: it may send again */
 void dgram_free(struct dgram_io **d);
 
 /* accept.c */
 void accept_reserve(void); /* a descriptor for the control socket, if there is none; any thread */
 bool accept_ready(struct loop *l, struct place *p); /* true: perhaps more wait */
 void accept_retry(struct loop *l, bool room);       /* goes on accepting: a descriptor came free, or it is time */
+void accept_look(struct loop *l);                   /* for those of whom no descriptor tells */
 nsec accept_due(const struct loop *l);
 
 /* effects.c */
@@ -202,9 +217,21 @@ bool loop_letter(struct loop *l,
 void child_start(struct loop *l, struct sess *parent, struct fx *f);
 void child_ready(struct loop *l, struct conn *c); /* connecting or listening, and its descriptor is ready */
 void child_resolved(struct loop *l, struct conn *c, struct job *job);
+void child_due(struct loop *l, struct conn *c); /* connecting, and time is up for this try */
+void child_connected(struct loop *l, struct conn *c);
 void child_failed(struct loop *l, struct conn *c, int err);
 void child_try_failed(struct loop *l, struct conn *c, int err); /* connecting: perhaps there is another address */
 void dial_free(struct dial **d);
+
+/* named.c: children at named pipes and message queues */
+[[nodiscard]] int named_start(struct loop *l, struct conn *c); /* 0 or -errno */
+bool named_is(const struct conn *c);
+void named_look(struct loop *l, struct conn *c); /* connecting: has the server come? */
+void named_free(struct conn *c);
+
+/* queues.c: datagrams by message queues */
+void queues_read(struct loop *l, struct conn *c);
+void queues_flush(struct conn *c, struct head *h);
 
 /* connlog.c: the lines of a session's life */
 void connlog_open(const struct conn *c);

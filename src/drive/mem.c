@@ -250,9 +250,7 @@ struct memconn *memconn_open(struct memdrive *w, const struct mem_open *how)
 	if (o.window)
 		c->window = o.window;
 	stat_add(&w->lane, STAT_ACCEPTED, 1);
-	if (o.layer && sess_push_layer(&ms->s, o.layer, o.layer_arg) < 0)
-		sess_abort(&ms->s, o.layer->name, STAT_ERRORS);
-	else
+	if (!o.layer || sess_push_layer(&ms->s, o.layer, o.layer_arg) == 0)
 		sess_open(&ms->s, o.arg);
 	sess_mark(&ms->s);
 	mem_effects(w);

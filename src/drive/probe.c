@@ -7,17 +7,24 @@
 
 struct probe {
 	const struct plan_service *service;
+	struct listen_setup setup;
 	const struct addr_list *ours;
 	struct conf_problems *ps;
 };
 
+static const char *file_of(const struct netaddr *a)
+{
+	return a->type == NETADDR_FIFO ? a->name.path : a->sa.sa_family == AF_UNIX ? a->un.sun_path : NULL;
+}
+
 /* One file may be written in several ways. */
 static bool is_same_file(const struct netaddr *a, const struct netaddr *b)
 {
+	const char *one = file_of(a), *other = file_of(b);
 	struct stat x, y;
 
-	return a->sa.sa_family == AF_UNIX && b->sa.sa_family == AF_UNIX && stat(a->un.sun_path, &x) == 0 &&
-	       stat(b->un.sun_path, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+	return one && other && a->type == b->type && stat(one, &x) == 0 && stat(other, &y) == 0 &&
+	       x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 /* The guichet that runs has it: a reload takes it over. */
@@ -38,52 +45,54 @@ static bool is_ours(const struct probe *p, const struct netaddr *at)
 	return found;
 }
 
-/* ::1 where there is no IPv6: the other family serves alone. */
-static bool may_miss(const struct addr_text *text, const struct netaddr *at, int err)
-{
-	return (err == -EADDRNOTAVAIL || err == -EAFNOSUPPORT) && text->host[0] == '\0' && at->sa.sa_family == AF_INET6;
-}
-
-static void tell(const struct probe *p, const struct addr_text *text, const struct buf *why)
-{
-	BUF_AUTO struct buf b;
-
-	buf_init(&b, 1024);
-	addr_format(text, &b);
-	service_problem(p->service, p->service->listen_line, p->ps, "cannot listen on %s: %s", buf_str(&b),
-			buf_str(why));
-}
-
 /* One problem for an address as written, however many sockets it means. */
-static void probe_address(const struct probe *p, const struct addr_text *text)
+static void probe_address(const struct probe *p, unsigned word)
 {
+	const struct addr_text *text = &p->service->common->listen.v[word];
 	BUF_AUTO struct buf why;
 	struct netaddr *v = NULL;
 	unsigned n = 0;
 	int r;
 
 	buf_init(&why, 1024);
-	r = netaddr_resolve(text, p->service->common->family, true, &v, &n, &why);
+	r = doors_resolve(p->service, word, &v, &n, &why);
 	for (unsigned i = 0; i < n && r == 0; i++) {
-		r = listener_probe(&v[i], &why);
-		if (may_miss(text, &v[i], r) || (r == -EADDRINUSE && is_ours(p, &v[i]))) {
+		r = listener_probe(&v[i], &p->setup, &why);
+		if (doors_may_miss(text, &v[i], r) || (r == -EADDRINUSE && is_ours(p, &v[i]))) {
 			buf_reset(&why);
 			r = 0;
 		}
 	}
 	if (r < 0)
-		tell(p, text, &why);
+		doors_problem(p->service, word, &why, p->ps);
 	mem_free(v);
+}
+
+/* Descriptors that are given are there only when somebody gives them. */
+static bool can_ask(const struct addr_text *a)
+{
+	return server_has_transport(a->transport) && doors_given(a) < 0;
+}
+
+static void probe_service(struct probe *p)
+{
+	const struct addr_list *list = &p->service->common->listen;
+	struct owner owner = {};
+
+	if (doors_owner(p->service, &owner, p->ps) < 0)
+		return;
+	p->setup = doors_setup(p->service->common, &owner);
+	for (unsigned i = 0; i < list->n; i++)
+		if (can_ask(&list->v[i]))
+			probe_address(p, i);
 }
 
 void server_probe(const struct plan *plan, const struct addr_list *ours, struct conf_problems *ps)
 {
 	for (size_t i = 0; i < plan->n; i++) {
 		struct probe p = { .service = &plan->services[i], .ours = ours, .ps = ps };
-		const struct addr_list *list = &p.service->common->listen;
 
-		for (size_t k = 0; k < list->n && !p.service->internal; k++)
-			if (server_has_transport(list->v[k].transport))
-				probe_address(&p, &list->v[k]);
+		if (!p.service->internal)
+			probe_service(&p);
 	}
 }

@@ -9,16 +9,20 @@
 #include "conf/option.h"
 #include "drive/clock.h"
 #include "drive/jobs.h"
+#include "drive/model/crew.h"
+#include "drive/net/given.h"
 #include "drive/net/guard.h"
-#include "drive/server_priv.h"
 #include "drive/sys.h"
+
+enum { HANDS_MS = 1000 };
 
 /* ---- models ---- */
 
 const struct model *model_find(enum tables_model m)
 {
 	static const struct model *const models[MODELS] = {
-		[MODEL_EVENT] = &model_event, [MODEL_THREAD] = &model_thread
+		[MODEL_ITERATIVE] = &model_iterative, [MODEL_THREAD] = &model_thread, [MODEL_POOL] = &model_pool,
+		[MODEL_SYMMETRIC] = &model_symmetric, [MODEL_EVENT] = &model_event,
 	};
 
 	return models[m];
@@ -31,7 +35,13 @@ bool server_has_model(enum tables_model m)
 
 bool server_has_transport(enum addr_transport t)
 {
-	return t == ADDR_TCP || t == ADDR_UDP || t == ADDR_TLS || t == ADDR_UNIX;
+	static const bool has[ADDR_TRANSPORTS] = {
+		[ADDR_TCP] = true,  [ADDR_UDP] = true,     [ADDR_TLS] = true,      [ADDR_UNIX] = true,
+		[ADDR_FD] = true,   [ADDR_UNIXSEQ] = true, [ADDR_UNIXGRAM] = true, [ADDR_STDIO] = true,
+		[ADDR_FIFO] = true, [ADDR_MQ] = true,
+	};
+
+	return has[t];
 }
 
 static bool all_dgram(const struct service_options *c)
@@ -53,8 +63,9 @@ static void check_model(const struct plan_service *p, struct conf_problems *ps)
 	else if (p->proto->flags & P_SHARED && !model->shared)
 		service_problem(p, p->model_line, ps, "%s needs model event, because %s", p->proto->name,
 				p->proto->needs ? p->proto->needs : "its sessions meet in memory");
-	else if (!model->every_loop && all_dgram(p->common))
-		service_problem(p, p->model_line, ps, "model %s is for streams; datagrams are served by model event",
+	else if (!model->every_loop && !model->dgram && all_dgram(p->common))
+		service_problem(p, p->model_line, ps,
+				"model %s is for streams; datagrams are served by the models iterative, pool and event",
 				tables_models[m]);
 }
 
@@ -71,9 +82,12 @@ static void check_address(const struct plan_service *p, const struct addr_text *
 	if (flags & ADDR_F_DGRAM && !(p->proto->flags & P_DGRAM))
 		service_problem(p, p->listen_line, ps, "%s is a stream service: it cannot be reached over %s",
 				p->proto->name, name);
-	if (flags & ADDR_F_STREAM && !(p->proto->flags & P_STREAM))
+	if (flags & ADDR_F_STREAM && !(p->proto->flags & P_STREAM) && a->transport != ADDR_STDIO)
 		service_problem(p, p->listen_line, ps, "%s is a datagram service: it cannot be reached over %s",
 				p->proto->name, name);
+	if (a->transport == ADDR_MQ && p->common->model != MODEL_EVENT)
+		service_problem(p, p->listen_line, ps, "%s is served by model event only, not by %s", name,
+				tables_models[p->common->model]);
 	if (a->transport == ADDR_TLS && !p->tls)
 		service_problem(p, p->listen_line, ps, "no certificate for the address tls:");
 }
@@ -173,14 +187,18 @@ static void tell_restart(const char *option)
 
 void server_tune(struct server *s, struct guichet_options *g)
 {
-	struct loop_tuning tuning = tuning_of(g);
 	void *before = s->global;
+
+	s->tuning = tuning_of(g);
 
 	if (count_loops(g) != s->n_loops - 1)
 		tell_restart("loops");
 	if (s->global && g->jobs != s->global->jobs)
 		tell_restart("jobs");
-	server_everywhere(s, tune_here, &tuning);
+	server_everywhere(s, tune_here, &s->tuning);
+	for (size_t i = 0; i < s->n; i++)
+		if (s->services[i]->crew)
+			crew_tune(s->services[i]->crew, &s->tuning);
 	s->global = g;
 	option_values_free(&tables_guichet, &before);
 }
@@ -200,7 +218,7 @@ int server_start_loops(struct server *s, const struct guichet_options *g)
 		.many = true,
 		.stop_fd = -1,
 		.cut_fd = -1,
-		.tuning = tuning_of(g),
+		.tuning = s->tuning = tuning_of(g),
 	};
 	int r = jobs_new(g->jobs, &s->jobs);
 
@@ -252,6 +270,7 @@ static void end_loops(struct server *s)
 int server_new(const struct server_setup *setup, struct server **ret)
 {
 	struct server *s = mem_zalloc(sizeof(*s));
+	int given = 0;
 	sigset_t set;
 
 	if (!s)
@@ -263,9 +282,10 @@ int server_new(const struct server_setup *setup, struct server **ret)
 	s->stop_fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->stop_fd >= 0)
 		s->cut_fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (s->cut_fd < 0) {
-		int r = -errno;
+	if (s->cut_fd < 0 || (given = given_new(&s->given)) < 0) {
+		int r = s->cut_fd < 0 ? -errno : given;
 
+		fd_close(&s->cut_fd);
 		fd_close(&s->stop_fd);
 		mem_free(s);
 		return r;
@@ -291,6 +311,8 @@ void server_free(struct server **sp)
 		return;
 	*sp = NULL;
 	server_end_services(s);
+	for (int i = 0; i < HANDS_MS && atomic_load(&s->hands); i++)
+		usleep(1000); /* idle workers have just been told */
 	if (server_is_stuck(s))
 		return;
 	end_loops(s);
@@ -301,6 +323,7 @@ void server_free(struct server **sp)
 		mem_free(s->tallies[i]);
 	}
 	mem_free(s->tallies);
+	given_free(&s->given);
 	mem_free(s->services);
 	fd_close(&s->stop_fd);
 	fd_close(&s->cut_fd);
@@ -378,8 +401,10 @@ int server_run(struct server *s, const struct server_calls *calls)
 	s->calls = calls;
 	if (calls->ready)
 		calls->ready(s, calls->arg);
-	while (!s->signals)
-		loop_turn(s->loops[0], UINT64_MAX);
+	while (!s->signals) {
+		loop_turn(s->loops[0], once_patience(s));
+		once_turn(s);
+	}
 	if (calls->stopping)
 		calls->stopping(s, calls->arg);
 	return server_drain(s) ? 0 : 1;

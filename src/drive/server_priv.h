@@ -14,6 +14,7 @@
 #include "drive/net/netaddr.h"
 #include "drive/server.h"
 
+struct crew;
 struct ground;
 struct model;
 
@@ -32,6 +33,7 @@ struct entry {
 	struct netaddr at;   /* as wanted: port 0 is any */
 	unsigned word;       /* of the option listen */
 	unsigned nth;        /* of the sockets of one datagram address */
+	int given;           /* wanted by this number: a descriptor that we were born with; -1: by its address */
 	bool spare;          /* the address before a wider one: closing it would reset who is in its backlog */
 };
 
@@ -47,11 +49,21 @@ struct service {
 	const struct model *model;
 	struct tally *tally;   /* the server's */
 	struct ground *ground; /* state, shards, port: P_SHARED has the same under all options */
+	struct owner owner;    /* of its unix sockets and pipes */
 	struct entry *entries;
 	size_t n, cap;
 	struct lane *lanes; /* one per loop, the main one first */
+	struct crew *crew;  /* its workers, model/crew.h; NULL: its model has none */
 	bool kept;          /* during apply: goes on as it is */
 	bool news;          /* the section, or an address of it, was not there before */
+};
+
+/* A server that was started for something that comes to an end; see once.c. */
+struct once {
+	_Atomic bool talks; /* some conversation was given: each end may be that of the server */
+	bool waits;         /* a socket on standard input: whoever gave it listens again when we end */
+	uint64_t seen;      /* what had come until then */
+	nsec quiet;         /* since when nobody has come */
 };
 
 struct server {
@@ -59,19 +71,23 @@ struct server {
 	struct guichet_options *global;
 	struct jobs *jobs;
 	struct guard *guard; /* of datagrams, for all loops */
-	struct loop **loops; /* [0] is the main thread's: signals, control, accepting for model thread */
+	struct loop_tuning tuning;
+	struct loop **loops; /* [0] is the main thread's: signals, control, accepting for the models thread and pool */
 	pthread_t *threads;  /* of loops 1.. */
 	unsigned n_loops;    /* with the main one */
 	struct service **services;
 	size_t n;
 	struct list listeners; /* of struct listener */
+	struct given *given;   /* descriptors that we were born with */
 	struct tally **tallies;
 	size_t n_tallies;
 	int stop_fd; /* readable for ever from the stop on: threads with a connection watch it */
 	int cut_fd;  /* the same for the end of the drain */
 	int signal_fd, parent_fd;
-	_Atomic unsigned live;   /* threads of model thread */
-	_Atomic unsigned serial; /* of their loops */
+	struct once once;
+	_Atomic unsigned live;   /* connections that threads have, or that wait for one */
+	_Atomic unsigned hands;  /* these threads; none of them is joined */
+	_Atomic unsigned serial; /* of what is served in their loops */
 	const struct server_calls *calls;
 	nsec started;
 	unsigned signals; /* to stop, so far */
@@ -87,9 +103,12 @@ struct model {
 	const char *name;
 	bool shared;     /* sessions can meet in memory: P_SHARED may use it */
 	bool every_loop; /* every event loop accepts; otherwise only the main one */
-	loop_take *take;
+	bool accepts;    /* its workers do, and the main loop only for what is no socket */
+	bool dgram;      /* its workers read datagrams; otherwise event loops do */
+	unsigned (*workers)(const struct service_options *c); /* how many; NULL: it has none */
+	loop_take *take;                                      /* of what a loop has accepted */
 };
-extern const struct model model_event, model_thread;
+extern const struct model model_event, model_iterative, model_pool, model_symmetric, model_thread;
 const struct model *model_find(enum tables_model m); /* NULL: not there */
 
 /* service.c */
@@ -110,9 +129,13 @@ service_call service_enter;  /* its shard, before anybody can come */
 service_call service_place;  /* its listeners bring it connections from now on, whosever they were */
 service_call service_retire; /* no new sessions; nobody may be on the way to it from another loop */
 
-/* What a connection of this service gets, filled but for the descriptor. */
-void service_adopt(struct service *v, struct lane *lane, const struct listener *ln, const struct peer *peer,
+/* What a connection of this service gets. */
+void service_adopt(struct service *v, struct lane *lane, const struct listener *ln, const struct arrival *who,
 		   struct adopt *ret);
+
+/* The same for a datagram socket: its session in this loop. 0 or -errno. */
+[[nodiscard]] int service_adopt_dgram(const struct service *v, struct loop *l, struct lane *lane,
+				      const struct listener *ln, sess_id *ret_id);
 
 bool entry_shown(const struct entry *e); /* not one more socket of an address before it */
 void entry_address(const struct service *v, const struct entry *e,
@@ -127,10 +150,27 @@ void doors_tune(const struct service *v);                        /* its sockets 
 void doors_leave(struct server *s, struct loop *l, unsigned me); /* in a loop: lets go of those that nobody wants */
 void doors_sweep(struct server *s);                              /* then closes these; the others change hands */
 
+/* The same words for a plan that is served and for one that is only asked about (probe.c). */
+int doors_given(const struct addr_text *a); /* the number of a descriptor that this address means, or -1 */
+[[nodiscard]] int doors_resolve(const struct plan_service *p, unsigned word, struct netaddr **ret, unsigned *ret_n,
+				struct buf *why); /* netaddr_resolve() of a word of the option listen */
+[[nodiscard]] int doors_owner(const struct plan_service *p, struct owner *ret, struct conf_problems *ps);
+struct listen_setup doors_setup(const struct service_options *c, const struct owner *owner);
+/* An address that cannot be bound, but is not missed: ::1 where there is no IPv6; the other family serves alone. */
+bool doors_may_miss(const struct addr_text *text, const struct netaddr *a, int err);
+void doors_problem(const struct plan_service *p, unsigned word, const struct buf *why, struct conf_problems *ps);
+
 /* Calls fn(l, arg) in every loop's own thread, and waits until all have. */
 void server_everywhere(struct server *s, loop_call *fn, void *arg);
 void server_end_services(struct server *s);                    /* apply.c: closes and retires all */
 void server_tune(struct server *s, struct guichet_options *g); /* server.c: takes the options of [guichet] */
 int server_start_loops(struct server *s, const struct guichet_options *g);
+/* once.c: servers that end by themselves */
+void once_left(struct lane *lane); /* a connection has ended; any thread */
+void once_place(struct service *v, struct loop *l, unsigned me, struct listener *ln); /* a conversation begins */
+void once_look(struct server *s);           /* the sockets have changed: what is it for? */
+nsec once_patience(const struct server *s); /* how long a turn of the main loop may take */
+void once_turn(struct server *s);           /* after each */
+
 bool server_drain(struct server *s); /* drain.c; true when every session ended by itself */
 unsigned server_loop_number(const struct server *s, const struct loop *l);

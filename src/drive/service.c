@@ -9,9 +9,9 @@
 #include "conf/option.h"
 #include "core/ids.h"
 #include "drive/inbox.h"
+#include "drive/model/crew.h"
 #include "drive/poll/poller.h"
 #include "drive/port.h"
-#include "drive/server_priv.h"
 #include "layer/tls.h"
 
 void service_problem(const struct plan_service *p, unsigned line, struct conf_problems *ps, const char *fmt, ...)
@@ -211,6 +211,7 @@ static int make_lanes(struct service *v)
 			.stats = v->tally->v + i * STAT_N,
 			.open_all = &v->tally->open,
 			.max = v->plan.common->max,
+			.left = once_left,
 		};
 	}
 	return 0;
@@ -319,6 +320,7 @@ void service_unref(struct service *v)
 {
 	if (!v || atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) != 1)
 		return;
+	crew_free(&v->crew);
 	for (size_t i = 0; i < v->n; i++)
 		listener_unref(v->entries[i].ln);
 	ground_unref(v);
@@ -336,6 +338,8 @@ int service_enter(struct service *v, struct loop *l, unsigned me)
 
 	service_ref(v); /* the lane's, until it is released */
 	v->lanes[me].released = lane_released;
+	if (me == 0 && v->model->workers)
+		return crew_start(v, v->model->workers(v->plan.common), &v->crew);
 	return spot ? spot_enter(spot, v, l, me) : 0;
 }
 
@@ -346,24 +350,47 @@ static int place_dgram(struct service *v, struct loop *l, unsigned me, struct li
 		return 0;
 	loop_end(l, ln->session);
 	ln->session = 0;
-	return loop_adopt_dgram(l, ln->fd, &v->lanes[me], ln->local, v->plan.common->low_ports, ln->pktinfo,
-				&ln->session);
+	return v->model->dgram ? 0 : service_adopt_dgram(v, l, &v->lanes[me], ln, &ln->session);
+}
+
+/* Is it the workers who wait at it? */
+static bool is_crews(const struct service *v, const struct listener *ln)
+{
+	if (ln->fifo || ln->queue) /* the watcher's, under every model */
+		return false;
+	return ln->dgram ? v->model->dgram : v->model->accepts && !ln->talk;
+}
+
+static int place_crew(struct service *v)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < v->n && r == 0; i++) {
+		if (is_crews(v, v->entries[i].ln))
+			r = crew_listen(v->crew, v->entries[i].ln);
+		else
+			crew_unlisten(v->entries[i].ln); /* the model before this one */
+	}
+	return r;
 }
 
 int service_place(struct service *v, struct loop *l, unsigned me)
 {
 	bool accepts = v->model->every_loop && !v->plan.internal ? me > 0 : me == 0;
+	unsigned watcher = v->model->every_loop && !v->plan.internal ? 1 : 0; /* of whom there can be only one */
 	struct spot *spot = spot_of(v, me);
-	int r = 0;
+	int r = me == 0 ? place_crew(v) : 0;
 
 	if (spot)
 		spot_follow(spot, v, me);
 	for (size_t i = 0; i < v->n && r == 0; i++) {
 		struct listener *ln = v->entries[i].ln;
 
-		if (ln->dgram)
+		if (ln->talk)
+			once_place(v, l, me, ln);
+		else if (ln->dgram)
 			r = place_dgram(v, l, me, ln);
-		else if (accepts)
+		else if ((ln->fifo ? me == watcher : accepts) && !is_crews(v, ln))
 			r = loop_listen(l, ln, &v->lanes[me], v->model->take,
 					v->model->every_loop ? WATCH_ACCEPT : WATCH_LEVEL);
 		else
@@ -377,6 +404,8 @@ int service_retire(struct service *v, struct loop *l, unsigned me)
 	struct lane *lane = &v->lanes[me];
 
 	(void)l;
+	if (me == 0 && v->crew)
+		crew_end(v->crew);
 	if (!lane->released) /* it has not entered */
 		return 0;
 	lane->retired = true;
@@ -398,14 +427,23 @@ static const struct addr_text *text_of(const struct service *v, const struct ent
 	return &v->plan.common->listen.v[e->word];
 }
 
-void service_adopt(struct service *v, struct lane *lane, const struct listener *ln, const struct peer *peer,
+void service_adopt(struct service *v, struct lane *lane, const struct listener *ln, const struct arrival *who,
 		   struct adopt *ret)
 {
 	const struct entry *e = entry_of(v, ln);
 
 	assert(e); /* the loop has the lane and the listener from the same service_place() */
 	*ret = (struct adopt){
-		.fd = -1, .wfd = -1, .lane = lane, .local = ln->local, .peer = peer, .socket = true, .vital = ln->vital
+		.fd = who->fd,
+		.wfd = who->wfd,
+		.lane = lane,
+		.local = ln->local,
+		.peer = who->peer,
+		.socket = who->wfd < 0,
+		.records = ln->at.type == SOCK_SEQPACKET && who->wfd < 0,
+		.blocking = ln->shared,
+		.vital = ln->vital,
+		.proxy = v->plan.common->proxy,
 	};
 	if (text_of(v, e)->transport == ADDR_TLS) {
 		ret->layer = &tls_server_layer;
@@ -413,9 +451,38 @@ void service_adopt(struct service *v, struct lane *lane, const struct listener *
 	}
 }
 
+int service_adopt_dgram(const struct service *v, struct loop *l, struct lane *lane, const struct listener *ln,
+			sess_id *ret_id)
+{
+	return loop_adopt_dgram(l, ln->fd, lane, ln->local, v->plan.common->low_ports, ln->pktinfo, ret_id);
+}
+
 bool entry_shown(const struct entry *e)
 {
 	return e->nth == 0 && !e->spare;
+}
+
+/* What was given under a number has an address all the same, if it is not a conversation. */
+static void given_text(const struct listener *ln, struct addr_text *ret)
+{
+	const struct netaddr *at = &ln->at;
+	char host[PEER_TEXT];
+
+	if (ln->talk || ln->local->n == 0 || (at->sa.sa_family == AF_UNIX && !ln->local->b[0]))
+		return;
+	*ret = (struct addr_text){ .transport = ADDR_TCP };
+	if (at->sa.sa_family == AF_UNIX) {
+		ret->transport = ADDR_UNIX;
+		if (at->type != SOCK_STREAM)
+			ret->transport = ln->dgram ? ADDR_UNIXGRAM : ADDR_UNIXSEQ;
+		snprintf(ret->path, sizeof(ret->path), "%s", peer_text(ln->local, host));
+		return;
+	}
+	if (ln->dgram)
+		ret->transport = ADDR_UDP;
+	ret->port = ln->local->port;
+	snprintf(ret->host, sizeof(ret->host), "%.*s", ADDR_HOST_MAX,
+		 netaddr_is_any(at) && !at->v6only && at->sa.sa_family == AF_INET6 ? "*" : peer_host(ln->local, host));
 }
 
 void entry_address(const struct service *v, const struct entry *e, struct addr_text *ret)
@@ -423,7 +490,9 @@ void entry_address(const struct service *v, const struct entry *e, struct addr_t
 	char host[PEER_TEXT];
 
 	*ret = *text_of(v, e);
-	if (!addr_is_net(ret))
+	if (e->given >= 0)
+		given_text(e->ln, ret);
+	if (!addr_is_net(ret) || e->given >= 0)
 		return;
 	ret->port = e->ln->local->port;
 	ret->service[0] = '\0';

@@ -3,18 +3,27 @@
  * peer has hung up: then reading goes on until read(2) says so.
  */
 #include <errno.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include "core/file.h"
 #include "drive/loop_priv.h"
+#include "drive/record.h"
 #include "drive/sys.h"
 
 enum {
 	READS = 4,            /* in a row, then the others have their turn */
 	FLUSH_MAX = 1 << 20,  /* bytes written in a row */
-	STDIO_PIECE = 4096,   /* PIPE_BUF: what a pipe that is ready takes without blocking */
+	STDIO_PIECE = 4096,   /* PIPE_BUF: what a pipe that is ready takes without blocking; also RECORD_SEND */
 	LAYER_MORE = 1 << 16, /* over the option output: what layers put around it */
 };
+
+static bool is_drained(const struct conn *c, bool fell_short)
+{
+	if (c->src.flags & C_BLOCKING)
+		return true; /* it may be, and the next read would wait */
+	return fell_short && !(c->src.ready & READY_HUP) && !(c->src.flags & C_RECORDS);
+}
 
 /* True when input is drained for now. */
 static bool read_once(struct loop *l, struct conn *c)
@@ -26,12 +35,12 @@ static bool read_once(struct loop *l, struct conn *c)
 
 	if (!p)
 		return true;
-	n = sys_read(c->src.fd, p, room);
+	n = c->src.flags & C_RECORDS ? record_read(c, p, room) : sys_read(c->src.fd, p, room);
 	if (n > 0) {
 		sess_rgot(s, (size_t)n);
 		if (l->host.lent)
 			stream_flush(l, conn_of(l->host.lent));
-		return (size_t)n < room && !(c->src.ready & READY_HUP);
+		return is_drained(c, (size_t)n < room);
 	}
 	if (n < 0 && errno == EINTR)
 		return false;
@@ -60,19 +69,29 @@ void stream_read(struct loop *l, struct conn *c)
 		sess_mark(&c->s);
 }
 
+static size_t smaller(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
 static ssize_t write_bytes(const struct conn *c, struct head *h)
 {
-	if (!(c->src.flags & C_SOCKET)) {
-		if (c->src.flags & C_KEEP_FDS) {
-			size_t n = h->v[0].iov_len < STDIO_PIECE ? h->v[0].iov_len : STDIO_PIECE;
-
-			return sys_write(c->wfd, h->v[0].iov_base, n);
-		}
+	if (c->src.flags & C_BLOCKING)
+		return sys_write(c->wfd, h->v[0].iov_base, smaller(h->v[0].iov_len, STDIO_PIECE));
+	if (c->src.flags & C_RECORDS)
+		return sys_send(c->wfd, h->v[0].iov_base, smaller(h->v[0].iov_len, RECORD_SEND), MSG_NOSIGNAL);
+	if (!(c->src.flags & C_SOCKET))
 		return sys_writev(c->wfd, h->v, (int)h->n);
-	}
 	if (h->n == 1)
 		return sys_send(c->wfd, h->v[0].iov_base, h->v[0].iov_len, MSG_NOSIGNAL);
 	return sys_sendmsg(c->wfd, &(struct msghdr){ .msg_iov = h->v, .msg_iovlen = h->n }, MSG_NOSIGNAL);
+}
+
+static ssize_t pread_errno(int fd, void *p, size_t n, off_t off)
+{
+	ssize_t got = pread(fd, p, n, off);
+
+	return got < 0 ? -errno : got;
 }
 
 static ssize_t write_file(const struct conn *c, struct head *h)
@@ -80,11 +99,12 @@ static ssize_t write_file(const struct conn *c, struct head *h)
 	struct rec_file *f = h->file;
 	off_t off = f->off;
 	size_t n = f->n < FLUSH_MAX ? f->n : FLUSH_MAX;
+	bool by_pieces = c->src.flags & (C_RECORDS | C_BLOCKING);
 	uint8_t piece[16384];
 	ssize_t got;
 
 	h->bytes = n;
-	if (f->file->fd >= 0) {
+	if (f->file->fd >= 0 && !by_pieces) {
 		got = sys_sendfile(c->wfd, f->file->fd, &off, n);
 		if (got == 0) {
 			errno = ESTALE; /* shorter than promised */
@@ -92,12 +112,15 @@ static ssize_t write_file(const struct conn *c, struct head *h)
 		}
 		return got;
 	}
-	got = f->file->pread(f->file, piece, n < sizeof(piece) ? n : sizeof(piece), off);
+	n = smaller(n, by_pieces ? STDIO_PIECE : sizeof(piece));
+	got = f->file->fd >= 0 ? pread_errno(f->file->fd, piece, n, off) : f->file->pread(f->file, piece, n, off);
 	if (got <= 0) {
 		errno = got < 0 ? (int)-got : ESTALE;
 		return -1;
 	}
 	h->bytes = (size_t)got; /* all that can be sent now: less would mean that the socket is full */
+	if (!(c->src.flags & C_SOCKET))
+		return sys_write(c->wfd, piece, (size_t)got);
 	return sys_send(c->wfd, piece, (size_t)got, MSG_NOSIGNAL);
 }
 
@@ -144,10 +167,16 @@ void stream_flush(struct loop *l, struct conn *c)
 			return;
 		}
 		total += (size_t)n;
-		if ((size_t)n < h->bytes && !(c->src.flags & C_NOPOLL))
+		if ((size_t)n < h->bytes && !(c->src.flags & (C_NOPOLL | C_RECORDS)))
 			c->src.ready &= (uint8_t)~READY_OUT; /* the socket is full */
 		sess_wrote(s, (size_t)n);
 	}
+}
+
+/* Of a pipe whose end was read: nobody has opened it yet, or everybody has closed it? */
+static bool had_writer(int fd)
+{
+	return poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, 0) != 0;
 }
 
 bool stream_drained(struct conn *c)
@@ -157,6 +186,8 @@ bool stream_drained(struct conn *c)
 	for (int i = 0; i < 16; i++) {
 		ssize_t n = sys_read(c->src.fd, waste, sizeof(waste));
 
+		if (n == 0 && c->wfd != c->src.fd)
+			return had_writer(c->src.fd);
 		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
 			return true;
 		if (n < 0)

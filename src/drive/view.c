@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "drive/clock.h"
-#include "drive/server_priv.h"
+#include "drive/model/crew.h"
 #include "drive/sys.h"
 
 /* The i-th service: internal ones come last. */
@@ -160,6 +160,13 @@ static json_t *service_json(const struct server *s, size_t i)
 
 	if (!o)
 		return NULL;
+	if (v->crew) {
+		unsigned workers, waiting;
+
+		crew_view(v->crew, &workers, &waiting);
+		json_object_set_new(o, "workers", json_integer(workers));
+		json_object_set_new(o, "waiting", json_integer(waiting));
+	}
 	sum(v->tally, n);
 	for (unsigned k = 0; k < STAT_OWN; k++)
 		json_object_set_new(o, stat_name(k), json_integer((json_int_t)n[k]));
@@ -199,6 +206,18 @@ static void text_size(struct buf *b, uint64_t n)
 		u++;
 	}
 	buf_addf(b, u ? "%9.0f%c" : "%10.0f", v, units[u]);
+}
+
+/* Who is in the queue of a crew. */
+static void text_waiting(struct buf *b, const struct service *v)
+{
+	unsigned workers, waiting = 0;
+
+	if (v->crew)
+		crew_view(v->crew, &workers, &waiting);
+	if (waiting)
+		buf_addf(b, "  %-16s %20s %10u  accepted, but all of the %u workers are busy\n", "", "waiting", waiting,
+			 workers);
 }
 
 /* Counters that matter only when something went wrong: shown when they are not 0. */
@@ -251,6 +270,7 @@ static void stats_text(const struct server *s, struct buf *b)
 			buf_addf(b, "%9.3f ms\n", (double)n[STAT_FIRST_REPLY_NS] / (double)n[STAT_FIRST_REPLIES] / 1e6);
 		else
 			buf_addf(b, "%12s\n", "-");
+		text_waiting(b, v);
 		text_trouble(b, v, n);
 	}
 }

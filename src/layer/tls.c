@@ -533,9 +533,10 @@ static const char *tls_why(const void *self)
 /* A server and a client differ in how they begin. */
 #define TLS_LAYER(OPEN) \
 	{ \
-		.name = "tls", .confidential = true, .handshake = true, .self_size = sizeof(struct tls), \
-		.open = (OPEN), .drop_arg = drop_arg, .decode = tls_decode, .encode = tls_encode, \
-		.finish = tls_finish, .info = tls_info, .why = tls_why, .fini = tls_fini, \
+		.name = "tls", .confidential = true, .handshake = true, .ups = STAT_HANDSHAKES, \
+		.failures = STAT_HANDSHAKES_FAILED, .self_size = sizeof(struct tls), .open = (OPEN), \
+		.drop_arg = drop_arg, .decode = tls_decode, .encode = tls_encode, .finish = tls_finish, \
+		.info = tls_info, .why = tls_why, .fini = tls_fini, \
 	}
 
 const struct layer tls_server_layer = TLS_LAYER(server_open);

@@ -118,6 +118,8 @@ static bool is_usual_control(const struct guichet_options *g)
 	char *usual;
 	bool same;
 
+	if (!g->control)
+		return true; /* there is none */
 	if (str_path_from(g->data, "control.sock", &usual) < 0)
 		return false;
 	same = strcmp(usual, g->control) == 0;

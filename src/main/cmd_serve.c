@@ -23,6 +23,7 @@
 #include "main/changes.h"
 #include "main/command.h"
 #include "main/control.h"
+#include "main/mute.h"
 #include "main/planner.h"
 #include "main/ready.h"
 #include "main/text.h"
@@ -38,6 +39,9 @@ struct serve {
 	struct planner_setup setup;
 	const char **words; /* as many as argc, over argv */
 	char **sets;        /* the same, in memory of its own */
+	struct planner_socket *sockets;
+	char **socket_names; /* from libsystemd */
+	bool mute;           /* standard error was the client of inetd */
 	bool test;
 	pid_t parent; /* who started us */
 	const char *ready_path;
@@ -52,12 +56,21 @@ struct serve {
 
 /* ---- problems ---- */
 
-static int refused(const struct conf_problems *ps)
+static int refused(const struct conf_problems *ps, bool mute)
 {
+	static const char rival[] = "another one uses this data folder; give this one its own: --set data=PATH";
+	BUF_AUTO struct buf b;
 	int status = command_problems(ps);
 
+	buf_init(&b, OUTPUT_MAX);
 	if (ps->rival)
-		text_error("another one uses this data folder; give this one its own: --set data=PATH");
+		text_error("%s", rival);
+	if (!mute)
+		return status;
+	conf_problems_format(ps, &b);
+	if (ps->rival)
+		buf_adds(&b, rival);
+	mute_say(buf_str(&b));
 	return status;
 }
 
@@ -90,7 +103,7 @@ static int add_table(const struct serve *s, struct buf *b)
 	int err = ready_table(s->server, style, b);
 
 	buf_addf(b, "\n%sCtrl-C stops it. `%s stats", style.dim, program);
-	if (strcmp(g->control, "./guichet-data/control.sock") != 0) { /* where it looks by itself */
+	if (g->control && strcmp(g->control, "./guichet-data/control.sock") != 0) { /* where it looks by itself */
 		buf_adds(b, " --control ");
 		str_add_word(b, g->control);
 	}
@@ -153,10 +166,15 @@ static int tell(const struct serve *s)
 /* One line of `systemctl status`. */
 static void notify_ready(const struct serve *s)
 {
-	size_t n = server_services(s->server);
+	size_t n = 0;
 
-	sd_notifyf(0, "READY=1\nSTATUS=Serving %zu service%s", n - 1,
-		   n == 2 ? "" : "s"); /* the control socket is one */
+	for (size_t i = 0; i < server_services(s->server); i++) {
+		struct service_view v;
+
+		server_service(s->server, i, &v);
+		n += !v.internal;
+	}
+	sd_notifyf(0, "READY=1\nSTATUS=Serving %zu service%s", n, n == 1 ? "" : "s");
 }
 
 static void ready(struct server *server, void *arg)
@@ -467,6 +485,44 @@ static void begin_log(const struct serve *s)
 	(void)!logfile_open("stderr", LOG_INFO, s->log_format, &why);
 }
 
+/* The words that systemd itself puts where no name was given. */
+static bool is_no_name(const char *name)
+{
+	static const char suffix[] = ".socket";
+	size_t n = strlen(name);
+
+	return strcmp(name, "unknown") == 0 || strcmp(name, "connection") == 0 || strcmp(name, "stored") == 0 ||
+	       (n >= strlen(suffix) && strcmp(name + n - strlen(suffix), suffix) == 0);
+}
+
+/* Sockets of systemd, if it was for us that it has opened some (LISTEN_PID). After server_new(), which looks what is open. */
+static int take_sockets(struct serve *s)
+{
+	int n = sd_listen_fds_with_names(1, &s->socket_names);
+
+	if (n <= 0)
+		return 0; /* what is wrong with the environment does not make a server wrong */
+	s->sockets = mem_zalloc((size_t)n * sizeof(*s->sockets));
+	if (!s->sockets)
+		return -ENOMEM;
+	for (int i = 0; i < n; i++) {
+		const char *name = s->socket_names[i];
+
+		s->sockets[i] = (struct planner_socket){ SD_LISTEN_FDS_START + i, is_no_name(name) ? "" : name };
+	}
+	s->setup.sockets = s->sockets;
+	s->setup.n_sockets = (size_t)n;
+	return 0;
+}
+
+static void drop_sockets(struct serve *s)
+{
+	for (char **name = s->socket_names; name && *name; name++)
+		mem_free(*name);
+	mem_free(s->socket_names);
+	mem_free(s->sockets);
+}
+
 static int start(struct serve *s)
 {
 	struct conf_problems ps = {};
@@ -475,12 +531,14 @@ static int start(struct serve *s)
 
 	if (err)
 		return failed("cannot start", err);
+	if (take_sockets(s) < 0)
+		return failed("cannot start", -ENOMEM);
 	s->control.server = s->server;
 	s->setup.control = &control_proto;
 	s->setup.control_state = &s->control;
 	err = apply(s, &ps, &s->served);
 	if (err)
-		status = conf_problems_none(&ps) ? failed("cannot start", err) : refused(&ps);
+		status = conf_problems_none(&ps) ? failed("cannot start", err) : refused(&ps, s->mute);
 	else if (s->test && is_foster_parent(s->parent))
 		log_text(
 			LOG_WARN, "no-parent",
@@ -494,8 +552,11 @@ static int run(int argc, char **argv)
 	static const struct server_calls calls = { .ready = ready, .reload = reload, .stopping = stopping };
 	struct server_calls mine = calls;
 	struct serve s = { .parent = getppid(), .test_fd = -1 }; /* asked first: it may end before we are ready */
-	int status = parse(&s, argc, argv), ended;
+	int status, ended;
 	bool stuck;
+
+	s.mute = mute_stderr();
+	status = parse(&s, argc, argv);
 
 	if (status == STATUS_OK && s.test)
 		status = begin_test(&s);
@@ -519,6 +580,7 @@ static int run(int argc, char **argv)
 	for (size_t i = 0; i < s.setup.n_sets; i++)
 		mem_free(s.sets[i]);
 	mem_free(s.sets);
+	drop_sockets(&s);
 	mem_free(s.words);
 	return status;
 }

@@ -145,8 +145,14 @@ static void add_addresses(struct buf *b)
 		"  listen = tcp:192.168.1.10:7007    one address of this machine\n"
 		"  listen = tcp:*:7007               everybody who can reach this machine\n"
 		"  listen = tcp:[::1]:echo           IPv6, the port by its name\n"
-		"  listen = unix:./echo.sock         a socket beside the file; see `mode`\n"
-		"  listen = tls:7008                 with a certificate, see guichet help tls",
+		"  listen = unix:./echo.sock         a socket beside the file; see `mode`, `owner`, `group`\n"
+		"  listen = stdio:                   what inetd, systemd (Accept=yes) or ssh gives\n"
+		"  listen = fd:3                     a socket that somebody has opened for us\n"
+		"  listen = tls:7008                 with a certificate, see guichet help tls\n\n"
+		"Sockets that systemd hands over (LISTEN_FDS) are found by themselves: FileDescriptorName is the name of a "
+		"section; one without goes to the section where its address is written, or else to the next one in order. A "
+		"server whose only client is on standard input ends with it, and one that inetd waits for ends after "
+		"`exit_idle`.",
 		0, 0);
 	buf_addc(b, '\n');
 }
@@ -178,7 +184,7 @@ static const struct {
 	[MODEL_FORK] = { "a process per client", "1", "a watcher" },
 	[MODEL_PREFORK] = { "N processes", "1", "each worker" },
 	[MODEL_THREAD] = { "a thread per client", "1", "a watcher" },
-	[MODEL_POOL] = { "N threads", "1", "a watcher, by a bounded queue" },
+	[MODEL_POOL] = { "N threads", "1", "a watcher, for a bounded queue" },
 	[MODEL_SYMMETRIC] = { "N threads", "1", "each worker" },
 	[MODEL_EVENT] = { "N threads", "many", "each worker's event loop" },
 };
@@ -203,7 +209,7 @@ static void add_models(struct buf *b)
 	}
 	text_table_format(&t, (struct text_style){ "", "", "" }, b);
 	text_table_done(&t);
-	buf_adds(b, "\nN is the option loops of [guichet]: one per core unless it says otherwise.\n");
+	buf_adds(b, "\nN is the option workers of the service, and for event the option loops of [guichet].\n");
 }
 
 static int find_model(const char *word, struct buf *b)

@@ -259,13 +259,20 @@ static int check_listen(struct planner *p, struct plan_service *s)
 	return option_set(&tables_service, s->common, "listen", s->proto->flags & P_STREAM ? "tcp:0" : "udp:0", NULL);
 }
 
+static bool other_interface(const struct service_options *a, const struct service_options *b)
+{
+	return a->interface && b->interface && *a->interface && *b->interface &&
+	       strcmp(a->interface, b->interface) != 0;
+}
+
 static const struct addr_text *common_place(const struct service_options *a, const struct service_options *b)
 {
 	if (a->family != b->family && a->family != FAMILY_ANY && b->family != FAMILY_ANY)
 		return NULL;
 	for (size_t i = 0; i < a->listen.n; i++)
 		for (size_t j = 0; j < b->listen.n; j++)
-			if (addr_conflict(&a->listen.v[i], &b->listen.v[j]))
+			if (addr_conflict(&a->listen.v[i], &b->listen.v[j]) &&
+			    !(addr_is_net(&b->listen.v[j]) && other_interface(a, b)))
 				return &b->listen.v[j];
 	return NULL;
 }
@@ -387,13 +394,14 @@ static int finish_global(struct planner *p)
 	struct buf why;
 	int err = option_resolve(&tables_guichet, g, p->dir, NULL);
 
+	p->errand = planner_is_errand(p->plan);
 	if (!err && p->setup->test_data)
 		err = test_global(p);
 	for (size_t i = 0; i < p->setup->n_sets && !err; i++)
 		err = take_set(p, p->setup->sets[i]);
-	if (!err && !g->control)
+	if (!err && !g->control && !p->errand)
 		err = set_path(&g->control, g->data, "control.sock");
-	if (err || p->setup->dry || !conf_problems_none(p->ps))
+	if (err || p->errand || p->setup->dry || !conf_problems_none(p->ps))
 		return err;
 	buf_init_fixed(&why, text, sizeof(text));
 	buf_adds(&why, "data: ");
@@ -453,8 +461,10 @@ static int make(struct planner *p)
 		err = planner_take_file(p);
 	if (!err)
 		err = planner_take_words(p);
-	if (!err && !p->setup->file && p->setup->n_words == 0)
+	if (!err && !p->setup->file && p->setup->n_words == 0 && p->setup->n_sockets == 0)
 		err = take_defaults(p);
+	if (!err)
+		err = planner_take_sockets(p);
 	if (!err)
 		err = finish_global(p);
 	if (!err)
@@ -462,7 +472,7 @@ static int make(struct planner *p)
 	if (err)
 		return err;
 	drop_disabled(p);
-	return p->setup->control ? add_control(p) : 0;
+	return p->setup->control && p->plan->global->control ? add_control(p) : 0;
 }
 
 int planner_make(const struct planner_setup *setup, struct plan **ret, struct conf_problems *ps)

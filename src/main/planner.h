@@ -8,6 +8,12 @@
 #include "conf/conf.h"
 #include "drive/server.h"
 
+/* A descriptor that whoever started us has opened for us (sd_listen_fds(3)). */
+struct planner_socket {
+	int fd;
+	const char *name; /* of the section that it is for; "" = of the next one that none is named after */
+};
+
 struct planner_setup {
 	const char *file; /* NULL = none. Must outlive the plan, as all strings here */
 	const char *const
@@ -15,6 +21,8 @@ struct planner_setup {
 	size_t n_words;
 	const char *const *sets; /* NAME=VALUE of [guichet], stronger than the file */
 	size_t n_sets;
+	const struct planner_socket *sockets;
+	size_t n_sockets;
 	const char *test_data; /* test mode: the folder for everything; loopback and port 0 everywhere. NULL = no test */
 	bool dry;              /* for `check`: make no folder and no certificate */
 	const struct proto *control; /* the control service, and its state; NULL = none */
@@ -26,6 +34,12 @@ struct planner_setup {
  * Services that are not enabled are checked and then left out.
  */
 [[nodiscard]] int planner_make(const struct planner_setup *setup, struct plan **ret, struct conf_problems *ps);
+
+/*
+ * Is there nothing in it but standard input, or a conversation that has begun already? There may be many such servers at once,
+ * in any folder: they get neither a data folder nor a control socket.
+ */
+bool planner_is_errand(const struct plan *plan);
 
 /*
  * Adds where a protocol is served when nobody says otherwise, as text: tcp:7007 udp:7007. The port is the classic one, 7000

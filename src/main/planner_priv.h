@@ -17,6 +17,7 @@ struct planner {
 	size_t n_words;
 	const struct conf_section **origins; /* of each service of the plan; NULL = the command line */
 	size_t n_origins;
+	bool errand; /* planner_is_errand() */
 	struct conf_problems *ps;
 };
 
@@ -41,6 +42,10 @@ size_t planner_targets(const struct plan_service *s, struct conf_target targets[
 [[nodiscard]] int planner_take_file(struct planner *p);
 [[nodiscard]] int planner_take_words(struct planner *p);
 bool planner_was_worded(const struct planner *p, const char *name); /* a word names this service */
+
+/* ---- planner_given.c: 0 or -ENOMEM ---- */
+
+[[nodiscard]] int planner_take_sockets(struct planner *p);
 
 /* ---- planner_test.c ---- */
 

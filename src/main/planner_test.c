@@ -16,14 +16,19 @@ static const char *base_name(const struct addr_text *a)
 	return slash ? slash + 1 : a->path;
 }
 
-/* Does another address of the plan end in the same file name? */
+static bool same_kind(const struct addr_text *a, const struct addr_text *b)
+{
+	return (addr_is_path(a) && addr_is_path(b)) || (a->transport == ADDR_MQ && b->transport == ADDR_MQ);
+}
+
+/* Does another address of the plan end in the same name of a file, or of a queue? */
 static bool is_taken(const struct plan *plan, const struct addr_text *a)
 {
 	for (size_t i = 0; i < plan->n; i++) {
 		const struct addr_list *l = &plan->services[i].common->listen;
 
 		for (size_t j = 0; j < l->n; j++)
-			if (&l->v[j] != a && addr_is_path(&l->v[j]) && strcmp(base_name(&l->v[j]), base_name(a)) == 0)
+			if (&l->v[j] != a && same_kind(&l->v[j], a) && strcmp(base_name(&l->v[j]), base_name(a)) == 0)
 				return true;
 	}
 	return false;
@@ -56,11 +61,17 @@ static void move_host(struct addr_text *a)
 	a->port = 0;
 }
 
-static void move_queue(struct addr_text *a)
+/* They are in no folder: the name says whose it is. */
+static void move_queue(const struct planner *p, const struct plan_service *s, size_t i, struct addr_text *a)
 {
 	struct addr_text moved = *a;
+	struct buf b;
 
-	snprintf(moved.path, sizeof(moved.path), "/guichet-%ld-%.200s", (long)getpid(), a->path + 1);
+	buf_init_fixed(&b, moved.path, ADDR_MQ_MAX + 1);
+	buf_addf(&b, "/guichet-%ld-", (long)getpid());
+	if (is_taken(p->plan, a))
+		buf_addf(&b, "%zu-%zu-", (size_t)(s - p->plan->services), i);
+	buf_addf(&b, "%.200s", a->path + 1);
 	*a = moved;
 }
 
@@ -73,10 +84,14 @@ void planner_move(struct planner *p, struct plan_service *s)
 
 		buf_init_fixed(&why, text, sizeof(text));
 		buf_adds(&why, "listen: ");
+		if (a->transport == ADDR_STDIO) {
+			buf_adds(&why, "stdio: is where test mode tells its addresses; leave --test out");
+			planner_problem(p, s, text);
+		}
 		if (addr_is_net(a))
 			move_host(a);
 		else if (a->transport == ADDR_MQ)
-			move_queue(a);
+			move_queue(p, s, i, a);
 		else if (addr_is_path(a) && move_path(p, s, i, a, &why) < 0)
 			planner_problem(p, s, text);
 	}

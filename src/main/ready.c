@@ -177,8 +177,9 @@ int ready_json(const struct server *s, const struct ready_facts *facts, struct b
 		if (!v.internal)
 			json_array_append_new(services, json_service(s, i, &v));
 	}
-	all = json_pack("{s:i, s:o, s:o, s:o}", "pid", (int)getpid(), "control", json_path(facts->control), "data",
-			json_path(facts->data), "services", services);
+	all = json_pack("{s:i, s:o, s:o, s:o}", "pid", (int)getpid(), "control",
+			facts->control ? json_path(facts->control) : json_null(), "data", json_path(facts->data),
+			"services", services);
 	text = all ? json_dumps(all, JSON_COMPACT) : NULL;
 	json_decref(all);
 	if (!text)

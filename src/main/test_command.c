@@ -177,9 +177,9 @@ static void test_connect(void **state)
 	check(WORDS("connect", "ws:7007"), STATUS_USAGE, NULL,
 	      "guichet: transport ws is not spoken by this version, see guichet help addresses\n");
 	check(WORDS("connect", "wss:7007"), STATUS_USAGE, NULL, "transport wss is not spoken");
-	check(WORDS("connect", "fifo:/x"), STATUS_USAGE, NULL, "transport fifo is not spoken");
-	check(WORDS("connect", "mq:/x"), STATUS_USAGE, NULL, "transport mq is not spoken");
-	check(WORDS("connect", "unixgram:/x"), STATUS_USAGE, NULL, "transport unixgram is not spoken");
+	check(WORDS("connect", "fifo:/nonexistent/x"), STATUS_FAILED, NULL, "No such file or directory");
+	check(WORDS("connect", "mq:/guichet-nonexistent"), STATUS_FAILED, NULL, "No such file or directory");
+	check(WORDS("connect", "unixgram:/nonexistent/x"), STATUS_FAILED, NULL, "No such file or directory");
 	check(WORDS("connect", "unixseq:/nonexistent/x"), STATUS_FAILED, NULL, "No such file or directory");
 	check(WORDS("connect", "unix:/nonexistent/x"), STATUS_FAILED, NULL,
 	      "guichet: cannot connect to unix:/nonexistent/x: No such file or directory\n");

@@ -2,14 +2,17 @@
 Real clients behind one face: say(), hear(n), hear_until() somebody is content, end() (no more from us, but we read on), rest()
 (what comes until the other side ends), close(). CLIENTS tells which of them can reach which kind of address.
 """
+import itertools
 import os
 import re
 import select
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 from daemon import PATIENCE, PROGRAM, hear, rest
+from named import Pipes, Queues
 
 
 class Python:
@@ -44,6 +47,9 @@ class Python:
 
     def close(self):
         self.sock.close()
+
+
+NUMBERS = itertools.count()
 
 
 class Program:
@@ -123,6 +129,8 @@ class Socat(Program):
         to = {
             "tcp4": f"TCP4:{host}:{a.port}", "tcp6": f"TCP6:{host}:{a.port}", "udp4": f"UDP4:{host}:{a.port}",
             "udp6": f"UDP6:{host}:{a.port}", "tls4": f"OPENSSL:{host}:{a.port},verify=0", "unix": f"UNIX-CONNECT:{a.path}",
+            "unixseq": f"UNIX-CONNECT:{a.path},type={int(socket.SOCK_SEQPACKET)}",
+            "unixgram": f"UNIX-SENDTO:{a.path},bind={a.path}-{next(NUMBERS)}",
         }[a.kind]
         return ["socat", f"-t{PATIENCE}", "-", to]
 
@@ -149,20 +157,58 @@ class Openssl(Program):
         return ["openssl", "s_client", "-quiet", "-connect", f"{a.host}:{a.port}"]
 
 
+class Shell(Program):
+    SCRIPT = Path(__file__).with_name("fifo-client.sh")
+    halves = waits = True
+
+    def command(self, a):
+        return ["sh", str(self.SCRIPT), a.path]
+
+
 class Connect(Program):
     halves = lines = True
 
     def command(self, a):
         return [PROGRAM, "connect", *(["--insecure"] if a.secure else []), a.text]
 
+    def close(self):
+        self.process.terminate()  # a queue that it has made for answers goes with it
+        self.process.wait(PATIENCE)
+        super().close()
+
+
+class Stdio(Program):
+    """A guichet of its own behind two pipes, as ssh gives it."""
+    halves = True
+
+    def command(self, word):
+        return [PROGRAM, "serve", word]
+
+
+class Inherited(Python):
+    """A guichet of its own whose standard input and output are the other end of a socket, as inetd gives it."""
+
+    def __init__(self, word, kind=socket.SOCK_STREAM):
+        self.sock, theirs = socket.socketpair(socket.AF_UNIX, kind)
+        self.sock.settimeout(PATIENCE)
+        with theirs:
+            self.process = subprocess.Popen([PROGRAM, "serve", word], stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL)
+
+    def close(self):
+        super().close()
+        assert self.process.wait(PATIENCE) == 0
+
 
 CLIENTS = {
-    "python": (Python, "tcp4 tcp6 tls4 tls6 unix udp4 udp6"),
+    "python": (Python, "tcp4 tcp6 tls4 tls6 unix unixseq udp4 udp6 unixgram"),
     "nc": (Nc, "tcp4 tcp6 unix udp4 udp6"),
-    "socat": (Socat, "tcp4 tcp6 tls4 unix udp4 udp6"),
+    "socat": (Socat, "tcp4 tcp6 tls4 unix unixseq udp4 udp6 unixgram"),
     "curl": (Curl, "tcp4 tcp6"),
     "telnet": (Telnet, "tcp4 tcp6"),
     "openssl": (Openssl, "tls4"),
-    "connect": (Connect, "tcp4 tcp6 tls4 unix udp4 udp6"),
+    "pipes": (Pipes, "fifo"),
+    "queues": (Queues, "mq"),
+    "shell": (Shell, "fifo"),
+    "connect": (Connect, "tcp4 tcp6 tls4 unix unixseq fifo udp4 udp6 unixgram mq"),
 }
 WAYS = [(kind, name) for name, (_, kinds) in CLIENTS.items() for kind in kinds.split()]

@@ -56,6 +56,9 @@ def short_folder():
 # ---- addresses ----
 
 
+UNIX_TYPES = {"unix": socket.SOCK_STREAM, "unixseq": socket.SOCK_SEQPACKET, "unixgram": socket.SOCK_DGRAM}
+
+
 class Address(NamedTuple):
     """Where a service listens; `kind` is its transport with the IP version, as in tcp4."""
     kind: str
@@ -67,8 +70,8 @@ class Address(NamedTuple):
     @classmethod
     def parse(cls, text):
         transport, rest = text.split(":", 1)
-        if transport == "unix":
-            return cls("unix", text, path=rest)
+        if transport in UNIX_TYPES or transport in ("fifo", "mq"):
+            return cls(transport, text, path=rest)
         host, port = rest.rsplit(":", 1)
         version = "6" if host.startswith("[") else "4"
         return cls(transport + version, text, host.strip("[]"), int(port))
@@ -79,7 +82,7 @@ class Address(NamedTuple):
 
     @property
     def datagram(self):
-        return self.kind.startswith("udp")
+        return self.kind.startswith("udp") or self.kind in ("unixgram", "mq")
 
     @property
     def secure(self):
@@ -91,10 +94,12 @@ class Address(NamedTuple):
         return self.path or (self.host, self.port)
 
     def connect(self, context=None):
-        """A socket of ours, connected to it."""
-        sock = socket.socket(self.family, socket.SOCK_DGRAM if self.datagram else socket.SOCK_STREAM)
+        """A socket of ours, connected to it; one for datagrams of unix sockets has a name, for the answers."""
+        sock = socket.socket(self.family, UNIX_TYPES.get(self.kind) or (socket.SOCK_DGRAM if self.datagram else socket.SOCK_STREAM))
         try:
             sock.settimeout(PATIENCE)
+            if self.kind == "unixgram":
+                sock.bind("")
             sock.connect(self.name)
             if self.family != socket.AF_UNIX and not self.datagram:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -215,7 +220,7 @@ class Guichet:
     test=False; then it lives in `folder` like any other daemon. `folder` is a short_folder(), everything is in it.
     """
 
-    def __init__(self, folder, *words, config=None, test=True, env=None, nofile=None, before=()):
+    def __init__(self, folder, *words, config=None, test=True, env=None, nofile=None, before=(), pass_fds=()):
         self.folder, self.data, self.status = folder, None, None
         self.file = folder / "guichet.conf"
         self.ready_path = folder / "ready.json"
@@ -226,7 +231,7 @@ class Guichet:
         argv = [*before, PROGRAM, "serve", *(["--test"] if test else []), "--ready", self.ready_path,
                 *([self.file] if config is not None else []), *words]
         self.process = subprocess.Popen(
-            list(map(str, argv)), cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            list(map(str, argv)), cwd=folder, pass_fds=pass_fds, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=os.environ | {"TMPDIR": str(folder), "NOTIFY_SOCKET": str(self._notes_path)} | (env or {}),
             preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))) if nofile else None)
         self.out, self.err = Lines(self.process.stdout), Lines(self.process.stderr)
@@ -287,7 +292,7 @@ class Guichet:
         return [Address.parse(a) for s in self.facts["services"] if s["name"] == service for a in s["addresses"]]
 
     def at(self, kind, service=None):
-        """The address of this kind: tcp4, tcp6, udp4, udp6, tls4, tls6, unix."""
+        """The address of this kind: tcp4, tcp6, udp4, udp6, tls4, tls6, unix, unixseq, unixgram, fifo, mq."""
         return next(a for a in self.addresses(service) if a.kind == kind)
 
     def connect(self, kind="tcp4", service=None, **more):

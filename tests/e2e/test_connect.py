@@ -10,8 +10,8 @@ from certificates import Authority
 from clients import Connect
 from daemon import PATIENCE, PROGRAM, run
 
-EVERYWHERE = ["echo@tcp:0", "echo@tls:0", "echo@unix:s.sock", "echo@udp:0"]
-STREAMS = ["tcp4", "tcp6", "tls4", "tls6", "unix"]
+EVERYWHERE = ["echo@tcp:0", "echo@tls:0", "echo@unix:s.sock", "echo@unixseq:q.sock", "echo@udp:0", "echo@unixgram:g.sock"]
+STREAMS = ["tcp4", "tcp6", "tls4", "tls6", "unix", "unixseq"]
 
 
 def talk(*words, says=b"", **more):
@@ -30,7 +30,7 @@ def test_streams(guichet, kind):
     g.wait_stats(errors=0, open=0)
 
 
-@pytest.mark.parametrize("kind", ["udp4", "udp6"])
+@pytest.mark.parametrize("kind", ["udp4", "udp6", "unixgram"])
 def test_datagrams(guichet, kind):
     """Each line is one, also the last one without an end; after the end it waits a moment for answers."""
     g = guichet(*EVERYWHERE)
@@ -40,12 +40,20 @@ def test_datagrams(guichet, kind):
     g.wait_stats(datagrams_in=3, bytes_in=13)
 
 
-@pytest.mark.parametrize("kind", ["tcp4", "tls4", "unix"])
+@pytest.mark.parametrize("kind", ["tcp4", "tls4", "unix", "unixseq"])
 def test_half_close(guichet, kind):
     """The end of the input ends our half only: an answer that waits for it is still printed."""
-    g = guichet("echo@tcp:0,upper=yes", "echo@tls:0", "echo@unix:s.sock")
+    g = guichet("echo@tcp:0,upper=yes", "echo@tls:0", "echo@unix:s.sock", "echo@unixseq:q.sock")
     done = talk("--insecure", g.at(kind).text, says=b"no line end")
     assert (done.returncode, done.stdout) == (0, b"NO LINE END")
+
+
+def test_many_datagrams_to_a_unix_socket(guichet):
+    """More than may wait at either end: none is lost."""
+    g = guichet("echo@unixgram:g.sock")
+    says = b"".join(b"%d\n" % i for i in range(3000))
+    done = talk("--wait", "300ms", g.at("unixgram").text, says=says)
+    assert (done.returncode, done.stderr, done.stdout) == (0, b"", says)
 
 
 def test_terminal(guichet):

@@ -64,7 +64,7 @@ def test_more_than_there_are(guichet):
     assert g.stats("process")["descriptors_max"] == NOFILE
 
 
-@pytest.mark.parametrize("model", ["event", "thread"])
+@pytest.mark.parametrize("model", ["event", "pool", "symmetric", "thread"])
 def test_max(guichet, model):
     """Over the option max a connection is ended at once, logged and counted; when there is room it is not."""
     g = guichet(f"echo@tcp:0,max=2,model={model}")

@@ -30,7 +30,7 @@ def stopped(g):
 # ---- the form ----
 
 
-@pytest.mark.parametrize("model", ["event", "thread"])
+@pytest.mark.parametrize("model", ["event", "iterative", "pool", "symmetric", "thread"])
 def test_life_of_a_connection(guichet, model):
     g = guichet(f"echo@tcp:0,model={model}", "--log-level", "debug")
     with g.connect() as sock:

@@ -11,7 +11,7 @@ from daemon import PATIENCE, SANITIZED, hear, readable, rest
 MIB = 1 << 20
 NEAR = {"tcp4": "tcp:0", "tcp6": "tcp:0", "tls4": "tls:0", "unix": "unix:near.sock"}
 FAR = {"tcp4": "tcp:0", "tcp6": "tcp:0", "unix": "unix:far.sock"}
-MODELS = ["event", "thread"]
+MODELS = ["event", "iterative", "pool", "symmetric", "thread"]
 
 
 @pytest.fixture(params=MODELS)

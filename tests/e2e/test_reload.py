@@ -73,9 +73,9 @@ def test_options_change(guichet):
     assert g.wait_log("reloaded")["text"] == "1 change"
 
 
-@pytest.mark.parametrize("model", ["event", "thread"])
-def test_model_changes(guichet, model):
-    other = {"event": "thread", "thread": "event"}[model]
+@pytest.mark.parametrize("model,other", [("event", "thread"), ("thread", "event"), ("event", "iterative"), ("iterative", "pool"),
+                                         ("pool", "symmetric"), ("symmetric", "thread"), ("pool", "event")])
+def test_model_changes(guichet, model, other):
     g = guichet(config=ECHO + f"model = {model}\n")
     with g.connect() as old:
         said(old, b"one\n", b"one\n")

@@ -2,7 +2,9 @@
 Every service over every transport, under every model, from one table: with Python and one real client. The rows of SHOWN,
 in which first the client and then the server ends, with every client that can reach the address.
 """
+import functools
 import re
+import socket
 import struct
 import time
 from dataclasses import dataclass
@@ -10,11 +12,11 @@ from typing import NamedTuple
 
 import pytest
 
-from clients import CLIENTS, WAYS
+from clients import CLIENTS, WAYS, Inherited, Stdio
 from daemon import Guichet, short_folder
 
-SHOWN = {"echo-event", "qotd-event", "qotd-thread"}
-ALWAYS = {"python", "socat"}  # these two reach nearly everything
+SHOWN = {"echo-event", "qotd-event", "qotd-iterative", "qotd-pool", "qotd-symmetric", "qotd-thread"}
+ALWAYS = {"python", "socat", "pipes", "queues"}  # together they reach everything
 SERVER, CLIENT, NOBODY = "the server ends", "the client ends", "nobody ends"
 
 
@@ -71,7 +73,8 @@ class Talks:
 
 
 STREAM_ONLY = {"relay"}
-MODELS = ["event", "thread"]
+DATAGRAMS = {"udp4", "udp6", "unixgram", "mq"}
+MODELS = ["event", "iterative", "pool", "symmetric", "thread"]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +82,9 @@ def served(request):
     """A guichet that serves one row under one model everywhere, its row, and what has been said."""
     name, model = request.param.rsplit("-", 1)
     row = TABLE[name]
-    where = ["tcp:0", "tls:0", "unix:s.sock"] + (["udp:0"] if row.service not in STREAM_ONLY else [])
+    where = ["tcp:0", "tls:0", "unix:s.sock", "unixseq:q.sock", "fifo:f"]
+    where += ["udp:0", "unixgram:g.sock"] if row.service not in STREAM_ONLY else []
+    where += ["mq:/q"] if row.service not in STREAM_ONLY and model == "event" else []
     options = f",model={model}" + (f",{row.options}" if row.options else "")
     with short_folder() as folder, short_folder() as far_folder:
         far = None
@@ -104,10 +109,14 @@ def skips(where, row, kind, name):
     """Why this client does not talk to this row, or None."""
     if name not in ALWAYS and where not in SHOWN:
         return "another row shows this client"
+    if name == "socat" and not where.endswith("-event") and where not in SHOWN:
+        return "what it is that comes in does not depend on the model"
     if not CLIENTS[name][0].exact and not row.text:
         return "speaks telnet: these bytes would not arrive as they are"
-    if kind.startswith("udp") and row.service in STREAM_ONLY:
+    if kind in DATAGRAMS and row.service in STREAM_ONLY:
         return "a stream service"
+    if kind == "mq" and not where.endswith("-event"):
+        return "message queues are served by model event only"
     return None
 
 
@@ -147,7 +156,7 @@ def test_conversation(served, kind, name):
     make = CLIENTS[name][0]
     client = make(g.at(kind))
     try:
-        if kind.startswith("udp"):
+        if kind in DATAGRAMS:
             talks.datagrams += (row.asks or row.says).count(b"\n") if make.lines else 1
             exchange(client, row)
             g.wait_stats(datagrams_in=talks.datagrams)
@@ -160,3 +169,22 @@ def test_conversation(served, kind, name):
                 g.wait_stats(bytes_in=lambda n: n >= before + len(row.says))
     finally:
         client.close()
+
+
+WAYS_IN = {"pipes": Stdio, "socket": Inherited, "records": functools.partial(Inherited, kind=socket.SOCK_SEQPACKET)}
+
+
+@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("way,model", [("pipes", "event"), ("records", "event"), *(("socket", model) for model in MODELS)])
+def test_stdio(folder, name, way, model):
+    """The same over standard input and output, by a server that is there for this one conversation."""
+    row = TABLE[name]
+    far = Guichet(folder, "echo@tcp:0") if row.service == "relay" else None
+    more = [f"to={far.at('tcp4').text}"] if far else []
+    client = WAYS_IN[way](",".join([f"{row.service}@stdio:", f"model={model}", *more, *([row.options] if row.options else [])]))
+    try:
+        converse(client, row)
+    finally:
+        client.close()
+        if far:
+            far.stop()

@@ -9,7 +9,7 @@ import pytest
 
 from daemon import SANITIZED, Address, hear, rest, run
 
-MODELS = ["event", "thread"]
+MODELS = ["event", "pool", "symmetric", "thread"]  # with two conversations at once
 
 
 def said(sock, says=b"x\n"):

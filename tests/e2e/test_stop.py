@@ -8,7 +8,7 @@ import pytest
 
 from daemon import Address, Guichet, eventually, hear, readable, rest
 
-MODELS = ["event", "thread"]
+MODELS = ["event", "iterative", "pool", "symmetric", "thread"]
 
 
 @pytest.fixture(params=MODELS)
@@ -53,8 +53,8 @@ def test_answers_are_finished(guichet, model):
 
 
 def test_idle_clients_are_let_go(guichet, model):
-    g = guichet(f"echo@tcp:0,model={model}", "echo@tls:0")
-    with g.connect() as one, g.connect("tls4") as two:
+    g = guichet(f"echo@tcp:0,model={model}", f"shout@tls:0,protocol=echo,model={model}")
+    with g.connect(service="echo") as one, g.connect("tls4", "shout") as two:
         said(one)
         said(two)
         g.signal(signal.SIGTERM)

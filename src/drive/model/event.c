@@ -10,19 +10,17 @@ struct handoff {
 	struct service *service;
 	struct lane *lane;
 	struct listener *ln;
-	struct peer *peer;
-	int fd;
+	struct arrival who; /* with a reference to the peer */
 };
 
-static void serve(struct loop *l, struct lane *lane, struct listener *ln, int fd, const struct peer *peer)
+static void serve(struct loop *l, struct lane *lane, struct listener *ln, const struct arrival *who)
 {
 	struct adopt a;
 
-	service_adopt(service_of(lane->svc), lane, ln, peer, &a);
-	a.fd = fd;
+	service_adopt(service_of(lane->svc), lane, ln, who, &a);
 	if (a.layer && !a.layer_arg) {
 		stat_add(lane, STAT_REFUSED_MEMORY, 1);
-		loop_refuse(lane, fd, peer, "out-of-memory");
+		loop_refuse(lane, who, "out-of-memory");
 		return;
 	}
 	(void)!loop_adopt(l, &a); /* it counted and closed what it could not take */
@@ -32,9 +30,9 @@ static void arrive(struct loop *l, void *arg)
 {
 	struct handoff *h = arg;
 
-	serve(l, h->lane, h->ln, h->fd, h->peer); /* a reload retires the lane only after this: let_go() */
+	serve(l, h->lane, h->ln, &h->who); /* a reload retires the lane only after this: let_go() */
 	listener_unref(h->ln);
-	peer_unref(h->peer);
+	peer_unref(h->who.peer);
 	service_unref(h->service);
 	mem_free(h);
 }
@@ -55,31 +53,32 @@ static unsigned choose(const struct server *s, const struct loop *l)
 	return mine > least + SLACK + least / 8 ? best : server_loop_number(s, l);
 }
 
-static bool hand_over(struct service *v, unsigned to, struct listener *ln, int fd, const struct peer *peer)
+static bool hand_over(struct service *v, unsigned to, struct listener *ln, const struct arrival *who)
 {
 	struct handoff *h = mem_alloc(sizeof(*h));
 
 	if (!h)
 		return false;
-	*h = (struct handoff){ service_ref(v), &v->lanes[to], listener_ref(ln), peer_ref(peer), fd };
+	*h = (struct handoff){ service_ref(v), &v->lanes[to], listener_ref(ln), *who };
+	peer_ref(who->peer);
 	if (loop_post_call(v->server->loops[to], arrive, h) == 0)
 		return true;
 	listener_unref(ln);
-	peer_unref(peer);
+	peer_unref(who->peer);
 	service_unref(v);
 	mem_free(h);
 	return false;
 }
 
-static void take(struct loop *l, struct listener *ln, struct lane *lane, int fd, const struct peer *peer)
+static void take(struct loop *l, struct listener *ln, struct lane *lane, const struct arrival *who)
 {
 	struct service *v = service_of(lane->svc);
 	unsigned to = v->server->n_loops > 2 && !v->plan.internal ? choose(v->server, l)
 								  : server_loop_number(v->server, l);
 
-	if (v->server->loops[to] != l && hand_over(v, to, ln, fd, peer))
+	if (v->server->loops[to] != l && hand_over(v, to, ln, who))
 		return;
-	serve(l, lane, ln, fd, peer);
+	serve(l, lane, ln, who);
 }
 
 const struct model model_event = { .name = "event", .shared = true, .every_loop = true, .take = take };

@@ -61,6 +61,19 @@ static int resolve_unix(const struct addr_text *a, struct netaddr **ret, unsigne
 	return 0;
 }
 
+static int resolve_name(const struct addr_text *a, struct netaddr **ret, unsigned *ret_n)
+{
+	struct netaddr *v = mem_zalloc(sizeof(*v));
+
+	if (!v)
+		return -ENOMEM;
+	v->type = a->transport == ADDR_FIFO ? NETADDR_FIFO : NETADDR_QUEUE;
+	memcpy(v->name.path, a->path, sizeof(v->name.path));
+	*ret = v;
+	*ret_n = 1;
+	return 0;
+}
+
 /* The port in numbers, from /etc/services where it is a name. */
 static int port_of(const struct addr_text *a, uint16_t *ret, struct buf *why)
 {
@@ -163,6 +176,8 @@ int netaddr_resolve(const struct addr_text *a, enum tables_family family, bool l
 
 	if (a->transport == ADDR_UNIX || a->transport == ADDR_UNIXSEQ || a->transport == ADDR_UNIXGRAM)
 		return resolve_unix(a, ret, ret_n, why);
+	if (a->transport == ADDR_FIFO || a->transport == ADDR_MQ)
+		return resolve_name(a, ret, ret_n);
 	if (!(flags & ADDR_F_NET)) {
 		say(why, "not an address of a socket", addr_kinds[a->transport].name, NULL);
 		return -EAFNOSUPPORT;
@@ -233,11 +248,13 @@ bool netaddr_of_peer(const struct peer *p, struct netaddr *ret)
 		((struct sockaddr_in6 *)&ret->st)->sin6_scope_id = p->scope;
 		break;
 	case PEER_UNIX:
-		if (p->n == 0 || p->n >= sizeof(ret->un.sun_path))
+		if (p->n == 0 || p->n > sizeof(ret->un.sun_path))
 			return false;
 		ret->un.sun_family = AF_UNIX;
 		memcpy(ret->un.sun_path, p->b, p->n);
-		ret->n = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + p->n + 1);
+		ret->n = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + p->n);
+		if (p->b[0] && p->n < sizeof(ret->un.sun_path))
+			ret->n++; /* the NUL of a path; of an abstract name each byte counts */
 		return true;
 	case PEER_NONE:
 	case PEER_NAME:
@@ -292,6 +309,8 @@ static unsigned touched(const struct netaddr *v)
 
 static bool same_door(const struct netaddr *a, const struct netaddr *b)
 {
+	if (*a->interface && *b->interface && strcmp(a->interface, b->interface) != 0)
+		return false;
 	return a->type == b->type && netaddr_port(a) == netaddr_port(b);
 }
 
@@ -304,24 +323,31 @@ static bool same_host(const struct netaddr *a, const struct netaddr *b)
 	if (a->sa.sa_family == AF_INET6)
 		return IN6_ARE_ADDR_EQUAL(&in6(a)->sin6_addr, &in6(b)->sin6_addr) &&
 		       in6(a)->sin6_scope_id == in6(b)->sin6_scope_id;
-	return strcmp(a->un.sun_path, b->un.sun_path) == 0;
+	if (a->type >= NETADDR_FIFO)
+		return strcmp(a->name.path, b->name.path) == 0;
+	return a->sa.sa_family == AF_UNIX && strcmp(a->un.sun_path, b->un.sun_path) == 0;
 }
 
-bool netaddr_same(const struct netaddr *a, const struct netaddr *b)
-{
-	return same_door(a, b) && same_host(a, b) && whole(a) == whole(b);
-}
-
-bool netaddr_covers(const struct netaddr *a, const struct netaddr *b)
+static bool covers_host(const struct netaddr *a, const struct netaddr *b)
 {
 	unsigned all = whole(a);
 
 	if (!all)
-		return netaddr_same(a, b);
-	return same_door(a, b) && touched(b) && !(touched(b) & ~all);
+		return same_host(a, b) && !whole(b);
+	return touched(b) && !(touched(b) & ~all);
+}
+
+bool netaddr_same(const struct netaddr *a, const struct netaddr *b)
+{
+	return same_door(a, b) && same_host(a, b) && whole(a) == whole(b) && strcmp(a->interface, b->interface) == 0;
+}
+
+bool netaddr_covers(const struct netaddr *a, const struct netaddr *b)
+{
+	return same_door(a, b) && (!*a->interface || *b->interface) && covers_host(a, b);
 }
 
 bool netaddr_overlaps(const struct netaddr *a, const struct netaddr *b)
 {
-	return netaddr_covers(a, b) || netaddr_covers(b, a) || (same_door(a, b) && whole(a) & whole(b));
+	return same_door(a, b) && (covers_host(a, b) || covers_host(b, a) || whole(a) & whole(b));
 }

@@ -11,14 +11,24 @@
 #include "base/peer.h"
 #include "conf/tables.h"
 
+enum { NETADDR_INTERFACE = 16 }; /* IFNAMSIZ: with its NUL */
+
+/* What is no socket, but named by `name`; its family is AF_UNSPEC and n is 0. */
+enum { NETADDR_FIFO = 1000, NETADDR_QUEUE };
+
 struct netaddr {
 	socklen_t n;
-	int type;    /* SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET */
-	bool v6only; /* [::] without IPv4; means nothing for any other */
+	int type;                          /* SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET, or NETADDR_* */
+	bool v6only;                       /* [::] without IPv4; means nothing for any other */
+	char interface[NETADDR_INTERFACE]; /* of an IP address to listen on: only what comes in there; "" = any */
 	union {
 		struct sockaddr sa;
 		struct sockaddr_storage st;
 		struct sockaddr_un un;
+		struct {
+			sa_family_t family;
+			char path[ADDR_PATH_MAX + 1];
+		} name;
 	};
 };
 
@@ -26,7 +36,7 @@ struct netaddr {
 bool netaddr_is_numeric(const struct addr_text *a);
 
 /*
- * Every sockaddr of the address, at most 16; of a name IPv6 first, as the system sorts them; `listen` decides what no host and * mean. *ret is freed by mem_free().
+ * Every sockaddr (or name) of the address, at most 16; of a name IPv6 first, as the system sorts them; `listen` decides what no host and * mean. *ret is freed by mem_free().
  * 0 or -errno with a sentence (names that resolve to nothing, unknown service names). Blocks for names.
  */
 [[nodiscard]] int netaddr_resolve(const struct addr_text *a, enum tables_family family, bool listen,

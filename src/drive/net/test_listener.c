@@ -59,6 +59,11 @@ static void test_meeting(void **state)
 		{ "unix:/a", "unix:/a", FAMILY_ANY, FAMILY_6, ALL },
 		{ "unix:/a", "unix:/b", FAMILY_ANY, FAMILY_ANY, 0 },
 		{ "unix:/a", "tcp:127.0.0.1:1", FAMILY_ANY, FAMILY_ANY, 0 },
+		{ "fifo:/a", "fifo:/a", FAMILY_ANY, FAMILY_ANY, ALL },
+		{ "fifo:/a", "fifo:/b", FAMILY_ANY, FAMILY_ANY, 0 },
+		{ "fifo:/a", "unix:/a", FAMILY_ANY, FAMILY_ANY, 0 },
+		{ "mq:/a", "mq:/a", FAMILY_ANY, FAMILY_ANY, ALL },
+		{ "mq:/a", "fifo:/a", FAMILY_ANY, FAMILY_ANY, 0 },
 	};
 
 	(void)state;
@@ -73,7 +78,7 @@ static void test_meeting(void **state)
 	}
 }
 
-static const struct listen_setup setup = { .backlog = 8, .mode = 0600 };
+static const struct listen_setup setup = { .backlog = 8, .owner = { OWNER_SAME, GROUP_SAME, 0600 } };
 
 static void test_files(void **state)
 {
@@ -110,10 +115,12 @@ static void test_files(void **state)
 /* Whatever fails, nothing is left behind. */
 static void test_nothing_left(void **state)
 {
+	struct listen_setup given = setup; /* to ourselves: that takes one more step */
 	char text[64];
 	struct netaddr at;
 
 	(void)state;
+	given.owner = (struct owner){ geteuid(), getegid(), 0640 };
 	snprintf(text, sizeof(text), "unix:/tmp/guichet-test-%d", (int)getpid());
 	at = addr(text, FAMILY_ANY);
 	for (int kind = 0; kind < FAULT_KINDS; kind++) {
@@ -124,7 +131,7 @@ static void test_nothing_left(void **state)
 
 			buf_init(&why, 1024);
 			fault_arm((enum fault_kind)kind, n, ENOMEM, false);
-			r = listener_new(&at, &setup, &ln, &why);
+			r = listener_new(&at, &given, &ln, &why);
 			fault_arm((enum fault_kind)kind, 0, 0, false);
 			buf_done(&why);
 			if (r == 0)
@@ -137,13 +144,12 @@ static void test_nothing_left(void **state)
 }
 #endif
 
-static void never(struct loop *l, struct listener *ln, struct lane *lane, int fd, const struct peer *peer)
+static void never(struct loop *l, struct listener *ln, struct lane *lane, const struct arrival *who)
 {
 	(void)l;
 	(void)ln;
-	(void)peer;
 	(void)lane;
-	close(fd);
+	close(who->fd);
 }
 
 /* A loop that still accepts when it ends lets go of the listener; LeakSanitizer looks. */
@@ -177,26 +183,51 @@ static void test_probe(void **state)
 	(void)state;
 	buf_init(&why, 1024);
 	assert_int_equal(listener_new(&at, &setup, &ln, &why), 0);
-	assert_int_equal(listener_probe(&ln->at, &why), -EADDRINUSE);
+	assert_int_equal(listener_probe(&ln->at, &setup, &why), -EADDRINUSE);
 	assert_string_equal(buf_str(&why), "address in use by another program");
 	buf_reset(&why);
 	at = ln->at;
 	listener_unref(ln);
 	for (int i = 0; i < 2; i++)
-		assert_int_equal(listener_probe(&at, &why), 0);
-	assert_int_equal(listener_probe(&file, &why), 0);
+		assert_int_equal(listener_probe(&at, &setup, &why), 0);
+	assert_int_equal(listener_probe(&file, &setup, &why), 0);
 	assert_int_equal(access("probe.sock", F_OK), -1);
 	assert_int_equal(listener_new(&file, &setup, &ln, &why), 0);
-	assert_int_equal(listener_probe(&file, &why), -EADDRINUSE);
+	assert_int_equal(listener_probe(&file, &setup, &why), -EADDRINUSE);
 	assert_int_equal(access("probe.sock", F_OK), 0);
 	listener_unref(ln);
+	buf_done(&why);
+}
+
+static void test_probe_named(void **state)
+{
+	static const char *const all[] = { "unixseq:probe.seq", "unixgram:probe.gram", "fifo:probe.pipe",
+					   "mq:/guichet-test-probe" };
+	struct buf why;
+
+	(void)state;
+	buf_init(&why, 1024);
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		struct netaddr at = addr(all[i], FAMILY_ANY);
+		struct listener *ln;
+
+		for (int k = 0; k < 2; k++)
+			assert_int_equal(listener_probe(&at, &setup, &why), 0);
+		assert_int_equal(listener_new(&at, &setup, &ln, &why), 0);
+		assert_int_equal(listener_probe(&at, &setup, &why), -EADDRINUSE);
+		assert_non_null(strstr(buf_str(&why), " is served by another program already"));
+		buf_reset(&why);
+		listener_unref(ln);
+		assert_int_equal(listener_probe(&at, &setup, &why), 0);
+	}
 	buf_done(&why);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_meeting),      cmocka_unit_test(test_files), cmocka_unit_test(test_probe),
+		cmocka_unit_test(test_meeting),      cmocka_unit_test(test_files),
+		cmocka_unit_test(test_probe),        cmocka_unit_test(test_probe_named),
 #ifdef GUICHET_FAULTS
 		cmocka_unit_test(test_nothing_left),
 #endif

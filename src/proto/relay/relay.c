@@ -39,8 +39,9 @@ static const struct option rows[] = {
 /* Can we connect to it? */
 static const char *fault_of(const struct addr_text *to)
 {
-	if (to->transport != ADDR_TCP && to->transport != ADDR_UNIX && to->transport != ADDR_UNIXSEQ)
-		return "is not where a relay can connect to: tcp:HOST:PORT, unix:PATH, unixseq:PATH";
+	if (to->transport != ADDR_TCP && to->transport != ADDR_UNIX && to->transport != ADDR_UNIXSEQ &&
+	    to->transport != ADDR_FIFO)
+		return "is not where a relay can connect to: tcp:HOST:PORT, unix:PATH, unixseq:PATH, fifo:PATH";
 	if (strcmp(to->host, "*") == 0)
 		return "needs one host, * is all of them";
 	if (addr_is_net(to) && to->port == 0)

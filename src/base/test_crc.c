@@ -1,0 +1,43 @@
+/* test_crc.c - CRC32C against the values of RFC 3720 appendix B.4, and in pieces. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/crc.h"
+
+static void test_known(void **state)
+{
+	uint8_t b[32];
+
+	(void)state;
+	assert_int_equal(crc32c(0, "", 0), 0);
+	assert_int_equal(crc32c(0, "123456789", 9), 0xe3069283);
+	memset(b, 0, sizeof(b));
+	assert_int_equal(crc32c(0, b, sizeof(b)), 0x8a9136aa);
+	memset(b, 0xff, sizeof(b));
+	assert_int_equal(crc32c(0, b, sizeof(b)), 0x62a8ab43);
+	for (unsigned i = 0; i < sizeof(b); i++)
+		b[i] = (uint8_t)i;
+	assert_int_equal(crc32c(0, b, sizeof(b)), 0x46dd794e);
+}
+
+static void test_in_pieces(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i <= 9; i++)
+		assert_int_equal(crc32c(crc32c(0, "123456789", i), "123456789" + i, 9 - i), 0xe3069283);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_known),
+		cmocka_unit_test(test_in_pieces),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

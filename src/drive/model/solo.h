@@ -1,0 +1,31 @@
+/*
+ * solo.h - one conversation at a time in a private loop: what the models with threads have in common. A solo belongs to
+ * the thread that runs it.
+ */
+#pragma once
+#include "drive/server_priv.h"
+
+struct solo {
+	struct service *service; /* a reference */
+	struct loop *loop;       /* made for the first conversation; NULL before, or when memory was out */
+	struct lane lane;
+	_Atomic uint64_t stats[STAT_N]; /* this thread's: added to the service's after each turn */
+	struct loop_setup setup;        /* of the loop; the owner may change it before there is one */
+};
+
+void solo_init(struct solo *o, struct service *v); /* takes a reference to v */
+void solo_done(struct solo *o);                    /* may free the service with all that is part of it */
+
+/* A loop for something new: it knows the time again, and its ids are no other thread's. 0 or -ENOMEM. */
+[[nodiscard]] int solo_begin(struct solo *o);
+/* A turn, and then until all has ended but timers, and sockets of which somebody else tells. */
+void solo_run(struct solo *o);
+
+void solo_fold(struct solo *o); /* counts what its turns have not */
+
+/* A whole conversation. Takes the descriptors and the peer of `who`, and its place in lane->open_all and in server->live. */
+void solo_serve(struct solo *o, const struct listener *ln, const struct arrival *who);
+
+/* A detached thread, counted in server->hands; fn's last act is solo_end(). 0 or -errno. */
+[[nodiscard]] int solo_spawn(struct server *s, void *(*fn)(void *), void *arg);
+void solo_end(struct server *s);

@@ -1,0 +1,12 @@
+/* named.h - listeners that are no sockets: a named pipe (fifo.h), a message queue (queue.h). For listener.c. */
+#pragma once
+#include "base/buf.h"
+#include "drive/net/owner.h"
+
+struct listener;
+struct netaddr;
+
+/* Opens what ln->at names, and sets fd, local and born. 0 or -errno, perhaps with a sentence; named_close() in either case. */
+[[nodiscard]] int named_open(struct listener *ln, struct buf *why);
+[[nodiscard]] int named_give(const struct listener *ln, const struct owner *to); /* 0 or -errno */
+void named_close(struct listener *ln);                                           /* and removes the name */

@@ -1,0 +1,248 @@
+"""
+What tells the models apart, seen from outside: who is served at once, where the others wait, in which threads, and that one word
+changes it. That every service works under each of them is shown in test_services.py.
+"""
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from daemon import SANITIZED, eventually, hear, readable, rest, run
+
+SOLO = ["iterative", "pool", "symmetric"]  # one conversation for each worker
+MOMENT = 0.1                               # seconds in which nobody is served who must wait
+
+
+@pytest.fixture
+def crowd():
+    """crowd(g, n): n clients who have all said something; with their letters."""
+    with contextlib.ExitStack() as stack:
+        def come(g, n, kind="tcp4"):
+            socks = [stack.enter_context(g.connect(kind)) for _ in range(n)]
+            for sock in socks:
+                sock.sendall(b"hello")
+            return socks
+        yield come
+
+
+def threads(g):
+    return len(list(Path(f"/proc/{g.pid}/task").iterdir()))
+
+
+def answered(socks, n):
+    """Waits until n of them are, and then sees that the others are not. Returns both."""
+    eventually(lambda: sum(readable(sock, 0) for sock in socks) >= n, f"{n} of them are answered")
+    time.sleep(MOMENT)
+    lucky = [sock for sock in socks if readable(sock, 0)]
+    assert len(lucky) == n
+    for sock in lucky:
+        assert hear(sock, 5) == b"hello"
+    return lucky, [sock for sock in socks if sock not in lucky]
+
+
+@pytest.mark.parametrize("kind", ["tcp4", "unix", "tls4"])
+@pytest.mark.parametrize("model,at_once", [("iterative", 1), ("pool", 3), ("symmetric", 3), ("thread", 5), ("event", 5)])
+def test_how_many_at_once(guichet, crowd, model, at_once, kind):
+    """The others wait: accepted or not, nobody reads from them. When one goes, the next is served."""
+    where = {"tcp4": "tcp:0", "unix": "unix:s.sock", "tls4": "tls:0"}[kind]
+    g = guichet(f"echo@{where},model={model},workers=3")
+    if kind == "tls4" and at_once < 5:
+        socks = crowd(g, at_once, kind)  # a handshake is a part of the conversation: who waits gets no further
+    else:
+        socks = crowd(g, 5, kind)
+    served, waiting = answered(socks, at_once)
+    while waiting:
+        served.pop().close()
+        lucky, waiting = answered(waiting, 1)
+        for sock in served:
+            sock.sendall(b"still")
+            assert hear(sock, 5) == b"still"
+        served += lucky
+    assert g.stats()["refused_max"] == 0
+
+
+def test_where_they_wait(guichet, crowd):
+    """Under iterative and symmetric in the backlog, under pool in the queue until it is full, and the others in the backlog."""
+    g = guichet("a@tcp:0,protocol=echo,model=iterative", "b@tcp:0,protocol=echo,model=symmetric,workers=2",
+                "c@tcp:0,protocol=echo,model=pool,workers=2,queue=3")
+    found = {}
+    for name in "abc":
+        socks = [g.connect(service=name) for _ in range(7)]
+        for sock in socks:
+            sock.sendall(b"hello")
+        answered(socks, 1 if name == "a" else 2)
+        found[name] = {k: g.stats(name)[k] for k in ("workers", "open", "waiting", "accepted", "queue_full")}
+        for sock in socks:
+            sock.close()
+        g.wait_stats(name, open=0, waiting=0, accepted=7, closed=7)
+    assert found["a"] == {"workers": 1, "open": 1, "waiting": 0, "accepted": 1, "queue_full": 0}
+    assert found["b"] == {"workers": 2, "open": 2, "waiting": 0, "accepted": 2, "queue_full": 0}
+    assert found["c"].pop("queue_full") >= 1
+    assert found["c"] == {"workers": 2, "open": 5, "waiting": 3, "accepted": 2}
+
+
+def test_the_queue_for_people(guichet, crowd):
+    g = guichet("echo@tcp:0,model=pool,workers=1")
+    answered(crowd(g, 3), 1)
+    g.wait_stats(waiting=2)
+    text = run("stats", "--control", g.control).stdout
+    assert "waiting          2  accepted, but all of the 1 workers are busy\n" in text
+
+
+@pytest.mark.parametrize("model", SOLO)
+def test_threads(guichet, crowd, model):
+    """The workers are there before anybody comes, and no other thread is made for a client."""
+    g = guichet(f"echo@tcp:0,model={model},workers=6", "--set", "loops=1")
+    before = threads(g)
+    assert SANITIZED or before == (3 if model == "iterative" else 8)  # with the main one and one event loop
+    answered(crowd(g, 4), 1 if model == "iterative" else 4)
+    assert threads(g) == before
+
+
+@pytest.mark.parametrize("model", ["pool", "symmetric"])
+def test_workers_by_default(guichet, model):
+    assert guichet(f"echo@tcp:0,model={model}").stats()["workers"] == 4 * os.cpu_count()
+
+
+@pytest.mark.parametrize("model", ["iterative", "pool"])
+def test_datagrams(guichet, model):
+    """They are read by a worker, so they wait as long as none is idle; under thread and symmetric by the event loops."""
+    g = guichet(f"echo@tcp:0,model={model},workers=1", "echo@udp:0", "echo@unixgram:g.sock")
+    with g.connect() as talk, g.connect("udp4") as one, g.connect("udp6") as two:
+        talk.sendall(b"hello")
+        assert hear(talk, 5) == b"hello"
+        for sock in one, two:
+            sock.send(b"ping")
+        assert not readable(one, MOMENT) and not readable(two, 0)
+        talk.close()
+        assert one.recv(10) == two.recv(10) == b"ping"
+
+
+def test_datagrams_of_symmetric(guichet):
+    g = guichet("echo@tcp:0,model=symmetric,workers=1", "echo@udp:0")
+    with g.connect() as talk, g.connect("udp4") as one:
+        talk.sendall(b"hello")
+        assert hear(talk, 5) == b"hello"
+        one.send(b"ping")
+        assert one.recv(10) == b"ping"
+
+
+def test_datagrams_are_not_starved(guichet, crowd):
+    """Between two conversations of a pool that is never idle."""
+    g = guichet("echo@tcp:0,model=pool,workers=1", "echo@udp:0")
+    socks = crowd(g, 20)
+    answered(socks, 1)
+    g.wait_stats(waiting=19)
+    with g.connect("udp4") as one:
+        one.send(b"ping")
+        socks[0].close()
+        assert one.recv(10) == b"ping"
+    assert readable(socks[1], 1) and g.stats()["waiting"] == 18
+
+
+def said(sock, says, hears):
+    sock.sendall(says)
+    assert hear(sock, len(hears)) == hears
+
+
+@pytest.mark.parametrize("model", SOLO)
+def test_workers_of_a_service_that_changes(guichet, crowd, model):
+    """The old ones end with their conversations, the new ones serve at once. Who is in the queue of the old ones stays there."""
+    config = f"[echo]\nlisten = tcp:0\nmodel = {model}\nworkers = 2\n"
+    g = guichet(config=config)
+    before = threads(g)
+    old = crowd(g, 1 if model == "iterative" else 2)
+    answered(old, len(old))
+    with g.connect() as late, contextlib.ExitStack() as stack:
+        late.sendall(b"late\n")
+        if model == "pool":
+            g.wait_stats(waiting=1)
+        g.reload(config + "upper = yes\n")
+        if model == "pool":
+            new = stack.enter_context(g.connect())
+            said(new, b"new\n", b"NEW\n")
+            assert not readable(late, MOMENT)
+            old.pop().close()
+            assert hear(late, 5) == b"late\n"
+        else:  # it was in the backlog, which is anybody's
+            assert hear(late, 5) == b"LATE\n"
+        for sock in old:
+            said(sock, b"still\n", b"still\n")
+            sock.close()
+    g.wait_stats(open=0)
+    eventually(lambda: threads(g) == before, "the old workers have ended")
+
+
+@pytest.mark.parametrize("model", SOLO)
+def test_a_burst(guichet, model):
+    """Far more than there are workers, from several sides at once: everybody is served, in the end."""
+    g = guichet(f"echo@tcp:0,model={model},workers=3,queue=5", "echo@unix:s.sock", "--set", "loops=2")
+    socks = [g.connect(kind) for kind in ("tcp4", "tcp6", "unix") * 40]
+    for sock in socks:
+        sock.sendall(b"hello")
+    while socks:
+        eventually(lambda: any(readable(sock, 0) for sock in socks), "somebody is answered")
+        for sock in [sock for sock in socks if readable(sock, 0)]:
+            assert hear(sock, 5) == b"hello"
+            sock.close()
+            socks.remove(sock)
+    g.wait_stats(accepted=120, closed=120, open=0, errors=0)
+
+
+def test_who_waits_when_it_stops(guichet, crowd):
+    """Those in the queue have been let in: they are answered before the end. Those in the backlog have not."""
+    g = guichet("echo@tcp:0,model=pool,workers=1,queue=4")
+    socks = crowd(g, 8)
+    g.wait_stats(waiting=4)
+    g.signal(signal.SIGTERM)
+    for sock in socks[:5]:
+        assert rest(sock) == b"hello"
+    for sock in socks[5:]:
+        with pytest.raises(ConnectionError):
+            assert sock.recv(1) == b"not this"
+    g.wait()
+
+
+@pytest.mark.parametrize("model", SOLO)
+def test_idle_costs_nothing(guichet, model):
+    g = guichet(f"echo@tcp:0,model={model}", "echo@udp:0")
+    with g.connect() as sock:
+        sock.sendall(b"hello")
+        assert hear(sock, 5) == b"hello"
+        before = g.switches()
+        time.sleep(0.5)
+        assert g.switches() - before < 10
+    before = g.switches()
+    time.sleep(0.5)
+    assert g.switches() - before < 20
+
+
+@pytest.mark.parametrize("model", ["iterative", "symmetric"])
+def test_out_of_descriptors(guichet, model):
+    """Workers who accept themselves pause, do not spin, say it once, and go on when there is room."""
+    g = guichet(f"echo@tcp:0,model={model},workers=2", "hog@unix:h.sock,protocol=discard", "--set", "loops=1", nofile=64)
+    with contextlib.ExitStack() as stack:
+        hogs = [stack.enter_context(g.connect("unix", "hog")) for _ in range(64)]
+        g.wait_log("accept-paused", service="hog")
+        time.sleep(0.3)  # what the start had open has become one more of them
+        assert len(os.listdir(f"/proc/{g.pid}/fd")) == 64
+        sock = stack.enter_context(g.connect(service="echo"))
+        sock.sendall(b"hello")
+        g.wait_log("accept-paused", service="echo", reason="out-of-descriptors")
+        before = g.switches()
+        assert not readable(sock, 1)
+        assert g.switches() - before < 100
+        for hog in hogs:
+            hog.close()
+        assert hear(sock, 5) == b"hello"
+    g.wait_log("accept-resumed", service="echo")
+    g.wait_stats("echo", accepted=1, open=0, paused_fds=1)
+
+
+@pytest.mark.parametrize("model", ["fork", "prefork"])
+def test_not_yet(folder, model):
+    done = run("serve", f"echo@tcp:0,model={model}", cwd=folder)
+    assert done.returncode == 2 and f"model {model} is not served by this version" in done.stderr
