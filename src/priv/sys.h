@@ -1,0 +1,45 @@
+/*
+ * sys.h - system calls of priv, each behind the fault seam (base/fault.h) so that tests make them fail one by one, as
+ * drive/sys.h does for the drive. Same results as the call of the same name: -1 and errno. Not for headers: a file that
+ * includes both would have some calls twice.
+ */
+#pragma once
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+
+#define SYS_SEAM_(type, name, params, args) \
+	static inline type sys_##name params \
+	{ \
+		return fault_hit(FAULT_SYS) ? (type)-1 : (type)name args; \
+	}
+
+SYS_SEAM_(int, socketpair, (int d, int t, int p, int v[2]), (d, t, p, v))
+SYS_SEAM_(ssize_t, sendmsg, (int fd, const struct msghdr *m, int f), (fd, m, f))
+SYS_SEAM_(ssize_t, recvmsg, (int fd, struct msghdr *m, int f), (fd, m, f))
+SYS_SEAM_(int, poll, (struct pollfd * v, nfds_t n, int ms), (v, n, ms))
+SYS_SEAM_(int, pipe2, (int v[2], int f), (v, f))
+SYS_SEAM_(pid_t, fork, (void), ())
+SYS_SEAM_(int, open, (const char *path, int flags), (path, flags))
+SYS_SEAM_(int, epoll_create1, (int f), (f))
+SYS_SEAM_(int, epoll_ctl, (int ep, int op, int fd, struct epoll_event *e), (ep, op, fd, e))
+SYS_SEAM_(int, signalfd, (int fd, const sigset_t *set, int f), (fd, set, f))
+#undef SYS_SEAM_
+
+/* Closes and forgets; errno stays. -1 is fine. */
+static inline void fd_close(int *fd)
+{
+	int e = errno;
+
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+	errno = e;
+}
