@@ -4,7 +4,9 @@ A row takes a Bench (what to run, for how long) and yields Checks: one figure of
 where there is a peer, and the target.
 """
 
+import contextlib
 import math
+import socket
 import statistics
 import time
 from dataclasses import dataclass, field
@@ -187,7 +189,7 @@ def inetd(b):
 
 
 # What a prototype of each reached of event's connections per CPU second; we promise to be within a fifth of it.
-MODELS = {"symmetric": 0.7, "pool": 0.6, "thread": 0.45, "iterative": None}
+MODELS = {"symmetric": 0.7, "pool": 0.6, "thread": 0.45, "fork": 0.13, "prefork": None, "iterative": None}
 
 
 def _of_model(b, model, cpus):
@@ -203,6 +205,51 @@ def models(b):
         pair = {model: runs[model], "event": runs["event"]}
         least = round(0.8 * known, 2) if known else None
         yield _compare("models", f"{model}: connections per CPU second", "", pair, _per_cpu_second, least=least)
+
+
+# The other service holds what its clients have said of a line that has no end yet.
+BESIDE = """[guichet]
+loops = 1
+[echo]
+listen = tcp:0
+model = fork
+[hoard]
+protocol = echo
+listen = unix:hoard.sock
+upper = yes
+min_rate = 0
+output = 8M
+"""
+HOARD = 512 << 20
+PIECE = 60000  # less than the longest line
+
+
+@contextlib.contextmanager
+def _beside(b, cpus, size):
+    """Guichet whose main worker has `size` bytes resident, more than it needs itself."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(b.guichet(BESIDE, cpus=cpus))
+        path = next(a for s in server.info["services"] for a in s["addresses"] if a.startswith("unix:")).partition(":")[2]
+        before = harness.resident_bytes(server.pid)
+        while (grown := harness.resident_bytes(server.pid) - before) < size:
+            for _ in range(max((size - grown) // (2 * PIECE), 1)):
+                sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+                sock.connect(path)
+                sock.sendall(b"x" * PIECE)
+            time.sleep(0.05)
+        spent, now = -1, harness.cpu_seconds(server.pid)
+        while now - spent > 0.001:  # it has not taken all of it yet
+            time.sleep(0.2)
+            spent, now = now, harness.cpu_seconds(server.pid)
+        yield server
+
+
+def beside(b):
+    """connect, one echo, close under model fork, beside a service that has 512 MiB"""
+    server, load = harness.two_sides()
+    pair = {"beside 512 MiB": lambda: _beside(b, server, HOARD), "beside nothing": lambda: _beside(b, server, 0)}
+    runs = _interleave(b, "beside", pair, "connect", ["--connections", 16, "--one-source"], load_cpus=load)
+    yield _compare("beside", "model fork: connections per CPU second", "", runs, _per_cpu_second, least=0.9)
 
 
 def _grow(b, server, mode, kind, n):
@@ -324,4 +371,4 @@ def nofile(b):
     yield _alone("nofile", "accepting again after room", "ms", waited, most=1000, note=after)
 
 
-ROWS = {f.__name__: f for f in (echo, bulk, pingpong, relay, chat, xinetd, inetd, models, idle, udp, ready, tls, nofile)}
+ROWS = {f.__name__: f for f in (echo, bulk, pingpong, relay, chat, xinetd, inetd, models, beside, idle, udp, ready, tls, nofile)}

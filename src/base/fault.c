@@ -4,6 +4,7 @@
 #ifdef GUICHET_FAULTS
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 
 static struct {
 	_Atomic unsigned long calls;
@@ -33,6 +34,8 @@ bool fault_hit(enum fault_kind kind)
 
 	if (at == 0 || n < at || (n > at && !atomic_load(&faults[kind].every)))
 		return false;
+	if (atomic_load(&faults[kind].err) == FAULT_CRASH)
+		_Exit(EXIT_FAILURE);
 	if (kind == FAULT_SYS)
 		errno = atomic_load(&faults[kind].err);
 	return true;

@@ -13,9 +13,10 @@ enum fault_kind {
 };
 
 #ifdef GUICHET_FAULTS
+#define FAULT_CRASH (-1)
 /*
  * Make the nth call from now of this kind fail (1 = the next one); `err` is the errno that a system
- * call then reports. With `every`, each later call fails too. n = 0 disarms. Process-wide.
+ * call then reports; FAULT_CRASH: the process ends there and then, as if killed. With `every`, each later call fails too. n = 0 disarms. Process-wide.
  */
 void fault_arm(enum fault_kind kind, unsigned long n, int err, bool every);
 

@@ -3,6 +3,7 @@
  * All return NULL when memory is out; the caller decides what that means to its client.
  */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 
 [[nodiscard]] void *mem_alloc(size_t n);            /* uninitialised */
@@ -11,3 +12,9 @@
 [[nodiscard]] char *mem_strdup(const char *s);
 [[nodiscard]] char *mem_strndup(const char *s, size_t n); /* at most n bytes, always ended by NUL */
 void mem_free(void *p);                                   /* NULL is fine */
+
+/*
+ * Overwrite what is freed from now on, or do not: for a process that keys pass through and that then makes others of itself. OpenSSL's
+ * memory is ours too (tls_use_mem()). Slower; false at first.
+ */
+void mem_wipe_freed(bool on);

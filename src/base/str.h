@@ -94,6 +94,11 @@ static inline bool str_is_space(char c)
 	return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
+static inline bool str_is_alnum(char c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
 static inline bool str_is_digit(char c)
 {
 	return c >= '0' && c <= '9';

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "core/proto_child.h"
 #include "drive/client.h"
 
 enum { SERVER = 1 }; /* tag of the channel */

@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/peer.h"
+#include "core/proto_child.h"
 #include "drive/client.h"
 #include "layer/tls.h"
 

@@ -43,6 +43,7 @@ struct option {
 	const char *def;          /* default as written; NULL (STRING, PATH, ADDRS, WORDS) = none, or an empty list */
 	uint64_t min;             /* above 0 with no default: the option must be set */
 	uint64_t max;             /* 0 = what the type holds */
+	bool folder;              /* PATH: the service's process may use all that is below it */
 	const char *const *words; /* ENUM: the words; PATH: words that are not paths; NULL-ended */
 	/* WORDS: is this one right? 0, or -EINVAL with a sentence that does not name the option. NULL = any is */
 	int (*word)(const char *word, struct buf *why);
@@ -87,6 +88,11 @@ struct option_table {
 #define OPT_STRING(S, F, DEF, MIN, MAX, HELP) \
 	OPTION_ROW_(F, OPTION_STRING, OPTION_AT_(S, F, char *), DEF, MIN, MAX, NULL, HELP)
 #define OPT_PATH(S, F, DEF, WORDS, HELP) OPTION_ROW_(F, OPTION_PATH, OPTION_AT_(S, F, char *), DEF, 0, 0, WORDS, HELP)
+#define OPT_FOLDER(S, F, DEF, HELP) \
+	{ \
+		.name = #F, .type = OPTION_PATH, .offset = OPTION_AT_(S, F, char *), .def = DEF, .folder = true, \
+		.help = HELP \
+	}
 #define OPT_ENUM(S, F, DEF, WORDS, HELP) OPTION_ROW_(F, OPTION_ENUM, OPTION_AT_INT_(S, F), DEF, 0, 0, WORDS, HELP)
 #define OPT_ADDRS(S, F, DEF, MIN, MAX, HELP) \
 	OPTION_ROW_(F, OPTION_ADDRS, OPTION_AT_(S, F, struct addr_list), DEF, MIN, MAX, NULL, HELP)

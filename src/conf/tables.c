@@ -19,6 +19,9 @@ static const char *const log_words[] = { "stderr", NULL };
 static const struct option guichet_rows[] = {
 	OPT_PATH(G, control, NULL, NULL,
 		 "unix socket for `guichet stats` and the like; control.sock in the data folder when not set"),
+	OPT_UINT(
+		G, crashes, "2", 1, 200,
+		"connections of one address (IPv6: /64) that crash the server within `penalty`, until it is not let in any more"),
 	OPT_PATH(G, data, "./guichet-data", NULL, "folder for everything that is kept; made when missing"),
 	OPT_UINT(G, dgram_rate, "20", 0, 1000000,
 		 "replies a second to datagrams of one /24 (IPv6: /64) that has not proved its address; "
@@ -30,13 +33,33 @@ static const struct option guichet_rows[] = {
 		 "a server whose standard input is a socket that others can use, as inetd gives it with wait, ends when nobody has "
 		 "come for so long; 0 = it stays"),
 	OPT_UINT(G, fds, "0", 0, 0, "descriptors that may be open at once; 0 = the hard limit of the system"),
+	OPT_UINT(G, file_cache, "512", 0, 1 << 20,
+		 "files that each event loop keeps open for those who ask for them again; 0 = none"),
+	OPT_SIZE(G, file_cache_size, "8M", 0, (uint64_t)1 << 40,
+		 "memory that each event loop may use for the small ones among them, of at most 16K each"),
+	OPT_STRING(G, group, NULL, 0, 64,
+		   "group that the processes which serve run as, when started as root; that of `user` when not set"),
 	OPT_UINT(G, handshakes, "16", 1, 10000,
 		 "steps of TLS handshakes taken in one turn of a loop, so that the others do not wait"),
 	OPT_UINT(G, jobs, "4", 1, 64, "threads for work that can block, as looking up names; a change needs a restart"),
+	OPT_BOOL(G, limit_loopback, "no", "per_source, rate and penalties are for clients of this machine too"),
 	OPT_PATH(G, log, "stderr", log_words, "where log lines go; a file is opened again on reload"),
 	OPT_ENUM(G, log_format, "text", log_formats, "form of a log line: name=value pairs or JSON"),
 	OPT_ENUM(G, log_level, "info", log_levels, "least weight of what is logged"),
 	OPT_UINT(G, loops, "0", 0, 1024, "threads that run event loops; 0 = one per core; a change needs a restart"),
+	OPT_BOOL(G, overload, "yes",
+		 "when a service has seven eighths of `max`, or descriptors or memory are short, a quarter of first, auth, idle and "
+		 "the time of min_rate must do"),
+	OPT_NSEC(G, penalty, "10m", NSEC_PER_SEC, 365 * DAY,
+		 "how long no service lets an address in that has crashed the server"),
+	OPT_UINT(G, reserve, "256", 0, 1000000,
+		 "descriptors that no client gets; with reserve_service at most a quarter of all there are"),
+	OPT_UINT(G, reserve_service, "64", 0, 1000000,
+		 "descriptors that are kept for each service, whatever the others have"),
+	OPT_STRING(
+		G, user, NULL, 0, 64,
+		"user that the processes which serve run as, when started as root; guichet when not set, or nobody where there is "
+		"no such user; a change needs a restart"),
 };
 
 const struct option_table tables_guichet = OPTION_TABLE("guichet", guichet_rows, G, NULL);
@@ -49,12 +72,17 @@ const char *const tables_models[] = { "iterative", "fork", "prefork", "thread", 
 static const char *const families[] = { "any", "4", "6", NULL };
 
 static const struct option service_rows[] = {
+	OPT_NSEC(S, auth, "60s", 0, DAY,
+		 "time until a client must have logged in, where the protocol knows of a login; 0 = no limit"),
 	OPT_UINT(S, backlog, "4096", 1, 65535, "connections that may wait to be accepted; the system may allow fewer"),
 	OPT_BOOL(S, enabled, "yes", "serve this section at all"),
 	OPT_ENUM(S, family, "any", families, "IP version of addresses that do not name one"),
 	OPT_NSEC(S, first, "10s", 0, DAY,
-		 "time until a PROXY header must be there and a TLS handshake over; 0 = no limit"),
-	OPT_STRING(S, group, NULL, 0, 64, "group of unix sockets and named pipes, by name or number"),
+		 "time until a PROXY header must be there, a TLS handshake over, and the first message complete where the "
+		 "protocol waits for one; 0 = no limit"),
+	OPT_STRING(
+		S, group, "main", 1, 31,
+		"process that serves it: services of one group share one, and when it crashes only they are gone for a moment"),
 	OPT_NSEC(S, idle, "10m", 0, 365 * DAY, "a conversation that is silent for so long is closed; 0 = never"),
 	OPT_SIZE(S, input, "64K", 64, (uint64_t)1 << 30, "largest message held; a longer one ends the conversation"),
 	OPT_STRING(S, interface, NULL, 0, 15, "takes only what comes in by this network interface, such as eth0"),
@@ -65,7 +93,12 @@ static const struct option service_rows[] = {
 		 "how long a close waits for a peer that takes none of the last bytes, and then for it to close too"),
 	OPT_ADDRS(S, listen, NULL, 0, 64, "where clients come in, see `guichet help addresses`"),
 	OPT_BOOL(S, low_ports, "no", "answer datagrams that come from ports below 1024, where other servers are"),
-	OPT_UINT(S, max, "0", 0, 0, "connections at once; 0 = no limit"),
+	OPT_UINT(S, max, "0", 0, 0,
+		 "connections at once; 0 = no limit; under model fork also requests by datagram, where 0 = 64 per core"),
+	OPT_SIZE(
+		S, min_rate, "1", 0, 1 << 30,
+		"bytes a second that a client must send of a message it has begun, and read of what waits for it; 0 = no limit"),
+	OPT_NSEC(S, min_rate_time, "60s", 10 * NSEC_PER_MSEC, HOUR, "time over which `min_rate` is taken"),
 	OPT_MODE(S, mode, "0660", "permission bits of unix sockets, named pipes and message queues"),
 	OPT_ENUM(S, model, "event", tables_models, "how clients are served, see `guichet help models`"),
 	OPT_BOOL(
@@ -73,13 +106,20 @@ static const struct option service_rows[] = {
 		"send small packets to clients at once (TCP_NODELAY); what this server connects to always gets them so"),
 	OPT_SIZE(S, output, "1M", 256 << 10, (uint64_t)1 << 32,
 		 "bytes that may wait for a slow reader; past it the conversation ends"),
-	OPT_STRING(S, owner, NULL, 0, 64, "user who owns unix sockets and named pipes, by name or number"),
+	OPT_STRING(S, owner, NULL, 0, 64,
+		   "who owns unix sockets and named pipes, as USER, USER:GROUP or :GROUP, by name or number"),
+	OPT_UINT(
+		S, per_source, "100", 0, 60000,
+		"connections at once of one address (IPv6: /64); 0 = no limit, loopback is free unless limit_loopback = yes"),
 	OPT_STRING(S, protocol, NULL, 0, 48, "what is served; the section's name when not set"),
 	OPT_BOOL(S, proxy, "no",
 		 "each connection begins with a PROXY header (v1 or v2, as haproxy sends it), which says who the client is; "
 		 "only proxies may be able to reach the addresses then"),
 	OPT_UINT(S, queue, "64", 1, 65535,
 		 "connections accepted under model pool that may wait for a worker; the next ones wait in the backlog"),
+	OPT_UINT(S, rate, "20", 0, 1000000,
+		 "new connections a second of one address (IPv6: /64), and as many at once; 0 = no limit, loopback is free "
+		 "unless limit_loopback = yes"),
 	OPT_SIZE(S, receive_buffer, "0", 0, 1 << 30,
 		 "bytes of a client that the system keeps for us (SO_RCVBUF); 0 = as many as it likes"),
 	OPT_BOOL(S, reuse, "no",
@@ -88,8 +128,9 @@ static const struct option service_rows[] = {
 	OPT_SIZE(S, send_buffer, "0", 0, 1 << 30,
 		 "bytes for a client that the system keeps until they are there (SO_SNDBUF); 0 = as many as it likes"),
 	OPT_BOOL(S, trace, "no", "writes every conversation to the log, decoded and as bytes, secrets masked"),
-	OPT_UINT(S, workers, "0", 0, 4096,
-		 "threads of the models pool and symmetric, and so how many are served at once; 0 = four per core"),
+	OPT_UINT(
+		S, workers, "0", 0, 4096,
+		"threads of the models pool and symmetric, processes of prefork, and so how many are served at once; 0 = four per core"),
 };
 
 const struct option_table tables_service = OPTION_TABLE("service", service_rows, S, NULL);

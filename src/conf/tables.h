@@ -14,19 +14,29 @@ enum tables_log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 /* Section [guichet]. */
 struct guichet_options {
-	char *control; /* path of the control socket; NULL = control.sock in data */
-	char *data;    /* folder */
+	char *control;    /* path of the control socket; NULL = control.sock in data */
+	unsigned crashes; /* by one source, and it has a penalty */
+	char *data;       /* folder */
 	unsigned dgram_rate;
 	size_t dgram_reply;
 	uint64_t drain;      /* ns */
 	uint64_t exit_idle;  /* ns, 0 = never */
 	unsigned fds;        /* 0 = the hard limit */
+	unsigned file_cache; /* files, for each loop; 0 = none */
+	size_t file_cache_size;
+	char *group;         /* NULL = that of user */
 	unsigned handshakes; /* steps per turn of a loop */
 	unsigned jobs;       /* threads */
-	char *log;           /* "stderr" or a path */
+	bool limit_loopback;
+	char *log; /* "stderr" or a path */
 	enum tables_log_format log_format;
 	enum log_level log_level;
 	unsigned loops; /* 0 = one per core */
+	bool overload;
+	uint64_t penalty; /* ns */
+	unsigned reserve; /* descriptors */
+	unsigned reserve_service;
+	char *user; /* NULL = guichet or nobody */
 };
 
 enum tables_model {
@@ -47,11 +57,12 @@ extern const char *const tables_models[];
 
 /* Every service. */
 struct service_options {
+	uint64_t auth; /* ns, 0 = none */
 	unsigned backlog;
 	bool enabled;
 	enum tables_family family;
 	uint64_t first;     /* ns, 0 = none */
-	char *group;        /* of unix sockets and fifos; NULL = ours */
+	char *group;        /* of services in one process */
 	uint64_t idle;      /* ns, 0 = none */
 	size_t input;       /* bytes */
 	char *interface;    /* NULL = any */
@@ -59,15 +70,19 @@ struct service_options {
 	uint64_t linger;    /* ns */
 	struct addr_list listen;
 	bool low_ports;
-	unsigned max;  /* connections, 0 = no limit */
-	unsigned mode; /* of a unix socket or fifo */
+	unsigned max;           /* connections, 0 = no limit */
+	size_t min_rate;        /* bytes a second, 0 = none */
+	uint64_t min_rate_time; /* ns */
+	unsigned mode;          /* of a unix socket or fifo */
 	enum tables_model model;
 	bool nodelay;
-	size_t output;  /* bytes */
-	char *owner;    /* as group */
-	char *protocol; /* NULL = the section's name */
+	size_t output;       /* bytes */
+	char *owner;         /* of unix sockets and fifos, USER:GROUP; NULL = ours */
+	unsigned per_source; /* connections, 0 = no limit */
+	char *protocol;      /* NULL = the section's name */
 	bool proxy;
 	unsigned queue;        /* of model pool: connections that may wait for a worker */
+	unsigned rate;         /* connections a second, 0 = no limit */
 	size_t receive_buffer; /* bytes, 0 = the system's */
 	bool reuse;
 	size_t send_buffer; /* the same */

@@ -136,9 +136,11 @@ static void send_file(struct books_side *s, struct io *io)
 
 static void ask_child(struct books *b, struct io *io)
 {
+	static const char *const words[] = { "cat", NULL };
+	static const struct exec cat = { .path = "/bin/cat", .argv = words };
 	uint32_t tag = 1 + draw() % (BOOKS_KIDS - 1);
 	bool *asked = tag < BOOKS_CHANS ? &b->chan[tag].asked : &b->kid[tag];
-	struct child c = { .kind = (enum child_kind)(draw() % 4), .address = ask(16) ? "nowhere" : "tcp:192.0.2.1:80" };
+	struct child c = { .kind = (enum child_kind)(draw() % 5), .address = ask(16) ? "nowhere" : "tcp:192.0.2.1:80" };
 	struct route r = { .n = 4 };
 
 	if (tag == BOOKS_CHANS || *asked || fz.sessions > SESSIONS)
@@ -155,6 +157,8 @@ static void ask_child(struct books *b, struct io *io)
 		c.layer = draw() % 2 ? &toy_xor_client : &toy_frame;
 		c.layer_arg = toy_layer_arg(0, ask(8) ? -EPERM : 0);
 	}
+	if (c.kind == CHILD_EXEC && !ask(16))
+		c.exec = &cat;
 	if (c.kind == CHILD_LISTEN && ask(2))
 		c.only = io->peer;
 	if (ask(4))
@@ -250,6 +254,11 @@ static void act(struct books *b, struct io *io)
 	case 6:
 		fz.known[draw() % 8] = io->self;
 		io_reason(io, "fuzzed");
+		if (ask(2))
+			io_first(io);
+		if (ask(2))
+			io_who(io, &(struct who){ .how = draw() % 2 ? WHO_PASSWORD : WHO_NOBODY,
+						  .user = ask(2) ? "ann" : NULL });
 		break;
 	default:
 		if (of && (!chan || b->chan[chan].asked))
@@ -321,7 +330,7 @@ static enum verdict shard(void *self, const struct ev *ev, struct io *io)
 		.needs = "it is fuzzed" \
 	}
 
-static const struct proto one = FUZZED("one", 0), two = FUZZED("two", P_READ_WHILE_FULL);
+static const struct proto one = FUZZED("one", 0), two = FUZZED("two", P_READ_WHILE_FULL | P_FIRST | P_LOGIN);
 
 static const struct proto *some_proto(void)
 {
@@ -408,6 +417,12 @@ static void poke(struct memconn *c)
 		memconn_reads(c, draw());
 		memconn_writes(c, draw());
 		break;
+	case 7:
+		if (memconn_kind(c) == CHILD_EXEC) {
+			books_layered(c); /* not all that is written to it arrives */
+			memconn_exits(c, draw(), ask(3) ? 9 : 0);
+		}
+		break;
 	default:
 		send_some(c);
 	}
@@ -442,6 +457,7 @@ static void world_op(void)
 			memdrive_stop(fz.w);
 		if (ask(16))
 			memdrive_cut(fz.w);
+		memdrive_press(fz.w, ask(2));
 	}
 }
 
@@ -505,6 +521,9 @@ static void set_up(void)
 		.output = OUTPUT,
 		.input = how & 1 ? 2000 : 0,
 		.idle = how & 2 ? 3 * SEC : 0,
+		.min_rate = how & 32 ? 100 : 0,
+		.first = how & 64 ? 2 * SEC : 0,
+		.auth = how & 64 ? 4 * SEC : 0,
 		.linger = how & 4 ? SEC : 0,
 		.trace = how & 8,
 		.loops = 2,

@@ -11,7 +11,10 @@
 #include "core/file.h"
 #include "core/sess_priv.h"
 
-enum { LEND_MIN = 8 << 10 };
+enum {
+	LEND_MIN = 8 << 10,
+	COPY_MAX = 4 << 10, /* of a shared blob: more is referred to */
+};
 
 /* ---- input ---- */
 
@@ -218,10 +221,26 @@ void out_blob(struct io *io, struct blob *b)
 	queued(s, outq_blob(&s->out, &s->host->pool, b));
 }
 
+/* A small file is in memory, and its bytes leave with the head before them. */
+static bool out_body(struct io *io, struct file *f, off_t off, size_t n)
+{
+	struct span b = blob_span(f->body);
+
+	if ((uint64_t)off > b.n || n > b.n - (size_t)off || sess_queued(io->sess) + n > sess_out_limit(io->sess))
+		return false;
+	if (n > COPY_MAX && n == b.n)
+		out_blob(io, f->body);
+	else
+		out_mem(io, b.p + off, n);
+	return true;
+}
+
 void out_file(struct io *io, struct file *f, off_t off, size_t n)
 {
 	struct sess *s = io->sess;
 
+	if (f->body && out_body(io, f, off, n))
+		return;
 	if (n && may_write(s, 1))
 		queued(s, outq_file(&s->out, &s->host->pool, f, off, n));
 }
@@ -252,13 +271,7 @@ void out_dgram(struct io *io, const struct route *to, const void *p, size_t n)
 
 /* ---- effects ---- */
 
-/* Effects of a channel's io are its owner's. */
-static struct sess *owner_of(struct sess *s)
-{
-	return s->proto ? s : s->more->owner;
-}
-
-static struct fx *fx_add(struct sess *s, enum fx_kind kind, uint32_t tag)
+struct fx *sess_fx(struct sess *s, enum fx_kind kind, uint32_t tag)
 {
 	struct host *h = s->host;
 
@@ -282,7 +295,7 @@ static struct fx *fx_add(struct sess *s, enum fx_kind kind, uint32_t tag)
 
 void io_timer(struct io *io, unsigned slot, nsec at)
 {
-	struct sess *s = owner_of(io->sess);
+	struct sess *s = sess_stepper(io->sess);
 
 	if (slot == 0) {
 		s->timer = at;
@@ -297,8 +310,8 @@ void io_timer(struct io *io, unsigned slot, nsec at)
 
 void io_job(struct io *io, uint32_t tag, struct job *job)
 {
-	struct sess *s = owner_of(io->sess);
-	struct fx *f = fx_add(s, FX_JOB, tag);
+	struct sess *s = sess_stepper(io->sess);
+	struct fx *f = sess_fx(s, FX_JOB, tag);
 
 	if (!f) {
 		job->drop(job);
@@ -319,6 +332,7 @@ void fx_drop(struct fx *f)
 {
 	switch (f->kind) {
 	case FX_JOB:
+	case FX_FILE:
 		f->job->drop(f->job);
 		break;
 	case FX_CHILD:
@@ -343,6 +357,7 @@ void fx_child_free(struct fx_child **c)
 	blob_unref((*c)->c.arg);
 	peer_unref((*c)->c.only);
 	peer_unref((*c)->route.name);
+	mem_free((void *)(*c)->c.exec);
 	mem_free(*c);
 	*c = NULL;
 }
@@ -364,6 +379,11 @@ static struct fx_child *copy_child(const struct child *c)
 	if (!k)
 		return NULL;
 	k->c = *c;
+	k->c.exec = c->exec ? exec_copy(c->exec) : NULL;
+	if (c->exec && !k->c.exec) {
+		mem_free(k);
+		return NULL;
+	}
 	blob_ref(c->arg);
 	peer_ref(c->only);
 	if (c->address) {
@@ -380,7 +400,7 @@ static struct fx_child *copy_child(const struct child *c)
 
 void io_child(struct io *io, uint32_t tag, const struct child *c)
 {
-	struct sess *s = owner_of(io->sess);
+	struct sess *s = sess_stepper(io->sess);
 	struct fx_child *k = copy_child(c);
 
 	if (!k) {
@@ -390,7 +410,7 @@ void io_child(struct io *io, uint32_t tag, const struct child *c)
 		return;
 	}
 
-	struct fx *f = fx_add(s, FX_CHILD, tag);
+	struct fx *f = sess_fx(s, FX_CHILD, tag);
 
 	if (f)
 		f->child = k;
@@ -400,7 +420,7 @@ void io_child(struct io *io, uint32_t tag, const struct child *c)
 
 struct io *io_chan(struct io *io, uint32_t tag)
 {
-	struct sess *c = sess_chan(owner_of(io->sess), tag);
+	struct sess *c = sess_chan(sess_stepper(io->sess), tag);
 
 	if (!c)
 		return NULL;
@@ -410,17 +430,17 @@ struct io *io_chan(struct io *io, uint32_t tag)
 
 void io_end(struct io *io, uint32_t tag)
 {
-	fx_add(owner_of(io->sess), FX_END, tag);
+	sess_fx(sess_stepper(io->sess), FX_END, tag);
 }
 
 void sess_end_old(struct sess *s)
 {
-	fx_add(s, FX_END_OLD, 0);
+	sess_fx(s, FX_END_OLD, 0);
 }
 
 void sess_nobody(struct sess *s, const struct letter *l)
 {
-	struct fx *f = fx_add(s, FX_NOBODY, l->tag);
+	struct fx *f = sess_fx(s, FX_NOBODY, l->tag);
 
 	if (!f)
 		return;
@@ -430,7 +450,7 @@ void sess_nobody(struct sess *s, const struct letter *l)
 
 void io_post(struct io *io, sess_id to, uint32_t tag, struct mail *mail, unsigned flags)
 {
-	struct fx *f = fx_add(owner_of(io->sess), FX_POST, tag);
+	struct fx *f = sess_fx(sess_stepper(io->sess), FX_POST, tag);
 
 	if (!f) {
 		mail_drop(mail);
@@ -468,7 +488,7 @@ bool io_layer_info(const struct io *io, struct layer_info *ret)
 
 void io_become(struct io *io, const struct proto *p, struct blob *arg, enum leftover left)
 {
-	struct sess *s = owner_of(io->sess);
+	struct sess *s = sess_stepper(io->sess);
 	struct sess_more *m = sess_more(s);
 
 	if (!m)
@@ -484,7 +504,7 @@ void io_become(struct io *io, const struct proto *p, struct blob *arg, enum left
 
 void io_reason(struct io *io, const char *reason)
 {
-	struct sess *s = owner_of(io->sess);
+	struct sess *s = sess_stepper(io->sess);
 
 	if (!s->reason)
 		s->reason = reason;
@@ -498,7 +518,7 @@ void io_count(struct io *io, unsigned which, uint64_t n)
 
 void io_note(struct io *io, enum note_dir dir, const char *fmt, ...)
 {
-	struct sess *s = owner_of(io->sess);
+	struct sess *s = sess_stepper(io->sess);
 	char text[512];
 	va_list ap;
 

@@ -33,6 +33,14 @@ bool layers_present(const struct sess *s)
 	return s->more && s->more->bottom;
 }
 
+bool layers_partial(const struct sess *s)
+{
+	for (const struct linst *li = s->more ? s->more->bottom : NULL; li; li = li->above)
+		if (inbuf_n(&li->raw))
+			return true;
+	return false;
+}
+
 static struct lio make_lio(struct sess *s, struct linst *li, struct outq *down)
 {
 	return (struct lio){
@@ -130,7 +138,7 @@ static void layer_failed(struct sess *s, struct linst *li, int err)
 	s->more->handshake_by = 0;
 	s->flags &= ~(uint32_t)S_LAYER_WAIT;
 	outq_clear(&s->out, &s->host->pool);
-	if (s->flags & S_OPENED && !(s->flags & (S_EOF_TOLD | S_HOLD))) {
+	if (s->flags & S_OPENED && !(s->flags & (S_EOF_TOLD | S_HOLD | S_INTAKE))) {
 		s->flags |= S_EOF | S_EOF_TOLD;
 		sess_step(s, &(struct ev){ .kind = EV_EOF, .err = err, .why = why });
 		outq_clear(&s->out, &s->host->pool);
@@ -168,6 +176,8 @@ static void take_peer(struct sess *s, const struct peer *peer)
 	peer_unref(s->peer);
 	s->peer = peer;
 	s->more->who = NULL;
+	if (s->host->met)
+		s->host->met(s->host, s);
 }
 
 /* It has nothing to do any more. */

@@ -4,6 +4,23 @@
  */
 #include "core/sess_priv.h"
 
+bool sess_is_closing(const struct sess *s)
+{
+	return s->flags & S_CLOSING;
+}
+
+void sess_unread(struct sess *s)
+{
+	s->flags |= S_UNREAD;
+}
+
+bool sess_is_plain(const struct sess *s)
+{
+	const uint32_t not = S_EOF | S_CLOSING | S_ABORT | S_LAYER_WAIT | S_BECOME | S_SHARD | S_DGRAM | S_OUT_EOF;
+
+	return !(s->flags & not ) && !layers_present(s) && inbuf_n(&s->in) == 0 && !sess_has_output(s);
+}
+
 static void head_bytes(struct outq *q, struct head *ret)
 {
 	ret->kind = HEAD_BYTES;

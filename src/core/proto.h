@@ -11,6 +11,7 @@
 #include "base/blob.h"
 #include "base/peer.h"
 #include "base/span.h"
+#include "core/proto_who.h"
 
 #define PROTO_ABI 1
 
@@ -88,6 +89,10 @@ struct ev {
 			sess_id id;
 		} bound;
 		struct {
+			int status; /* of a command that exited, 0 to 255 */
+			int signal; /* that ended it; 0: it exited */
+		} exit;             /* GONE of a command with err 0 */
+		struct {
 			struct letter *v;
 			size_t n;
 		} mail;
@@ -102,14 +107,6 @@ enum verdict {
 
 /* ---- what a step is given ---- */
 
-/* Who the peer has shown to be. */
-struct who {
-	enum { WHO_NOBODY, WHO_PASSWORD, WHO_CERTIFICATE, WHO_UNIX } how;
-	const char *user;  /* name, certificate subject, or NULL */
-	uint32_t uid, gid; /* WHO_UNIX */
-	int32_t pid;
-};
-
 /* A service: one section of the configuration. Immutable while anybody holds it. */
 struct svc {
 	const char *name;
@@ -121,8 +118,11 @@ struct svc {
 		size_t input;  /* most unread input a session may hold */
 		size_t output; /* hard cap on queued output */
 		nsec idle;     /* no byte in either direction for so long ends it; 0 = never */
-		nsec first;    /* a handshake must be over by then; 0 = never */
+		nsec first;    /* a handshake must be over by then, and the first message there (P_FIRST); 0 = never */
+		nsec auth;     /* a login (P_LOGIN); 0 = never */
 		nsec linger;   /* how long a close waits for the peer's FIN */
+		size_t min_rate; /* bytes a second, of a message that has begun, and of output that waits; 0 = none */
+		nsec rate_time;  /* over which it is taken */
 	} limits;
 	bool trace;
 };
@@ -192,35 +192,7 @@ struct job {
 
 void io_job(struct io *io, uint32_t tag, struct job *job); /* owned by the driver now; EV_DONE, always later */
 
-/* ---- children and channels ---- */
-
-enum child_kind {
-	CHILD_CONNECT, /* to `address`; a name is resolved and each of its addresses tried */
-	CHILD_LISTEN,  /* one connection on a port of the system's choice: EV_BOUND, then EV_OPEN */
-	CHILD_DGRAM,   /* a datagram socket of its own, connected to `route` */
-	CHILD_STDIO,   /* our standard input and output */
-};
-
-struct child {
-	const struct proto *proto; /* NULL: a channel, its events come to this step() with ev->chan = tag */
-	enum child_kind kind;
-	const char *address;       /* CONNECT: as in the configuration (tcp:host:port); copied */
-	const struct route *route; /* DGRAM: whom to talk to and from which of our addresses; needed */
-	const struct peer *only;   /* LISTEN: nobody else may connect; NULL = anybody */
-	struct blob *arg;          /* for its EV_OPEN; a reference is taken */
-	const struct layer *layer; /* CONNECT: pushed before EV_OPEN (TLS); NULL = none */
-	void *layer_arg;           /* owned from here on */
-	nsec deadline;             /* to be open by then, or EV_GONE with -ETIMEDOUT; 0 = 30 s from now */
-};
-
-/*
- * Tags are the session's own numbers; a channel's must not be 0. Always the same loop. A child that both
- * sides have finished ends by itself. The end of a parent ends its children.
- */
-void io_child(struct io *io, uint32_t tag, const struct child *c);
-
-/* The io on which in_*, out_*, io_hold work for this channel; NULL when it is gone. Valid for this step. */
-struct io *io_chan(struct io *io, uint32_t tag);
+/* Children and channels, more connections of one session, are in proto_child.h; files in proto_file.h. */
 
 void io_end(struct io *io, uint32_t tag); /* a job, channel or child: EV_DONE or EV_GONE with -ECANCELED */
 
@@ -276,6 +248,10 @@ enum {
 	 */
 	P_SMALL = 64,
 	P_PEERS = 128,
+	P_DIALS = 256,  /* it connects to others; the process of one that does not is not able to */
+	P_FIRST = 512,  /* says io_first(), or has no time for it */
+	P_LOGIN = 1024, /* says io_who(), likewise */
+	P_RUNS = 2048,  /* runs commands (CHILD_EXEC); the process of one that does not is not able to */
 };
 
 #define PROTO_COUNTERS 8

@@ -1,6 +1,6 @@
 /*
  * sess_priv.h - what the files of the core share: session.c (the engine), io.c (the protocol's side), output.c (the
- * sending side), mailbox.c (letters), layers.c (bytes through layers), input.c (the input buffer).
+ * sending side), mailbox.c (letters), layers.c (bytes through layers), input.c (the input buffer), fileio.c (files).
  */
 #pragma once
 #include "core/session.h"
@@ -28,6 +28,13 @@ enum {
 	S_DEFERRED = 1 << 19,   /* a handshake step waits for the next turn's budget */
 	S_LAYER_LEFT = 1 << 20, /* the marker was LEFT_REJECT: input left over after this step is an error */
 	S_LASTING = 1 << 21,    /* no verdict and no failure ends it: what could not be done is lost, it goes on */
+	S_INTAKE = 1 << 22,     /* input goes into a file: in_file() */
+	S_NO_FIRST = 1 << 23,   /* the first message has not come, and must */
+	S_NO_LOGIN = 1 << 24,   /* nor has the login */
+	S_SENDS = 1 << 25,      /* a message has begun: the meter runs for input */
+	S_READS = 1 << 26,      /* output waits: for output */
+	S_METERED = 1 << 27,    /* it has been read once */
+	S_UNREAD = 1 << 28,     /* nobody reads what is written: no reason to wait for that */
 };
 
 struct linst {
@@ -43,6 +50,8 @@ struct sess_more {
 	struct outq raw; /* encoded by the bottom layer */
 	nsec timer[PROTO_TIMERS - 1];
 	nsec handshake_by;
+	nsec meter;       /* since when the peer owes us bytes; 0: it does not */
+	uint64_t metered; /* how many there were then */
 	struct letter *mail;
 	uint32_t mail_n, mail_cap;
 	uint32_t layers_asked; /* markers in the output */
@@ -53,10 +62,12 @@ struct sess_more {
 	sess_id parent;
 	const struct who *who;
 	struct who certified;     /* `who` of a layer with a certificate */
+	struct login *login;      /* or of io_who() */
 	const struct proto *next; /* io_become() */
 	struct blob *arg;         /* for EV_OPEN: deferred by a handshake, or of io_become() */
 	enum leftover next_left;
 	int eof_err; /* how its bytes ended, when not well */
+	struct intake *intake;
 
 	struct io io[]; /* a channel has one, lent by io_chan() */
 };
@@ -85,11 +96,26 @@ static inline size_t sess_lowat(const struct sess *s)
 }
 
 /* io.c */
+static inline struct sess *sess_stepper(struct sess *s) /* effects of a channel's io are its owner's */
+{
+	return s->proto ? s : s->more->owner;
+}
+struct fx *sess_fx(struct sess *s, enum fx_kind kind,
+		   uint32_t tag);                         /* NULL: memory is out, and the session is aborted */
 void sess_end_old(struct sess *s);                        /* queues FX_END_OLD */
 void sess_nobody(struct sess *s, const struct letter *l); /* queues FX_NOBODY */
 
+/* deadline.c */
+void deadline_begin(
+	struct sess *s); /* EV_OPEN goes out: what must come within first and auth is waited for from now on */
+
 /* mailbox.c */
 void sess_refuse_mail(struct sess *s, struct letter *v, uint32_t n); /* no step will see them: who asked is told */
+
+/* fileio.c */
+bool intake_pump(struct sess *s); /* one thing done with what is there; false: there is nothing to do */
+bool intake_answer(struct sess *s, const struct ev *ev); /* it was about a piece of it, and not for the protocol */
+void intake_drop(struct sess *s);
 
 /* input.c */
 static inline size_t inbuf_n(const struct inbuf *b)
@@ -104,6 +130,7 @@ void sess_tap_in(struct sess *s, struct span raw); /* what the protocol is about
 
 /* layers.c */
 bool layers_present(const struct sess *s);
+bool layers_partial(const struct sess *s); /* a piece of something waits for the rest of it */
 void layers_decode(struct sess *s);
 void layers_encode(struct sess *s); /* moves s->out to more->raw, pushes layers at their markers */
 void layers_eof(struct sess *s);    /* nothing more comes from below */

@@ -124,10 +124,12 @@ static void free_more(struct sess *s)
 
 	if (!m)
 		return;
+	intake_drop(s);
 	layers_done(s);
 	outq_clear(&m->raw, &s->host->pool);
 	sess_refuse_mail(s, m->mail, m->mail_n);
 	mem_free(m->mail);
+	mem_free(m->login);
 	blob_unref(m->arg);
 	list_del(&m->chan);
 	assert(list_empty(&m->chans)); /* the driver ends the channels first */
@@ -200,6 +202,11 @@ bool sess_peer_eof(const struct sess *s)
 	return s->flags & S_EOF;
 }
 
+bool sess_eof_told(const struct sess *s)
+{
+	return s->flags & S_EOF_TOLD;
+}
+
 bool sess_handshaking(const struct sess *s)
 {
 	return s->more && s->more->handshake_by;
@@ -230,12 +237,14 @@ static bool output_blocks(const struct sess *s)
 {
 	const struct proto *p = s->proto ? s->proto : s->more->owner->proto;
 
-	return sess_queued(s) >= sess_hiwat(s) && !(p->flags & P_READ_WHILE_FULL);
+	return sess_queued(s) >= sess_hiwat(s) && !(p->flags & P_READ_WHILE_FULL) && !(s->flags & S_UNREAD);
 }
 
 bool sess_wants_read(const struct sess *s)
 {
-	if (s->flags & (S_ABORT | S_CLOSING | S_EOF | S_HOLD | S_SHARD | S_DEFERRED))
+	if (s->flags & (S_ABORT | S_CLOSING | S_EOF | S_SHARD | S_DEFERRED))
+		return false;
+	if (s->flags & S_HOLD && !(s->flags & S_INTAKE))
 		return false;
 	if (s->flags & S_LAYER_WAIT && !sess_handshaking(s))
 		return false; /* the marker is not reached: what comes now belongs to the layer */
@@ -318,7 +327,7 @@ void sess_broken(struct sess *s, int err)
 		return;
 
 	const char *reason = reason_of(err);
-	bool told = s->flags & (S_EOF_TOLD | S_CLOSING | S_HOLD);
+	bool told = s->flags & (S_EOF_TOLD | S_CLOSING | S_HOLD | S_INTAKE);
 
 	if (!s->reason)
 		s->reason = reason; /* before the step: what it says of the end is only a consequence */
@@ -361,6 +370,7 @@ static void forget(struct sess *s)
 		mem_free(s->self);
 	s->flags &= ~(uint32_t)(S_CLOSING | S_OPENED | S_OWN_SELF | S_HOLD | S_WANT_ROOM | S_EOF_TOLD | S_BECOME);
 	s->self = NULL;
+	intake_drop(s);
 	s->epoch++;
 	s->need = s->scanned = 0;
 	s->cap = (uint32_t)sess_svc(s)->limits.input;
@@ -374,6 +384,7 @@ void sess_opened(struct sess *s, struct blob *arg)
 	if (s->flags & (S_ABORT | S_CLOSING))
 		return; /* nothing was begun, so there is nothing for fini() */
 	s->flags |= S_OPENED;
+	deadline_begin(s);
 	sess_step(s, &(struct ev){ .kind = EV_OPEN, .arg = arg });
 }
 
@@ -462,7 +473,8 @@ void sess_event(struct sess *s, const struct ev *ev)
 			sess_abort(s, "stopping", STAT_ERRORS);
 		return;
 	}
-	sess_step(s, &copy);
+	if (!(s->flags & S_INTAKE && ev->kind == EV_DONE && intake_answer(s, ev)))
+		sess_step(s, &copy);
 	if (ev->kind == EV_STOP && s->flags & (S_ABORT | S_CLOSING) && !s->reason)
 		s->reason = "stopping";
 	sess_pump(s);
@@ -485,7 +497,9 @@ void sess_dgram(struct sess *s, struct span data, const struct route *route)
 	stat_add(s->lane, STAT_DGRAMS_IN, 1);
 	stat_add(s->lane, STAT_BYTES_IN, data.n);
 	sess_tap_in(s, data);
+	s->host->route = route;
 	sess_step(s, &ev);
+	s->host->route = NULL;
 }
 
 /* ---- input ---- */
@@ -523,7 +537,7 @@ static void data_step(struct sess *s)
 
 	size_t after = inbuf_n(&s->in);
 
-	if (after < before || s->proto != proto || no_more_steps(s) || s->flags & (S_HOLD | S_LAYER_WAIT))
+	if (after < before || s->proto != proto || no_more_steps(s) || s->flags & (S_HOLD | S_LAYER_WAIT | S_INTAKE))
 		return;
 	if (after >= s->cap)
 		sess_abort(s, "input-limit", STAT_INPUT);
@@ -549,7 +563,11 @@ static bool pump_once(struct sess *s)
 {
 	size_t have = inbuf_n(&s->in);
 
-	if (!(s->flags & S_OPENED) || no_more_steps(s) || s->flags & (S_HOLD | S_LAYER_WAIT | S_EOF_TOLD))
+	if (!(s->flags & S_OPENED) || no_more_steps(s))
+		return false;
+	if (s->flags & S_INTAKE)
+		return intake_pump(s);
+	if (s->flags & (S_HOLD | S_LAYER_WAIT | S_EOF_TOLD))
 		return false;
 	if (output_blocks(s))
 		return false;
@@ -602,96 +620,4 @@ void sess_pump(struct sess *s)
 		sess_mark(s);
 	if (s->in.p && inbuf_n(&s->in) == 0)
 		inbuf_trim(&s->in);
-}
-
-/* ---- timers ---- */
-
-static void sooner(nsec *min, nsec at)
-{
-	if (at && (!*min || at < *min))
-		*min = at;
-}
-
-static nsec idle_at(const struct sess *s)
-{
-	nsec idle = sess_svc(s)->limits.idle;
-
-	return idle && s->proto && !(s->flags & (S_SHARD | S_DGRAM)) ? s->active + idle : 0;
-}
-
-/* Closing, and bytes are left that the peer does not take: each that it takes gives it `linger` more. */
-static nsec last_bytes_by(const struct sess *s)
-{
-	nsec linger = sess_svc(s)->limits.linger;
-
-	return s->flags & S_CLOSING && linger && sess_has_output(s) && s->proto ? s->active + linger : 0;
-}
-
-nsec sess_deadline(const struct sess *s)
-{
-	nsec min = 0;
-
-	if (s->flags & S_ABORT)
-		return 0;
-	sooner(&min, idle_at(s));
-	if (s->more)
-		sooner(&min, s->more->handshake_by);
-	sooner(&min, last_bytes_by(s));
-	if (s->flags & S_CLOSING)
-		return min; /* no more steps: only the limits are left */
-	sooner(&min, s->timer);
-	if (!s->more)
-		return min;
-	for (unsigned i = 0; i < PROTO_TIMERS - 1; i++)
-		sooner(&min, s->more->timer[i]);
-	sooner(&min, layers_due(s));
-	return min;
-}
-
-/* Some part of a conversation stood still for too long; true: the session is over. */
-static bool limits_passed(struct sess *s)
-{
-	nsec idle = idle_at(s), last = last_bytes_by(s);
-
-	if (last && last <= s->host->now) {
-		sess_abort(s, "not-read", STAT_IDLE);
-		return true;
-	}
-	if (sess_handshaking(s) && s->more->handshake_by <= s->host->now) {
-		layers_late(s);
-		return true;
-	}
-	if (!idle || idle > s->host->now)
-		return false;
-	if (sess_has_output(s) || s->flags & S_CLOSING) {
-		sess_abort(s, "idle", STAT_IDLE); /* it does not read: nothing more can be said */
-	} else {
-		s->reason = s->reason ? s->reason : "idle";
-		stat_add(s->lane, STAT_IDLE, 1);
-		sess_close(s);
-	}
-	return true;
-}
-
-void sess_timers(struct sess *s)
-{
-	nsec now = s->host->now;
-
-	if (s->flags & S_ABORT || limits_passed(s) || s->flags & S_CLOSING)
-		return;
-	if (s->timer && s->timer <= now) {
-		s->timer = 0;
-		sess_step(s, &(struct ev){ .kind = EV_TIMER });
-	}
-	for (uint32_t i = 1; i < PROTO_TIMERS && s->more; i++) {
-		nsec *t = &s->more->timer[i - 1];
-
-		if (*t && *t <= now) {
-			*t = 0;
-			sess_step(s, &(struct ev){ .kind = EV_TIMER, .tag = i });
-		}
-	}
-	if (s->more && layers_due(s) && layers_due(s) <= now)
-		layers_tick(s);
-	sess_pump(s);
 }

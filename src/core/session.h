@@ -9,7 +9,7 @@
 #include "base/list.h"
 #include "core/layer.h"
 #include "core/outq.h"
-#include "core/proto.h"
+#include "core/proto_child.h"
 #include "core/stats.h"
 
 enum {
@@ -25,6 +25,7 @@ enum {
 
 enum fx_kind {
 	FX_JOB,
+	FX_FILE, /* a job that has no run() yet: a struct file_op (core/file.h) */
 	FX_CHILD,
 	FX_END,     /* job or child `tag` */
 	FX_END_OLD, /* the protocol changed: all jobs and children of another epoch than this one's */
@@ -56,6 +57,7 @@ struct fx {
 };
 
 void fx_child_free(struct fx_child **c);
+[[nodiscard]] struct exec *exec_copy(const struct exec *e); /* mem_free() it; NULL: memory is out */
 bool fx_child_dgram(const struct fx_child *c); /* a datagram socket: DGRAM, or CONNECT to a datagram address */
 void fx_drop(struct fx *f);                    /* frees what an effect owns that nobody will act on */
 bool fx_is_stale(
@@ -75,7 +77,13 @@ struct host {
 	struct sess *rbuf_user;
 	struct sess *lent; /* its output still points into rbuf: flush it now, or the rest is copied */
 	struct sess *stepping;
-	int handshakes; /* steps of handshakes left in this turn */
+	struct sess *serving;      /* the driver's: whose bytes it is busy with, for who asks after a crash */
+	const struct route *route; /* and where the datagram is from */
+	int handshakes;            /* steps of handshakes left in this turn */
+	void (*met)(struct host *h,
+		    struct sess *s); /* the peer is another than it came as; may abort it. NULL: as it is */
+	size_t (*unsent)(struct host *h,
+			 struct sess *s); /* of what was written: what is not at the peer's yet; NULL: none */
 	void (*note)(struct host *h, struct sess *s, enum note_dir dir, const char *text);
 	void (*tap)(struct host *h, struct sess *s, enum note_dir dir, struct span raw, bool secret);
 };
@@ -103,9 +111,10 @@ struct sess {
 	sess_id id;
 	uint32_t flags; /* S_* in sess_priv.h */
 	uint32_t need, scanned, cap, epoch;
-	nsec timer;  /* slot 0; the others are in more */
-	nsec active; /* the last byte in either direction */
-	nsec mark;   /* opened, then the first byte in: for the time to the first reply */
+	uint32_t since; /* ms: EV_OPEN, where a message or a login must come in time */
+	nsec timer;     /* slot 0; the others are in more */
+	nsec active;    /* the last byte in either direction */
+	nsec mark;      /* opened, then the first byte in: for the time to the first reply */
 	const struct peer *local, *peer;
 	const char *reason;
 	uint64_t bytes_in, bytes_out;
@@ -191,10 +200,18 @@ bool sess_aborted(const struct sess *s);  /* drop now */
 int sess_end_err(const struct sess *s);   /* what its parent is told of its end: 0, or -errno when it was no good one */
 bool sess_finished(const struct sess *s); /* all is flushed, our side is ended, close in stages */
 bool sess_peer_eof(const struct sess *s); /* FIN seen */
+bool sess_eof_told(const struct sess *s); /* and its EV_EOF delivered */
+bool sess_is_closing(const struct sess *s); /* no more steps: it ends when all is sent */
+/* A stream without layers, of which nothing waits to be taken or sent: its descriptor is all there is of it. */
+bool sess_is_plain(const struct sess *s);
 
+void sess_unread(struct sess *s); /* what is written is thrown away from now on: input does not wait for it */
 void sess_abort(struct sess *s, const char *reason, enum counter why);
 void sess_close(struct sess *s); /* as if the protocol had said V_CLOSE */
 void sess_mark(struct sess *s);  /* into host->dirty */
+
+/* What the peer owes us is measured from now on, or no more. After its input was looked at and its output flushed. */
+void sess_meter(struct sess *s);
 
 /* Timers: the earliest deadline of protocol, layers and limits (0 = none), and firing what is due. */
 nsec sess_deadline(const struct sess *s);

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/peer.h"
 #include "core/stats.h"
+#include "drive/admit.h"
 #include "drive/loop_priv.h"
 #include "drive/net/fifo.h"
 #include "drive/net/netaddr.h"
@@ -106,12 +107,15 @@ static void tell_pause(struct listener *ln, const struct lane *lane, int err)
 {
 	struct log_line line;
 
+	const char *reason = err == EMFILE || err == ENFILE ? "out-of-descriptors" : "out-of-memory";
+
+	admit_short(lane, reason);
 	if (atomic_exchange(&ln->paused, true))
 		return; /* another try of the same pause, here or in another thread */
 	stat_add(lane, STAT_PAUSED_FDS, 1);
 	if (log_begin(&line, LOG_WARN, "accept-paused")) {
 		log_str(&line, "service", lane->svc->name);
-		log_str(&line, "reason", err == EMFILE || err == ENFILE ? "out-of-descriptors" : "out-of-memory");
+		log_str(&line, "reason", reason);
 		log_end(&line);
 	}
 }
@@ -154,6 +158,18 @@ static nsec fifo_when(const struct place *p)
 	return p->ln->fifo && !p->retry ? fifo_due(p->ln->fifo) : 0;
 }
 
+/* Of those that had no line of their own. */
+static void tell_refusals(struct loop *l)
+{
+	l->refused = false;
+	for (struct list *n = l->places.next; n != &l->places; n = n->next) {
+		const struct lane *lane = list_entry(n, struct place, node)->lane;
+
+		admit_tell(lane, l->host.now);
+		l->refused |= admit_due(lane) != 0;
+	}
+}
+
 void accept_look(struct loop *l)
 {
 	for (struct list *n = l->places.next; n != &l->places; n = n->next) {
@@ -163,6 +179,8 @@ void accept_look(struct loop *l)
 		if (when && when <= l->host.now)
 			accept_ready(l, p);
 	}
+	if (l->refused)
+		tell_refusals(l);
 }
 
 nsec accept_due(const struct loop *l)
@@ -174,6 +192,9 @@ nsec accept_due(const struct loop *l)
 
 		nsec at = p->retry ? p->retry : fifo_when(p);
 
+		if (at && (!min || at < min))
+			min = at;
+		at = l->refused ? admit_due(p->lane) : 0;
 		if (at && (!min || at < min))
 			min = at;
 	}
@@ -232,48 +253,11 @@ static bool gave_up(int err)
 	return err == ECONNABORTED || err == EINTR || err == EPROTO;
 }
 
-/* Before the connection is on its loop, or has its thread: a whole burst may be on its way there. */
-static bool take_place(const struct lane *lane)
-{
-	unsigned n;
-
-	if (!lane->open_all)
-		return true;
-	n = atomic_load_explicit(lane->open_all, memory_order_relaxed);
-	do {
-		if (lane->max && n >= lane->max) {
-			stat_add(lane, STAT_REFUSED_MAX, 1);
-			return false;
-		}
-	} while (!atomic_compare_exchange_weak(lane->open_all, &n, n + 1));
-	return true;
-}
-
-static void leave_place(const struct lane *lane)
-{
-	if (lane->open_all)
-		atomic_fetch_sub_explicit(lane->open_all, 1, memory_order_relaxed);
-}
-
-static void log_refused(const struct lane *lane, const struct peer *peer, const char *reason)
-{
-	struct log_line line;
-	char text[PEER_TEXT];
-
-	if (!log_begin(&line, LOG_WARN, "refused"))
-		return;
-	log_str(&line, "service", lane->svc->name);
-	if (peer)
-		log_str(&line, "peer", peer_text(peer, text));
-	log_str(&line, "reason", reason);
-	log_end(&line);
-}
-
 static void send_away(const struct lane *lane, const struct arrival *who, const char *reason)
 {
 	struct arrival a = *who;
 
-	log_refused(lane, a.peer, reason);
+	admit_log(lane, a.peer, reason);
 	if (a.wfd != a.fd)
 		fd_close(&a.wfd);
 	fd_close(&a.fd);
@@ -282,28 +266,34 @@ static void send_away(const struct lane *lane, const struct arrival *who, const 
 void loop_refuse(const struct lane *lane, const struct arrival *who, const char *reason)
 {
 	send_away(lane, who, reason);
-	leave_place(lane);
+	admit_leave(lane, who->ticket);
 }
 
-/* true: it has its place in lane->open_all. */
-static bool let_in(const struct lane *lane, const struct arrival *who)
+/* true: it has its place, and its ticket. */
+static bool let_in(const struct lane *lane, struct arrival *who)
 {
+	const char *reason;
+
 	if (!who->peer) {
 		stat_add(lane, STAT_REFUSED_MEMORY, 1);
+		admit_short(lane, "out-of-memory");
 		send_away(lane, who, "out-of-memory");
 		return false;
 	}
-	if (!take_place(lane)) {
-		send_away(lane, who, "max");
-		return false;
-	}
-	return true;
+	reason = admit_enter(lane, who->fd, who->peer, &who->ticket);
+	if (reason)
+		send_away(lane, who, reason);
+	return !reason;
 }
 
 void loop_admit(struct loop *l, struct listener *ln, struct lane *lane, loop_take *take, const struct arrival *who)
 {
-	if (let_in(lane, who))
-		take(l, ln, lane, who);
+	struct arrival a = *who;
+
+	if (let_in(lane, &a))
+		take(l, ln, lane, &a);
+	else
+		l->refused = true;
 	peer_unref(who->peer);
 }
 
@@ -311,7 +301,7 @@ static void admit_pipes(struct loop *l, struct place *p, const struct fifo_clien
 {
 	const struct peer *peer = peer_new(PEER_NAME, c->name, strlen(c->name), 0, 0);
 
-	loop_admit(l, p->ln, p->lane, p->take, &(struct arrival){ c->fd, c->wfd, peer });
+	loop_admit(l, p->ln, p->lane, p->take, &(struct arrival){ .fd = c->fd, .wfd = c->wfd, .peer = peer });
 	loop_effects(l);
 }
 
@@ -320,7 +310,7 @@ static void refuse_pipes(struct place *p, const struct fifo_client *c)
 	struct peer *peer = peer_new(PEER_NAME, c->name, strlen(c->name), 0, 0);
 
 	stat_add(p->lane, STAT_REFUSED_PIPE, 1);
-	log_refused(p->lane, peer, c->reason);
+	admit_log(p->lane, peer, c->reason);
 	peer_unref(peer);
 }
 
@@ -336,6 +326,7 @@ static bool fifo_ready(struct loop *l, struct place *p)
 		}
 		if (r == -EPROTO) {
 			refuse_pipes(p, &c);
+			l->refused = true;
 			continue;
 		}
 		if (r < 0) {
@@ -349,6 +340,29 @@ static bool fifo_ready(struct loop *l, struct place *p)
 	return !p->retry;
 }
 
+/* Accepting paused; would the next one get a number that no client is to have? */
+static bool is_full_yet(const struct listener *ln, const struct lane *lane)
+{
+	int next;
+	bool full;
+
+	if (ln->vital || !atomic_load_explicit(&ln->paused, memory_order_relaxed))
+		return false;
+	next = sys_dup_cloexec(ln->fd);
+	full = next < 0 || admit_is_full(lane, next);
+	fd_close(&next);
+	return full;
+}
+
+/* One came in, and got such a number: those who come now wait, as when there are no descriptors at all. */
+static bool pauses_after(struct listener *ln, const struct lane *lane, int fd)
+{
+	if (ln->vital || !admit_is_full(lane, fd))
+		return false;
+	tell_pause(ln, lane, EMFILE);
+	return true;
+}
+
 bool accept_ready(struct loop *l, struct place *p)
 {
 	struct netaddr from;
@@ -356,14 +370,21 @@ bool accept_ready(struct loop *l, struct place *p)
 	if (p->ln->fifo)
 		return fifo_ready(l, p);
 	for (int i = 0; i < BURST && !p->retry && !is_held(l, p); i++) {
-		int fd = accept_one(p->ln, &from);
+		int fd = -1;
+
+		if (p->last || !is_full_yet(p->ln, p->lane))
+			fd = accept_one(p->ln, &from);
+		else
+			errno = EMFILE;
 
 		if (fd < 0 && (errno == EMFILE || errno == ENFILE) && p->ln->vital && spend_reserve())
 			fd = accept_one(p->ln, &from);
 		if (fd >= 0) {
 			loop_admit(l, p->ln, p->lane, p->take,
-				   &(struct arrival){ fd, -1, netaddr_peer(&from.sa, from.n) });
+				   &(struct arrival){ .fd = fd, .wfd = -1, .peer = netaddr_peer(&from.sa, from.n) });
 			loop_effects(l);
+			if (!p->last && pauses_after(p->ln, p->lane, fd))
+				pause_place(l, p);
 			continue;
 		}
 		if (gave_up(errno))
@@ -384,8 +405,11 @@ int loop_accept(struct listener *ln, const struct lane *lane, struct arrival *re
 	struct netaddr from;
 
 	for (int i = 0; i < BURST; i++) {
-		int fd = accept_one(ln, &from);
+		int fd;
 
+		if (is_full_yet(ln, lane))
+			return -EAGAIN;
+		fd = accept_one(ln, &from);
 		if (fd < 0 && gave_up(errno))
 			continue;
 		if (fd < 0 && is_shortage(errno)) {
@@ -396,7 +420,8 @@ int loop_accept(struct listener *ln, const struct lane *lane, struct arrival *re
 			end_pause(ln, lane);
 		if (fd < 0)
 			return 0;
-		*ret = (struct arrival){ fd, -1, netaddr_peer(&from.sa, from.n) };
+		*ret = (struct arrival){ .fd = fd, .wfd = -1, .peer = netaddr_peer(&from.sa, from.n) };
+		(void)pauses_after(ln, lane, fd);
 		if (let_in(lane, ret))
 			return 1;
 		peer_unref(ret->peer);

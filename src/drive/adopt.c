@@ -38,7 +38,7 @@ static void drop_adopted(const struct adopt *a)
 	if (a->layer && a->layer->drop_arg)
 		a->layer->drop_arg(a->layer_arg);
 	stat_add(a->lane, STAT_REFUSED_MEMORY, 1);
-	loop_refuse(a->lane, &(struct arrival){ a->fd, a->wfd, a->peer }, "out-of-memory");
+	loop_refuse(a->lane, &(struct arrival){ a->fd, a->wfd, a->peer, a->ticket }, "out-of-memory");
 }
 
 /* From the wire up: the PROXY header comes before all else. 0, or the session is aborted. */
@@ -64,6 +64,7 @@ int loop_adopt(struct loop *l, const struct adopt *a)
 		return -ENOMEM;
 	}
 	c->src.fd = a->fd;
+	c->ticket = a->ticket;
 	c->wfd = a->wfd < 0 ? a->fd : a->wfd;
 	c->src.flags |= (a->socket ? C_SOCKET : 0) | (a->vital ? C_VITAL : 0) | (a->records ? C_RECORDS : 0) |
 			(a->blocking ? C_BLOCKING : 0);

@@ -8,11 +8,6 @@
 #include "base/mem.h"
 #include "drive/server_priv.h"
 
-struct prepared {
-	struct service **v;
-	size_t n;
-};
-
 /* The running one, or NULL. */
 static struct service *find(const struct server *s, const char *name)
 {
@@ -39,7 +34,7 @@ static void each_here(struct loop *l, void *arg)
 	unsigned me = server_loop_number(e->s, l);
 
 	for (size_t i = 0; i < e->n; i++) {
-		int r = e->v[i]->kept ? 0 : e->fn(e->v[i], l, me);
+		int r = e->v[i]->kept || !service_is_here(e->v[i]) ? 0 : e->fn(e->v[i], l, me);
 
 		if (r == 0)
 			continue;
@@ -48,7 +43,7 @@ static void each_here(struct loop *l, void *arg)
 	}
 }
 
-/* All but the kept ones. 0, or -errno of one that failed somewhere. */
+/* All but the kept ones, and those that workers serve. 0, or -errno of one that failed somewhere. */
 static int each(struct server *s, struct service **v, size_t n, service_call *fn, const struct service **ret_failed)
 {
 	struct each e = { .s = s, .v = v, .n = n, .fn = fn };
@@ -60,7 +55,8 @@ static int each(struct server *s, struct service **v, size_t n, service_call *fn
 
 /* ---- prepare: everything that can fail for a reason of the outside ---- */
 
-static int snapshot(struct server *s, struct plan_service *p, struct prepared *pr, struct conf_problems *ps)
+static int snapshot(struct server *s, struct plan_service *p, struct doors *given, struct prepared *pr,
+		    struct conf_problems *ps)
 {
 	const struct service *old = find(s, p->name);
 	struct service *v;
@@ -72,11 +68,37 @@ static int snapshot(struct server *s, struct plan_service *p, struct prepared *p
 	if (r < 0)
 		return r;
 	pr->v[pr->n++] = v;
-	return doors_want(v, old, ps);
+	return given ? doors_take(v, given) : doors_want(v, old, ps);
 }
 
-static int prepare(struct server *s, struct plan *plan, struct prepared *pr, struct conf_problems *ps)
+/* Somebody who was there when we began: nobody could serve him again after a crash. */
+static int refuse_talk(const struct service *v, struct conf_problems *ps)
 {
+	for (size_t i = 0; i < v->n; i++) {
+		if (service_is_here(v) || !v->entries[i].ln->talk)
+			continue;
+		service_problem(&v->plan, v->plan.listen_line, ps,
+				"a conversation that has begun already cannot be taken over by a reload");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int refuse_alone(const struct service *v, struct conf_problems *ps)
+{
+	for (size_t i = 0; i < v->n; i++) {
+		if (v->server->setup.role != SERVER_ALONE || !v->model->forks || v->entries[i].ln->talk)
+			continue;
+		service_problem(&v->plan, v->plan.model_line, ps,
+				"model %s needs processes of its own: leave out --single", v->model->name);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int prepare(struct server *s, struct plan *plan, struct doors *given, struct conf_problems *ps)
+{
+	struct prepared *pr = &s->next;
 	int r = 0;
 
 	pr->v = mem_zalloc((plan->n + 1) * sizeof(struct service *));
@@ -85,23 +107,28 @@ static int prepare(struct server *s, struct plan *plan, struct prepared *pr, str
 	for (size_t i = 0; i < plan->n; i++) {
 		struct service *old = find(s, plan->services[i].name);
 
-		if (!old || !service_same(old, &plan->services[i]))
+		if (!old || !service_same(old, &plan->services[i]) || (given && !doors_match(old, given)))
 			continue;
 		old->kept = true;
 		doors_keep(old);
 		pr->v[pr->n++] = old;
 	}
 	for (size_t i = 0; i < plan->n; i++) {
-		int one = snapshot(s, &plan->services[i], pr, ps);
+		int one = snapshot(s, &plan->services[i], given, pr, ps);
 
 		r = r < 0 ? r : one;
 	}
-	for (size_t i = 0; i < pr->n; i++) { /* now it is known what nobody wants any more */
+	for (size_t i = 0; i < pr->n && !given; i++) { /* now it is known what nobody wants any more */
 		int one = pr->v[i]->kept ? 0 : doors_open(pr->v[i], ps);
 
 		r = r < 0 ? r : one;
 	}
-	for (size_t i = 0; i < pr->n && r == 0; i++)
+	for (size_t i = 0; i < pr->n && r == 0; i++) {
+		r = refuse_talk(pr->v[i], ps);
+		if (r == 0)
+			r = refuse_alone(pr->v[i], ps);
+	}
+	for (size_t i = 0; i < pr->n && r == 0 && !given; i++)
 		r = pr->v[i]->kept ? 0 : doors_spare(pr->v[i]);
 	return r;
 }
@@ -140,9 +167,10 @@ static void forget_kept(struct server *s)
 		s->services[i]->kept = false;
 }
 
-/* The plan failed; `placed` when some loops may serve it already. Afterwards all is as it was. */
-static void put_back(struct server *s, struct prepared *pr, bool placed)
+/* Afterwards all is as it was. */
+static void put_back(struct server *s)
 {
+	struct prepared *pr = &s->next;
 	const struct service *failed;
 	struct log_line line;
 	int r = 0;
@@ -154,7 +182,7 @@ static void put_back(struct server *s, struct prepared *pr, bool placed)
 
 		ln->next = ln->owner;
 	}
-	if (placed)
+	if (pr->placed)
 		r = each(s, s->services, s->n, service_place, &failed);
 	if (r < 0 && log_begin(&line, LOG_ERROR, "cannot-serve")) {
 		log_str(&line, "service", failed->plan.name);
@@ -164,6 +192,7 @@ static void put_back(struct server *s, struct prepared *pr, bool placed)
 	let_go(s, pr->v, pr->n);
 	drop(pr->v, pr->n);
 	forget_kept(s);
+	*pr = (struct prepared){};
 }
 
 void server_end_services(struct server *s)
@@ -184,7 +213,7 @@ static void log_service(const char *event, const struct service *v)
 {
 	struct log_line line;
 
-	if (v->plan.internal || !log_begin(&line, LOG_INFO, event))
+	if (v->plan.internal || v->server->setup.role == SERVER_WORKER || !log_begin(&line, LOG_INFO, event))
 		return;
 	log_str(&line, "service", v->plan.name);
 	log_str(&line, "model", v->model->name);
@@ -204,13 +233,14 @@ static void log_service(const char *event, const struct service *v)
 }
 
 /* Shards everywhere before any listener: whoever accepts may post to all of them. */
-static int install(struct server *s, const struct prepared *pr, bool *ret_placed, struct conf_problems *ps)
+static int install(struct server *s, struct conf_problems *ps)
 {
+	struct prepared *pr = &s->next;
 	const struct service *failed;
 	int r = each(s, pr->v, pr->n, service_enter, &failed);
 
 	if (r == 0) {
-		*ret_placed = true;
+		pr->placed = true;
 		r = each(s, pr->v, pr->n, service_place, &failed);
 	}
 	if (r < 0)
@@ -219,8 +249,9 @@ static int install(struct server *s, const struct prepared *pr, bool *ret_placed
 }
 
 /* Nothing of it can fail. */
-static void commit(struct server *s, const struct prepared *pr)
+static void commit(struct server *s)
 {
+	const struct prepared *pr = &s->next;
 	struct service **old = s->services;
 	size_t n_old = s->n;
 
@@ -232,7 +263,8 @@ static void commit(struct server *s, const struct prepared *pr)
 
 		if (v->kept)
 			continue;
-		doors_tune(v);
+		if (s->setup.role != SERVER_WORKER)
+			doors_tune(v);
 		if (v->news)
 			log_service("serving", v);
 	}
@@ -247,31 +279,56 @@ static void commit(struct server *s, const struct prepared *pr)
 	once_look(s);
 }
 
-int server_apply(struct server *s, struct plan **plan, struct conf_problems *ps)
+int server_prepare(struct server *s, struct plan **plan, struct doors *given, struct conf_problems *ps)
 {
-	struct prepared pr = {};
 	struct guichet_options *global = (*plan)->global;
-	bool placed = false;
 	int r;
 
-	server_check(*plan, ps);
+	if (s->setup.role != SERVER_WORKER) /* the monitor has looked */
+		server_check(*plan, ps);
 	r = conf_problems_none(ps) ? 0 : -EINVAL;
 	if (r == 0 && !s->loops)
 		r = server_start_loops(s, global);
 	if (r == 0)
-		r = prepare(s, *plan, &pr, ps);
-	if (r == 0)
-		r = install(s, &pr, &placed, ps);
-	if (r < 0) {
+		r = prepare(s, *plan, given, ps);
+	if (r == 0) {
+		s->next.global = global;
+		(*plan)->global = NULL;
+	} else {
 		if (conf_problems_none(ps))
 			conf_problem(ps, "guichet", 0, "%s", strerrordesc_np(-r));
-		put_back(s, &pr, placed);
-		plan_free(plan);
+		put_back(s);
+	}
+	plan_free(plan);
+	return r;
+}
+
+void server_cancel(struct server *s)
+{
+	void *global = s->next.global;
+
+	put_back(s);
+	option_values_free(&tables_guichet, &global);
+}
+
+int server_commit(struct server *s, struct conf_problems *ps)
+{
+	struct guichet_options *global = s->next.global;
+	int r = install(s, ps);
+
+	if (r < 0) {
+		server_cancel(s);
 		return r;
 	}
-	commit(s, &pr);
+	commit(s);
+	s->next = (struct prepared){};
 	server_tune(s, global);
-	(*plan)->global = NULL;
-	plan_free(plan);
 	return 0;
+}
+
+int server_apply(struct server *s, struct plan **plan, struct conf_problems *ps)
+{
+	int r = server_prepare(s, plan, NULL, ps);
+
+	return r < 0 ? r : server_commit(s, ps);
 }

@@ -10,7 +10,7 @@
 #include "base/blob.h"
 #include "base/mem.h"
 #include "base/peer.h"
-#include "drive/loop_priv.h"
+#include "drive/exec.h"
 #include "drive/net/fifo.h"
 #include "drive/net/netaddr.h"
 #include "drive/sys.h"
@@ -277,6 +277,12 @@ static void tell_bound(struct conn *c)
 	}
 }
 
+void child_opened(struct conn *c, struct blob *arg)
+{
+	tell_bound(c);
+	open_child(c, arg);
+}
+
 static int bind_to(struct conn *c, const struct netaddr *a, int type)
 {
 	c->src.fd = c->wfd = sys_socket(a->sa.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -504,6 +510,9 @@ void child_start(struct loop *l, struct sess *parent, struct fx *f)
 		break;
 	case CHILD_STDIO:
 		r = start_stdio(l, c, want);
+		break;
+	case CHILD_EXEC:
+		r = exec_start(l, c, conn_of(parent), want);
 		break;
 	}
 	if (r < 0)

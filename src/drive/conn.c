@@ -10,7 +10,8 @@
 #include "base/mem.h"
 #include "base/peer.h"
 #include "core/stats.h"
-#include "drive/loop_priv.h"
+#include "drive/admit.h"
+#include "drive/exec.h"
 #include "drive/record.h"
 #include "drive/sys.h"
 
@@ -119,6 +120,8 @@ void conn_timer(struct loop *l, struct conn *c)
 			return;
 		}
 		dgram_retry(c);
+		if (c->src.flags & C_GIVEN)
+			handover_touch(l, c);
 		sess_timers(&c->s);
 		sess_mark(&c->s);
 		break;
@@ -130,11 +133,39 @@ void conn_timer(struct loop *l, struct conn *c)
 		break;
 	case CONN_RESOLVING:
 	case CONN_LISTENING:
+	case CONN_STARTING:
 		child_failed(l, c, -ETIMEDOUT);
 		break;
 	case CONN_DEAD:
 		break;
 	}
+}
+
+/* ---- limits ---- */
+
+void conn_met(struct host *h, struct sess *s)
+{
+	struct conn *c = conn_of(s);
+	const char *reason;
+
+	if (!(c->src.flags & C_COUNTED) || c->src.kind != SRC_CONN || c->ticket)
+		return;
+	reason = admit_source(s->lane, s->peer, &c->ticket);
+	if (!reason)
+		return;
+	c->refused = true;
+	list_entry(h, struct loop, host)->refused = true;
+	admit_log(s->lane, s->peer, reason);
+	sess_abort(s, reason, STAT_ERRORS);
+}
+
+size_t conn_unsent(struct host *h, struct sess *s)
+{
+	const struct conn *c = conn_of(s);
+	int left;
+
+	(void)h;
+	return c->src.flags & C_SOCKET && ioctl(c->wfd, SIOCOUTQ, &left) == 0 && left > 0 ? (size_t)left : 0;
 }
 
 /* ---- the end ---- */
@@ -160,6 +191,7 @@ static void tell_parent(struct conn *c, int err, const char *why)
 		return;
 	ev.tag = k->tag;
 	ev.chan = c->s.proto ? 0 : k->tag;
+	exec_tell(c, &ev);
 	k->parent = NULL;
 	list_del(&k->sib);
 
@@ -183,6 +215,8 @@ static void close_fds(struct loop *l, struct conn *c, bool dropped)
 		return;
 	if (dropped && c->src.kind == SRC_CONN && c->src.flags & C_SOCKET)
 		reset(c);
+	if (c->kin && c->kin->lent)
+		handover_close(l, c, dropped);
 	if (c->src.flags & C_KEEP_FDS) {
 		l->poller->ops->del(l->poller, c->src.fd);
 		return;
@@ -205,8 +239,7 @@ static void leave_lane(struct conn *c)
 	if (c->src.kind != SRC_CONN)
 		return;
 	stat_add(lane, STAT_CLOSED, 1);
-	if (lane->open_all)
-		atomic_fetch_sub_explicit(lane->open_all, 1, memory_order_acq_rel);
+	admit_leave(lane, c->ticket);
 	if (lane->left)
 		lane->left(lane);
 }
@@ -223,6 +256,7 @@ void conn_end(struct loop *l, struct conn *c, int err)
 	if (err < 0 && c->s.reason) /* perhaps a layer's own words, and the layer goes before the parent is told */
 		snprintf(why, sizeof(why), "%s", c->s.reason);
 	end_kids(l, c);
+	handover_gone(l, c);
 	c->state = CONN_DEAD;
 	heap_del(&l->timers, &c->timer);
 	connlog_close(c, l->host.now, err);
@@ -231,6 +265,7 @@ void conn_end(struct loop *l, struct conn *c, int err)
 	sess_done(&c->s);
 	close_fds(l, c, dropped);
 	tell_parent(c, err, why);
+	exec_gone(l, c);
 	leave_lane(c);
 	if (counted && c->src.kind == SRC_CONN)
 		atomic_fetch_sub_explicit(&l->open, 1, memory_order_relaxed);
@@ -312,10 +347,23 @@ static bool has_it_all(const struct loop *l, const struct conn *c)
 	return l->stopping && ioctl(c->src.fd, SIOCOUTQ, &left) == 0 && left == 0;
 }
 
+/* The peer has ended; of a command also how is known. */
+static bool all_done(struct loop *l, struct conn *c)
+{
+	if (!stream_drained(c))
+		return exec_ended(c);
+	if (!(c->src.flags & C_COMMAND) || exec_ended(c))
+		return true;
+	if (c->src.fd >= 0)
+		l->poller->ops->del(l->poller, c->src.fd); /* at its end a pipe is always ready */
+	fd_close(&c->src.fd);
+	return false;
+}
+
 void conn_linger(struct loop *l, struct conn *c)
 {
 	heap_del(&l->timers, &c->timer);
-	if (stream_drained(c) || has_it_all(l, c) || l->host.now >= c->linger_until) {
+	if (all_done(l, c) || has_it_all(l, c) || l->host.now >= c->linger_until) {
 		conn_end(l, c, 0);
 		return;
 	}
@@ -323,10 +371,19 @@ void conn_linger(struct loop *l, struct conn *c)
 	conn_arm(l, c);
 }
 
+/* The channel of a command ends with that, and not because both of its pipes are closed. */
+static bool is_over(const struct conn *c)
+{
+	if (!(c->src.flags & C_COMMAND) || c->s.proto || sess_is_closing(&c->s))
+		return sess_finished(&c->s);
+	return exec_over(c);
+}
+
 void conn_settle(struct loop *l, struct conn *c)
 {
 	struct sess *s = &c->s;
 
+	l->host.serving = s;
 	if (c->state == CONN_DEAD || c->state == CONN_LINGER)
 		return;
 	if (c->state != CONN_SERVING) { /* a child on its way */
@@ -339,7 +396,9 @@ void conn_settle(struct loop *l, struct conn *c)
 	if (sess_has_mail(s))
 		sess_deliver(s);
 	sess_pump(s);
-	if (c->src.kind == SRC_CONN) {
+	if (c->src.flags & C_GIVEN) {
+		handover_settle(l, c);
+	} else if (c->src.kind == SRC_CONN) {
 		if (c->src.ready & READY_IN && sess_wants_read(s))
 			stream_read(l, c);
 		stream_flush(l, c);
@@ -352,9 +411,11 @@ void conn_settle(struct loop *l, struct conn *c)
 		if (c->src.ready & READY_IN)
 			sess_mark(s);
 	}
+	if (!(c->src.flags & C_GIVEN))
+		sess_meter(s);
 	if (sess_aborted(s))
 		conn_end(l, c, sess_end_err(s));
-	else if (sess_finished(s))
+	else if (is_over(c))
 		finish(l, c);
 	else
 		conn_arm(l, c);

@@ -47,7 +47,7 @@ void connlog_close(const struct conn *c, nsec now, int err)
 
 	if (c->src.kind != SRC_CONN || !s->proto)
 		return;
-	if (!log_begin(&line, reason ? LOG_INFO : LOG_DEBUG, "closed"))
+	if (!log_begin(&line, reason && !c->refused ? LOG_INFO : LOG_DEBUG, "closed"))
 		return;
 	head_fields(&line, s);
 	log_str(&line, "reason", reason ? reason : "done");

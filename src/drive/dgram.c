@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "core/stats.h"
+#include "drive/admit.h"
 #include "drive/loop_priv.h"
 #include "drive/net/guard.h"
 #include "drive/sys.h"
@@ -122,7 +123,7 @@ static bool unwelcome(const struct conn *c, const struct route *r, bool broadcas
 		stat_add(lane, STAT_DROP_BROADCAST, 1);
 		return true;
 	}
-	return false;
+	return admit_is_penalised(lane, r, c->s.host->now);
 }
 
 /* ---- in, from unix sockets: nobody can forge a name there, and the system says who it is ---- */
@@ -146,6 +147,44 @@ static const struct who *read_who(struct msghdr *m, struct who *ret)
 	return NULL;
 }
 
+static void feed(struct conn *c, const struct dgram_in *d)
+{
+	if (d->who)
+		sess_set_who(&c->s, d->who);
+	sess_dgram(&c->s, d->data, d->route);
+	if (d->who)
+		sess_set_who(&c->s, NULL);
+}
+
+void loop_feed(struct loop *l, sess_id id, const struct dgram_in *d)
+{
+	struct conn *c = loop_find_conn(l, id);
+
+	if (!c)
+		return;
+	l->host.serving = &c->s;
+	feed(c, d);
+	sess_mark(&c->s);
+	loop_effects(l);
+}
+
+/* A child's socket is its own: its datagrams are answered here in any case. */
+static void give(struct loop *l, struct conn *c, const struct mmsghdr *m, const struct route *r, const struct who *who)
+{
+	struct dgram_in d = {
+		.to = c->src.id,
+		.lane = c->s.lane,
+		.data = { m->msg_hdr.msg_iov->iov_base, m->msg_len },
+		.route = r,
+		.who = who,
+	};
+
+	if (l->setup.dgram && c->src.flags & C_KEEP_FDS)
+		l->setup.dgram(l, &d);
+	else
+		feed(c, &d);
+}
+
 static void one_in_unix(struct loop *l, struct conn *c, struct mmsghdr *m)
 {
 	bool named = m->msg_hdr.msg_namelen > sizeof(sa_family_t);
@@ -158,17 +197,13 @@ static void one_in_unix(struct loop *l, struct conn *c, struct mmsghdr *m)
 		stat_add(c->s.lane, STAT_REFUSED_MEMORY, 1);
 		return;
 	}
-	if (who)
-		sess_set_who(&c->s, who);
-	sess_dgram(&c->s, (struct span){ m->msg_hdr.msg_iov->iov_base, m->msg_len }, &r);
-	if (who)
-		sess_set_who(&c->s, NULL);
+	give(l, c, m, &r, who);
 	peer_unref(from);
 }
 
 /* ---- in ---- */
 
-static void one_in(struct conn *c, struct mmsghdr *m)
+static void one_in(struct loop *l, struct conn *c, struct mmsghdr *m)
 {
 	struct route r = {};
 	bool broadcast = false;
@@ -183,7 +218,7 @@ static void one_in(struct conn *c, struct mmsghdr *m)
 	r.proven = guard_is_loopback(&r) || !(c->src.flags & C_KEEP_FDS);
 	if (unwelcome(c, &r, broadcast))
 		return;
-	sess_dgram(&c->s, (struct span){ m->msg_hdr.msg_iov->iov_base, m->msg_len }, r.n ? &r : NULL);
+	give(l, c, m, r.n ? &r : NULL, NULL);
 }
 
 static int receive(struct loop *l, struct conn *c)
@@ -223,7 +258,7 @@ static void read_all(struct loop *l, struct conn *c, bool *off)
 			if (is_unix(c))
 				one_in_unix(l, c, &d->in[i]);
 			else
-				one_in(c, &d->in[i]);
+				one_in(l, c, &d->in[i]);
 		}
 		if (n < BATCH) {
 			/* an error that an earlier answer met (ICMP) is no reason to stop */

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "drive/model/brood.h"
 #include "drive/model/crew.h"
 #include "drive/net/given.h"
 
@@ -41,6 +42,15 @@ static void take(struct service *v, struct entry *e, struct listener *ln)
 {
 	e->ln = listener_ref(ln);
 	ln->next = v;
+}
+
+int doors_add(struct service *v, const struct entry *e, struct listener *ln)
+{
+	int r = add_entry(v, e);
+
+	if (r == 0 && ln)
+		take(v, &v->entries[v->n - 1], ln);
+	return r;
 }
 
 static const struct addr_text *text_of(const struct service *v, const struct entry *e)
@@ -86,7 +96,7 @@ static bool by_loop(const struct netaddr *a)
 
 static unsigned copies(const struct service *v, const struct netaddr *a)
 {
-	return by_loop(a) && !v->model->dgram ? v->server->n_loops - 1 : 1;
+	return by_loop(a) && !v->model->dgram ? v->server->event_loops : 1;
 }
 
 static int want(struct service *v, const struct service *old, const struct netaddr *a, unsigned word)
@@ -98,9 +108,8 @@ static int want(struct service *v, const struct service *old, const struct netad
 		bool picked = addr_is_net(text_of(v, &e)) && netaddr_port(a) == 0;
 		struct listener *ln = picked ? find_picked(v, &e, old) : find(v->server, &e, v->plan.internal);
 
-		r = add_entry(v, &e);
-		if (r == 0 && ln)
-			take(v, &v->entries[v->n - 1], ln);
+		e.tls = text_of(v, &e)->transport == ADDR_TLS;
+		r = doors_add(v, &e, ln);
 	}
 	return r;
 }
@@ -131,7 +140,6 @@ static int want_given(struct service *v, unsigned word)
 {
 	struct entry e = { .word = word, .given = doors_given(&v->plan.common->listen.v[word]) };
 	struct listener *ln = find_given(v->server, e.given);
-	int r;
 
 	if (ln)
 		e.at = ln->at;
@@ -139,10 +147,7 @@ static int want_given(struct service *v, unsigned word)
 		(void)!given_address(e.given, &e.at); /* what is wrong with it is told when it is taken */
 	if (has_address(v, &e.at))
 		return 0;
-	r = add_entry(v, &e);
-	if (r == 0 && ln)
-		take(v, &v->entries[v->n - 1], ln);
-	return r;
+	return doors_add(v, &e, ln);
 }
 
 int doors_resolve(const struct plan_service *p, unsigned word, struct netaddr **ret, unsigned *ret_n, struct buf *why)
@@ -178,20 +183,15 @@ static int want_word(struct service *v, const struct service *old, unsigned word
 
 int doors_owner(const struct plan_service *p, struct owner *ret, struct conf_problems *ps)
 {
-	const struct service_options *c = p->common;
 	BUF_AUTO struct buf why;
-	int u, g;
+	int r;
 
-	ret->mode = p->internal ? 0600 : c->mode;
+	ret->mode = p->internal ? 0600 : p->common->mode;
 	buf_init(&why, 1024);
-	u = owner_user(c->owner, &ret->uid, &why);
-	if (u < 0)
+	r = owner_parse(p->common->owner, &ret->uid, &ret->gid, &why);
+	if (r < 0)
 		service_problem(p, p->line, ps, "owner: %s", buf_str(&why));
-	buf_reset(&why);
-	g = owner_group(c->group, &ret->gid, &why);
-	if (g < 0)
-		service_problem(p, p->line, ps, "group: %s", buf_str(&why));
-	return u < 0 ? u : g;
+	return r;
 }
 
 int doors_want(struct service *v, const struct service *old, struct conf_problems *ps)
@@ -307,7 +307,7 @@ static int take_given(const struct service *v, int number, struct listener **ret
 static int bind_it(struct service *v, const struct entry *e, struct listener **ret, struct buf *why)
 {
 	struct listen_setup setup = doors_setup(v->plan.common, &v->owner);
-	bool many = by_loop(&e->at) && v->server->n_loops > 2; /* perhaps later: after a change of the model */
+	bool many = by_loop(&e->at) && v->server->event_loops > 1; /* perhaps later: after a change of the model */
 	bool ours;
 	int r, number = e->given >= 0 ? e->given : given_find(v->server->given, &e->at);
 
@@ -344,6 +344,7 @@ static int open_entry(struct service *v, struct entry *e, struct buf *why)
 		return r;
 	ln->vital = v->plan.internal;
 	ln->nth = e->nth;
+	ln->number = ++v->server->numbered;
 	list_add(&v->server->listeners, &ln->node); /* with the first reference */
 	take(v, e, ln);
 	v->news = true;
@@ -445,7 +446,9 @@ void doors_leave(struct server *s, struct loop *l, unsigned me)
 			crew_listen_last(ln);
 		else if (me == 0)
 			crew_unlisten(ln);
-		if (ln->dgram && me == ln->nth + 1) {
+		if (ln->owner)
+			herd_listen_last(ln);
+		if (ln->dgram && me == server_dgram_loop(s, ln)) {
 			loop_end(l, ln->session);
 			ln->session = 0;
 		} else if (ln->owner) {
@@ -458,6 +461,7 @@ void doors_leave(struct server *s, struct loop *l, unsigned me)
 
 void doors_sweep(struct server *s)
 {
+	brood_settle(s->brood);
 	for (struct list *n = s->listeners.next, *after; n != &s->listeners; n = after) {
 		struct listener *ln = at(n);
 

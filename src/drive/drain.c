@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "drive/clock.h"
 #include "drive/jobs.h"
+#include "drive/model/brood.h"
 #include "drive/model/crew.h"
 
 enum {
@@ -14,7 +15,7 @@ enum {
 	CUT_FOR = 1, /* seconds that what was cut, and jobs that run, have to end */
 };
 
-static void log_open(enum log_level level, const char *event, unsigned open, const char *reason)
+void server_log_open(enum log_level level, const char *event, unsigned open, const char *reason)
 {
 	struct log_line line;
 
@@ -25,9 +26,9 @@ static void log_open(enum log_level level, const char *event, unsigned open, con
 	log_end(&line);
 }
 
-static unsigned open_now(const struct server *s)
+unsigned server_open_here(const struct server *s)
 {
-	unsigned n = atomic_load(&s->live);
+	unsigned n = atomic_load(&s->live) + brood_busy(s->brood);
 
 	for (unsigned i = 1; i < s->n_loops; i++)
 		n += loop_open(s->loops[i]);
@@ -37,6 +38,16 @@ static unsigned open_now(const struct server *s)
 bool server_is_stuck(const struct server *s)
 {
 	return atomic_load(&s->hands) > 0 || (s->jobs && jobs_running(s->jobs));
+}
+
+unsigned server_open(const struct server *s)
+{
+	unsigned n = 0;
+
+	for (const struct tally *t = NULL; (t = shared_next(s->shared, t));)
+		if (!t->internal)
+			n += atomic_load(&t->open);
+	return n;
 }
 
 /* Datagrams have nobody to refuse, and the control socket tells how the end goes. */
@@ -71,9 +82,12 @@ static void leave_crews(const struct server *s)
 /* Who waits for a worker is served yet, or cut. */
 static void end_crews(const struct server *s)
 {
-	for (size_t i = 0; i < s->n; i++)
+	for (size_t i = 0; i < s->n; i++) {
 		if (s->services[i]->crew)
 			crew_end(s->services[i]->crew);
+		if (s->services[i]->herd)
+			herd_end(s->services[i]->herd);
+	}
 }
 
 static void stop_here(struct loop *l, void *arg)
@@ -83,12 +97,13 @@ static void stop_here(struct loop *l, void *arg)
 }
 
 /* Who comes now is refused, not left to wait; and a successor may bind. */
-static void close_doors(const struct server *s)
+void server_close_doors(struct server *s)
 {
 	const struct list *at = &s->listeners;
 
 	for (struct listener *ln; (ln = next_door(s, &at));)
 		listener_close(ln, s->stop_fd);
+	brood_settle(s->brood);
 }
 
 struct cutting {
@@ -109,17 +124,17 @@ static void tell_threads(int fd)
 	(void)!write(fd, &one, sizeof(one));
 }
 
-/* Returns how many had something to say yet; a thread counts as one, and so does who waits for one. */
+/* Returns how many had something to say yet; a thread or a child counts as one, and so does who waits for one. */
 static unsigned cut(struct server *s)
 {
 	struct cutting c = {};
-	unsigned n = atomic_load(&s->live);
+	unsigned n = atomic_load(&s->live) + brood_busy(s->brood);
 
 	server_everywhere(s, cut_here, &c);
 	tell_threads(s->cut_fd);
 	n += atomic_load(&c.dropped);
 	if (n)
-		log_open(LOG_WARN, "cut", n, s->signals > 1 ? "second-signal" : "drain");
+		server_log_open(LOG_WARN, "cut", n, s->signals > 1 ? "second-signal" : "drain");
 	return n;
 }
 
@@ -127,16 +142,19 @@ bool server_drain(struct server *s)
 {
 	nsec until = clock_mono() + s->global->drain, end = 0;
 	unsigned open;
-	bool clean = true, late = false;
+	bool clean = true, late = false, quiet = s->setup.role == SERVER_WORKER; /* the monitor tells for all */
 
-	log_open(LOG_INFO, "stopping", open_now(s), NULL);
+	if (!quiet)
+		server_log_open(LOG_INFO, "stopping", server_open_here(s), NULL);
 	leave_crews(s);
 	server_everywhere(s, leave_here, s);
 	end_crews(s);
 	server_everywhere(s, stop_here, s); /* after who was accepted and handed to another loop has arrived there */
-	close_doors(s);
+	server_close_doors(s);
+	if (s->calls->closed)
+		s->calls->closed(s, s->calls->arg);
 	tell_threads(s->stop_fd);
-	while ((open = open_now(s)) || server_is_stuck(s)) {
+	while ((open = server_open_here(s)) || server_is_stuck(s)) {
 		nsec now = clock_mono();
 
 		if (open && !late)
@@ -152,6 +170,7 @@ bool server_drain(struct server *s)
 			break;
 		loop_turn(s->loops[0], LOOK_MS * MSEC);
 	}
-	log_open(LOG_INFO, "stopped", open_now(s), NULL);
+	if (!quiet)
+		server_log_open(LOG_INFO, "stopped", server_open_here(s), NULL);
 	return clean;
 }

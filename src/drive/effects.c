@@ -3,9 +3,12 @@
 
 #include "drive/loop_priv.h"
 
+enum { ANSWERS = 256 }; /* files in a turn that take no job */
+
 /* ---- jobs ---- */
 
-static void job_failed(struct fx *f, int err)
+/* Now, and it is over. */
+static void answer_job(struct fx *f, int err)
 {
 	struct ev ev = { .kind = EV_DONE, .tag = f->tag, .err = err, .job = f->job };
 
@@ -28,9 +31,35 @@ static void start_job(struct loop *l, struct fx *f)
 		r = jobs_submit(l->setup.jobs, f->job, l->inbox, &t);
 	}
 	if (r < 0)
-		job_failed(f, r);
+		answer_job(f, r);
 	else
 		list_add(&l->tasks, &t->in_loop);
+}
+
+/* Private loops have one connection, and keep no files for others. */
+static struct gate_cache *cache_of(struct loop *l)
+{
+	const struct loop_tuning *t = &l->setup.tuning;
+	struct gate_limits limits = { t->file_cache, t->file_cache_size };
+
+	if (!l->files && l->inbox && limits.files && gate_cache_new(&limits, &l->files) < 0)
+		return NULL; /* perhaps the next time */
+	return limits.files ? l->files : NULL;
+}
+
+/* What the kernel has in memory is answered at once, in turns of some; the rest is a job. */
+static void start_file(struct loop *l, struct fx *f)
+{
+	struct file_op *op = file_op_of(f->job);
+
+	f->job->run = gate_run;
+	op->shared = l->inbox;
+	if (l->answered < ANSWERS && gate_now(cache_of(l), op, f->from->lane, l->host.now, l->host.wall)) {
+		l->answered++;
+		answer_job(f, f->job->err);
+	} else {
+		start_job(l, f);
+	}
 }
 
 void loop_task_done(struct loop *l, struct task *t)
@@ -39,6 +68,8 @@ void loop_task_done(struct loop *l, struct task *t)
 	struct ev ev = { .kind = EV_DONE, .tag = t->job->tag, .err = t->job->err, .job = t->job };
 
 	list_del(&t->in_loop);
+	if (t->job->run == gate_run)
+		gate_learn(l->files, file_op_of(t->job), l->host.now, l->host.wall);
 	if (atomic_load(&t->state) == TASK_CANCELLED)
 		ev.err = t->job->err = -ECANCELED;
 	if (c && c->state == CONN_RESOLVING) {
@@ -94,8 +125,11 @@ static void end_tasks(struct loop *l, const struct fx *f)
 
 static void end_asked(struct loop *l, const struct fx *f)
 {
-	if (!end_kids(l, conn_of(f->from), f) || f->kind == FX_END_OLD)
-		end_tasks(l, f);
+	if (end_kids(l, conn_of(f->from), f) && f->kind == FX_END)
+		return;
+	if (f->kind == FX_END && sess_end_intake(f->from, f->tag))
+		return;
+	end_tasks(l, f);
 }
 
 /* ---- letters ---- */
@@ -163,6 +197,8 @@ static void act(struct loop *l, struct fx *f)
 		fx_drop(f);
 	else if (f->kind == FX_JOB)
 		start_job(l, f);
+	else if (f->kind == FX_FILE)
+		start_file(l, f);
 	else if (f->kind == FX_CHILD)
 		child_start(l, f->from, f);
 	else

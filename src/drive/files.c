@@ -32,12 +32,10 @@ static bool has_more(int fd)
 	return poll(&p, 1, WAIT_MS) > 0;
 }
 
-static int read_all(int fd, const char *path, struct buf *ret, struct buf *why)
+static int read_pieces(int fd, const char *path, char *piece, struct buf *ret, struct buf *why)
 {
-	char piece[PIECE];
-
 	for (;;) {
-		ssize_t n = sys_read(fd, piece, sizeof(piece));
+		ssize_t n = sys_read(fd, piece, PIECE);
 
 		if (n < 0 && (errno == EINTR || (errno == EAGAIN && has_more(fd))))
 			continue;
@@ -54,6 +52,16 @@ static int read_all(int fd, const char *path, struct buf *ret, struct buf *why)
 		if (ret->err)
 			return failed(why, "read", path, -ret->err);
 	}
+}
+
+/* It may be a key: no second copy of it stays. */
+static int read_all(int fd, const char *path, struct buf *ret, struct buf *why)
+{
+	char piece[PIECE];
+	int r = read_pieces(fd, path, piece, ret, why);
+
+	explicit_bzero(piece, sizeof(piece));
+	return r;
 }
 
 int files_read(const char *path, struct buf *ret, struct buf *why)

@@ -136,23 +136,62 @@ static int open_place(const char *where, enum write_way *ret_way)
 	return fd < 0 ? -errno : fd;
 }
 
+static int put_in_place(int fd)
+{
+	int old = atomic_load(&log_fd), r = fd;
+
+	if (old >= 0) {
+		r = sys_dup3(fd, old, O_CLOEXEC) < 0 ? -errno : old;
+		fd_close(&fd);
+	}
+	return r;
+}
+
+static void use(int fd, enum write_way how, enum log_level most, enum tables_log_format format)
+{
+	atomic_store(&log_fd, fd);
+	atomic_store(&way, (int)how);
+	log_setup(most, format == LOG_FORMAT_JSON, sink);
+}
+
 int logfile_open(const char *where, enum log_level most, enum tables_log_format format, struct buf *why)
 {
 	enum write_way how = WAY_WRITE;
-	int fd = open_place(where, &how), old = atomic_load(&log_fd);
+	int fd = open_place(where, &how);
 
-	if (fd >= 0 && old >= 0) {
-		int r = sys_dup3(fd, old, O_CLOEXEC) < 0 ? -errno : old;
-
-		fd_close(&fd);
-		fd = r;
-	}
+	if (fd >= 0)
+		fd = put_in_place(fd);
 	if (fd < 0) {
 		buf_addf(why, "cannot write the log to %s: %s", where, strerror(-fd));
 		return fd;
 	}
-	atomic_store(&log_fd, fd);
-	atomic_store(&way, (int)how);
-	log_setup(most, format == LOG_FORMAT_JSON, sink);
+	use(fd, how, most, format);
 	return 0;
+}
+
+/* Who has opened it has made it non-blocking where that is ours to do; so what blocks and is no file is shared. */
+static enum write_way way_of(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || S_ISREG(st.st_mode))
+		return WAY_WRITE;
+	if (S_ISSOCK(st.st_mode))
+		return WAY_SOCKET;
+	return flags & O_NONBLOCK ? WAY_WRITE : WAY_ASK;
+}
+
+void logfile_take(int fd, enum log_level most, enum tables_log_format format)
+{
+	enum write_way how = way_of(fd);
+
+	fd = put_in_place(fd);
+	if (fd >= 0)
+		use(fd, how, most, format);
+}
+
+int logfile_fd(void)
+{
+	return atomic_load(&log_fd);
 }

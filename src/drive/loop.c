@@ -8,6 +8,8 @@
 
 #include "base/mem.h"
 #include "drive/clock.h"
+#include "drive/crash.h"
+#include "drive/exec.h"
 #include "drive/loop_priv.h"
 
 enum {
@@ -104,6 +106,8 @@ int loop_new(const struct loop_setup *setup, struct loop **ret)
 	l->host.now = clock_mono();
 	l->host.wall = clock_wall();
 	l->host.clock = clock_mono;
+	l->host.met = conn_met;
+	l->host.unsent = conn_unsent;
 	l->host.note = connlog_note;
 	l->host.tap = connlog_tap;
 	r = setup->many ? poller_epoll_new(&l->poller) : poller_poll_new(&l->poller);
@@ -172,6 +176,7 @@ void loop_free(struct loop **lp)
 	for (struct list *n; (n = list_pop(&l->watches));)
 		mem_free(list_entry(n, struct watched, node));
 	posts_flush(l); /* the last words of sessions to other loops */
+	exec_done(l);
 	drop_tasks(l);
 	drop_posts(l);
 	if (l->inbox && l->ids.loop)
@@ -180,6 +185,7 @@ void loop_free(struct loop **lp)
 	if (l->poller)
 		l->poller->ops->free(&l->poller);
 	dgram_free(&l->dg);
+	gate_cache_free(&l->files);
 	heap_done(&l->timers);
 	host_done(&l->host);
 	ids_done(&l->ids);
@@ -211,6 +217,8 @@ static nsec idle_until(const struct loop *l, nsec timeout)
 	if (heap_min(&l->timers, &key))
 		earlier(&at, key);
 	earlier(&at, accept_due(l));
+	if (l->files)
+		earlier(&at, gate_cache_due(l->files));
 	return at;
 }
 
@@ -228,6 +236,7 @@ static unsigned wants(const struct conn *c)
 	case CONN_LINGER:
 		return READY_IN;
 	case CONN_RESOLVING:
+	case CONN_STARTING:
 	case CONN_DEAD:
 		break;
 	}
@@ -238,6 +247,10 @@ static unsigned watch_conn(struct watch *w, const struct conn *c)
 {
 	unsigned want = wants(c), n = 0;
 
+	if (c->src.flags & C_GIVEN) {
+		w[n++] = (struct watch){ c->src.fd, c->src.id, 0 }; /* that it breaks is told always */
+		return n;
+	}
 	if (c->wfd == c->src.fd) {
 		if (want)
 			w[n++] = (struct watch){ c->src.fd, c->src.id, want };
@@ -284,7 +297,10 @@ static int list_watches(struct loop *l)
 static void conn_ready(struct loop *l, struct conn *c, unsigned what)
 {
 	c->src.ready |= (uint8_t)what;
-	if (c->state == CONN_CONNECTING || c->state == CONN_LISTENING) {
+	l->host.serving = &c->s;
+	if (c->src.flags & C_GIVEN) {
+		handover_ready(c, what);
+	} else if (c->state == CONN_CONNECTING || c->state == CONN_LISTENING) {
 		child_ready(l, c);
 	} else if (c->state == CONN_LINGER) {
 		conn_linger(l, c);
@@ -299,7 +315,7 @@ static void conn_ready(struct loop *l, struct conn *c, unsigned what)
 		}
 		if (what & READY_IN)
 			stream_read(l, c);
-		if (what & READY_ERR && !sess_wants_read(&c->s))
+		if (what & READY_ERR && !sess_wants_read(&c->s) && !(c->src.flags & C_COMMAND))
 			sess_broken(&c->s, -ECONNRESET);
 		sess_mark(&c->s);
 	}
@@ -414,6 +430,8 @@ void loop_turn(struct loop *l, nsec timeout)
 {
 	l->host.handshakes = l->setup.tuning.handshakes ? l->setup.tuning.handshakes : HOST_HANDSHAKES;
 	l->letters = 0;
+	l->answered = 0;
+	crash_serves(&l->host);
 	posts_go_on(l);
 
 	int n = poll_once(l, idle_until(l, timeout));
@@ -423,11 +441,15 @@ void loop_turn(struct loop *l, nsec timeout)
 		n = poll_once(l, 0);
 	posts_take(l);
 	fire_timers(l);
+	if (l->files)
+		gate_cache_tick(l->files, l->host.now);
 	accept_retry(l, false);
 	accept_look(l);
 	settle_all(l);
 	posts_flush(l);
+	l->host.serving = NULL;
 	conn_bury(l);
+	crash_serves(NULL);
 	trim_effects(&l->host);
 	atomic_store_explicit(&l->turns, atomic_load_explicit(&l->turns, memory_order_relaxed) + 1,
 			      memory_order_relaxed);
@@ -442,6 +464,8 @@ void loop_run(struct loop *l)
 void loop_tune(struct loop *l, const struct loop_tuning *tuning)
 {
 	l->setup.tuning = *tuning;
+	if (l->files)
+		gate_cache_limit(l->files, &(struct gate_limits){ tuning->file_cache, tuning->file_cache_size });
 }
 
 bool loop_empty(const struct loop *l)
@@ -458,6 +482,8 @@ bool loop_idle(const struct loop *l)
 	for (uint32_t i = 0; i < l->ids.n && l->ids.used; i++) {
 		const struct source *src = ids_at(&l->ids, i);
 
+		if (src && src->kind == SRC_WATCH)
+			continue;
 		if (src && (!(src->flags & C_TOLD) || wants(list_entry(src, const struct conn, src))))
 			return false;
 	}
@@ -543,6 +569,21 @@ int loop_watch(struct loop *l, int fd, loop_call *fn, void *arg)
 	}
 	list_add(&l->watches, &w->node);
 	return 0;
+}
+
+void loop_unwatch(struct loop *l, int fd)
+{
+	for (struct list *n = l->watches.next; n != &l->watches; n = n->next) {
+		struct watched *w = list_entry(n, struct watched, node);
+
+		if (w->src.fd != fd)
+			continue;
+		l->poller->ops->del(l->poller, fd);
+		slot_free(l, &w->src);
+		list_del(n);
+		mem_free(w);
+		return;
+	}
 }
 
 void loop_stop(struct loop *l)

@@ -12,14 +12,26 @@
 
 struct conn;
 struct guard;
+struct spawn_door;
 struct listener;
 struct loop;
 
+/* A datagram that has come, and is to be answered. All is borrowed. */
+struct dgram_in {
+	sess_id to; /* the session of its socket */
+	const struct lane *lane;
+	struct span data;
+	const struct route *route; /* NULL: not known */
+	const struct who *who;     /* NULL: likewise */
+};
+
 /* What a reload may change while a loop runs. */
 struct loop_tuning {
-	int handshakes;      /* steps per turn; 0 = HOST_HANDSHAKES */
-	unsigned dgram_rate; /* answers per second and /24 (IPv6 /64) to unproven addresses; 0 = no limit */
-	size_t dgram_reply;  /* largest such answer; 0 = no limit */
+	int handshakes;         /* steps per turn; 0 = HOST_HANDSHAKES */
+	unsigned dgram_rate;    /* answers per second and /24 (IPv6 /64) to unproven addresses; 0 = no limit */
+	size_t dgram_reply;     /* largest such answer; 0 = no limit */
+	unsigned file_cache;    /* files that each loop keeps open; 0 = none */
+	size_t file_cache_size; /* bytes of small ones in memory */
 };
 
 struct loop_setup {
@@ -32,6 +44,9 @@ struct loop_setup {
 	unsigned serial;          /* private loops: a number that makes its ids differ from the others' */
 	void (*taken)(void *arg); /* after loop_tell(): the datagrams are read, and not answered yet; or NULL */
 	void *taken_arg;
+	/* Datagrams of loop_adopt_dgram(): another process answers them (brood.h); NULL: their session here does. */
+	void (*dgram)(struct loop *l, const struct dgram_in *d);
+	const struct spawn_door *spawner; /* priv/spawn.h, shared by all loops; NULL: CHILD_EXEC is -ENOSYS */
 	void (*ended)(void *arg, const char *reason, bool aborted); /* a session of loop_add_bare() is over; or NULL */
 	void *ended_arg;
 };
@@ -70,11 +85,13 @@ void loop_order(struct loop *l, loop_call *fn, void *arg);
 struct arrival {
 	int fd, wfd; /* wfd: where output goes: -1, or the other one of two pipes */
 	const struct peer *peer;
+	uint32_t ticket; /* of its source, admit.h */
 };
 
-/* A new accepted connection; owns fd, wfd, and its place in lane->open_all, also on failure. peer and local are referenced. */
+/* A new accepted connection; owns fd, wfd, its place in lane->open_all and its ticket, also on failure. peer and local are referenced. */
 struct adopt {
 	int fd, wfd; /* as in struct arrival */
+	uint32_t ticket;
 	struct lane *lane;
 	const struct peer *local, *peer;
 	bool proxy;                /* it begins with a PROXY header: that layer is pushed first of all */
@@ -94,6 +111,8 @@ struct adopt {
 /* From now on somebody else watches it for input. loop_tell(): there is some; reads one batch. false: no such session. */
 void loop_told(struct loop *l, sess_id id);
 bool loop_tell(struct loop *l, sess_id id);
+/* This one, which was read elsewhere. */
+void loop_feed(struct loop *l, sess_id id, const struct dgram_in *d);
 
 /* The shard of a service on this loop: sets lane->shard and lane->shard_id. 0 or -ENOMEM. */
 [[nodiscard]] int loop_add_shard(struct loop *l, struct lane *lane);
@@ -123,8 +142,9 @@ void loop_room(struct loop *l);
  */
 [[nodiscard]] int loop_accept(struct listener *ln, const struct lane *lane, struct arrival *ret);
 
-/* A descriptor to watch for input (signals): fn(l, arg) when readable. */
+/* A descriptor to watch for input (signals): fn(l, arg) when readable. A loop that has nothing else is idle. */
 [[nodiscard]] int loop_watch(struct loop *l, int fd, loop_call *fn, void *arg);
+void loop_unwatch(struct loop *l, int fd); /* before it is closed; also from its own fn */
 
 void loop_end(struct loop *l, sess_id id); /* a datagram socket, a shard: now */
 void loop_stop(struct loop *l);            /* EV_STOP to every session */

@@ -6,6 +6,7 @@
 #include "base/addr.h"
 #include "base/heap.h"
 #include "core/ids.h"
+#include "drive/gate.h"
 #include "drive/inbox.h"
 #include "drive/jobs.h"
 #include "drive/loop.h"
@@ -35,6 +36,7 @@ enum conn_state {
 	CONN_RESOLVING,  /* a child: waiting for names */
 	CONN_CONNECTING, /* a child: waiting for the handshake of TCP */
 	CONN_LISTENING,  /* a child: waiting for its one connection */
+	CONN_STARTING,   /* a child: a command that does not run yet */
 	CONN_LINGER,     /* our FIN is out; waiting for the peer's */
 	CONN_DEAD,       /* in the graveyard until the turn ends */
 };
@@ -53,6 +55,8 @@ enum {
 	C_QUEUE = 4096,    /* message queues: queues.c */
 	C_DEAF = 8192,     /* two pipes, and nobody reads from ours any more: known, and not looked at again */
 	C_TOLD = 2048,     /* a datagram socket that somebody else watches for input: loop_told() */
+	C_COMMAND = 16384, /* a command's pipes, or the channel of one that has the connection itself: exec.h */
+	C_GIVEN = 32768,   /* a command has the descriptor: not to be read, written or closed in stages */
 	C_BLOCKING = 1024, /* pipes that others share, and so not made non-blocking: a private loop only */
 };
 
@@ -91,6 +95,9 @@ struct kin {
 	struct who who;
 	char *queue;       /* a message queue for our answers, which goes when we do */
 	struct rest *rest; /* record.c: of a record */
+	struct run *run;   /* exec.h: a command, when this is its channel or child */
+	struct run *given; /* and the one that has this connection */
+	bool lent;         /* or had it: others may have copies of the descriptor */
 };
 
 struct conn {
@@ -101,6 +108,8 @@ struct conn {
 	uint8_t state;     /* enum conn_state */
 	uint8_t allowed;   /* datagrams at the head of the queue that may be sent: at most HEAD_DGRAMS */
 	uint8_t tries;     /* to send the first of them to somebody who has no room for it */
+	bool refused;      /* by what its PROXY header said: the log knows already */
+	uint32_t ticket;   /* of its source, admit.h */
 	nsec opened;       /* for the log */
 	nsec linger_until; /* of datagrams: when to try to send again; 0: it does not wait for that */
 	struct kin *kin;
@@ -132,6 +141,7 @@ struct outbox {
 };
 
 struct dgram_io; /* dgram.c */
+struct desk;     /* exec.c */
 
 struct loop {
 	struct host host;
@@ -147,11 +157,15 @@ struct loop {
 	struct post *posts, **posts_end; /* taken from the inbox, and not looked at yet */
 	uint32_t letters;                /* posted to sessions of this loop in this turn */
 	struct dgram_io *dg;
+	struct desk *desk;        /* NULL: no command was asked for yet */
+	struct gate_cache *files; /* NULL: none yet, or none at all */
+	unsigned answered;        /* calls for files that were answered at once in this turn */
 	struct head head;
 	struct watch *watch;
 	unsigned watch_cap;
 	bool finish, stopping, cut, acting;
 	bool waiting;        /* somebody is not read from: loop_must_wait() */
+	bool refused;        /* somebody was: the log may have to tell of more of them, admit_due() */
 	_Atomic bool paused; /* accepting somewhere: loop_room() is wanted */
 	_Atomic unsigned open;
 	_Atomic uint64_t turns;
@@ -186,8 +200,10 @@ void conn_settle(struct loop *l, struct conn *c); /* go on, flush, arm the timer
 void conn_end(struct loop *l, struct conn *c, int err);
 void conn_arm(struct loop *l, struct conn *c);
 void conn_timer(struct loop *l, struct conn *c);
-void conn_linger(struct loop *l, struct conn *c); /* CONN_LINGER: is it over? */
-void conn_bury(struct loop *l);                   /* frees the graveyard */
+void conn_linger(struct loop *l, struct conn *c);   /* CONN_LINGER: is it over? */
+void conn_bury(struct loop *l);                     /* frees the graveyard */
+void conn_met(struct host *h, struct sess *s);      /* its peer is another than it came as */
+size_t conn_unsent(struct host *h, struct sess *s); /* bytes that our system has yet */
 
 /* stream.c */
 void stream_read(struct loop *l, struct conn *c);

@@ -148,6 +148,12 @@ void memdrive_advance(struct memdrive *w, nsec ns)
 	mem_rest(w);
 }
 
+void memdrive_press(struct memdrive *w, bool on)
+{
+	atomic_store(&w->pressed, on);
+	mem_rest(w);
+}
+
 nsec memdrive_now(const struct memdrive *w)
 {
 	return w->host.now;
@@ -312,13 +318,16 @@ static void set_up(struct memdrive *w, const struct mem_setup *m)
 			.input = m->input ? m->input : 64 << 10,
 			.output = m->output ? m->output : 1 << 20,
 			.idle = m->idle,
+			.auth = m->auth,
+			.min_rate = m->min_rate,
+			.rate_time = 60 * SEC,
 			.first = m->first,
 			.linger = m->linger,
 		},
 		.trace = m->trace,
 	};
 	mem_port_init(&w->port, m->loops ? m->loops : 1);
-	w->lane = (struct lane){ .svc = &w->svc, .stats = w->stats };
+	w->lane = (struct lane){ .svc = &w->svc, .stats = w->stats, .pressed = { &w->pressed } };
 	w->handshakes = m->handshakes ? m->handshakes : HOST_HANDSHAKES;
 	w->now0 = m->now ? m->now : 1000 * SEC;
 	w->wall0 = m->wall ? m->wall : 1000000000;

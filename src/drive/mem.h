@@ -31,6 +31,8 @@ struct mem_setup {
 	size_t output;       /* 0: 1 MiB */
 	nsec idle;           /* 0: never */
 	nsec first;          /* 0: 10 s after a layer was pushed */
+	nsec auth;           /* 0: never */
+	size_t min_rate;     /* bytes a second, over a minute; 0: none */
 	nsec linger;         /* 0: closes without waiting for the client's FIN */
 	nsec now;            /* start of the monotonic clock; 0: 1000 s */
 	int64_t wall;        /* start of the other; 0: 1000000000, which is 2001-09-09 01:46:40 UTC */
@@ -56,6 +58,8 @@ nsec memdrive_next(
 	const struct memdrive *w); /* when the next timer wants to fire (0: none); may be too early, never late */
 void memdrive_advance(struct memdrive *w,
 		      nsec ns); /* the clock goes on; what falls due on the way fires at its time, in order */
+
+void memdrive_press(struct memdrive *w, bool on); /* overload */
 
 struct svc *memdrive_svc(struct memdrive *w);
 uint64_t memdrive_stat(const struct memdrive *w, enum counter which);
@@ -140,18 +144,21 @@ void memconn_dgrams_take(struct memconn *c);        /* forgets them all */
 
 /* ---- children and channels: their other ends, in the order in which they were asked for ---- */
 
-/* What becomes of a CHILD_CONNECT: 0 (the default) is success, -errno failure, MEM_PENDING: it waits for memconn_dialled(). */
+/* What becomes of a CHILD_CONNECT or a CHILD_EXEC: 0 (the default) is success, -errno failure, MEM_PENDING: it waits for memconn_dialled(). */
 enum { MEM_PENDING = 1 };
 void memdrive_dials(struct memdrive *w, int result);
 size_t memdrive_children(const struct memdrive *w);
 struct memconn *memdrive_child(const struct memdrive *w,
 			       size_t i); /* NULL: there are not so many; may be over already */
 enum child_kind memconn_kind(const struct memconn *c);
-const char *memconn_address(const struct memconn *c); /* CONNECT: what was dialled, else "" */
+const char *memconn_address(const struct memconn *c); /* CONNECT: what was dialled; EXEC: its path and words; else "" */
 void memconn_dialled(struct memconn *c, int result);  /* a pending one: 0 or -errno */
 
 /* Somebody connects to a CHILD_LISTEN. 0; -EACCES: only another host may; -ENOTCONN: it does not listen any more. */
 int memconn_connect(struct memconn *c, const char *from);
+
+/* A CHILD_EXEC (it has pipes, whatever it asked for) ends so: what it said before is read, what is written to it from now on is lost. */
+void memconn_exits(struct memconn *c, int status, int signal);
 
 /* ---- jobs, letters ---- */
 

@@ -57,6 +57,8 @@ struct memconn {
 	sess_id id;
 	enum mem_end end;
 	bool is_kid, fin, eof, eof_read, reset;
+	bool exited; /* EXEC: the command has ended, with these */
+	int status, signal;
 	enum child_kind kind;
 	size_t window, read_max, write_max, peak;
 	struct store in, out;
@@ -72,6 +74,7 @@ struct memdrive {
 	struct svc svc;
 	struct lane lane;
 	_Atomic uint64_t stats[STAT_N];
+	_Atomic bool pressed;
 	struct ids ids;
 	struct list conns, children, graveyard;
 	void *own_options; /* made here */

@@ -16,6 +16,16 @@ void mem_child_failed(struct memsess *ms, int err)
 	mem_over(ms, err, MEM_ABORTED);
 }
 
+static void tell_bound(struct memsess *ms)
+{
+	struct ev ev = { .kind = EV_BOUND, .tag = ms->tag, .chan = ms->s.proto ? 0 : ms->tag };
+
+	ev.bound.addr = ms->s.local;
+	ev.bound.id = ms->s.id;
+	sess_answer(&ms->parent->s, &ev, ms->epoch);
+	sess_mark(&ms->parent->s);
+}
+
 void mem_open_child(struct memsess *ms)
 {
 	const struct layer *layer = ms->layer;
@@ -26,6 +36,8 @@ void mem_open_child(struct memsess *ms)
 	ms->arg = NULL;
 	ms->state = MS_SERVING;
 	ms->c->end = MEM_OPEN;
+	if (ms->c->kind == CHILD_EXEC)
+		tell_bound(ms);
 	ms->s.active = ms->w->host.now;
 	if (layer)
 		r = sess_push_layer(&ms->s, layer, ms->layer_arg);
@@ -37,16 +49,6 @@ void mem_open_child(struct memsess *ms)
 	if (r == 0)
 		sess_mark(&ms->s);
 	blob_unref(arg);
-}
-
-static void tell_bound(struct memsess *ms)
-{
-	struct ev ev = { .kind = EV_BOUND, .tag = ms->tag, .chan = ms->s.proto ? 0 : ms->tag };
-
-	ev.bound.addr = ms->s.local;
-	ev.bound.id = ms->s.id;
-	sess_answer(&ms->parent->s, &ev, ms->epoch);
-	sess_mark(&ms->parent->s);
 }
 
 static int set_local(struct memsess *ms)
@@ -83,6 +85,22 @@ static int start_connect(struct memsess *ms, struct fx_child *f)
 	return ms->s.peer && ms->s.local ? 0 : -ENOMEM;
 }
 
+/* Like dialling: it waits for memconn_dialled() when the test wants that. */
+static int start_exec(struct memsess *ms, const struct exec *e)
+{
+	struct memconn *c = ms->c;
+	size_t n;
+
+	if (!e || !e->path || !e->argv[0])
+		return -EINVAL;
+	n = (size_t)snprintf(c->address, sizeof(c->address), "%s", e->path);
+	for (size_t i = 1; e->argv[i] && n < sizeof(c->address); i++)
+		n += (size_t)snprintf(c->address + n, sizeof(c->address) - n, " %s", e->argv[i]);
+	ms->dialled = ms->w->dials;
+	sess_mark(&ms->s);
+	return 0;
+}
+
 static int start_child(struct memsess *ms, struct fx_child *f)
 {
 	int r;
@@ -90,6 +108,8 @@ static int start_child(struct memsess *ms, struct fx_child *f)
 	if (f->c.kind == CHILD_CONNECT)
 		return start_connect(ms, f);
 	ms->arg = blob_ref(f->c.arg);
+	if (f->c.kind == CHILD_EXEC)
+		return start_exec(ms, f->c.exec);
 	if (f->c.kind == CHILD_STDIO) {
 		mem_open_child(ms);
 		return 0;

@@ -112,6 +112,14 @@ void memconn_eof(struct memconn *c)
 	poke(c);
 }
 
+void memconn_exits(struct memconn *c, int status, int signal)
+{
+	c->exited = c->eof = true;
+	c->status = status;
+	c->signal = signal;
+	poke(c);
+}
+
 void memconn_reset(struct memconn *c)
 {
 	c->reset = true;
@@ -306,18 +314,21 @@ static bool write_once(struct memconn *c, const struct head *h, size_t *total)
 		sess_wrote(s, 0);
 		return true;
 	}
-	if (room == 0)
+	if (room == 0 && !c->exited)
 		return false;
 	if (*total >= FLUSH_MAX) {
 		sess_mark(s);
 		return false;
 	}
-	n = h->kind == HEAD_FILE ? write_file(c, h, room) : write_bytes(c, h, room);
+	if (c->exited)
+		n = (ssize_t)(h->kind == HEAD_FILE ? h->file->n : h->bytes);
+	else
+		n = h->kind == HEAD_FILE ? write_file(c, h, room) : write_bytes(c, h, room);
 	if (n < 0) {
 		sess_broken(s, (int)n);
 		return false;
 	}
-	if (c->window != MEM_NO_LIMIT)
+	if (c->window != MEM_NO_LIMIT && !c->exited)
 		c->window -= (size_t)n;
 	*total += (size_t)n;
 	sess_wrote(s, (size_t)n);

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "base/mem.h"
+#include "drive/gate.h"
 #include "drive/mem_priv.h"
 
 /* ---- jobs ---- */
@@ -224,8 +225,11 @@ static void end_jobs(struct memdrive *w, const struct fx *f)
 
 static void end_asked(struct memdrive *w, const struct fx *f)
 {
-	if (!end_kids(f) || f->kind == FX_END_OLD)
-		end_jobs(w, f);
+	if (end_kids(f) && f->kind == FX_END)
+		return;
+	if (f->kind == FX_END && sess_end_intake(f->from, f->tag))
+		return;
+	end_jobs(w, f);
 }
 
 static void add_job(struct memdrive *w, struct job *j)
@@ -234,6 +238,13 @@ static void add_job(struct memdrive *w, struct job *j)
 	*w->jobs_end = j;
 	w->jobs_end = &j->next;
 	w->jobs_n++;
+}
+
+/* Real files, below the root that the test has opened; what would need no job in a loop is one here. */
+static void add_file(struct memdrive *w, struct job *j)
+{
+	j->run = gate_run;
+	add_job(w, j);
 }
 
 static void one_effect(struct memdrive *w, struct fx *f)
@@ -250,6 +261,8 @@ static void one_effect(struct memdrive *w, struct fx *f)
 		fx_drop(f);
 	else if (f->kind == FX_JOB)
 		add_job(w, f->job);
+	else if (f->kind == FX_FILE)
+		add_file(w, f->job);
 	else if (f->kind == FX_CHILD)
 		mem_child_start(w, f);
 	else

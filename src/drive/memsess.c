@@ -62,6 +62,11 @@ static void tell_parent(struct memsess *ms, int err, const char *why)
 	ms->parent = NULL;
 	if (!p)
 		return;
+	if (ms->c && ms->c->kind == CHILD_EXEC && err == 0) {
+		ev.err = ms->c->exited ? 0 : -ECANCELED;
+		ev.exit.status = ms->c->status;
+		ev.exit.signal = ms->c->signal;
+	}
 	sess_answer(&p->s, &ev, ms->epoch);
 	sess_mark(&p->s);
 }
@@ -138,6 +143,14 @@ static bool may_linger(const struct memsess *ms)
 	return !sess_peer_eof(&ms->s) && !c->eof && !c->reset;
 }
 
+/* The channel of a command ends with that, and not because both of its pipes are closed. */
+static bool is_over(const struct memsess *ms)
+{
+	if (!ms->c || !ms->c->is_kid || ms->c->kind != CHILD_EXEC || ms->s.proto || sess_is_closing(&ms->s))
+		return sess_finished(&ms->s);
+	return ms->c->exited && sess_eof_told(&ms->s);
+}
+
 /* All is sent; the stages of the end. */
 static void finish(struct memsess *ms)
 {
@@ -186,8 +199,9 @@ void mem_settle(struct memsess *ms)
 		if (memconn_readable(c))
 			sess_mark(s); /* the flush made room */
 	}
+	sess_meter(s);
 	if (sess_aborted(s))
 		mem_over(ms, sess_end_err(s), MEM_ABORTED);
-	else if (sess_finished(s))
+	else if (is_over(ms))
 		finish(ms);
 }

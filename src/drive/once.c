@@ -77,7 +77,7 @@ void once_place(struct service *v, struct loop *l, unsigned me, struct listener 
 
 	if (me != (m->every_loop ? 1u : 0u) || atomic_exchange(&ln->begun, true))
 		return;
-	who = (struct arrival){ ln->fd, ln->wfd, peer_of(ln) };
+	who = (struct arrival){ .fd = ln->fd, .wfd = ln->wfd, .peer = peer_of(ln) };
 	ln->fd = ln->wfd = -1;
 	atomic_store_explicit(&v->server->once.talks, true, memory_order_release);
 	loop_admit(l, ln, &v->lanes[me], m->take, &who);
@@ -110,11 +110,9 @@ static uint64_t sum(const struct server *s, unsigned *ret_open)
 	uint64_t n = 0;
 
 	*ret_open = 0;
-	for (size_t i = 0; i < s->n_tallies; i++) {
-		const struct tally *t = s->tallies[i];
-
+	for (const struct tally *t = NULL; (t = shared_next(s->shared, t));) {
 		*ret_open += atomic_load(&t->open);
-		for (size_t row = 0; row < t->rows; row++)
+		for (size_t row = 0; row < s->shared->rows; row++)
 			n += atomic_load(&t->v[row * STAT_N + STAT_ACCEPTED]) +
 			     atomic_load(&t->v[row * STAT_N + STAT_DGRAMS_IN]);
 	}

@@ -8,7 +8,9 @@
 #include "base/mem.h"
 #include "conf/option.h"
 #include "drive/clock.h"
+#include "drive/crash.h"
 #include "drive/jobs.h"
+#include "drive/model/brood.h"
 #include "drive/model/crew.h"
 #include "drive/net/given.h"
 #include "drive/net/guard.h"
@@ -22,7 +24,8 @@ const struct model *model_find(enum tables_model m)
 {
 	static const struct model *const models[MODELS] = {
 		[MODEL_ITERATIVE] = &model_iterative, [MODEL_THREAD] = &model_thread, [MODEL_POOL] = &model_pool,
-		[MODEL_SYMMETRIC] = &model_symmetric, [MODEL_EVENT] = &model_event,
+		[MODEL_SYMMETRIC] = &model_symmetric, [MODEL_EVENT] = &model_event,   [MODEL_FORK] = &model_fork,
+		[MODEL_PREFORK] = &model_prefork,
 	};
 
 	return models[m];
@@ -31,6 +34,13 @@ const struct model *model_find(enum tables_model m)
 bool server_has_model(enum tables_model m)
 {
 	return model_find(m) != NULL;
+}
+
+bool server_model_forks(enum tables_model m)
+{
+	const struct model *model = model_find(m);
+
+	return model && model->forks;
 }
 
 bool server_has_transport(enum addr_transport t)
@@ -63,10 +73,11 @@ static void check_model(const struct plan_service *p, struct conf_problems *ps)
 	else if (p->proto->flags & P_SHARED && !model->shared)
 		service_problem(p, p->model_line, ps, "%s needs model event, because %s", p->proto->name,
 				p->proto->needs ? p->proto->needs : "its sessions meet in memory");
-	else if (!model->every_loop && !model->dgram && all_dgram(p->common))
-		service_problem(p, p->model_line, ps,
-				"model %s is for streams; datagrams are served by the models iterative, pool and event",
-				tables_models[m]);
+	else if (!model->every_loop && (!model->dgram || (model->forks && model->accepts)) && all_dgram(p->common))
+		service_problem(
+			p, p->model_line, ps,
+			"model %s is for streams; datagrams are served by the models iterative, fork, pool and event",
+			tables_models[m]);
 }
 
 static void check_address(const struct plan_service *p, const struct addr_text *a, struct conf_problems *ps)
@@ -92,6 +103,18 @@ static void check_address(const struct plan_service *p, const struct addr_text *
 		service_problem(p, p->listen_line, ps, "no certificate for the address tls:");
 }
 
+/* It is part of the names of processes. */
+static void check_group(const struct plan_service *p, struct conf_problems *ps)
+{
+	for (const char *c = p->common->group; *c; c++) {
+		if (str_is_alnum(*c) || *c == '-' || *c == '_')
+			continue;
+		service_problem(p, p->line, ps, "group = %s: a name has letters, digits, - and _ only",
+				p->common->group);
+		return;
+	}
+}
+
 void server_check(const struct plan *plan, struct conf_problems *ps)
 {
 	for (size_t i = 0; i < plan->n; i++) {
@@ -101,6 +124,7 @@ void server_check(const struct plan *plan, struct conf_problems *ps)
 			service_problem(p, p->listen_line, ps,
 					"no address: say where it listens, as in: listen = tcp:7007");
 		check_model(p, ps);
+		check_group(p, ps);
 		for (size_t k = 0; k < p->common->listen.n; k++)
 			check_address(p, &p->common->listen.v[k], ps);
 	}
@@ -153,10 +177,12 @@ unsigned server_loop_number(const struct server *s, const struct loop *l)
 
 /* ---- the options of [guichet] ---- */
 
-static unsigned count_loops(const struct guichet_options *g)
+static unsigned count_loops(const struct server *s, const struct guichet_options *g)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
+	if (s->setup.role == SERVER_WORKER)
+		return s->setup.loops;
 	return g->loops ? g->loops : cores > 0 ? (unsigned)cores : 1;
 }
 
@@ -166,6 +192,8 @@ static struct loop_tuning tuning_of(const struct guichet_options *g)
 		.handshakes = (int)g->handshakes,
 		.dgram_rate = g->dgram_rate,
 		.dgram_reply = g->dgram_reply,
+		.file_cache = g->file_cache,
+		.file_cache_size = g->file_cache_size,
 	};
 }
 
@@ -174,8 +202,7 @@ static void tune_here(struct loop *l, void *arg)
 	loop_tune(l, arg);
 }
 
-/* Threads are made once: what asks for another number of them has to wait. */
-static void tell_restart(const char *option)
+void server_tell_restart(const char *option)
 {
 	struct log_line line;
 
@@ -188,14 +215,19 @@ static void tell_restart(const char *option)
 void server_tune(struct server *s, struct guichet_options *g)
 {
 	void *before = s->global;
+	unsigned clients = 0;
 
 	s->tuning = tuning_of(g);
 
-	if (count_loops(g) != s->n_loops - 1)
-		tell_restart("loops");
-	if (s->global && g->jobs != s->global->jobs)
-		tell_restart("jobs");
+	/* threads are made once: what asks for another number of them has to wait */
+	if (count_loops(s, g) != s->event_loops)
+		server_tell_restart("loops");
+	if (s->global && g->jobs != s->global->jobs && s->setup.role != SERVER_WORKER)
+		server_tell_restart("jobs");
 	server_everywhere(s, tune_here, &s->tuning);
+	for (size_t i = 0; i < s->n; i++)
+		clients += !s->services[i]->plan.internal;
+	admit_tune(&s->admit, g, clients);
 	for (size_t i = 0; i < s->n; i++)
 		if (s->services[i]->crew)
 			crew_tune(s->services[i]->crew, &s->tuning);
@@ -207,27 +239,50 @@ void server_tune(struct server *s, struct guichet_options *g)
 
 static void *loop_main(void *arg)
 {
+	crash_thread();
 	loop_run(arg);
 	return NULL;
 }
 
+/* Counters are for all processes, as long as there is one. */
+static int get_shared(struct server *s, const struct guichet_options *g)
+{
+	const char *name = s->setup.role == SERVER_MONITOR ? "monitor" : s->setup.shared ? NULL : "guichet";
+	int r = 0;
+
+	s->event_loops = count_loops(s, g);
+	if (s->setup.shared)
+		s->shared = s->setup.shared;
+	else if (!s->shared)
+		r = shared_new(s->event_loops + 2, &s->shared);
+	if (r < 0)
+		return r;
+	guard_share_ports(s->shared->ports);
+	shared_begin_process(s->shared, s->setup.process, name, clock_mono());
+	return 0;
+}
+
 int server_start_loops(struct server *s, const struct guichet_options *g)
 {
-	unsigned n = count_loops(g) + 1;
+	unsigned n = s->setup.role == SERVER_MONITOR ? 1 : count_loops(s, g) + 1;
 	struct loop_setup setup = {
 		.many = true,
 		.stop_fd = -1,
 		.cut_fd = -1,
 		.tuning = s->tuning = tuning_of(g),
+		.spawner = s->setup.spawner,
 	};
-	int r = jobs_new(g->jobs, &s->jobs);
+	int r = get_shared(s, g);
 
-	if (r == 0)
-		r = guard_new(&s->guard);
+	if (r == 0 && n > 1)
+		r = jobs_new(g->jobs, &s->jobs);
 	if (r < 0)
 		return r;
 	setup.jobs = s->jobs;
-	setup.guard = s->guard;
+	setup.dgram = s->setup.role == SERVER_WORKER && n == 1 ? fork_answer : NULL;
+	setup.guard = s->shared->guard;
+	s->admit.limits = s->shared->limits;
+	s->admit.owner = s->setup.process;
 	s->loops = mem_zalloc(n * sizeof(struct loop *));
 	s->threads = mem_zalloc(n * sizeof(pthread_t));
 	if (!s->loops || !s->threads)
@@ -239,7 +294,7 @@ int server_start_loops(struct server *s, const struct guichet_options *g)
 		if (r == 0)
 			s->n_loops = i + 1;
 	}
-	return r;
+	return r == 0 && setup.dgram ? brood_new(s, &s->brood) : r;
 }
 
 static void stop_loop(struct loop *l, void *arg)
@@ -257,8 +312,6 @@ static void end_loops(struct server *s)
 	for (unsigned i = s->n_loops; i-- > 0;)
 		loop_free(&s->loops[i]);
 	jobs_free(&s->jobs);
-	mem_free(s->guard);
-	s->guard = NULL;
 	mem_free(s->loops);
 	mem_free(s->threads);
 	s->loops = NULL;
@@ -266,6 +319,8 @@ static void end_loops(struct server *s)
 }
 
 /* ---- birth and death ---- */
+
+static const struct server_calls no_calls;
 
 int server_new(const struct server_setup *setup, struct server **ret)
 {
@@ -276,7 +331,9 @@ int server_new(const struct server_setup *setup, struct server **ret)
 	if (!s)
 		return -ENOMEM;
 	s->setup = *setup;
+	s->calls = &no_calls;
 	list_init(&s->listeners);
+	s->serials = &s->serial;
 	s->started = clock_mono();
 	s->signal_fd = s->parent_fd = s->cut_fd = -1;
 	s->stop_fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -296,10 +353,26 @@ int server_new(const struct server_setup *setup, struct server **ret)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGQUIT);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGCHLD);
 	sigaddset(&set, SIGPIPE);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	*ret = s;
 	return 0;
+}
+
+void server_split(struct server *s)
+{
+	s->setup.role = SERVER_MONITOR;
+}
+
+struct shared *server_shared(const struct server *s)
+{
+	return s->shared;
+}
+
+unsigned server_event_loops(const struct server *s)
+{
+	return s->event_loops;
 }
 
 void server_free(struct server **sp)
@@ -311,6 +384,7 @@ void server_free(struct server **sp)
 		return;
 	*sp = NULL;
 	server_end_services(s);
+	brood_free(&s->brood);
 	for (int i = 0; i < HANDS_MS && atomic_load(&s->hands); i++)
 		usleep(1000); /* idle workers have just been told */
 	if (server_is_stuck(s))
@@ -318,11 +392,9 @@ void server_free(struct server **sp)
 	end_loops(s);
 	for (size_t i = 0; i < s->n; i++)
 		service_unref(s->services[i]);
-	for (size_t i = 0; i < s->n_tallies; i++) {
-		mem_free(s->tallies[i]->name);
-		mem_free(s->tallies[i]);
-	}
-	mem_free(s->tallies);
+	guard_share_ports(NULL);
+	if (!s->setup.shared)
+		shared_free(&s->shared);
 	given_free(&s->given);
 	mem_free(s->services);
 	fd_close(&s->stop_fd);
@@ -345,7 +417,9 @@ static void got_signal(struct loop *l, void *arg)
 	while (read(s->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
 		if (info.ssi_signo == SIGHUP && !s->signals && s->calls->reload)
 			s->calls->reload(s, s->calls->arg);
-		else if (info.ssi_signo != SIGHUP)
+		else if (info.ssi_signo == SIGCHLD && s->calls->child)
+			s->calls->child(s, s->calls->arg);
+		else if (info.ssi_signo != SIGHUP && info.ssi_signo != SIGCHLD)
 			s->signals++;
 	}
 }
@@ -383,6 +457,8 @@ static int watch_world(struct server *s)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGQUIT);
 	sigaddset(&set, SIGHUP);
+	if (s->calls->child)
+		sigaddset(&set, SIGCHLD);
 	s->signal_fd = sys_signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (s->signal_fd < 0)
 		return -errno;
@@ -390,22 +466,61 @@ static int watch_world(struct server *s)
 	return r < 0 || !s->setup.parent ? r : watch_parent(s);
 }
 
+void server_stop(struct server *s)
+{
+	s->signals++;
+}
+
+unsigned server_stops(const struct server *s)
+{
+	return s->signals;
+}
+
+int server_watch(struct server *s, int fd, void (*fn)(struct loop *l, void *arg), void *arg)
+{
+	return loop_watch(s->loops[0], fd, fn, arg);
+}
+
+void server_turn(struct server *s, uint64_t timeout)
+{
+	loop_turn(s->loops[0], timeout);
+}
+
+static bool drain(struct server *s)
+{
+	return s->calls->drain ? s->calls->drain(s, s->calls->arg) : server_drain(s);
+}
+
+static int run(struct server *s)
+{
+	const struct server_calls *calls = s->calls;
+	nsec patience = UINT64_MAX;
+
+	if (calls->ready)
+		calls->ready(s, calls->arg);
+	while (!s->signals) {
+		nsec once = once_patience(s), herds = s->brood ? herds_turn(s) : UINT64_MAX;
+
+		once = once < herds ? once : herds;
+		loop_turn(s->loops[0], once < patience ? once : patience);
+		once_turn(s);
+		if (calls->turn)
+			patience = calls->turn(s, calls->arg);
+	}
+	if (calls->stopping)
+		calls->stopping(s, calls->arg);
+	return drain(s) ? 0 : 1;
+}
+
 int server_run(struct server *s, const struct server_calls *calls)
 {
-	int r = watch_world(s);
+	int r;
 
+	s->calls = calls;
+	r = s->setup.role == SERVER_WORKER ? 0 : watch_world(s); /* to a worker, the monitor is the world */
 	if (r < 0) {
 		log_text(LOG_ERROR, "cannot-run", "%s", strerrordesc_np(-r));
 		return 1;
 	}
-	s->calls = calls;
-	if (calls->ready)
-		calls->ready(s, calls->arg);
-	while (!s->signals) {
-		loop_turn(s->loops[0], once_patience(s));
-		once_turn(s);
-	}
-	if (calls->stopping)
-		calls->stopping(s, calls->arg);
-	return server_drain(s) ? 0 : 1;
+	return run(s);
 }

@@ -8,24 +8,19 @@
 #include <stdatomic.h>
 
 #include "base/list.h"
-#include "core/stats.h"
+#include "drive/admit.h"
+#include "drive/door.h"
 #include "drive/loop.h"
 #include "drive/net/listener.h"
 #include "drive/net/netaddr.h"
 #include "drive/server.h"
+#include "drive/shared.h"
 
+struct brood;
 struct crew;
 struct ground;
+struct herd;
 struct model;
-
-/* Counters by section name; they outlive a reload. Row i is loop i's, the last one is for threads (atomic adds). */
-struct tally {
-	char *name;
-	const struct proto *proto;
-	size_t rows;
-	_Atomic unsigned open;
-	_Atomic uint64_t v[]; /* rows * STAT_N */
-};
 
 /* A socket that a service is reached by. It is the server's: a reload may give it to another section. */
 struct entry {
@@ -34,6 +29,7 @@ struct entry {
 	unsigned word;       /* of the option listen */
 	unsigned nth;        /* of the sockets of one datagram address */
 	int given;           /* wanted by this number: a descriptor that we were born with; -1: by its address */
+	bool tls;            /* what comes in there speaks it */
 	bool spare;          /* the address before a wider one: closing it would reset who is in its backlog */
 };
 
@@ -48,12 +44,15 @@ struct service {
 	struct plan_service plan; /* owned: name, options, TLS context */
 	const struct model *model;
 	struct tally *tally;   /* the server's */
+	struct admit admit;    /* who may come in */
 	struct ground *ground; /* state, shards, port: P_SHARED has the same under all options */
 	struct owner owner;    /* of its unix sockets and pipes */
 	struct entry *entries;
 	size_t n, cap;
 	struct lane *lanes; /* one per loop, the main one first */
 	struct crew *crew;  /* its workers, model/crew.h; NULL: its model has none */
+	struct herd *herd;  /* its processes, model/brood.h; NULL: likewise */
+	unsigned requests;  /* processes that answer a datagram */
 	bool kept;          /* during apply: goes on as it is */
 	bool news;          /* the section, or an address of it, was not there before */
 };
@@ -66,28 +65,40 @@ struct once {
 	nsec quiet;         /* since when nobody has come */
 };
 
+/* Services that are to be those of the server, when all is ready. */
+struct prepared {
+	struct service **v;
+	size_t n;
+	struct guichet_options *global;
+	bool placed; /* some loops may serve them already */
+};
+
 struct server {
 	struct server_setup setup;
 	struct guichet_options *global;
 	struct jobs *jobs;
-	struct guard *guard; /* of datagrams, for all loops */
+	struct shared *shared; /* counters, and what guards us; the server's own unless it is a worker's */
+	struct admit_all admit;
 	struct loop_tuning tuning;
-	struct loop **loops; /* [0] is the main thread's: signals, control, accepting for the models thread and pool */
-	pthread_t *threads;  /* of loops 1.. */
-	unsigned n_loops;    /* with the main one */
+	struct loop **loops;  /* [0] is the main thread's: signals, control, accepting for the models thread and pool */
+	pthread_t *threads;   /* of loops 1.. */
+	unsigned n_loops;     /* with the main one */
+	unsigned event_loops; /* that serve: ours, or of a monitor's workers */
 	struct service **services;
 	size_t n;
+	struct prepared next;  /* between server_prepare() and what becomes of it */
 	struct list listeners; /* of struct listener */
 	struct given *given;   /* descriptors that we were born with */
-	struct tally **tallies;
-	size_t n_tallies;
-	int stop_fd; /* readable for ever from the stop on: threads with a connection watch it */
-	int cut_fd;  /* the same for the end of the drain */
+	struct brood *brood;   /* our children; NULL: we do not fork */
+	uint32_t numbered;     /* listeners, so far */
+	int stop_fd;           /* readable for ever from the stop on: threads with a connection watch it */
+	int cut_fd;            /* the same for the end of the drain */
 	int signal_fd, parent_fd;
 	struct once once;
-	_Atomic unsigned live;   /* connections that threads have, or that wait for one */
-	_Atomic unsigned hands;  /* these threads; none of them is joined */
-	_Atomic unsigned serial; /* of what is served in their loops */
+	_Atomic unsigned live;     /* connections that threads have, or that wait for one */
+	_Atomic unsigned hands;    /* these threads; none of them is joined */
+	_Atomic unsigned serial;   /* of what is served in their loops */
+	_Atomic unsigned *serials; /* that one, or one that our children count with us */
 	const struct server_calls *calls;
 	nsec started;
 	unsigned signals; /* to stop, so far */
@@ -104,11 +115,13 @@ struct model {
 	bool shared;     /* sessions can meet in memory: P_SHARED may use it */
 	bool every_loop; /* every event loop accepts; otherwise only the main one */
 	bool accepts;    /* its workers do, and the main loop only for what is no socket */
+	bool forks;      /* it makes processes: in one that has no thread */
 	bool dgram;      /* its workers read datagrams; otherwise event loops do */
 	unsigned (*workers)(const struct service_options *c); /* how many; NULL: it has none */
 	loop_take *take;                                      /* of what a loop has accepted */
 };
-extern const struct model model_event, model_iterative, model_pool, model_symmetric, model_thread;
+extern const struct model model_event, model_fork, model_iterative, model_pool, model_prefork, model_symmetric,
+	model_thread;
 const struct model *model_find(enum tables_model m); /* NULL: not there */
 
 /* service.c */
@@ -116,6 +129,7 @@ const struct model *model_find(enum tables_model m); /* NULL: not there */
 /* The snapshot of *p, which it takes and empties; `old` is the section's running one. 0 or -errno with a problem. */
 [[nodiscard]] int service_new(struct server *s, struct plan_service *p, const struct service *old, struct service **ret,
 			      struct conf_problems *ps);
+bool service_is_here(const struct service *v); /* false: workers serve it */
 struct service *service_ref(struct service *v);
 void service_unref(struct service *v);
 /* At a line of the file: p->line, p->listen_line or p->model_line. */
@@ -146,6 +160,11 @@ void doors_keep(struct service *v); /* all of a running service's */
 [[nodiscard]] int doors_want(struct service *v, const struct service *old, struct conf_problems *ps);
 [[nodiscard]] int doors_open(struct service *v, struct conf_problems *ps); /* those that are not there yet */
 [[nodiscard]] int doors_spare(struct service *v);
+/* Instead of these three: those that the monitor has opened for it (door.h). */
+/* One more of its entries; ln may be to come. */
+[[nodiscard]] int doors_add(struct service *v, const struct entry *e, struct listener *ln);
+bool doors_match(const struct service *v, const struct doors *given); /* it has just these */
+[[nodiscard]] int doors_take(struct service *v, struct doors *given);
 void doors_tune(const struct service *v);                        /* its sockets get its options */
 void doors_leave(struct server *s, struct loop *l, unsigned me); /* in a loop: lets go of those that nobody wants */
 void doors_sweep(struct server *s);                              /* then closes these; the others change hands */
@@ -173,4 +192,5 @@ nsec once_patience(const struct server *s); /* how long a turn of the main loop 
 void once_turn(struct server *s);           /* after each */
 
 bool server_drain(struct server *s); /* drain.c; true when every session ended by itself */
+unsigned server_dgram_loop(const struct server *s, const struct listener *ln); /* the number of the one that reads it */
 unsigned server_loop_number(const struct server *s, const struct loop *l);

@@ -9,6 +9,7 @@
 #include "conf/option.h"
 #include "core/ids.h"
 #include "drive/inbox.h"
+#include "drive/model/brood.h"
 #include "drive/model/crew.h"
 #include "drive/poll/poller.h"
 #include "drive/port.h"
@@ -153,35 +154,19 @@ static void spot_leave(struct spot *spot, struct loop *l)
 
 /* ---- counters ---- */
 
-static struct tally *find_tally(struct server *s, const char *name, const struct proto *proto)
+static int get_tally(struct service *v, struct conf_problems *ps)
 {
-	for (size_t i = 0; i < s->n_tallies; i++)
-		if (!strcmp(s->tallies[i]->name, name) && s->tallies[i]->proto == proto)
-			return s->tallies[i];
-	return NULL;
-}
+	const struct server *s = v->server;
 
-static struct tally *get_tally(struct server *s, const char *name, const struct proto *proto)
-{
-	struct tally *t = find_tally(s, name, proto), **v;
-	size_t rows = s->n_loops + 1;
-
-	if (t)
-		return t;
-	v = mem_realloc(s->tallies, (s->n_tallies + 1) * sizeof(*v));
-	if (v)
-		s->tallies = v;
-	t = v ? mem_zalloc(sizeof(*t) + rows * STAT_N * sizeof(t->v[0])) : NULL;
-	if (t && !(t->name = mem_strdup(name))) {
-		mem_free(t);
-		t = NULL;
+	v->tally = shared_tally(s->shared, s->setup.process, v->plan.name, v->plan.proto);
+	if (v->tally) {
+		v->tally->internal = v->plan.internal;
+		return 0;
 	}
-	if (!t)
-		return NULL;
-	t->proto = proto;
-	t->rows = rows;
-	s->tallies[s->n_tallies++] = t;
-	return t;
+	service_problem(&v->plan, v->plan.line, ps,
+			"too many sections since the start, at most %d: a restart forgets those that are no more",
+			SHARED_TALLIES);
+	return -ENOSPC;
 }
 
 /* ---- birth and death ---- */
@@ -202,6 +187,7 @@ static int make_lanes(struct service *v)
 {
 	struct server *s = v->server;
 
+	admit_init(&v->admit, &s->admit, &v->tally->admit, v->plan.name, v->plan.common);
 	v->lanes = mem_zalloc(s->n_loops * sizeof(*v->lanes));
 	if (!v->lanes)
 		return -ENOMEM;
@@ -213,6 +199,8 @@ static int make_lanes(struct service *v)
 			.max = v->plan.common->max,
 			.left = once_left,
 		};
+		if (!v->plan.internal)
+			admit_lane(&v->admit, &v->lanes[i]);
 	}
 	return 0;
 }
@@ -228,6 +216,9 @@ static void fill_svc(struct service *v)
 	v->pub.limits.output = c->output;
 	v->pub.limits.idle = c->idle;
 	v->pub.limits.first = c->first;
+	v->pub.limits.auth = c->auth;
+	v->pub.limits.min_rate = c->min_rate;
+	v->pub.limits.rate_time = c->min_rate_time;
 	v->pub.limits.linger = c->linger;
 	v->pub.trace = c->trace;
 }
@@ -297,10 +288,12 @@ int service_new(struct server *s, struct plan_service *p, const struct service *
 	v->model = v->plan.internal ? &model_event : model_find(v->plan.common->model);
 	v->news = !old || old->plan.proto != v->plan.proto;
 	fill_svc(v);
-	v->tally = get_tally(s, v->plan.name, v->plan.proto);
-	v->ground = same_ground(old, v) ? ground_ref(old->ground) : ground_new(s, v->plan.proto);
-	r = v->tally && v->ground ? make_lanes(v) : -ENOMEM;
-	if (r == 0)
+	r = get_tally(v, ps);
+	if (r == 0) {
+		v->ground = same_ground(old, v) ? ground_ref(old->ground) : ground_new(s, v->plan.proto);
+		r = v->ground ? make_lanes(v) : -ENOMEM;
+	}
+	if (r == 0 && service_is_here(v))
 		r = open_state(v, ps);
 	if (r < 0) {
 		service_unref(v);
@@ -308,6 +301,11 @@ int service_new(struct server *s, struct plan_service *p, const struct service *
 	}
 	*ret = v;
 	return 0;
+}
+
+bool service_is_here(const struct service *v)
+{
+	return v->server->setup.role != SERVER_MONITOR || v->plan.internal;
 }
 
 struct service *service_ref(struct service *v)
@@ -321,6 +319,7 @@ void service_unref(struct service *v)
 	if (!v || atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	crew_free(&v->crew);
+	herd_free(&v->herd);
 	for (size_t i = 0; i < v->n; i++)
 		listener_unref(v->entries[i].ln);
 	ground_unref(v);
@@ -338,6 +337,8 @@ int service_enter(struct service *v, struct loop *l, unsigned me)
 
 	service_ref(v); /* the lane's, until it is released */
 	v->lanes[me].released = lane_released;
+	if (v->model->forks)
+		return v->model->workers && v->server->brood ? herd_new(v, &v->herd) : 0;
 	if (me == 0 && v->model->workers)
 		return crew_start(v, v->model->workers(v->plan.common), &v->crew);
 	return spot ? spot_enter(spot, v, l, me) : 0;
@@ -346,11 +347,11 @@ int service_enter(struct service *v, struct loop *l, unsigned me)
 /* Which of the sockets of a datagram address is this loop's? Its session is another service's until now, or nobody's. */
 static int place_dgram(struct service *v, struct loop *l, unsigned me, struct listener *ln)
 {
-	if (me != ln->nth + 1)
+	if (me != server_dgram_loop(v->server, ln))
 		return 0;
 	loop_end(l, ln->session);
 	ln->session = 0;
-	return v->model->dgram ? 0 : service_adopt_dgram(v, l, &v->lanes[me], ln, &ln->session);
+	return v->model->dgram && !v->model->forks ? 0 : service_adopt_dgram(v, l, &v->lanes[me], ln, &ln->session);
 }
 
 /* Is it the workers who wait at it? */
@@ -361,12 +362,17 @@ static bool is_crews(const struct service *v, const struct listener *ln)
 	return ln->dgram ? v->model->dgram : v->model->accepts && !ln->talk;
 }
 
+unsigned server_dgram_loop(const struct server *s, const struct listener *ln)
+{
+	return s->n_loops > 1 ? ln->nth + 1 : 0;
+}
+
 static int place_crew(struct service *v)
 {
 	int r = 0;
 
 	for (size_t i = 0; i < v->n && r == 0; i++) {
-		if (is_crews(v, v->entries[i].ln))
+		if (v->crew && is_crews(v, v->entries[i].ln))
 			r = crew_listen(v->crew, v->entries[i].ln);
 		else
 			crew_unlisten(v->entries[i].ln); /* the model before this one */
@@ -396,7 +402,7 @@ int service_place(struct service *v, struct loop *l, unsigned me)
 		else
 			loop_unlisten(l, ln); /* the model before this one may have accepted here */
 	}
-	return r;
+	return r == 0 && v->herd ? herd_start(v->herd) : r;
 }
 
 int service_retire(struct service *v, struct loop *l, unsigned me)
@@ -406,6 +412,8 @@ int service_retire(struct service *v, struct loop *l, unsigned me)
 	(void)l;
 	if (me == 0 && v->crew)
 		crew_end(v->crew);
+	if (v->herd)
+		herd_end(v->herd);
 	if (!lane->released) /* it has not entered */
 		return 0;
 	lane->retired = true;
@@ -436,6 +444,7 @@ void service_adopt(struct service *v, struct lane *lane, const struct listener *
 	*ret = (struct adopt){
 		.fd = who->fd,
 		.wfd = who->wfd,
+		.ticket = who->ticket,
 		.lane = lane,
 		.local = ln->local,
 		.peer = who->peer,
@@ -445,7 +454,7 @@ void service_adopt(struct service *v, struct lane *lane, const struct listener *
 		.vital = ln->vital,
 		.proxy = v->plan.common->proxy,
 	};
-	if (text_of(v, e)->transport == ADDR_TLS) {
+	if (e->tls) {
 		ret->layer = &tls_server_layer;
 		ret->layer_arg = tls_arg_new(v->plan.tls_ctx, NULL);
 	}

@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 
 #include "core/file.h"
-#include "drive/loop_priv.h"
+#include "drive/exec.h"
 #include "drive/record.h"
 #include "drive/sys.h"
 
@@ -22,7 +22,7 @@ static bool is_drained(const struct conn *c, bool fell_short)
 {
 	if (c->src.flags & C_BLOCKING)
 		return true; /* it may be, and the next read would wait */
-	return fell_short && !(c->src.ready & READY_HUP) && !(c->src.flags & C_RECORDS);
+	return fell_short && !(c->src.ready & READY_HUP) && !(c->src.flags & C_RECORDS) && !exec_ended(c);
 }
 
 /* True when input is drained for now. */
@@ -44,8 +44,11 @@ static bool read_once(struct loop *l, struct conn *c)
 	}
 	if (n < 0 && errno == EINTR)
 		return false;
-	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+		if (exec_ended(c))
+			sess_reof(s, 0); /* whoever else holds the pipe open */
 		return true;
+	}
 	sess_reof(s, n == 0 ? 0 : -errno);
 	return true;
 }
@@ -136,6 +139,18 @@ static void end_output(struct conn *c)
 	sess_wrote(&c->s, 0);
 }
 
+/*
+ * As in a shell's pipe: what a command does not read is lost, and what it says counts. One that has the connection itself has no
+ * pipe at all.
+ */
+static ssize_t not_read(struct conn *c, const struct head *h)
+{
+	if (c->wfd >= 0 && errno != EPIPE)
+		return -1;
+	sess_unread(&c->s);
+	return (ssize_t)h->bytes;
+}
+
 void stream_flush(struct loop *l, struct conn *c)
 {
 	struct sess *s = &c->s;
@@ -156,6 +171,8 @@ void stream_flush(struct loop *l, struct conn *c)
 			return;
 		}
 		n = h->kind == HEAD_FILE ? write_file(c, h) : write_bytes(c, h);
+		if (n < 0 && c->src.flags & C_COMMAND)
+			n = not_read(c, h);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {

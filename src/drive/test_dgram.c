@@ -24,7 +24,7 @@ struct world {
 	_Atomic uint64_t stats[STAT_N];
 	void *options;
 	const struct peer *local;
-	struct guard *guard;
+	struct guard guard;
 	sess_id id;
 	struct sockaddr_in from; /* the client's */
 	int server, client;
@@ -49,8 +49,8 @@ static void begin(struct world *w)
 	struct sockaddr_in at;
 
 	*w = (struct world){};
-	assert_int_equal(guard_new(&w->guard), 0);
-	setup.guard = w->guard;
+	assert_int_equal(guard_init(&w->guard), 0);
+	setup.guard = &w->guard;
 	w->server = bound(&at);
 	w->client = bound(&w->from);
 	assert_int_equal(connect(w->client, (const struct sockaddr *)&at, sizeof(at)), 0);
@@ -74,7 +74,6 @@ static void end(struct world *w)
 	peer_unref(w->local);
 	w->svc.proto->svc_close(&w->svc);
 	option_values_free(w->svc.proto->options, &w->options);
-	mem_free(w->guard);
 }
 
 /* As if n datagrams had come from `from`; it answers with the same. */

@@ -1,16 +1,10 @@
 /* view.c - what can be seen of a running server: its services, addresses and counters. */
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
-#include <malloc.h>
-#include <stdlib.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "drive/clock.h"
-#include "drive/model/crew.h"
-#include "drive/sys.h"
+#include "drive/server_priv.h"
 
 /* The i-th service: internal ones come last. */
 static const struct service *nth(const struct server *s, size_t i)
@@ -64,67 +58,97 @@ void server_address(const struct server *s, size_t i, size_t j, struct buf *b)
 
 /* ---- counters ---- */
 
-static void sum(const struct tally *t, uint64_t out[static STAT_N])
+/* Of this section in every process that serves it, or has. */
+struct counts {
+	unsigned open, workers, waiting;
+	uint64_t n[STAT_N];
+};
+
+static void add_tally(const struct tally *t, unsigned rows, struct counts *c)
 {
-	for (unsigned i = 0; i < STAT_N; i++) {
-		out[i] = 0;
-		for (size_t row = 0; row < t->rows; row++)
-			out[i] += atomic_load_explicit(&t->v[row * STAT_N + i], memory_order_relaxed);
+	c->open += atomic_load(&t->open);
+	c->workers += atomic_load(&t->workers);
+	c->waiting += atomic_load(&t->waiting);
+	for (size_t i = 0; i < (size_t)rows * STAT_N; i++)
+		c->n[i % STAT_N] += atomic_load_explicit(&t->v[i], memory_order_relaxed);
+}
+
+static void count(const struct service *v, struct counts *ret)
+{
+	*ret = (struct counts){};
+	for (const struct tally *t = NULL; (t = shared_next(v->server->shared, t));)
+		if (t->proto == v->plan.proto && strncmp(t->name, v->plan.name, sizeof(t->name)) == 0)
+			add_tally(t, v->server->shared->rows, ret);
+}
+
+/* ---- processes ---- */
+
+static const struct shared_process *process(const struct server *s, unsigned i)
+{
+	const struct shared_process *p = &s->shared->process[i];
+
+	return atomic_load(&p->pid) ? p : NULL;
+}
+
+/* Of all of them; descriptors are those of the one that has the fewest left. */
+struct totals {
+	uint64_t heap, resident, descriptors, limit, turns, user, system;
+};
+
+static struct totals total(const struct server *s)
+{
+	struct totals t = {};
+
+	for (unsigned i = 0; i < SHARED_PROCESSES; i++) {
+		const struct shared_process *p = process(s, i);
+
+		if (!p)
+			continue;
+		t.heap += atomic_load(&p->heap);
+		t.resident += atomic_load(&p->resident);
+		t.turns += atomic_load(&p->turns);
+		t.user += atomic_load(&p->user);
+		t.system += atomic_load(&p->system);
+		if (atomic_load(&p->descriptors) * (t.limit ? t.limit : 1) >= t.descriptors * atomic_load(&p->limit)) {
+			t.descriptors = atomic_load(&p->descriptors);
+			t.limit = atomic_load(&p->limit);
+		}
 	}
+	return t;
 }
 
-static size_t resident(void)
+static json_t *one_json(const struct server *s, unsigned i)
 {
-	char text[128], *second;
-	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	const struct shared_process *p = process(s, i);
 
-	fd_close(&fd);
-	if (n <= 0)
-		return 0;
-	text[n] = '\0';
-	second = strchr(text, ' '); /* "total resident shared ...", in pages */
-	return second ? strtoul(second, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE) : 0;
+	return json_pack("{s:s, s:i, s:f, s:I, s:I, s:I, s:I, s:f, s:f}", "name", s->shared->names[i], "pid",
+			 (int)atomic_load(&p->pid), "uptime", (double)(clock_mono() - atomic_load(&p->started)) / 1e9,
+			 "heap_bytes", (json_int_t)atomic_load(&p->heap), "resident_bytes",
+			 (json_int_t)atomic_load(&p->resident), "descriptors", (json_int_t)atomic_load(&p->descriptors),
+			 "descriptors_max", (json_int_t)atomic_load(&p->limit), "user_seconds",
+			 (double)atomic_load(&p->user) / 1e9, "system_seconds", (double)atomic_load(&p->system) / 1e9);
 }
 
-static unsigned long fd_limit(void)
+static json_t *processes_json(const struct server *s)
 {
-	struct rlimit lim;
+	json_t *a = json_array();
 
-	return getrlimit(RLIMIT_NOFILE, &lim) < 0 ? 0 : lim.rlim_cur;
-}
-
-static unsigned long descriptors(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned long n = 0;
-
-	if (!d)
-		return errno == EMFILE ? fd_limit() : 0; /* not even one is left for this */
-	/* cppcheck-suppress readdirCalled ; the stream is this function's own, and readdir_r() is deprecated */
-	for (const struct dirent *e; (e = readdir(d));)
-		n += e->d_name[0] != '.';
-	closedir(d);
-	return n - 1; /* without this one */
+	for (unsigned i = 0; i < SHARED_PROCESSES; i++)
+		if (process(s, i))
+			json_array_append_new(a, one_json(s, i));
+	return a;
 }
 
 static json_t *process_json(const struct server *s)
 {
-	struct mallinfo2 heap = mallinfo2();
-	json_int_t in_use = (json_int_t)heap.uordblks + (json_int_t)heap.hblkhd;
-	struct rusage use;
-	uint64_t turns = 0;
+	struct totals t = total(s);
 
-	getrusage(RUSAGE_SELF, &use);
-	for (unsigned i = 0; i < s->n_loops; i++)
-		turns += loop_turns(s->loops[i]);
 	return json_pack("{s:i, s:s, s:f, s:I, s:I, s:I, s:I, s:i, s:I, s:f, s:f}", "pid", (int)getpid(), "version",
-			 GUICHET_VERSION, "uptime", (double)(clock_mono() - s->started) / 1e9, "heap_bytes", in_use,
-			 "resident_bytes", (json_int_t)resident(), "descriptors", (json_int_t)descriptors(),
-			 "descriptors_max", (json_int_t)fd_limit(), "loops", (int)s->n_loops - 1, "turns",
-			 (json_int_t)turns, "user_seconds",
-			 (double)use.ru_utime.tv_sec + (double)use.ru_utime.tv_usec / 1e6, "system_seconds",
-			 (double)use.ru_stime.tv_sec + (double)use.ru_stime.tv_usec / 1e6);
+			 GUICHET_VERSION, "uptime", (double)(clock_mono() - s->started) / 1e9, "heap_bytes",
+			 (json_int_t)t.heap, "resident_bytes", (json_int_t)t.resident, "descriptors",
+			 (json_int_t)t.descriptors, "descriptors_max", (json_int_t)t.limit, "loops",
+			 (int)s->event_loops, "turns", (json_int_t)t.turns, "user_seconds", (double)t.user / 1e9,
+			 "system_seconds", (double)t.system / 1e9);
 }
 
 static void add_own(json_t *o, const struct proto *proto, const uint64_t *v)
@@ -153,24 +177,21 @@ static json_t *addresses_json(const struct server *s, size_t i)
 static json_t *service_json(const struct server *s, size_t i)
 {
 	const struct service *v = nth(s, i);
-	json_t *o = json_pack("{s:s, s:s, s:s, s:o, s:i}", "name", v->plan.name, "protocol", v->plan.proto->name,
-			      "model", v->model->name, "addresses", addresses_json(s, i), "open",
-			      (int)atomic_load(&v->tally->open));
-	uint64_t n[STAT_N];
+	struct counts c;
+	json_t *o;
 
+	count(v, &c);
+	o = json_pack("{s:s, s:s, s:s, s:o, s:i}", "name", v->plan.name, "protocol", v->plan.proto->name, "model",
+		      v->model->name, "addresses", addresses_json(s, i), "open", (int)c.open);
 	if (!o)
 		return NULL;
-	if (v->crew) {
-		unsigned workers, waiting;
-
-		crew_view(v->crew, &workers, &waiting);
-		json_object_set_new(o, "workers", json_integer(workers));
-		json_object_set_new(o, "waiting", json_integer(waiting));
+	if (v->model->workers) {
+		json_object_set_new(o, "workers", json_integer(c.workers));
+		json_object_set_new(o, "waiting", json_integer(c.waiting));
 	}
-	sum(v->tally, n);
 	for (unsigned k = 0; k < STAT_OWN; k++)
-		json_object_set_new(o, stat_name(k), json_integer((json_int_t)n[k]));
-	add_own(o, v->plan.proto, n);
+		json_object_set_new(o, stat_name(k), json_integer((json_int_t)c.n[k]));
+	add_own(o, v->plan.proto, c.n);
 	return o;
 }
 
@@ -189,7 +210,8 @@ static void stats_json(const struct server *s, struct buf *b)
 
 	for (size_t i = 0; i < s->n; i++)
 		json_array_append_new(services, service_json(s, i));
-	o = json_pack("{s:o, s:o}", "process", process_json(s), "services", services);
+	o = json_pack("{s:o, s:o, s:o}", "process", process_json(s), "processes", processes_json(s), "services",
+		      services);
 	if (!o || json_dump_callback(o, add_text, b, JSON_COMPACT) < 0)
 		b->err = b->err ? b->err : -ENOMEM;
 	json_decref(o);
@@ -209,15 +231,11 @@ static void text_size(struct buf *b, uint64_t n)
 }
 
 /* Who is in the queue of a crew. */
-static void text_waiting(struct buf *b, const struct service *v)
+static void text_waiting(struct buf *b, const struct counts *c)
 {
-	unsigned workers, waiting = 0;
-
-	if (v->crew)
-		crew_view(v->crew, &workers, &waiting);
-	if (waiting)
-		buf_addf(b, "  %-16s %20s %10u  accepted, but all of the %u workers are busy\n", "", "waiting", waiting,
-			 workers);
+	if (c->waiting)
+		buf_addf(b, "  %-16s %20s %10u  accepted, but all of the %u workers are busy\n", "", "waiting",
+			 c->waiting, c->workers);
 }
 
 /* Counters that matter only when something went wrong: shown when they are not 0. */
@@ -241,26 +259,42 @@ static void text_trouble(struct buf *b, const struct service *v, const uint64_t 
 				 (unsigned long long)n[STAT_OWN + i]);
 }
 
+static void text_processes(const struct server *s, struct buf *b)
+{
+	buf_addf(b, "%-18s %-9s %10s %10s %10s %21s\n", "process", "pid", "up", "resident", "heap", "descriptors");
+	for (unsigned i = 0; i < SHARED_PROCESSES; i++) {
+		const struct shared_process *p = process(s, i);
+
+		if (!p)
+			continue;
+		buf_addf(b, "%-18s %-9d %8.0f s ", s->shared->names[i], (int)atomic_load(&p->pid),
+			 (double)(clock_mono() - atomic_load(&p->started)) / 1e9);
+		text_size(b, atomic_load(&p->resident));
+		buf_adds(b, " ");
+		text_size(b, atomic_load(&p->heap));
+		buf_addf(b, " %8llu of %9llu\n", (unsigned long long)atomic_load(&p->descriptors),
+			 (unsigned long long)atomic_load(&p->limit));
+	}
+	buf_adds(b, "\n");
+}
+
 static void stats_text(const struct server *s, struct buf *b)
 {
-	struct mallinfo2 heap = mallinfo2();
-
-	buf_addf(b, "guichet %s, pid %d, up %.0f s, %u loops, resident ", GUICHET_VERSION, (int)getpid(),
-		 (double)(clock_mono() - s->started) / 1e9, s->n_loops - 1);
-	text_size(b, resident());
-	buf_adds(b, ", heap ");
-	text_size(b, heap.uordblks + heap.hblkhd);
-	buf_addf(b, ", %lu of %lu descriptors\n\n", descriptors(), fd_limit());
+	buf_addf(b, "guichet %s, pid %d, up %.0f s, %u loops\n\n", GUICHET_VERSION, (int)getpid(),
+		 (double)(clock_mono() - s->started) / 1e9, s->event_loops);
+	text_processes(s, b);
 	buf_addf(b, "%-18s %-9s %10s %10s %10s %10s %10s %12s\n", "service", "model", "open", "accepted", "in", "out",
 		 "errors", "first reply");
 	for (size_t i = 0; i < s->n; i++) {
 		const struct service *v = nth(s, i);
-		uint64_t n[STAT_N];
+		const uint64_t *n;
+		struct counts c;
 
 		if (v->plan.internal)
 			continue;
-		sum(v->tally, n);
-		buf_addf(b, "%-18s %-9s %10u %10llu ", v->plan.name, v->model->name, atomic_load(&v->tally->open),
+		count(v, &c);
+		n = c.n;
+		buf_addf(b, "%-18s %-9s %10u %10llu ", v->plan.name, v->model->name, c.open,
 			 (unsigned long long)n[STAT_ACCEPTED]);
 		text_size(b, n[STAT_BYTES_IN]);
 		buf_adds(b, " ");
@@ -270,13 +304,14 @@ static void stats_text(const struct server *s, struct buf *b)
 			buf_addf(b, "%9.3f ms\n", (double)n[STAT_FIRST_REPLY_NS] / (double)n[STAT_FIRST_REPLIES] / 1e6);
 		else
 			buf_addf(b, "%12s\n", "-");
-		text_waiting(b, v);
+		text_waiting(b, &c);
 		text_trouble(b, v, n);
 	}
 }
 
 void server_stats(const struct server *s, bool json, struct buf *b)
 {
+	server_tell(s);
 	if (json)
 		stats_json(s, b);
 	else

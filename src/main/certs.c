@@ -14,6 +14,7 @@
 #include "conf/tables.h"
 #include "drive/files.h"
 #include "layer/tls.h"
+#include "main/kit.h"
 #include "main/planner_priv.h"
 
 enum {
@@ -79,10 +80,10 @@ static int read_pem(struct certs *c, const char *option, const char *path, struc
 	int err;
 
 	buf_init_fixed(&why, text, sizeof(text));
-	err = files_read(path, b, &why);
+	err = kit_read(c->setup->from, c->setup->into, path, b, &why);
 	if (err && err != -ENOMEM)
 		problem(c, option, text);
-	else if (!err)
+	else if (!err && !c->setup->from)
 		warn_of_mode(c, option, path, b);
 	return err == -ENOMEM ? err : 0;
 }
@@ -116,6 +117,10 @@ static int make_auto(struct certs *c, const char *crt, const char *key)
 		buf_addf(&why, "cannot make one: %s", strerror(-err));
 	else
 		err = write_auto(c, crt, key, &why);
+	if (!err && c->setup->into) {
+		err = kit_add(c->setup->into, crt, buf_span(&c->certificate));
+		err = err ? err : kit_add(c->setup->into, key, buf_span(&c->key));
+	}
 	if (err == -ENOMEM)
 		return err;
 	if (err)
@@ -125,11 +130,18 @@ static int make_auto(struct certs *c, const char *crt, const char *key)
 	return 0;
 }
 
+static bool is_there(const struct certs *c, const char *path)
+{
+	struct span bytes;
+
+	return c->setup->from ? kit_find(c->setup->from, path, &bytes) : access(path, F_OK) == 0;
+}
+
 static int auto_pair(struct certs *c, const char *crt, const char *key)
 {
 	int err;
 
-	if (access(crt, F_OK) == 0) {
+	if (is_there(c, crt)) {
 		err = read_pem(c, "certificate", crt, &c->certificate);
 		return err ? err : read_pem(c, "certificate", key, &c->key);
 	}

@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
@@ -23,6 +22,9 @@
 #include "main/changes.h"
 #include "main/command.h"
 #include "main/control.h"
+#include "main/fdlimit.h"
+#include "main/kit.h"
+#include "main/monitor.h"
 #include "main/mute.h"
 #include "main/planner.h"
 #include "main/ready.h"
@@ -32,7 +34,6 @@
 enum {
 	OUTPUT_MAX = 4 << 20,
 	PATH_TEXT = 4096,
-	FDS_LEAST = 32,
 };
 
 struct serve {
@@ -50,6 +51,9 @@ struct serve {
 	struct changes *served;            /* the configuration that is served */
 	enum tables_log_format log_format; /* until it is read */
 	struct server *server;
+	bool single;
+	size_t nofile;           /* the limit of descriptors when we began */
+	struct monitor *monitor; /* NULL: this process serves */
 	struct control control;
 	int status;
 };
@@ -199,27 +203,6 @@ static void stopping(struct server *server, void *arg)
 
 /* ---- what a plan says about the process ---- */
 
-/*
- * The soft limit goes up to the hard one, or to `fds`: a daemon needs a descriptor for every client. With fewer than
- * FDS_LEAST it could not even be told of a better number.
- */
-static void limit_descriptors(unsigned fds)
-{
-	struct rlimit lim;
-
-	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
-		return;
-	if (fds > lim.rlim_max || (fds && fds < FDS_LEAST))
-		log_text(LOG_WARN, "fds", "%u descriptors are wanted, %s %ju", fds,
-			 fds < FDS_LEAST ? "the least is" : "the system allows",
-			 fds < FDS_LEAST ? (uintmax_t)FDS_LEAST : (uintmax_t)lim.rlim_max);
-	if (fds && fds < FDS_LEAST)
-		fds = FDS_LEAST;
-	lim.rlim_cur = fds && fds < lim.rlim_max ? fds : lim.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &lim) < 0)
-		log_text(LOG_WARN, "fds", "the limit of descriptors stays: %s", strerror(errno));
-}
-
 /* What a plan has to tell that is no problem. The log is open for it only now. */
 static void log_plan(const struct plan *plan, const struct conf_problems *ps)
 {
@@ -250,22 +233,38 @@ static void go_back(const struct serve *s)
 
 	(void)!open_log(s, g, &ps);
 	conf_problems_done(&ps);
-	limit_descriptors(g->fds);
+	fdlimit_set(s->monitor ? 0 : g->fds);
+}
+
+/* Once it is known what for: who was started for a conversation, as inetd does, is alone with it, and so is who is told to. */
+static int begin(struct serve *s, const struct plan *plan)
+{
+	if (s->served)
+		return 0;
+	if (s->single || planner_is_errand(plan) || planner_has_begun(plan)) {
+		mem_wipe_freed(false);
+		return 0;
+	}
+	server_split(s->server);
+	return monitor_new(s->server, &s->setup, s->nofile, &s->monitor);
 }
 
 /*
  * A plan, checked, applied and remembered; the same for start and reload. 0; -EINVAL with problems: then all is as it was;
  * or -ENOMEM. The log is opened before anything listens, because a log that cannot be written is a problem too.
  */
-static int apply(struct serve *s, struct conf_problems *ps, struct changes **ret)
+static int apply_with(struct serve *s, struct kit **kit, struct conf_problems *ps, struct changes **ret)
 {
 	struct changes *now = NULL;
 	struct plan *plan = NULL;
+	unsigned fds = 0;
 	int err;
 
 	if (s->served)
-		limit_descriptors(0); /* the clients may have all that `fds` allows, and the files need some */
+		fdlimit_set(0); /* the clients may have all that `fds` allows, and the files need some */
+	s->setup.into = *kit;
 	err = planner_make(&s->setup, &plan, ps);
+	s->setup.into = NULL;
 	if (!err && !conf_problems_none(ps)) {
 		server_check(plan, ps); /* all there is to say at once */
 		conf_problems_sort(ps);
@@ -277,9 +276,14 @@ static int apply(struct serve *s, struct conf_problems *ps, struct changes **ret
 		err = open_log(s, plan->global, ps);
 	if (!err) {
 		log_plan(plan, ps);
+		err = begin(s, plan);
+	}
+	if (!err) {
+		fds = plan->global->fds;
+		fdlimit_warn(fds);
 		if (!s->served)
-			limit_descriptors(plan->global->fds);
-		err = server_apply(s->server, &plan, ps);
+			fdlimit_set(s->monitor ? 0 : fds);
+		err = s->monitor ? monitor_apply(s->monitor, &plan, kit, ps) : server_apply(s->server, &plan, ps);
 	}
 	plan_free(&plan);
 	if (err) {
@@ -289,9 +293,22 @@ static int apply(struct serve *s, struct conf_problems *ps, struct changes **ret
 		return err;
 	}
 	if (s->served)
-		limit_descriptors(changes_global(now)->fds);
+		fdlimit_set(s->monitor ? 0 : fds);
 	*ret = now;
 	return 0;
+}
+
+/* Keys are in memory no longer than it takes. */
+static int apply(struct serve *s, struct conf_problems *ps, struct changes **ret)
+{
+	struct kit *kit;
+	int err = kit_new(&kit);
+
+	if (err)
+		return err;
+	err = apply_with(s, &kit, ps, ret);
+	kit_free(&kit);
+	return err;
 }
 
 /* ---- reload ---- */
@@ -347,7 +364,7 @@ static void reload(struct server *server, void *arg)
 
 /* ---- the command line ---- */
 
-enum { OPT_CONFIG, OPT_LOG, OPT_LOG_LEVEL, OPT_READY, OPT_SET, OPT_TEST };
+enum { OPT_CONFIG, OPT_LOG, OPT_LOG_LEVEL, OPT_READY, OPT_SET, OPT_SINGLE, OPT_TEST };
 
 static const struct args_option options[] = {
 	[OPT_CONFIG] = { "config", 'c', "FILE", "the configuration file, as FILE alone does" },
@@ -356,6 +373,8 @@ static const struct args_option options[] = {
 	[OPT_READY] = { "ready", 0, "PATH",
 			"writes where everything listens to this file, as one line of JSON, when it does" },
 	[OPT_SET] = { "set", 's', "NAME=VALUE", "sets an option of [guichet], stronger than the file: --set loops=2" },
+	[OPT_SINGLE] = { "single", 0, NULL,
+			 "for debuggers: one process does everything, with the rights of who started it and no sandbox" },
 	[OPT_TEST] = { "test", 't', NULL,
 		       "for tests: loopback and free ports everywhere, data in a folder that is removed at the end, one line of "
 		       "JSON on standard output when it is ready, and it ends with its parent" },
@@ -424,6 +443,9 @@ static int take(void *arg, int what, const char *value)
 		return STATUS_OK;
 	case OPT_SET:
 		return add_set(s, "", value) < 0 ? failed("--set", -ENOMEM) : STATUS_OK;
+	case OPT_SINGLE:
+		s->single = true;
+		return STATUS_OK;
 	default:
 		s->test = true;
 		return STATUS_OK;
@@ -439,6 +461,40 @@ static int parse(struct serve *s, int argc, char **argv)
 	s->setup.words = s->words;
 	s->setup.sets = (const char *const *)s->sets;
 	return command_each(&serve_command, argc, argv, take, s);
+}
+
+/* ---- with workers ---- */
+
+static void child(struct server *server, void *arg)
+{
+	const struct serve *s = arg;
+
+	(void)server;
+	monitor_child(s->monitor);
+}
+
+static uint64_t turn(struct server *server, void *arg)
+{
+	const struct serve *s = arg;
+
+	(void)server;
+	return monitor_turn(s->monitor);
+}
+
+static bool drain(struct server *server, void *arg)
+{
+	const struct serve *s = arg;
+
+	(void)server;
+	return monitor_drain(s->monitor);
+}
+
+static void tell_all(void *arg)
+{
+	const struct serve *s = arg;
+
+	if (s->monitor)
+		monitor_tell(s->monitor);
 }
 
 /* ---- all of it ---- */
@@ -536,6 +592,8 @@ static int start(struct serve *s)
 	s->control.server = s->server;
 	s->setup.control = &control_proto;
 	s->setup.control_state = &s->control;
+	s->control.tell = tell_all;
+	s->control.arg = s;
 	err = apply(s, &ps, &s->served);
 	if (err)
 		status = conf_problems_none(&ps) ? failed("cannot start", err) : refused(&ps, s->mute);
@@ -549,12 +607,17 @@ static int start(struct serve *s)
 
 static int run(int argc, char **argv)
 {
-	static const struct server_calls calls = { .ready = ready, .reload = reload, .stopping = stopping };
-	struct server_calls mine = calls;
+	static const struct server_calls alone = { .ready = ready, .reload = reload, .stopping = stopping };
+	static const struct server_calls shared = {
+		.ready = ready, .reload = reload, .stopping = stopping, .child = child, .turn = turn, .drain = drain
+	};
+	struct server_calls mine;
 	struct serve s = { .parent = getppid(), .test_fd = -1 }; /* asked first: it may end before we are ready */
 	int status, ended;
 	bool stuck;
 
+	s.nofile = fdlimit_get();
+	mem_wipe_freed(true); /* keys pass through here, and workers are copies of this process */
 	s.mute = mute_stderr();
 	status = parse(&s, argc, argv);
 
@@ -567,10 +630,12 @@ static int run(int argc, char **argv)
 		status = start(&s);
 	}
 	if (status == STATUS_OK) {
+		mine = s.monitor ? shared : alone;
 		mine.arg = &s;
 		ended = server_run(s.server, &mine);
 		status = s.status ? s.status : ended;
 	}
+	monitor_free(&s.monitor);
 	stuck = s.server && server_is_stuck(s.server);
 	server_free(&s.server);
 	end_test(&s);

@@ -32,6 +32,8 @@ static enum verdict stats(struct io *io, bool json)
 	BUF_AUTO struct buf b;
 
 	buf_init(&b, STATS_MAX);
+	if (c->tell)
+		c->tell(c->arg);
 	server_stats(c->server, json, &b);
 	if (b.err)
 		return refuse(io, "out of memory");

@@ -13,6 +13,8 @@ struct server;
 /* The state of the service; the main thread's, like the loop that it is served on. */
 struct control {
 	struct server *server;   /* NULL until there is one */
+	void (*tell)(void *arg); /* before counters are shown: whoever has some writes them down; NULL: nobody else */
+	void *arg;
 	unsigned reloads;        /* that have ended */
 	bool failed;             /* the last one */
 	char text[CONTROL_TEXT]; /* what there is to say about it: lines, each with its end */

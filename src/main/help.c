@@ -145,7 +145,7 @@ static void add_addresses(struct buf *b)
 		"  listen = tcp:192.168.1.10:7007    one address of this machine\n"
 		"  listen = tcp:*:7007               everybody who can reach this machine\n"
 		"  listen = tcp:[::1]:echo           IPv6, the port by its name\n"
-		"  listen = unix:./echo.sock         a socket beside the file; see `mode`, `owner`, `group`\n"
+		"  listen = unix:./echo.sock         a socket beside the file; see `mode`, `owner`\n"
 		"  listen = stdio:                   what inetd, systemd (Accept=yes) or ssh gives\n"
 		"  listen = fd:3                     a socket that somebody has opened for us\n"
 		"  listen = tls:7008                 with a certificate, see guichet help tls\n\n"

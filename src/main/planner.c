@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "conf/option.h"
 #include "drive/files.h"
+#include "drive/net/owner.h"
 #include "main/control.h"
 #include "main/planner_priv.h"
 #include "proto/protos.h"
@@ -220,7 +221,8 @@ static int add_tls(struct planner *p, struct plan_service *s)
 	struct certs_setup setup = {
 		.options = s->tls,
 		.data = p->plan->global->data,
-
+		.from = p->setup->from,
+		.into = p->setup->into,
 		.dry = p->setup->dry || !conf_problems_none(p->ps), /* a plan that nobody serves makes nothing */
 		.tell = take_tls,
 		.arg = &of,
@@ -248,7 +250,7 @@ static int check_listen(struct planner *p, struct plan_service *s)
 	char text[PLANNER_SENTENCE];
 	struct buf why;
 
-	if (s->common->listen.n > 0 || !s->common->enabled)
+	if (s->common->listen.n > 0 || !s->common->enabled || p->setup->from) /* whose sockets are there already */
 		return 0;
 	buf_init_fixed(&why, text, sizeof(text));
 	if (origin && !conf_section_find(origin, "listen") && !planner_was_worded(p, s->name)) {
@@ -296,7 +298,7 @@ static void check_places(struct planner *p, const struct plan_service *s)
 	}
 }
 
-/* Takes the services out that are only kept in the file. */
+/* Takes the services out that are only kept in the file, or that somebody else serves. */
 static void drop_disabled(struct planner *p)
 {
 	struct plan *plan = p->plan;
@@ -311,14 +313,26 @@ static void drop_disabled(struct planner *p)
 		plan->services[kept++] = plan->services[i];
 	}
 	plan->n = kept;
-	if (kept == 0 && conf_problems_none(p->ps))
+	if (kept == 0 && !p->setup->wants && conf_problems_none(p->ps))
 		conf_problem(p->ps, p->setup->file ? p->setup->file : "command line", 0, "no service is enabled");
+}
+
+/* What is wrong with them is told to whoever serves them. */
+static void disable_unwanted(struct planner *p)
+{
+	for (size_t i = 0; i < p->plan->n; i++) {
+		struct plan_service *s = &p->plan->services[i];
+
+		s->common->enabled &= p->setup->wants(s, p->setup->wants_arg);
+	}
 }
 
 static int finish_services(struct planner *p)
 {
 	int err = 0;
 
+	if (p->setup->wants)
+		disable_unwanted(p);
 	for (size_t i = 0; i < p->plan->n && !err; i++) {
 		err = check_listen(p, &p->plan->services[i]);
 		if (!err && p->setup->test_data)
@@ -327,7 +341,8 @@ static int finish_services(struct planner *p)
 			check_places(p, &p->plan->services[i]);
 	}
 	for (size_t i = 0; i < p->plan->n && !err; i++)
-		err = add_tls(p, &p->plan->services[i]);
+		if (p->plan->services[i].common->enabled || !p->setup->wants)
+			err = add_tls(p, &p->plan->services[i]);
 	return err;
 }
 
@@ -387,6 +402,24 @@ static void global_problem(struct planner *p, const char *text)
 		conf_problem(p->ps, p->setup->file ? p->setup->file : "guichet", 0, "%s", text);
 }
 
+static void check_user(struct planner *p)
+{
+	const struct guichet_options *g = p->plan->global;
+	char text[PLANNER_SENTENCE];
+	struct buf why;
+	uid_t uid;
+	gid_t gid;
+
+	buf_init_fixed(&why, text, sizeof(text));
+	buf_adds(&why, "user: ");
+	if (owner_user(g->user, &uid, &why) < 0)
+		global_problem(p, text);
+	buf_reset(&why);
+	buf_adds(&why, "group: ");
+	if (owner_group(g->group, &gid, &why) < 0)
+		global_problem(p, text);
+}
+
 static int finish_global(struct planner *p)
 {
 	struct guichet_options *g = p->plan->global;
@@ -401,6 +434,8 @@ static int finish_global(struct planner *p)
 		err = take_set(p, p->setup->sets[i]);
 	if (!err && !g->control && !p->errand)
 		err = set_path(&g->control, g->data, "control.sock");
+	if (!err && !p->setup->from)
+		check_user(p);
 	if (err || p->errand || p->setup->dry || !conf_problems_none(p->ps))
 		return err;
 	buf_init_fixed(&why, text, sizeof(text));

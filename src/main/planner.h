@@ -8,6 +8,8 @@
 #include "conf/conf.h"
 #include "drive/server.h"
 
+struct kit;
+
 /* A descriptor that whoever started us has opened for us (sd_listen_fds(3)). */
 struct planner_socket {
 	int fd;
@@ -25,6 +27,11 @@ struct planner_setup {
 	size_t n_sockets;
 	const char *test_data; /* test mode: the folder for everything; loopback and port 0 everywhere. NULL = no test */
 	bool dry;              /* for `check`: make no folder and no certificate */
+	const struct kit *from; /* read files from this, and ask the system nothing; NULL: from the disk */
+	struct kit *into;       /* note what was read; NULL: do not */
+	/* Only services that it says true of are in the plan; NULL: all are. */
+	bool (*wants)(const struct plan_service *s, const void *arg);
+	const void *wants_arg;
 	const struct proto *control; /* the control service, and its state; NULL = none */
 	void *control_state;
 };
@@ -40,6 +47,8 @@ struct planner_setup {
  * in any folder: they get neither a data folder nor a control socket.
  */
 bool planner_is_errand(const struct plan *plan);
+/* Is there a conversation that has begun already? No other process could take it over. */
+bool planner_has_begun(const struct plan *plan);
 
 /*
  * Adds where a protocol is served when nobody says otherwise, as text: tcp:7007 udp:7007. The port is the classic one, 7000

@@ -2,7 +2,7 @@
 #include <errno.h>
 
 #include "conf/option.h"
-#include "drive/files.h"
+#include "main/kit.h"
 #include "main/planner_priv.h"
 #include "proto/protos.h"
 
@@ -102,7 +102,7 @@ static int read_file(struct planner *p)
 	int err;
 
 	buf_init(&bytes, CONF_FILE_MAX);
-	err = files_read(p->setup->file, &bytes, NULL);
+	err = kit_read(p->setup->from, p->setup->into, p->setup->file, &bytes, NULL);
 	if (err == -ENOMEM)
 		return err;
 	if (err) {

@@ -131,7 +131,7 @@ int planner_take_sockets(struct planner *p)
 	for (size_t i = 0; i < p->setup->n_sockets && !err; i++)
 		if (*p->setup->sockets[i].name && !is_mentioned(p, p->setup->sockets[i].fd))
 			err = take_named(p, &p->setup->sockets[i]);
-	for (size_t i = 0; i < p->setup->n_sockets && !err; i++) {
+	for (size_t i = 0; i < p->setup->n_sockets && !err && !p->setup->from; i++) { /* else they are not ours */
 		const struct planner_socket *socket = &p->setup->sockets[i];
 		struct plan_service *s;
 
@@ -152,6 +152,26 @@ int planner_take_sockets(struct planner *p)
 static bool is_errand(const struct addr_text *a)
 {
 	return a->transport == ADDR_STDIO || (a->transport == ADDR_FD && given_kind(a->fd) == GIVEN_TALK);
+}
+
+static bool is_begun(const struct addr_text *a)
+{
+	int fd = a->transport == ADDR_STDIO ? 0 : a->transport == ADDR_FD ? a->fd : -1;
+	enum given_kind kind = fd < 0 ? GIVEN_NOTHING : given_kind(fd);
+
+	return kind == GIVEN_TALK || (kind == GIVEN_FILE && fd == 0);
+}
+
+bool planner_has_begun(const struct plan *plan)
+{
+	for (size_t i = 0; i < plan->n; i++) {
+		const struct addr_list *l = &plan->services[i].common->listen;
+
+		for (size_t k = 0; k < l->n; k++)
+			if (is_begun(&l->v[k]))
+				return true;
+	}
+	return false;
 }
 
 bool planner_is_errand(const struct plan *plan)

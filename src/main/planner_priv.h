@@ -62,7 +62,8 @@ enum certs_what { CERTS_PROBLEM, CERTS_WARNING, CERTS_MADE };
 struct certs_setup {
 	const struct tls_options *options; /* its paths are resolved */
 	const char *data;                  /* where the certificate `auto` is kept */
-
+	const struct kit *from;            /* as in struct planner_setup */
+	struct kit *into;
 	bool dry; /* make nothing: as long as there is no certificate `auto` there is no context either */
 	void (*tell)(void *arg, enum certs_what what, const char *text);
 	void *arg;

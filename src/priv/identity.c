@@ -1,6 +1,6 @@
 /*
- * identity.c - who a process is: user, groups, capabilities. Everything is given up, and then looked at again, since a
- * process that believes it has dropped its rights is worse than one that knows that it has not.
+ * identity.c - who a process is: user, groups, capabilities. Everything is given up (`others` keeps one capability), and
+ * then looked at again, since a process that believes it has dropped its rights is worse than one that knows that it has not.
  */
 #include <errno.h>
 #include <grp.h>

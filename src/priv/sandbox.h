@@ -38,14 +38,15 @@ struct sandbox {
 	gid_t gid;
 	const struct sandbox_path *paths;
 	size_t n_paths;
-	bool any_path;  /* all that the user may, no matter what `paths` say */
-	bool connects;  /* dials out, looks up names */
-	bool listens;   /* listens at ports that the system picks */
-	bool others;    /* a root that becomes a user keeps the right to open pipes, queues and sockets of all users below `paths` */
+	bool any_path; /* all that the user may, no matter what `paths` say */
+	bool connects; /* dials out, looks up names */
+	bool listens;  /* listens at ports that the system picks */
+	bool others; /* a root that becomes a user keeps the right to open pipes, queues and sockets of all users below `paths` */
 	bool datagrams; /* answers datagrams from sockets of its own, and to unix sockets without a path */
 	bool queues;    /* opens message queues by their names; those that are open work without it */
 	bool threads;   /* makes threads */
 	bool forks;     /* makes processes like itself, and signals them */
+	bool runs;      /* has others run programs: a pair of sockets for each spawner (spawn.h) */
 	bool execs;     /* starts programs of other people: see sandbox_enter() */
 	bool sanitizer; /* leaves through exit(), so a sanitizer looks for leaks; see below. Ignored in release builds */
 };

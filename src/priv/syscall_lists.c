@@ -69,9 +69,9 @@ const char *const syscalls_never_ours[] = { "execve", "execveat", "fork", "vfork
 					    "uselib", "name_to_handle_at",
 					    /* other people's rights, which we do not have any more */
 					    "setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid",
-					    "setfsuid", "setfsgid", "setgroups", "capset", "chroot",
-					    "chown", "fchown", "lchown", "fchownat", "chmod", "fchmodat", "fchmodat2",
-					    "symlink", "symlinkat",
+					    "setfsuid", "setfsgid", "setgroups", "capset", "chroot", "chown", "fchown",
+					    "lchown", "fchownat", "chmod", "fchmodat", "fchmodat2", "symlink",
+					    "symlinkat",
 					    /* signals that are not kill */
 					    "tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo",
 					    /* it is on already */

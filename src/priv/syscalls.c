@@ -187,6 +187,17 @@ static void sockets_to_dial(struct filter *f)
 	socket_of(f, AF_NETLINK, SOCK_DGRAM, NETLINK_ROUTE);
 }
 
+/* Who has others run programs may go nowhere: so short is only AF_UNSPEC, which resets the connection that a program has. */
+static void connecting(struct filter *f, bool anywhere)
+{
+	if (anywhere || !f->s->runs) {
+		always(f, anywhere ? YES : NO, "connect");
+		return;
+	}
+	rule(f, YES, "connect", IS(2, sizeof(sa_family_t)));
+	rule(f, NO, "connect", NOT(2, sizeof(sa_family_t)));
+}
+
 /* Whoever neither dials nor listens has the sockets that it was given. */
 static void sockets(struct filter *f)
 {
@@ -210,8 +221,8 @@ static void sockets(struct filter *f)
 		rule(f, NO, "socket", IS(0, AF_UNIX));
 	always(f, any ? YES : NO, "bind"); /* also to dial: netlink sockets, and unix sockets that want answers */
 	always(f, s->listens ? YES : NO, "listen");
-	always(f, s->connects || s->datagrams ? YES : NO, "connect");
-	always(f, NO, "socketpair");
+	connecting(f, s->connects || s->datagrams);
+	always(f, s->runs ? YES : NO, "socketpair");
 }
 
 /*

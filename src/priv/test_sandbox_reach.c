@@ -230,6 +230,25 @@ static int send_to_abstract(void)
 	return sendto(at.unbound, "x", 1, MSG_DONTWAIT, (struct sockaddr *)&at.name, at.n_name) < 0 ? -1 : 0;
 }
 
+static int connect_given(void)
+{
+	return connect(at.unbound, (struct sockaddr *)&at.name, at.n_name);
+}
+
+static int connect_to_nowhere(void)
+{
+	const struct sockaddr none = { .sa_family = AF_UNSPEC };
+
+	return connect(at.unbound, &none, sizeof(none.sa_family));
+}
+
+static int make_pair(void)
+{
+	int ends[2];
+
+	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends);
+}
+
 static int load_protocol(void)
 {
 	return setsockopt(at.tcp, IPPROTO_TCP, TCP_ULP, "tls", 3);
@@ -294,6 +313,11 @@ static const struct trial network[] = {
 	{ "and who listens has none", dgram_socket, LISTENS, &whole, EPERM, 0 },
 	{ "nobody reaches abstract names", send_to_abstract, 0, &whole, EPERM, 6 },
 	{ "but who answers those that have no other", send_to_abstract, DATAGRAMS, &whole, BOXED_FINE, 0 },
+	{ "nothing that it was given is connected elsewhere", connect_given, 0, &only_seccomp, EPERM, 0 },
+	{ "nor by who has others run programs", connect_given, RUNS, &only_seccomp, EPERM, 0 },
+	{ "who may reset what they have", connect_to_nowhere, RUNS, &whole, BOXED_FINE, 0 },
+	{ "and has pairs of sockets for that", make_pair, RUNS, &whole, BOXED_FINE, 0 },
+	{ "as nobody else has", make_pair, THREADS | FORKS | DATAGRAMS, &whole, EPERM, 0 },
 	{ "no other protocol is put upon TCP", load_protocol, 0, &whole, EPERM, 0 },
 };
 

@@ -5,10 +5,6 @@
 
 #include "conf/option.h"
 
-#define X(name) &name##_proto,
-const struct proto *const protos[] = { PROTOS(X) NULL };
-#undef X
-
 const struct proto *protos_find(const char *name)
 {
 	for (const struct proto *const *p = protos; *p; p++) {

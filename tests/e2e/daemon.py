@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = os.path.abspath(os.environ.get("GUICHET", ROOT / "build" / "guichet"))
+TOYS = os.path.join(os.path.dirname(os.path.realpath(PROGRAM)), "guichet-toys")  # with services for tests: tests/toys
 PATIENCE = int(os.environ.get("PATIENCE", 15))  # seconds until something that has not happened is a failure; nothing takes long
 
 SANITIZED = any(word in Path(PROGRAM).read_bytes() for word in (b"__asan_init", b"__tsan_init"))  # its memory says nothing then
@@ -220,7 +221,8 @@ class Guichet:
     test=False; then it lives in `folder` like any other daemon. `folder` is a short_folder(), everything is in it.
     """
 
-    def __init__(self, folder, *words, config=None, test=True, env=None, nofile=None, before=(), pass_fds=()):
+    def __init__(self, folder, *words, config=None, test=True, env=None, nofile=None, before=(), pass_fds=(),
+                 program=PROGRAM):
         self.folder, self.data, self.status = folder, None, None
         self.file = folder / "guichet.conf"
         self.ready_path = folder / "ready.json"
@@ -228,7 +230,7 @@ class Guichet:
             self.file.write_text(config)
         self._seen = 0
         self._listen_for_notes()
-        argv = [*before, PROGRAM, "serve", *(["--test"] if test else []), "--ready", self.ready_path,
+        argv = [*before, program, "serve", *(["--test"] if test else []), "--ready", self.ready_path,
                 *([self.file] if config is not None else []), *words]
         self.process = subprocess.Popen(
             list(map(str, argv)), cwd=folder, pass_fds=pass_fds, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -325,14 +327,21 @@ class Guichet:
 
     # -- what the kernel tells --
 
+    def workers(self):
+        """{name: pid} of the processes that serve; there are none with --single."""
+        return {p["name"]: p["pid"] for p in json.loads(self.ask("stats json"))["processes"] if p["pid"] != self.pid}
+
+    def pids(self):
+        return [self.pid, *self.workers().values()]
+
     def resident(self):
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.pids())
         return pages * resource.getpagesize()
 
     def switches(self):
         """How often its threads went to sleep."""
         return sum(int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)", status.read_text(), re.M)[1])
-                   for status in Path(f"/proc/{self.pid}/task").glob("*/status"))
+                   for pid in self.pids() for status in Path(f"/proc/{pid}/task").glob("*/status"))
 
     # -- what is done to it --
 

@@ -11,7 +11,7 @@ NOFILE, CLIENTS = 64, 200
 
 @pytest.mark.parametrize("model", ["event", "thread"])
 def test_out_of_descriptors(guichet, model):
-    g = guichet(f"echo@tcp:0,model={model}", "--set", "loops=2", nofile=NOFILE)
+    g = guichet(f"echo@tcp:0,model={model}", "--set", "loops=2", "--set", "reserve=0", nofile=NOFILE)
     with contextlib.ExitStack() as stack:
         waiting = [stack.enter_context(g.connect()) for _ in range(CLIENTS)]
         for sock in waiting:

@@ -231,7 +231,7 @@ def test_check_tells_odd_things_in_order(folder, authority):
     assert done.returncode == 0 and "c.conf is right" in done.stdout
     assert [line.split(": ")[:3] for line in done.stderr.splitlines()] == [
         ["c.conf:4", "warning", "key"], ["c.conf:7", "warning", "client_ca"], ["c.conf:8", "warning", "client_certificate"]]
-    (folder / "c.conf").write_text(odd + "uper = 1\nmodel = fork\n[daytime]\nmodel = fork\nlisten = udp:1 tpc:2 ws:3\n")
+    (folder / "c.conf").write_text(odd + "uper = 1\nmodel = forc\n[daytime]\nmodel = forc\nlisten = udp:1 tpc:2 ws:3\n")
     done = run("check", "c.conf", cwd=folder)
     assert done.returncode == 2 and done.stdout == ""
     assert [int(line.split(":")[1]) for line in done.stderr.splitlines()] == [4, 7, 8, 9, 10, 12, 13]

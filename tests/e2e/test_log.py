@@ -76,7 +76,7 @@ def test_json(guichet):
 
 @pytest.mark.parametrize("level,events", [
     ("error", set()), ("warn", {"refused"}), ("info", {"refused", "serving", "closed"}),
-    ("debug", {"refused", "serving", "closed", "opened"}),
+    ("debug", {"refused", "serving", "closed", "opened", "sandbox", "process-ended"}),
 ])
 def test_levels(guichet, level, events):
     g = guichet("echo@tcp:0,max=1", "--log-level", level)

@@ -5,6 +5,7 @@ changes it. That every service works under each of them is shown in test_service
 import contextlib
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -29,7 +30,23 @@ def crowd():
 
 
 def threads(g):
-    return len(list(Path(f"/proc/{g.pid}/task").iterdir()))
+    return len(list(Path(f"/proc/{g.workers()['main']}/task").iterdir()))
+
+
+def children(pid):
+    """Of a process: {pid: state}; a zombie is a Z."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+            if int(parent) == pid:
+                found[int(stat.parent.name)] = state
+    return found
+
+
+def wait_children(g, n):
+    eventually(lambda: len(children(g.workers()["main/fork"])) == n, f"{n} children")
+    return list(children(g.workers()["main/fork"]))
 
 
 def answered(socks, n):
@@ -44,7 +61,8 @@ def answered(socks, n):
 
 
 @pytest.mark.parametrize("kind", ["tcp4", "unix", "tls4"])
-@pytest.mark.parametrize("model,at_once", [("iterative", 1), ("pool", 3), ("symmetric", 3), ("thread", 5), ("event", 5)])
+@pytest.mark.parametrize("model,at_once", [("iterative", 1), ("pool", 3), ("symmetric", 3), ("prefork", 3), ("thread", 5),
+                                           ("fork", 5), ("event", 5)])
 def test_how_many_at_once(guichet, crowd, model, at_once, kind):
     """The others wait: accepted or not, nobody reads from them. When one goes, the next is served."""
     where = {"tcp4": "tcp:0", "unix": "unix:s.sock", "tls4": "tls:0"}[kind]
@@ -223,12 +241,13 @@ def test_idle_costs_nothing(guichet, model):
 @pytest.mark.parametrize("model", ["iterative", "symmetric"])
 def test_out_of_descriptors(guichet, model):
     """Workers who accept themselves pause, do not spin, say it once, and go on when there is room."""
-    g = guichet(f"echo@tcp:0,model={model},workers=2", "hog@unix:h.sock,protocol=discard", "--set", "loops=1", nofile=64)
+    g = guichet(f"echo@tcp:0,model={model},workers=2", "hog@unix:h.sock,protocol=discard", "--set", "loops=1", "--set", "reserve=0",
+                "--set", "reserve_service=0", nofile=64)
     with contextlib.ExitStack() as stack:
         hogs = [stack.enter_context(g.connect("unix", "hog")) for _ in range(64)]
         g.wait_log("accept-paused", service="hog")
         time.sleep(0.3)  # what the start had open has become one more of them
-        assert len(os.listdir(f"/proc/{g.pid}/fd")) == 64
+        assert len(os.listdir(f"/proc/{g.workers()['main']}/fd")) == 64
         sock = stack.enter_context(g.connect(service="echo"))
         sock.sendall(b"hello")
         g.wait_log("accept-paused", service="echo", reason="out-of-descriptors")
@@ -242,7 +261,179 @@ def test_out_of_descriptors(guichet, model):
     g.wait_stats("echo", accepted=1, open=0, paused_fds=1)
 
 
+# ---- processes ----
+
+
+def test_a_process_for_each(guichet, crowd):
+    """It is there with its client, has the service's name, and is gone with him: no zombie either."""
+    g = guichet("echo@tcp:0,model=fork", "echo@unix:s.sock", "echo@tls:0")
+    assert set(g.workers()) == {"main/fork"} and wait_children(g, 0) == []
+    socks = crowd(g, 2) + crowd(g, 2, "unix") + crowd(g, 1, "tls4")
+    answered(socks, 5)
+    for pid in wait_children(g, 5):
+        assert Path(f"/proc/{pid}/comm").read_text() == "echo\n"
+    for sock in socks:
+        sock.close()
+    g.wait_stats(open=0, accepted=5, closed=5, errors=0)
+    wait_children(g, 0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the descriptors of a process that cannot be traced are root's")
 @pytest.mark.parametrize("model", ["fork", "prefork"])
-def test_not_yet(folder, model):
-    done = run("serve", f"echo@tcp:0,model={model}", cwd=folder)
-    assert done.returncode == 2 and f"model {model} is not served by this version" in done.stderr
+def test_what_a_child_has(guichet, model):
+    """Its connection, the log, and two orders to end; who accepts, its own sockets, and no other service's."""
+    g = guichet(f"echo@tcp:0,model={model},workers=1,family=4", "other@tcp:0,protocol=echo,model=fork", "third@udp:0,protocol=echo,model=fork")
+    with g.connect(service="echo") as sock:
+        said(sock, b"hello", b"hello")
+        [pid] = wait_children(g, 1)
+        links = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+        assert sum(link.startswith("socket:") for link in links) == (1 if model == "fork" else 2)
+        assert len(links) <= (7 if model == "fork" else 10), links
+
+
+@pytest.mark.parametrize("model", ["fork", "prefork"])
+def test_a_child_is_killed(guichet, model):
+    """What it held is free again, and nobody else notices."""
+    g = guichet(f"echo@tcp:0,model={model},max=2,per_source=2,workers=2", "--set", "limit_loopback=yes")
+    with g.connect() as bystander:
+        said(bystander, b"hello", b"hello")
+        for i in range(5):
+            before = set(wait_children(g, 2 if model == "prefork" else 1))
+            with g.connect() as sock:
+                said(sock, b"hello", b"hello")
+                pid = next(p for p in children(g.workers()["main/fork"]) if has_connection(p, sock, before, model))
+                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ConnectionError):
+                    assert sock.recv(1) == b""
+            line = g.wait_log("process-ended", process="main/fork", service="echo", signal="KILL")
+            assert line["pid"] == str(pid)
+            g.wait_stats(open=1, closed=i + 1, errors=i + 1)
+        said(bystander, b"still", b"still")
+    found = g.wait_stats(open=0, closed=6, accepted=6)
+    assert found["refused_max"] == 0 and found["refused_per_source"] == 0
+
+
+def has_connection(pid, sock, before, model):
+    """Is it this one that serves it? Under fork the one that was not there before; under prefork the one that waits in poll(2)."""
+    if model == "fork":
+        return pid not in before
+    inode = {line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
+             if line.split()[2].endswith(f":{sock.getsockname()[1]:04X}")}
+    return any(os.readlink(fd) == f"socket:[{i}]" for fd in Path(f"/proc/{pid}/fd").iterdir() for i in inode)
+
+
+@pytest.mark.parametrize("model", ["fork", "prefork"])
+def test_children_end_with_their_parent(guichet, model):
+    g = guichet(f"echo@tcp:0,model={model},workers=3")
+    with g.connect() as sock:
+        said(sock, b"hello", b"hello")
+        worker = g.workers()["main/fork"]
+        pids = wait_children(g, 3 if model == "prefork" else 1)
+        os.kill(worker, signal.SIGKILL)
+        with contextlib.suppress(ConnectionError):
+            assert sock.recv(1) == b""
+        g.wait_log("process-replaced", process="main/fork")
+        eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "the end of its children")
+    with g.connect() as sock:
+        said(sock, b"hello", b"hello")
+    g.wait_stats(open=0, accepted=2, closed=2)
+
+
+def test_who_is_lost_is_replaced(guichet):
+    g = guichet("echo@tcp:0,model=prefork,workers=3")
+    for _ in range(3):
+        for pid in wait_children(g, 3):
+            os.kill(pid, signal.SIGKILL)
+            g.wait_log("process-ended", service="echo", pid=str(pid))
+        with g.connect() as sock:
+            said(sock, b"hello", b"hello")
+    wait_children(g, 3)
+    assert g.wait_stats(open=0, workers=3)["errors"] == 9
+
+
+@pytest.mark.parametrize("model", ["fork", "prefork"])
+def test_children_and_a_reload(guichet, model):
+    """Old conversations keep their options and their process; the new ones have the new."""
+    config = f"[echo]\nlisten = tcp:0\nmodel = {model}\nworkers = 2\n"
+    g = guichet(config=config)
+    with g.connect() as old:
+        said(old, b"old\n", b"old\n")
+        g.reload(config + "upper = yes\n")
+        wait_children(g, 3 if model == "prefork" else 1)
+        with g.connect() as new:
+            said(new, b"new\n", b"NEW\n")
+        said(old, b"old\n", b"old\n")
+        g.reload(config.replace(f"model = {model}", "model = event"))
+        with g.connect() as new:
+            said(new, b"new\n", b"new\n")
+        said(old, b"old\n", b"old\n")
+    g.wait_stats(open=0)
+    eventually(lambda: set(g.workers()) == {"main"}, "the end of who forked")
+
+
+@pytest.mark.parametrize("model", ["fork", "prefork"])
+def test_children_and_the_stop(guichet, model):
+    """Who has asked is answered; then all of them are gone, the idle ones too."""
+    g = guichet(f"echo@tcp:0,model={model},workers=3", "echo@udp:0")
+    with g.connect() as sock:
+        said(sock, b"hello", b"hello")
+        pids = [g.workers()["main/fork"], *wait_children(g, 3 if model == "prefork" else 1)]
+        sock.sendall(b"last words")
+        g.stop()
+        assert rest(sock) == b"last words"
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_datagrams_of_processes(guichet):
+    g = guichet("echo@udp:0,model=fork", "echo@unixgram:g.sock", "pre@tcp:0,protocol=echo,model=prefork,workers=1", "pre@udp:0")
+    for kind, service in (("udp4", "echo"), ("udp6", "echo"), ("unixgram", "echo"), ("udp4", "pre"), ("udp6", "pre")):
+        with g.connect(kind, service) as sock:
+            for _ in range(10):
+                sock.send(b"ping")
+                assert sock.recv(10) == b"ping"
+    g.wait_stats("echo", datagrams_in=30, datagrams_out=30, dropped_busy=0)
+    wait_children(g, 1)
+
+
+@pytest.mark.parametrize("model", ["prefork", "thread", "symmetric"])
+def test_streams_only(folder, model):
+    done = run("serve", f"echo@udp:0,model={model}", cwd=folder)
+    assert done.returncode == 2 and f"model {model} is for streams; datagrams are served by the models iterative, fork, pool and event" in done.stderr
+
+
+@pytest.mark.parametrize("model", ["fork", "prefork"])
+def test_not_alone(folder, model):
+    done = run("serve", f"echo@tcp:0,model={model}", "--single", cwd=folder)
+    assert done.returncode == 2 and f"model {model} needs processes of its own: leave out --single" in done.stderr
+
+
+@pytest.mark.skipif(SANITIZED, reason="the same, and slow")
+@pytest.mark.parametrize("model", ["fork", "prefork"])
+def test_children_are_killed_at_random(guichet, model):
+    """Many at a time, in the middle of what they do: what is counted as open is open, and nothing is left."""
+    g = guichet(f"echo@tcp:0,model={model},workers=4")
+    worker, n, cut = g.workers()["main/fork"], 0, 0
+    for _ in range(40):
+        socks = [g.connect() for _ in range(4)]
+        for sock in socks:
+            sock.sendall(b"hello")
+        for pid in list(children(worker))[:3]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for sock in socks:
+            n += 1
+            with contextlib.suppress(ConnectionError):
+                cut += rest_of(sock) != b"hello"
+            sock.close()
+    assert cut < n
+    g.wait_stats(open=0)
+    with g.connect() as sock:
+        said(sock, b"hello", b"hello")
+    assert g.workers()["main/fork"] == worker
+    eventually(lambda: "Z" not in children(worker).values(), "no zombie is left")
+
+
+def rest_of(sock):
+    with contextlib.suppress(OSError):  # it is gone already
+        sock.shutdown(socket.SHUT_WR)
+    return rest(sock)

@@ -15,7 +15,7 @@ import pytest
 from clients import CLIENTS, WAYS, Inherited, Stdio
 from daemon import Guichet, short_folder
 
-SHOWN = {"echo-event", "qotd-event", "qotd-iterative", "qotd-pool", "qotd-symmetric", "qotd-thread"}
+SHOWN = {"echo-event", "qotd-event", "qotd-fork", "qotd-iterative", "qotd-pool", "qotd-prefork", "qotd-symmetric", "qotd-thread"}
 ALWAYS = {"python", "socat", "pipes", "queues"}  # together they reach everything
 SERVER, CLIENT, NOBODY = "the server ends", "the client ends", "nobody ends"
 
@@ -74,7 +74,7 @@ class Talks:
 
 STREAM_ONLY = {"relay"}
 DATAGRAMS = {"udp4", "udp6", "unixgram", "mq"}
-MODELS = ["event", "iterative", "pool", "symmetric", "thread"]
+MODELS = ["event", "fork", "iterative", "pool", "prefork", "symmetric", "thread"]
 
 
 @pytest.fixture(scope="module")

@@ -54,8 +54,11 @@ def test_bytes_are_those_of_the_wire(guichet):
 def test_json(guichet):
     g = guichet("echo@tcp:0", "chat@unix:c.sock", "--set", "loops=2")
     found = json.loads(asked(g, "--json"))
-    assert list(found) == ["process", "services"]
+    assert list(found) == ["process", "processes", "services"]
+    monitor, worker = found["processes"]
+    assert (monitor["name"], monitor["pid"], worker["name"]) == ("monitor", g.pid, "main")
     process = found["process"]
+    assert process["resident_bytes"] == monitor["resident_bytes"] + worker["resident_bytes"]
     assert process["pid"] == g.pid and process["loops"] == 2 and process["uptime"] >= 0
     assert 0 < process["descriptors"] < process["descriptors_max"] and process["resident_bytes"] > 0
     assert SANITIZED or process["heap_bytes"] > 0  # a sanitizer has a heap of its own
@@ -73,8 +76,10 @@ def test_for_people(guichet):
         g.connect(service="echo").close()
         g.wait_stats("echo", refused_max=1)
         text = asked(g)
-    first, _, heading, *rows = text.splitlines()
+    first, _, processes, monitor, worker, _, heading, *rows = text.splitlines()
     assert re.match(rf"guichet \S+, pid {g.pid}, up \d+ s, ", first)
+    assert processes.split() == ["process", "pid", "up", "resident", "heap", "descriptors"]
+    assert re.match(rf"monitor +{g.pid} ", monitor) and re.match(r"main +\d+ ", worker)
     assert heading.split()[:4] == ["service", "model", "open", "accepted"]
     assert re.match(r"echo +event +1 +1 +2 +2 +0 ", rows[0])
     assert re.match(r" +refused_max +1 +connections refused by the option max", rows[1])

@@ -160,11 +160,11 @@ def who_owns(path):
 @pytest.mark.parametrize("kind", ["unix", "unixseq", "unixgram"])
 def test_owner_and_mode(guichet, kind):
     config = "[echo]\nlisten = {}:s\n{}"
-    g = guichet(config=config.format(kind, "mode = 0640\nowner = nobody\ngroup = nogroup\n"))
+    g = guichet(config=config.format(kind, "mode = 0640\nowner = nobody:nogroup\n"))
     path = g.at(kind).path
     before = os.stat(path).st_ino
     assert who_owns(path) == ("nobody", "nogroup", 0o640)
-    g.reload(config.format(kind, "mode = 0600\ngroup = 65534\n"))
+    g.reload(config.format(kind, "mode = 0600\nowner = :65534\n"))
     assert who_owns(path) == ("root", "nogroup", 0o600)
     g.reload(config.format(kind, ""))
     assert who_owns(path) == ("root", "root", 0o660)
@@ -187,7 +187,7 @@ def test_only_the_socket_itself_is_given_away(guichet, folder):
 
 
 @pytest.mark.parametrize("line,text", [
-    ("owner = nobody-at-all", "owner: there is no user"), ("group = nobody-at-all", "group: there is no group"),
+    ("owner = nobody-at-all", "owner: there is no user"), ("owner = :nobody-at-all", "owner: there is no group"),
     ("owner = 99999999999", "owner: there is no user"),
 ])
 def test_owners_that_are_not(folder, line, text):

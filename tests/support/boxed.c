@@ -148,6 +148,7 @@ struct sandbox boxed_profile(unsigned flags)
 	s.forks = flags & FORKS;
 	s.execs = flags & EXECS;
 	s.queues = flags & QUEUES;
+	s.runs = flags & RUNS;
 	s.any_path = flags & ANY_PATH;
 	return s;
 }

@@ -48,6 +48,7 @@ enum {
 	EXECS = 32,
 	ANY_PATH = 64,
 	QUEUES = 128,
+	RUNS = 256,
 };
 
 /* With data for everything and pages for reading; as who we are. */

@@ -83,7 +83,7 @@ static void add_service(struct plan *p, const char *const *words)
 			add_certificate(v);
 }
 
-static struct plan *make_plan(const char *const *words)
+struct plan *live_plan(const char *const *words)
 {
 	struct plan *p;
 	void *global;
@@ -133,7 +133,7 @@ static void on_ready(struct server *s, void *arg)
 static void on_reload(struct server *s, void *arg)
 {
 	struct live *w = arg;
-	struct plan *p = make_plan(atomic_load(&w->next));
+	struct plan *p = live_plan(atomic_load(&w->next));
 	struct conf_problems ps = {};
 	int r;
 
@@ -167,7 +167,7 @@ static void *run(void *arg)
 int live_start(struct live *w, const char *const *words)
 {
 	struct conf_problems ps = {};
-	struct plan *p = make_plan(words);
+	struct plan *p = live_plan(words);
 	int r;
 
 	*w = (struct live){ .lock = PTHREAD_MUTEX_INITIALIZER, .ready = PTHREAD_COND_INITIALIZER };

@@ -44,6 +44,9 @@ extern const struct proto *live_proto;
 int live_stop(struct live *w);                                          /* its exit status */
 int live_reload(struct live *w, const char *const *words);              /* 0 or -errno, see w->problem */
 
+/* The plan that these words are: a failure fails the test. For who has no struct live. */
+struct plan *live_plan(const char *const *words);
+
 /* A client of ours on 127.0.0.1; SOCK_STREAM or SOCK_DGRAM. -1: refused. */
 int live_dial(struct live *w, const char *service, int type);
 int live_dial_port(unsigned port, int type);

@@ -87,6 +87,9 @@ static void log_numbers(const struct ev *ev, struct io *io)
 	case EV_DONE:
 	case EV_GONE:
 		word(":%u:%d", ev->tag, ev->err);
+		if (toy.exits && ev->kind == EV_GONE && ev->err == 0)
+			word(ev->exit.signal ? "/signal %d" : "/%d",
+			     ev->exit.signal ? ev->exit.signal : ev->exit.status);
 		break;
 	case EV_BOUND:
 		word(":%u", ev->tag);
@@ -262,7 +265,7 @@ struct file *toy_file(size_t n, size_t most, size_t end, int *closes)
 
 	if (!k)
 		return NULL;
-	k->file = (struct file){ .fd = -1, .size = (off_t)n, .pread = fake_pread, .close = fake_close };
+	k->file = (struct file){ .fd = -1, .facts = { .size = n }, .pread = fake_pread, .close = fake_close };
 	atomic_init(&k->file.refs, 1);
 	k->most = most;
 	k->end = end;

@@ -15,7 +15,7 @@
 #include "base/buf.h"
 #include "core/file.h"
 #include "core/layer.h"
-#include "core/proto.h"
+#include "core/proto_child.h"
 
 /* ---- protocols ---- */
 
@@ -38,6 +38,7 @@ extern struct toy {
 	struct toy_self *self; /* of the step that runs */
 	struct buf log;
 	bool quiet;      /* write no log */
+	bool exits;      /* how a command ended, too: gone:TAG:0/STATUS or gone:TAG:0/signal N */
 	int live_layers; /* args of toy layers that nobody freed yet */
 	uint64_t x[4];   /* the test's */
 } toy;

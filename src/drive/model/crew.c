@@ -219,7 +219,7 @@ static void look(struct worker *w, bool idle)
 {
 	struct crew *c = w->crew;
 	struct epoll_event e;
-	int n = epoll_wait(c->set, &e, 1, idle ? patience(w) : 0);
+	int n = sys_epoll_wait(c->set, &e, 1, idle ? patience(w) : 0);
 
 	if (idle) {
 		pthread_mutex_lock(&c->lock);
@@ -265,7 +265,7 @@ static void *work(void *arg)
 	struct worker w = { .crew = c, .disarmed = BELL };
 
 	solo_init(&w.solo, c->service);
-	w.solo.setup.guard = s->guard;
+	w.solo.setup.guard = s->shared->guard;
 	w.solo.setup.taken = datagrams_taken;
 	w.solo.setup.taken_arg = &w;
 	while (do_next(&w))

@@ -2,6 +2,7 @@
 #include "drive/model/solo.h"
 
 #include "base/mem.h"
+#include "drive/crash.h"
 
 enum { STACK = 256 << 10 };
 
@@ -9,6 +10,7 @@ void solo_init(struct solo *o, struct service *v)
 {
 	struct server *s = v->server;
 
+	crash_thread();
 	*o = (struct solo){ .service = v };
 	o->lane = (struct lane){
 		.svc = &v->pub,
@@ -17,23 +19,29 @@ void solo_init(struct solo *o, struct service *v)
 		.max = v->plan.common->max,
 		.left = v->lanes[0].left,
 	};
-	o->setup = (struct loop_setup){ .stop_fd = s->stop_fd, .cut_fd = s->cut_fd };
+	if (v->lanes[0].admit)
+		admit_lane(v->lanes[0].admit, &o->lane);
+	o->setup = (struct loop_setup){ .stop_fd = s->stop_fd, .cut_fd = s->cut_fd, .spawner = s->setup.spawner };
 }
 
-/* Many threads write the last row, so these additions are locked ones; each is made once per turn. */
-void solo_fold(struct solo *o)
+/* Many write the last row, so these additions are locked ones; each is made once per turn. */
+void solo_count(const struct service *v, _Atomic uint64_t *stats)
 {
-	struct tally *t = o->service->tally;
-	_Atomic uint64_t *to = t->v + (t->rows - 1) * STAT_N;
+	_Atomic uint64_t *to = v->tally->v + (v->server->shared->rows - 1) * STAT_N;
 
 	for (unsigned i = 0; i < STAT_N; i++) {
-		uint64_t n = atomic_load_explicit(&o->stats[i], memory_order_relaxed);
+		uint64_t n = atomic_load_explicit(&stats[i], memory_order_relaxed);
 
 		if (!n)
 			continue;
+		atomic_store_explicit(&stats[i], 0, memory_order_relaxed); /* first: rather too few than twice */
 		atomic_fetch_add_explicit(&to[i], n, memory_order_relaxed);
-		atomic_store_explicit(&o->stats[i], 0, memory_order_relaxed);
 	}
+}
+
+void solo_fold(struct solo *o)
+{
+	solo_count(o->service, o->lane.stats);
 }
 
 void solo_done(struct solo *o)
@@ -45,7 +53,7 @@ void solo_done(struct solo *o)
 
 int solo_begin(struct solo *o)
 {
-	unsigned serial = 1 + atomic_fetch_add(&o->service->server->serial, 1);
+	unsigned serial = 1 + atomic_fetch_add(o->service->server->serials, 1);
 
 	if (o->loop) {
 		loop_begin(o->loop, serial);
@@ -70,6 +78,7 @@ static void serve(struct solo *o, const struct adopt *a)
 
 	if (loop_adopt(o->loop, a) < 0)
 		return;
+	solo_fold(o); /* it may be long before there is anything to do */
 	if (late) {
 		loop_turn(o->loop, 0);
 		loop_stop(o->loop);
@@ -77,9 +86,8 @@ static void serve(struct solo *o, const struct adopt *a)
 	solo_run(o);
 }
 
-void solo_serve(struct solo *o, const struct listener *ln, const struct arrival *who)
+void solo_talk(struct solo *o, const struct listener *ln, const struct arrival *who)
 {
-	struct server *s = o->service->server;
 	struct adopt a;
 	bool cut = o->loop && loop_was_cut(o->loop);
 
@@ -95,6 +103,13 @@ void solo_serve(struct solo *o, const struct listener *ln, const struct arrival 
 	}
 	solo_fold(o);
 	peer_unref(who->peer);
+}
+
+void solo_serve(struct solo *o, const struct listener *ln, const struct arrival *who)
+{
+	struct server *s = o->service->server;
+
+	solo_talk(o, ln, who);
 	atomic_fetch_sub(&s->live, 1);
 	loop_room(s->loops[0]);
 }

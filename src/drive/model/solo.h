@@ -22,8 +22,13 @@ void solo_done(struct solo *o);                    /* may free the service with 
 void solo_run(struct solo *o);
 
 void solo_fold(struct solo *o); /* counts what its turns have not */
+void solo_count(const struct service *v,
+		_Atomic uint64_t *stats); /* the same: adds these to the row of threads, and makes them 0 */
 
-/* A whole conversation. Takes the descriptors and the peer of `who`, and its place in lane->open_all and in server->live. */
+/* A whole conversation. Takes the descriptors, the peer, the ticket and the place of `who`. */
+void solo_talk(struct solo *o, const struct listener *ln, const struct arrival *who);
+
+/* The same in a thread: also its place in server->live. */
 void solo_serve(struct solo *o, const struct listener *ln, const struct arrival *who);
 
 /* A detached thread, counted in server->hands; fn's last act is solo_end(). 0 or -errno. */

@@ -148,6 +148,26 @@ int fifo_open(const char *path, struct fifo **ret, struct buf *why)
 	return 0;
 }
 
+int fifo_take(int fd, int dir, struct fifo **ret)
+{
+	struct fifo *f = mem_zalloc(sizeof(*f));
+
+	if (!f) {
+		fd_close(&fd);
+		fd_close(&dir);
+		return -ENOMEM;
+	}
+	f->fd = fd;
+	f->dir = dir;
+	*ret = f;
+	return 0;
+}
+
+int fifo_dir(const struct fifo *f)
+{
+	return f->dir;
+}
+
 void fifo_close(struct fifo **fp)
 {
 	struct fifo *f = *fp;
@@ -156,7 +176,7 @@ void fifo_close(struct fifo **fp)
 	if (!f)
 		return;
 	*fp = NULL;
-	if (f->fd >= 0 && lstat(f->path, &st) == 0 && st.st_dev == f->dev && st.st_ino == f->ino)
+	if (f->fd >= 0 && f->path && lstat(f->path, &st) == 0 && st.st_dev == f->dev && st.st_ino == f->ino)
 		unlink(f->path);
 	fd_close(&f->fd);
 	fd_close(&f->dir);

@@ -21,7 +21,10 @@ struct fifo;
 [[nodiscard]] int fifo_open(const char *path, struct fifo **ret, struct buf *why);
 [[nodiscard]] int fifo_probe(const char *path,
 			     struct buf *why); /* what it would say of another file there; makes nothing */
-void fifo_close(struct fifo **f);              /* PATH is removed, unless it is another file by now; NULL is fine */
+/* The same with the descriptors of one that another process has opened; they are ours from now on, also on failure. 0 or -ENOMEM. */
+[[nodiscard]] int fifo_take(int fd, int dir, struct fifo **ret);
+void fifo_close(struct fifo **f);   /* PATH is removed, unless it was taken, or is another file by now; NULL is fine */
+int fifo_dir(const struct fifo *f); /* its folder */
 int fifo_fd(const struct fifo *f);
 
 /* A client: both of its pipes, not blocking; or why it is none. */

@@ -6,10 +6,9 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include "base/mem.h"
 #include "drive/sys.h"
 
-static _Atomic uint16_t opened[65536]; /* sockets by port */
+static struct guard_ports alone, *_Atomic ports = &alone; /* of this process, or of all of a server's */
 
 static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
 
@@ -84,21 +83,29 @@ bool guard_is_self(const struct route *r, const struct peer *local)
 	return local && guard_port(r) == local->port && from_our_address(r, local);
 }
 
+void guard_share_ports(struct guard_ports *p)
+{
+	atomic_store(&ports, p ? p : &alone);
+}
+
 void guard_open_port(int port)
 {
-	atomic_fetch_add_explicit(&opened[port], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&atomic_load_explicit(&ports, memory_order_relaxed)->opened[port], 1,
+				  memory_order_relaxed);
 }
 
 void guard_close_port(int port)
 {
-	atomic_fetch_sub_explicit(&opened[port], 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&atomic_load_explicit(&ports, memory_order_relaxed)->opened[port], 1,
+				  memory_order_relaxed);
 }
 
 bool guard_is_ours(const struct route *r, const struct peer *local)
 {
 	int port = guard_port(r);
 
-	if (port < 0 || !atomic_load_explicit(&opened[port], memory_order_relaxed))
+	if (port < 0 || !atomic_load_explicit(&atomic_load_explicit(&ports, memory_order_relaxed)->opened[port],
+					      memory_order_relaxed))
 		return false;
 	return guard_is_loopback(r) || from_our_address(r, local);
 }
@@ -116,20 +123,9 @@ static uint64_t network(const struct route *r)
 	return net;
 }
 
-int guard_new(struct guard **ret)
+int guard_init(struct guard *g)
 {
-	struct guard *g = mem_zalloc(sizeof(*g));
-
-	if (!g)
-		return -ENOMEM;
-	if (sys_getrandom(g->key, sizeof(g->key), 0) != sizeof(g->key)) {
-		int r = errno ? -errno : -EIO;
-
-		mem_free(g);
-		return r;
-	}
-	*ret = g;
-	return 0;
+	return sys_getrandom(g->key, sizeof(g->key), 0) == sizeof(g->key) ? 0 : errno ? -errno : -EIO;
 }
 
 /* Not for secrecy: who forges addresses must only not be able to choose whom they share a slot with. */

@@ -19,8 +19,8 @@ struct guard {
 	_Atomic uint64_t since[GUARD_SLOTS]; /* when the slot's oldest token began to come, in ns */
 };
 
-/* 0 or -errno; freed by mem_free(). A zeroed one works too, with a key that everybody knows. */
-[[nodiscard]] int guard_new(struct guard **ret);
+/* Gives a zeroed one its key; without, everybody knows it. 0 or -errno. */
+[[nodiscard]] int guard_init(struct guard *g);
 
 int guard_port(const struct route *r); /* of the source; -1: not an IP address */
 bool guard_is_loopback(const struct route *r);
@@ -30,8 +30,13 @@ bool guard_is_self(const struct route *r, const struct peer *local);
 
 /*
  * The ports of our own datagram sockets, counted by whoever opens and closes them; any thread. A datagram that seems to come
- * from one of them, on this machine, was made to set two of our services talking to each other for ever.
+ * from one of them, on this machine, was made to set two of our services talking to each other for ever. Processes that serve
+ * together count in one table (zeroed; NULL: in this process's own again).
  */
+struct guard_ports {
+	_Atomic uint16_t opened[65536]; /* sockets by port */
+};
+void guard_share_ports(struct guard_ports *ports);
 void guard_open_port(int port);
 void guard_close_port(int port);
 bool guard_is_ours(const struct route *r, const struct peer *local);

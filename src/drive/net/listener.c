@@ -285,6 +285,32 @@ int listener_new(const struct netaddr *at, const struct listen_setup *setup, str
 	return 0;
 }
 
+/* ---- those that another process has opened ---- */
+
+int listener_taken(const struct netaddr *at, int fd, int wfd, struct listener **ret)
+{
+	struct listener *ln = alloc_listener(at);
+	int r = 0;
+
+	if (!ln) {
+		fd_close(&fd);
+		fd_close(&wfd);
+		return -ENOMEM;
+	}
+	ln->at = *at;
+	ln->fd = fd;
+	ln->taken = true;
+	if (at->type >= NETADDR_FIFO)
+		r = named_take(ln, wfd);
+	else if (!(ln->local = netaddr_peer(&at->sa, at->n)))
+		r = -ENOMEM;
+	if (r < 0)
+		listener_unref(ln);
+	else
+		*ret = ln;
+	return r;
+}
+
 /* ---- those that were given ---- */
 
 static const char *fault_of(enum given_kind kind, int number)

@@ -29,6 +29,7 @@ struct listener {
 	char *unlink_path;   /* a unix socket's file, removed at the end; NULL */
 	struct owner born;   /* of that file, before anybody had another wish */
 	int given;           /* its number if whoever started us has opened it, and chosen its options; else -1 */
+	bool taken;          /* another process has opened it: nothing of it is removed here, only closed */
 	bool shared;         /* talk: two pipes, or a terminal, that others have too: they are not made non-blocking */
 	bool talk;           /* given, and no listener at all but somebody who has come already */
 	int wfd;             /* talk: as in struct arrival */
@@ -39,6 +40,7 @@ struct listener {
 
 	/* The server's, see doors.c. */
 	struct list node;
+	uint32_t number;       /* no other one of this server ever has it */
 	struct service *owner; /* who is reached by it; NULL: opened for a plan that is not served yet */
 	struct crew *crew;     /* whose workers wait for it, model/crew.h; NULL: loops do */
 	struct service *next;  /* who is to be when the plan is served; NULL: nobody, it will be closed */
@@ -60,6 +62,11 @@ struct listen_setup {
 			       struct buf *why);
 /* What listener_new() would say, as far as that can be known without listening: bound for a moment, nothing made or removed. */
 [[nodiscard]] int listener_probe(const struct netaddr *at, const struct listen_setup *setup, struct buf *why);
+/*
+ * One that another process has bound to `at`. Owns fd, and wfd (of a named pipe: its folder; else -1), also on failure. 0 or
+ * -errno.
+ */
+[[nodiscard]] int listener_taken(const struct netaddr *at, int fd, int wfd, struct listener **ret);
 /* The same with descriptor `number` of those that were given (net/given.h); 0 is standard input. */
 [[nodiscard]] int listener_given(struct given *g, int number, struct listener **ret, struct buf *why);
 /*

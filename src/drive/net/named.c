@@ -26,6 +26,32 @@ static int open_it(struct listener *ln, struct buf *why)
 	return r;
 }
 
+static int name_it(struct listener *ln)
+{
+	ln->local = peer_new(PEER_NAME, ln->at.name.path, strlen(ln->at.name.path), 0, 0);
+	return ln->local ? 0 : -ENOMEM;
+}
+
+int named_take(struct listener *ln, int dir)
+{
+	int r;
+
+	if (ln->at.type == NETADDR_QUEUE) {
+		ln->queue = true;
+		r = queue_take(ln->at.name.path);
+	} else {
+		r = fifo_take(ln->fd, dir, &ln->fifo);
+		if (r < 0)
+			ln->fd = -1;
+	}
+	return r < 0 ? r : name_it(ln);
+}
+
+int named_dir(const struct listener *ln)
+{
+	return ln->fifo ? fifo_dir(ln->fifo) : -1;
+}
+
 int named_open(struct listener *ln, struct buf *why)
 {
 	int r = open_it(ln, why);
@@ -36,8 +62,7 @@ int named_open(struct listener *ln, struct buf *why)
 	if (sys_fstat(ln->fd, &st) < 0)
 		return -errno;
 	ln->born = (struct owner){ st.st_uid, st.st_gid, st.st_mode & 0777 };
-	ln->local = peer_new(PEER_NAME, ln->at.name.path, strlen(ln->at.name.path), 0, 0);
-	return ln->local ? 0 : -ENOMEM;
+	return name_it(ln);
 }
 
 int named_give(const struct listener *ln, const struct owner *to)
@@ -50,7 +75,7 @@ void named_close(struct listener *ln)
 	if (!ln->queue && !ln->fifo)
 		return;
 	if (ln->queue)
-		queue_close(&ln->fd, ln->at.name.path);
+		queue_close(&ln->fd, ln->at.name.path, !ln->taken);
 	fifo_close(&ln->fifo);
 	ln->queue = false;
 	ln->fd = -1;

@@ -9,7 +9,10 @@
 #include "base/str.h"
 #include "drive/sys.h"
 
-enum { ENTRY = 16 << 10 }; /* of passwd and group, with all members */
+enum {
+	ENTRY = 16 << 10, /* of passwd and group, with all members */
+	NAME = 256,
+};
 
 /* 0; 1: it is a name; -EINVAL. */
 static int by_number(const char *name, uint64_t *ret)
@@ -65,6 +68,48 @@ int owner_group(const char *name, gid_t *ret, struct buf *why)
 		return unknown("group", name, r > 0 ? r : 0, why);
 	else
 		*ret = gr.gr_gid;
+	return 0;
+}
+
+int owner_parse(const char *text, uid_t *ret_user, gid_t *ret_group, struct buf *why)
+{
+	const char *colon = text ? strchr(text, ':') : NULL;
+	char user[NAME];
+	uid_t uid = OWNER_SAME;
+	int r;
+
+	if (!colon) {
+		*ret_group = GROUP_SAME;
+		return owner_user(text, ret_user, why);
+	}
+	snprintf(user, sizeof(user), "%.*s", (int)(colon - text), text);
+	r = owner_user(user, &uid, why);
+	if (r == 0)
+		r = owner_group(colon + 1, ret_group, why);
+	if (r == 0)
+		*ret_user = uid;
+	return r;
+}
+
+int owner_identity(const char *user, const char *group, uid_t *ret_uid, gid_t *ret_gid, struct buf *why)
+{
+	struct passwd pw, *found = NULL;
+	char tmp[ENTRY];
+	uid_t uid = OWNER_SAME;
+	gid_t gid = GROUP_SAME;
+	int r = owner_user(user, &uid, why);
+
+	if (r < 0)
+		return r;
+	r = owner_group(group, &gid, why);
+	if (r < 0)
+		return r;
+	if (gid == GROUP_SAME && (getpwuid_r(uid, &pw, tmp, sizeof(tmp), &found) != 0 || !found)) {
+		buf_addf(why, "user %u has no entry, and so no group: say which one, group = GROUP", (unsigned)uid);
+		return -ENOENT;
+	}
+	*ret_uid = uid;
+	*ret_gid = gid == GROUP_SAME ? pw.pw_gid : gid;
 	return 0;
 }
 

@@ -11,6 +11,12 @@
 [[nodiscard]] int owner_user(const char *name, uid_t *ret, struct buf *why);
 [[nodiscard]] int owner_group(const char *name, gid_t *ret, struct buf *why);
 
+/* `USER`, `USER:GROUP` or `:GROUP`; NULL and "" are both as they are. 0, or -errno with a sentence. */
+[[nodiscard]] int owner_parse(const char *text, uid_t *ret_user, gid_t *ret_group, struct buf *why);
+
+/* Who a process is to be: with no group, the user's own. A name or a number. 0, or -errno with a sentence. */
+[[nodiscard]] int owner_identity(const char *user, const char *group, uid_t *ret_uid, gid_t *ret_gid, struct buf *why);
+
 struct owner {
 	uid_t uid;
 	gid_t gid;

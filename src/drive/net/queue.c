@@ -166,12 +166,18 @@ int queue_give(int fd, const struct owner *to)
 	return sys_fchmod(fd, to->mode) < 0 ? -errno : 0;
 }
 
-void queue_close(int *fd, const char *name)
+int queue_take(const char *name)
+{
+	return add_own(name);
+}
+
+void queue_close(int *fd, const char *name, bool remove)
 {
 	if (*fd < 0)
 		return;
 	remove_own(name);
-	mq_unlink(name);
+	if (remove)
+		mq_unlink(name);
 	fd_close(fd);
 }
 

@@ -23,7 +23,8 @@ bool queue_split(struct span *message, char ret[static ADDR_MQ_MAX + 1]);
 [[nodiscard]] int queue_open(const char *name, struct buf *why);
 [[nodiscard]] int queue_probe(const char *name, struct buf *why); /* what it would say of another one; makes nothing */
 [[nodiscard]] int queue_give(int fd, const struct owner *to);     /* 0 or -errno */
-void queue_close(int *fd, const char *name);                      /* and removes it; -1 is fine */
+[[nodiscard]] int queue_take(const char *name);           /* another process has opened it for us; 0 or -ENOMEM */
+void queue_close(int *fd, const char *name, bool remove); /* -1 is fine */
 
 void queue_remove(const char *name); /* one of queue_dial() */
 

@@ -103,11 +103,11 @@ static void test_life(void **state)
 	assert_int_equal(queue_give(fd, &to), 0);
 	assert_int_equal(fstat(fd, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0620);
-	queue_close(&fd, name);
+	queue_close(&fd, name, true);
 	assert_int_equal(fd, -1);
 	assert_false(queue_is_ours(name));
 	assert_false(exists(name));
-	queue_close(&fd, name);
+	queue_close(&fd, name, true);
 }
 
 static void test_left_over(void **state)
@@ -122,7 +122,7 @@ static void test_left_over(void **state)
 	assert_true(fd >= 0);
 	assert_int_equal(mq_receive(fd, b, sizeof(b), NULL), -1); /* it is another one */
 	assert_int_equal(errno, EAGAIN);
-	queue_close(&fd, name);
+	queue_close(&fd, name, true);
 }
 
 static void test_dial(void **state)
@@ -140,7 +140,7 @@ static void test_dial(void **state)
 	close(from);
 	queue_remove(own);
 	assert_false(exists(own));
-	queue_close(&fd, name);
+	queue_close(&fd, name, true);
 	assert_int_equal(queue_dial(name, own, &to, &from), -ENOENT);
 }
 
@@ -154,7 +154,7 @@ static int once(void)
 		close(from);
 		queue_remove(own);
 	}
-	queue_close(&fd, name);
+	queue_close(&fd, name, true);
 	buf_reset(&why);
 	return r;
 }

@@ -24,6 +24,7 @@ static int ep_add(struct poller *p, int fd, uint64_t id, int how)
 		[WATCH_ACCEPT] = EPOLLIN | EPOLLEXCLUSIVE,
 		[WATCH_LEVEL] = EPOLLIN,
 		[WATCH_DGRAM] = EPOLLIN | EPOLLET,
+		[WATCH_BREAK] = 0, /* EPOLLHUP and EPOLLERR are told always */
 	};
 	struct epoll_event e = { .events = events[how], .data.u64 = id };
 
@@ -81,7 +82,7 @@ static int ep_wait(struct poller *p, const struct watch *w, unsigned nw, struct 
 	(void)nw;
 	if (until > now && until != UINT64_MAX && !arm(e, until))
 		ms = POLLER_PAUSE_MS; /* without a timer the loop looks at the clock itself */
-	n = epoll_wait(e->fd, ev, POLLER_BATCH, ms);
+	n = sys_epoll_wait(e->fd, ev, POLLER_BATCH, ms);
 	for (int i = 0; i < n; i++) { /* n < 0: EINTR */
 		if (ev[i].data.u64 != TIMER_ID)
 			ret[out++] = (struct ready){ ev[i].data.u64, flags_of(ev[i].events) };

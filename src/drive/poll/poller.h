@@ -17,6 +17,7 @@ enum {
 	WATCH_EDGE = 0,   /* in and out, edges, registered once */
 	WATCH_ACCEPT = 1, /* a listener: level, wakes one of the loops that share it */
 	WATCH_LEVEL = 2,  /* in only, level: wake-ups, signals */
+	WATCH_BREAK = 4,  /* nothing but that it breaks, level: somebody else reads and writes */
 	WATCH_DGRAM = 3,  /* in, edges; out when asked for: the kernel would tell after each datagram that left */
 };
 

@@ -10,7 +10,7 @@
 
 #include "base/mem.h"
 #include "conf/option.h"
-#include "core/proto.h"
+#include "core/proto_child.h"
 #include "proto/protos.h"
 
 enum { FAR = 1 }; /* tag of the channel */
@@ -226,7 +226,7 @@ const struct proto relay_proto = {
 	.name = "relay",
 	.summary = "passes connections on to another address",
 	/* both directions go on by themselves: a client that does not read may still speak */
-	.flags = P_STREAM | P_OFF | P_READ_WHILE_FULL,
+	.flags = P_STREAM | P_OFF | P_READ_WHILE_FULL | P_DIALS,
 	.self_size = sizeof(struct relay),
 	.options = &table,
 	.counters = counters,

@@ -1,0 +1,686 @@
+/* monitor.c - see monitor.h. It waits for its workers when it asks them something; they never wait for it. */
+#include "main/monitor.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "drive/clock.h"
+#include "drive/net/owner.h"
+#include "drive/shared.h"
+#include "drive/sys.h"
+#include "layer/tls.h"
+#include "main/workers.h"
+#include "priv/spawner.h"
+
+enum {
+	TELL_MS = 200,   /* for stats: who is too busy shows what it told last */
+	CLOSE_MS = 2000, /* until nobody new can come */
+	LOOK_MS = 10,    /* while they drain */
+	ASK_MS = 10000,  /* for what must be done; it may be busy */
+};
+
+#define STEADY (60 * SEC)        /* who lived for so long crashes for the first time again */
+#define FIRST_PAUSE (100 * MSEC) /* before the second try; the first comes at once */
+#define LAST_PAUSE (1 * SEC)
+#define DRAIN_GRACE (3 * SEC) /* more than the workers give their clients */
+
+struct monitor {
+	struct hands all;
+	struct list hands;
+	char *user;             /* as all.user */
+	nsec drain, next_drain; /* the option */
+	bool chosen;            /* the user */
+	bool other_user;        /* the configuration wants another one */
+	bool stopping;
+	pid_t spawner; /* 0: none was needed yet */
+	size_t nofile; /* the limit that commands have: the one that we were started with */
+	bool unclean;  /* a worker had to cut somebody off */
+};
+
+static struct hand *hand_at(const struct list *node)
+{
+	return list_entry(node, struct hand, node);
+}
+
+/* ---- who they run as ---- */
+
+static bool has_user(const char *name)
+{
+	BUF_AUTO struct buf why = BUF_INIT(256);
+	uid_t uid;
+
+	return owner_user(name, &uid, &why) == 0;
+}
+
+/* Once, with the first configuration: who is a user cannot become another one. Without root there is nothing to give up. */
+static int choose_user(struct monitor *m, const struct guichet_options *g, struct conf_problems *ps)
+{
+	const char *name = g->user ? g->user : has_user("guichet") ? "guichet" : "nobody";
+	BUF_AUTO struct buf why = BUF_INIT(512);
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+	int r = uid ? 0 : owner_identity(name, g->group, &uid, &gid, &why);
+
+	if (r < 0) {
+		conf_problem(ps, "guichet", 0, "user: %s", buf_str(&why));
+		return r;
+	}
+	m->other_user = m->chosen && (uid != m->all.uid || gid != m->all.gid);
+	if (m->chosen)
+		return 0;
+	if (geteuid() == 0 && !str_is_digit(name[0])) {
+		m->user = mem_strdup(name);
+		if (!m->user)
+			return -ENOMEM;
+	}
+	m->all.user = m->user;
+	m->all.uid = uid;
+	m->all.gid = gid;
+	m->chosen = true;
+	return 0;
+}
+
+/* ---- who serves what ---- */
+
+static int add_path(struct needs *n, const char *path, unsigned rights)
+{
+	for (size_t i = 0; i < n->n_paths; i++) {
+		if (strcmp(n->paths[i].path, path) != 0)
+			continue;
+		n->paths[i].rights |= rights;
+		return 0;
+	}
+	if (n->n_paths == WORKER_PATHS)
+		return -E2BIG;
+	n->paths[n->n_paths].rights = rights;
+	n->paths[n->n_paths].path = mem_strdup(path);
+	return n->paths[n->n_paths++].path ? 0 : -ENOMEM;
+}
+
+static int add_folder(struct needs *n, const char *file, unsigned rights)
+{
+	char *dir;
+	int r = str_path_dir(file, &dir);
+
+	if (r < 0)
+		return r;
+	r = add_path(n, *dir ? dir : ".", rights);
+	mem_free(dir);
+	return r;
+}
+
+/* To be reached there, or (`dials`) to reach somebody there: a client of a named pipe makes two of its own beside it. */
+static int add_addresses(struct needs *n, const struct addr_list *l, bool dials)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < l->n && r == 0; i++) {
+		enum addr_transport t = l->v[i].transport;
+
+		n->queues |= t == ADDR_MQ;
+		n->datagrams |= (addr_kinds[t].flags & ADDR_F_DGRAM) || t == ADDR_FD || t == ADDR_STDIO; /* who knows */
+		n->others |= t == ADDR_FIFO || t == ADDR_MQ || t == ADDR_UNIXGRAM || (dials && addr_is_path(&l->v[i]));
+		if (t == ADDR_FIFO)
+			r = add_folder(n, l->v[i].path, SANDBOX_READ | SANDBOX_WRITE | (dials ? SANDBOX_PIPES : 0));
+	}
+	return r;
+}
+
+/* What an option names: somebody to reach, or a folder. */
+static int add_option(struct needs *n, const struct option *row, const void *value, bool dials)
+{
+	char *const *path = value;
+
+	if (row->type == OPTION_ADDRS && dials)
+		return add_addresses(n, value, true);
+	if (row->type == OPTION_PATH && row->folder && *path)
+		return add_path(n, *path, SANDBOX_READ | SANDBOX_WRITE | SANDBOX_MAKE);
+	return 0;
+}
+
+static int add_needs(const struct plan_service *p, struct needs *n)
+{
+	const struct option_table *t = p->proto->options;
+	bool dials = p->proto->flags & P_DIALS;
+	int r = add_addresses(n, &p->common->listen, false);
+
+	n->connects |= dials;
+	n->runs |= (p->proto->flags & P_RUNS) != 0;
+	for (size_t i = 0; t && i < t->n && r == 0; i++)
+		r = add_option(n, &t->rows[i], (const char *)p->options + t->rows[i].offset, dials);
+	return r;
+}
+
+static int all_needs(const struct plan *plan, const struct worker_of *of, struct needs *ret, bool *ret_any)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < plan->n && r == 0; i++) {
+		if (!worker_wants(&plan->services[i], of))
+			continue;
+		*ret_any = true;
+		r = add_needs(&plan->services[i], ret);
+	}
+	return r;
+}
+
+static struct hand *find(const struct monitor *m, const struct worker_of *of)
+{
+	struct hand *found = NULL;
+
+	for (const struct list *n = m->hands.next; n != &m->hands; n = n->next) {
+		struct hand *h = hand_at(n);
+
+		if (!h->leaving && h->of.forks == of->forks && !strcmp(h->of.group, of->group) && (!found || h->fresh))
+			found = h;
+	}
+	return found;
+}
+
+/* One with these rights: what is there, if its sandbox allows enough; else a new one beside it. */
+static int want_hand(struct monitor *m, const struct worker_of *of, struct needs *needs)
+{
+	struct hand *h = find(m, of);
+
+	if (h && (h->fresh || needs_covered(&h->needs, needs))) {
+		h->wanted = true;
+		return 0;
+	}
+	h = hand_new(of);
+	if (!h)
+		return -ENOMEM;
+	h->needs = *needs;
+	*needs = (struct needs){};
+	h->wanted = h->fresh = true;
+	list_add(&m->hands, &h->node);
+	return 0;
+}
+
+static int assign(struct monitor *m, const struct plan *plan)
+{
+	int r = 0;
+
+	for (struct list *n = m->hands.next; n != &m->hands; n = n->next)
+		hand_at(n)->wanted = false;
+	for (size_t i = 0; i < plan->n && r == 0; i++) {
+		const struct plan_service *p = &plan->services[i];
+		struct worker_of of = { .forks = server_model_forks(p->common->model) };
+		struct needs needs = {};
+		bool any = false;
+
+		if (p->internal)
+			continue;
+		snprintf(of.group, sizeof(of.group), "%s", p->common->group);
+		r = all_needs(plan, &of, &needs, &any);
+		if (r == 0)
+			r = want_hand(m, &of, &needs);
+		needs_done(&needs);
+	}
+	return r;
+}
+
+/* ---- the spawner ---- */
+
+/* It runs commands; made with the first service that has some, and again when it is gone. */
+static int want_spawner(struct monitor *m)
+{
+	bool wanted = false;
+	int r;
+
+	for (const struct list *n = m->hands.next; n != &m->hands; n = n->next)
+		wanted |= hand_at(n)->needs.runs;
+	if (!wanted || m->spawner)
+		return 0;
+	r = spawner_start(&(struct spawner_setup){ .nofile = m->nofile }, &m->all.spawner, &m->spawner);
+	for (struct list *n = m->hands.next; n != &m->hands && r == 0; n = n->next)
+		hand_spawner(&m->all, hand_at(n));
+	return r;
+}
+
+static void log_how(struct log_line *line, pid_t pid, int status)
+{
+	log_uint(line, "pid", (unsigned)pid);
+	if (WIFSIGNALED(status))
+		log_str(line, "signal", sigabbrev_np(WTERMSIG(status)));
+	else
+		log_uint(line, "status", (unsigned)WEXITSTATUS(status));
+}
+
+static void replace_spawner(struct monitor *m, int status)
+{
+	struct log_line line;
+	pid_t pid = m->spawner;
+
+	fd_close(&m->all.spawner);
+	m->spawner = 0;
+	if (m->stopping)
+		return;
+	if (log_begin(&line, LOG_ERROR, "process-ended")) {
+		log_str(&line, "process", "spawner");
+		log_how(&line, pid, status);
+		log_end(&line);
+	}
+	(void)!want_spawner(m); /* if it cannot be, commands fail until a reload */
+}
+
+/* ---- what they are told ---- */
+
+/* The files that its services are made from, and no others: nobody gets a key that is not his. */
+static int pack(const struct monitor *m, const struct hand *h, const struct kit *kit)
+{
+	struct planner_setup setup = *m->all.setup;
+	struct conf_problems ps = {};
+	struct plan *plan = NULL;
+	struct kit *part;
+	int r = kit_new(&part);
+
+	if (r < 0)
+		return r;
+	setup.from = kit;
+	setup.into = part;
+	setup.dry = true;
+	setup.wants = h->wanted ? worker_wants : worker_wants_none;
+	setup.wants_arg = &h->of;
+	r = planner_make(&setup, &plan, &ps);
+	plan_free(&plan);
+	conf_problems_done(&ps);
+	if (r == 0)
+		r = kit_pack(part);
+	kit_free(&part);
+	return r;
+}
+
+static int pack_all(struct monitor *m, const struct kit *kit)
+{
+	for (struct list *n = m->hands.next; n != &m->hands; n = n->next) {
+		struct hand *h = hand_at(n);
+		int r = h->leaving ? 0 : pack(m, h, kit);
+
+		if (r < 0)
+			return r;
+		if (!h->leaving)
+			h->next_kit = r;
+	}
+	return 0;
+}
+
+/* Keys in this memory would be in that of every process forked from it. */
+static void forget_keys(struct plan *plan)
+{
+	for (size_t i = 0; i < plan->n; i++) {
+		tls_ctx_unref(plan->services[i].tls_ctx);
+		plan->services[i].tls_ctx = NULL;
+	}
+}
+
+/* ---- one configuration for all ---- */
+
+static void explain(const struct hand *h, int err, struct conf_problems *ps)
+{
+	if (conf_problems_none(ps))
+		conf_problem(ps, "guichet", 0, "process %s cannot serve this: %s", h->name, strerror(-err));
+}
+
+static void come_again(struct hand *h, nsec now)
+{
+	unsigned doubled = h->crashes > 1 ? h->crashes - 2 : 0;
+	nsec pause = h->crashes > 1 ? FIRST_PAUSE << (doubled < 16 ? doubled : 16) : 0;
+
+	h->again = now + (pause < LAST_PAUSE ? pause : LAST_PAUSE);
+}
+
+/* It does not do what it should: another one is made. */
+static void give_up(struct monitor *m, struct hand *h, int err)
+{
+	log_text(LOG_ERROR, "process-lost", "%s, pid %d: %s", h->name, (int)h->pid, strerror(-err));
+	hand_bury(&m->all, h);
+	h->crashes++;
+	come_again(h, clock_mono());
+}
+
+static int prepare_one(struct monitor *m, struct hand *h, struct conf_problems *ps)
+{
+	int r = h->pid ? 0 : hand_start(&m->all, h);
+
+	if (r == 0)
+		r = hand_prepare(&m->all, h, h->next_kit, ps);
+	h->asked = r == 0;
+	if (r < 0)
+		explain(h, r, ps);
+	if (r < 0 && r != -EINVAL && h->pid)
+		give_up(m, h, r); /* it has not said no: nobody knows what it has done of it */
+	return r;
+}
+
+static bool takes_part(const struct hand *h)
+{
+	return !h->leaving && (h->wanted || h->pid);
+}
+
+static int prepare_all(struct monitor *m, struct conf_problems *ps)
+{
+	int r = 0;
+
+	for (struct list *n = m->hands.next; n != &m->hands && r == 0; n = n->next)
+		if (takes_part(hand_at(n)))
+			r = prepare_one(m, hand_at(n), ps);
+	return r;
+}
+
+static void drop(struct monitor *m, struct hand *h)
+{
+	if (h->pid)
+		hand_bury(&m->all, h);
+	list_del(&h->node);
+	hand_free(&h);
+}
+
+static void cancel_all(struct monitor *m)
+{
+	for (struct list *n = m->hands.next, *after; n != &m->hands; n = after) {
+		struct hand *h = hand_at(n);
+		int r = 0;
+
+		after = n->next;
+		fd_close(&h->next_kit);
+		if (h->fresh) {
+			drop(m, h);
+			continue;
+		}
+		h->wanted = !h->leaving; /* as before */
+		if (h->asked && h->serves)
+			r = hand_ask(&m->all, h, TALK_CANCEL, ASK_MS);
+		else if (h->pid && !h->serves)
+			hand_bury(&m->all, h); /* started for this: the next one begins with what is served */
+		if (r < 0)
+			give_up(m, h, r);
+		h->asked = false;
+	}
+}
+
+static void commit_one(struct monitor *m, struct hand *h)
+{
+	int r = h->asked ? hand_ask(&m->all, h, TALK_COMMIT, ASK_MS) : 0;
+
+	h->serves = h->asked && r == 0;
+	h->leaving = !h->wanted;
+	h->fresh = h->asked = false;
+	fd_close(&h->kit);
+	h->kit = h->next_kit;
+	h->next_kit = -1;
+	if (r < 0)
+		give_up(m, h, r);
+}
+
+static void commit_all(struct monitor *m)
+{
+	for (struct list *n = m->hands.next, *after; n != &m->hands; n = after) {
+		struct hand *h = hand_at(n);
+
+		after = n->next;
+		if (!h->leaving)
+			commit_one(m, h);
+		if (h->leaving && !h->pid)
+			drop(m, h);
+	}
+}
+
+static int prepare(struct monitor *m, struct plan **plan, struct kit **kit, struct conf_problems *ps)
+{
+	int r = choose_user(m, (*plan)->global, ps);
+
+	if (r == 0)
+		r = assign(m, *plan);
+	if (r == 0)
+		r = want_spawner(m);
+	if (r == 0)
+		r = pack_all(m, *kit);
+	kit_free(kit);
+	if (r < 0) {
+		plan_free(plan);
+		return r;
+	}
+	m->next_drain = (*plan)->global->drain;
+	forget_keys(*plan);
+	return server_prepare(m->all.server, plan, NULL, ps);
+}
+
+/* The monitor first: what a worker lets go of is open here no more, and so is closed when the last who waited at it is in. */
+int monitor_apply(struct monitor *m, struct plan **plan, struct kit **kit, struct conf_problems *ps)
+{
+	int r;
+
+	monitor_child(m); /* who has just died is replaced by this */
+	r = prepare(m, plan, kit, ps);
+	if (r == 0) {
+		r = prepare_all(m, ps);
+		if (r < 0)
+			server_cancel(m->all.server);
+		else
+			r = server_commit(m->all.server, ps);
+	}
+	if (r < 0) {
+		cancel_all(m);
+		return r;
+	}
+	m->drain = m->next_drain;
+	if (m->other_user)
+		server_tell_restart("user");
+	commit_all(m);
+	return 0;
+}
+
+/* ---- deaths and births ---- */
+
+static struct hand *of_pid(const struct monitor *m, pid_t pid)
+{
+	for (const struct list *n = m->hands.next; n != &m->hands; n = n->next)
+		if (hand_at(n)->pid == pid)
+			return hand_at(n);
+	return NULL;
+}
+
+static bool ended_well(int status)
+{
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static bool killed(int status)
+{
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+}
+
+static void log_end_of(const struct monitor *m, const struct hand *h, int status)
+{
+	const struct shared_crash *c = &server_shared(m->all.server)->process[h->process].crash;
+	bool expected = WIFEXITED(status) && (h->leaving || m->stopping); /* who had to cut somebody off has said so */
+	char peer[PEER_TEXT], service[sizeof(c->service)];
+	struct log_line line;
+
+	if (!log_begin(&line, expected ? LOG_DEBUG : LOG_ERROR, "process-ended"))
+		return;
+	log_str(&line, "process", h->name);
+	log_how(&line, h->pid, status);
+	snprintf(service, sizeof(service), "%.*s", (int)sizeof(c->service) - 1, c->service); /* whatever is there */
+	if (atomic_load(&c->signal) && *service)
+		log_str(&line, "service", service);
+	if (shared_crash_peer(c, peer))
+		log_str(&line, "peer", peer);
+	log_end(&line);
+}
+
+static void one_ended(struct monitor *m, struct hand *h, int status)
+{
+	nsec now = clock_mono();
+
+	log_end_of(m, h, status);
+	server_blame(m->all.server, h->process);
+	if (m->stopping && !ended_well(status))
+		m->unclean = true;
+	h->pid = 0;
+	hand_bury(&m->all, h);
+	if (h->leaving || m->stopping) {
+		drop(m, h);
+		return;
+	}
+	/* kill -9 is nobody's mistake: neither ours nor what a peer has sent */
+	h->crashes = now - h->born > STEADY || killed(status) ? 1 : h->crashes + 1;
+	come_again(h, now);
+}
+
+void monitor_child(struct monitor *m)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		struct hand *h = of_pid(m, pid);
+
+		if (h)
+			one_ended(m, h, status);
+		else if (pid == m->spawner)
+			replace_spawner(m, status);
+	}
+}
+
+/* With what the last one was told. */
+static int bring_up(struct monitor *m, struct hand *h)
+{
+	struct conf_problems ps = {};
+	int r = hand_start(&m->all, h);
+
+	if (r == 0)
+		r = hand_prepare(&m->all, h, h->kit, &ps);
+	if (r == 0)
+		r = hand_ask(&m->all, h, TALK_COMMIT, ASK_MS);
+	h->serves = r == 0;
+	for (size_t i = 0; i < ps.n; i++)
+		log_text(LOG_ERROR, "cannot-serve", "%s", ps.v[i].text);
+	conf_problems_done(&ps);
+	return r;
+}
+
+static void replace(struct monitor *m, struct hand *h)
+{
+	struct log_line line;
+	int r = bring_up(m, h);
+
+	if (r < 0) {
+		give_up(m, h, r);
+		return;
+	}
+	if (!log_begin(&line, LOG_WARN, "process-replaced"))
+		return;
+	log_str(&line, "process", h->name);
+	log_uint(&line, "pid", (unsigned)h->pid);
+	log_end(&line);
+}
+
+uint64_t monitor_turn(struct monitor *m)
+{
+	nsec now = clock_mono(), first = UINT64_MAX;
+
+	for (struct list *n = m->hands.next; n != &m->hands; n = n->next) {
+		struct hand *h = hand_at(n);
+
+		if (!h->pid && h->again <= now)
+			replace(m, h);
+		if (!h->pid && h->again < first)
+			first = h->again;
+	}
+	now = clock_mono();
+	return first == UINT64_MAX ? first : first > now ? first - now : 0;
+}
+
+/* ---- the rest of its life ---- */
+
+void monitor_tell(struct monitor *m)
+{
+	for (struct list *n = m->hands.next; n != &m->hands; n = n->next)
+		if (hand_at(n)->pid)
+			(void)!hand_ask(&m->all, hand_at(n), TALK_TELL, TELL_MS);
+}
+
+static void each_told(struct monitor *m, enum talk what)
+{
+	for (struct list *n = m->hands.next; n != &m->hands; n = n->next)
+		if (hand_at(n)->pid)
+			(void)!hand_tell(&m->all, hand_at(n), what);
+}
+
+static void kill_all(const struct monitor *m)
+{
+	for (const struct list *n = m->hands.next; n != &m->hands; n = n->next)
+		if (hand_at(n)->pid)
+			(void)kill(hand_at(n)->pid, SIGKILL);
+}
+
+static void drop_dead(struct monitor *m)
+{
+	for (struct list *n = m->hands.next, *after; n != &m->hands; n = after) {
+		after = n->next;
+		if (!hand_at(n)->pid)
+			drop(m, hand_at(n));
+	}
+}
+
+bool monitor_drain(struct monitor *m)
+{
+	nsec until = clock_mono() + m->drain + DRAIN_GRACE;
+	bool cut = false;
+
+	m->stopping = true;
+	server_log_open(LOG_INFO, "stopping", server_open(m->all.server), NULL);
+	drop_dead(m);
+	for (struct list *n = m->hands.next; n != &m->hands; n = n->next)
+		(void)!hand_ask(&m->all, hand_at(n), TALK_STOP, CLOSE_MS);
+	server_close_doors(m->all.server);
+	while (monitor_child(m), !list_empty(&m->hands)) {
+		if (server_stops(m->all.server) > 1 && !cut) {
+			each_told(m, TALK_CUT);
+			cut = true;
+		}
+		if (clock_mono() >= until)
+			kill_all(m);
+		server_turn(m->all.server, LOOK_MS * MSEC);
+	}
+	server_log_open(LOG_INFO, "stopped", server_open(m->all.server), NULL);
+	return !m->unclean;
+}
+
+int monitor_new(struct server *server, const struct planner_setup *setup, size_t nofile, struct monitor **ret)
+{
+	struct monitor *m = mem_zalloc(sizeof(*m));
+
+	if (!m)
+		return -ENOMEM;
+	m->all.server = server;
+	m->all.setup = setup;
+	m->all.spawner = -1;
+	m->nofile = nofile;
+	list_init(&m->hands);
+	*ret = m;
+	return 0;
+}
+
+void monitor_free(struct monitor **mp)
+{
+	struct monitor *m = *mp;
+
+	if (!m)
+		return;
+	*mp = NULL;
+	while (!list_empty(&m->hands))
+		drop(m, hand_at(m->hands.next));
+	fd_close(&m->all.spawner); /* and so it ends */
+	if (m->spawner)
+		(void)waitpid(m->spawner, NULL, 0);
+	mem_free(m->user);
+	mem_free(m);
+}

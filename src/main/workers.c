@@ -1,0 +1,283 @@
+/* workers.c - see workers.h. */
+#include "main/workers.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "drive/clock.h"
+#include "drive/logfile.h"
+#include "drive/shared.h"
+#include "drive/sys.h"
+
+enum { ANSWER_MS = 10000 }; /* it may be busy; who is silent for longer is not counted on */
+
+/* ---- what it needs ---- */
+
+void needs_done(struct needs *n)
+{
+	for (size_t i = 0; i < n->n_paths; i++)
+		mem_free(n->paths[i].path);
+	*n = (struct needs){};
+}
+
+static bool has_path(const struct needs *n, const char *path, unsigned rights)
+{
+	for (size_t i = 0; i < n->n_paths; i++)
+		if (strcmp(n->paths[i].path, path) == 0 && (n->paths[i].rights & rights) == rights)
+			return true;
+	return false;
+}
+
+bool needs_covered(const struct needs *have, const struct needs *want)
+{
+	for (size_t i = 0; i < want->n_paths; i++)
+		if (!has_path(have, want->paths[i].path, want->paths[i].rights))
+			return false;
+	return have->connects >= want->connects && have->datagrams >= want->datagrams && have->queues >= want->queues &&
+	       have->runs >= want->runs && have->others >= want->others;
+}
+
+/* ---- life ---- */
+
+struct hand *hand_new(const struct worker_of *of)
+{
+	struct hand *h = mem_zalloc(sizeof(*h));
+
+	if (!h)
+		return NULL;
+	h->of = *of;
+	snprintf(h->name, sizeof(h->name), "%s%s", of->group, of->forks ? "/fork" : "");
+	h->kit = h->next_kit = h->chan = -1;
+	return h;
+}
+
+void hand_free(struct hand **hp)
+{
+	struct hand *h = *hp;
+
+	if (!h)
+		return;
+	*hp = NULL;
+	fd_close(&h->kit);
+	fd_close(&h->next_kit);
+	fd_close(&h->chan);
+	needs_done(&h->needs);
+	mem_free(h);
+}
+
+static struct spawn_user user_of(const struct hands *all)
+{
+	if (geteuid() != 0)
+		return (struct spawn_user){ SPAWN_SAME, SPAWN_SAME };
+	return (struct spawn_user){ all->uid, all->gid };
+}
+
+/* -1: it has no use for one. 0 or -errno. */
+static int make_door(const struct hands *all, const struct hand *h, int *ret)
+{
+	struct spawn_user user = user_of(all);
+
+	*ret = -1;
+	return h->needs.runs ? spawn_door(all->spawner, &user, 1, ret) : 0;
+}
+
+static _Noreturn void be_worker(const struct hands *all, const struct hand *h, int chan, int door, pid_t monitor)
+{
+	struct sandbox_path paths[WORKER_PATHS];
+	struct worker_birth b = {
+		.name = h->name,
+		.setup = all->setup,
+		.of = h->of,
+		.shared = server_shared(all->server),
+		.process = h->process,
+		.loops = h->of.forks ? 0 : server_event_loops(all->server),
+		.chan = chan,
+		.monitor = monitor,
+		.spawner = { .fd = door, .user = user_of(all) },
+		.sandbox = {
+			.name = h->name,
+			.user = all->user,
+			.uid = all->uid,
+			.gid = all->gid,
+			.paths = paths,
+			.n_paths = h->needs.n_paths,
+			.connects = h->needs.connects,
+			.others = h->needs.others,
+			.queues = h->needs.queues,
+			.runs = h->needs.runs,
+			.datagrams = h->needs.datagrams,
+			.threads = !h->of.forks,
+			.forks = h->of.forks,
+			.sanitizer = true,
+		},
+	};
+
+	for (size_t i = 0; i < h->needs.n_paths; i++)
+		paths[i] = (struct sandbox_path){ h->needs.paths[i].path, h->needs.paths[i].rights };
+	worker_main(&b);
+}
+
+/* A process like this one, which then gives up all that it is not to have. What stdio has not written yet is ours. */
+static int make_process(struct hands *all, struct hand *h)
+{
+	pid_t monitor = getpid(), pid;
+	int ends[2], door, r = make_door(all, h, &door);
+
+	if (r < 0)
+		return r;
+	r = chan_pair(ends);
+	if (r < 0) {
+		fd_close(&door);
+		return r;
+	}
+	fflush(NULL);
+	pid = sys_fork();
+	if (pid == 0)
+		be_worker(all, h, ends[1], door, monitor);
+	r = pid < 0 ? -errno : 0;
+	fd_close(&door);
+	fd_close(&ends[1]);
+	if (r < 0) {
+		fd_close(&ends[0]);
+		return r;
+	}
+	h->pid = pid;
+	h->chan = ends[0];
+	h->born = clock_mono();
+	return 0;
+}
+
+int hand_start(struct hands *all, struct hand *h)
+{
+	struct shared *sh = server_shared(all->server);
+	int row = shared_take_process(sh, h->name), r;
+
+	if (row < 0)
+		return -EAGAIN;
+	h->process = (unsigned)row;
+	r = make_process(all, h);
+	if (r < 0)
+		hand_bury(all, h);
+	return r;
+}
+
+void hand_bury(struct hands *all, struct hand *h)
+{
+	fd_close(&h->chan);
+	if (h->pid &&
+	    kill(h->pid, SIGKILL) == 0) /* nothing when it has ended; its number is ours until we have waited */
+		(void)waitpid(h->pid, NULL, 0);
+	h->pid = 0;
+	h->serves = false;
+	if (h->process)
+		shared_bury_process(server_shared(all->server), h->process);
+	h->process = 0; /* from now on it may be another one's */
+}
+
+/* ---- talking ---- */
+
+static int send_it(struct hands *all, const struct hand *h)
+{
+	return h->chan < 0 ? -EPIPE : chan_send_wait(h->chan, &all->msg, ANSWER_MS);
+}
+
+/* Of this question; what is left of others, which nobody waited for to the end, is passed over. */
+static int get_answer(struct hands *all, struct hand *h, int ms)
+{
+	nsec until = clock_mono() + (nsec)ms * MSEC;
+
+	for (nsec now = clock_mono(); now <= until; now = clock_mono()) {
+		int r = chan_recv_wait(h->chan, &all->msg, (int)((until - now) / MSEC));
+
+		if (r <= 0)
+			return r ? r : -EPIPE;
+		if (all->msg.serial == h->serial)
+			return 0;
+		chan_msg_done(&all->msg);
+	}
+	return -ETIMEDOUT;
+}
+
+int hand_tell(struct hands *all, struct hand *h, enum talk what)
+{
+	chan_msg_init(&all->msg, what, ++h->serial);
+	return send_it(all, h);
+}
+
+struct telling {
+	struct hands *all;
+	struct hand *h;
+};
+
+static int tell_door(const struct plan_service *p, const struct door *d, void *arg)
+{
+	struct telling *t = arg;
+
+	if (!t->h->wanted || !worker_wants(p, &t->h->of))
+		return 0;
+	chan_msg_init(&t->all->msg, TALK_DOOR, ++t->h->serial);
+	talk_put_door(&t->all->msg, d);
+	return send_it(t->all, t->h);
+}
+
+static int ask_to_prepare(struct hands *all, struct hand *h, int kit)
+{
+	int r;
+
+	chan_msg_init(&all->msg, TALK_PREPARE, ++h->serial);
+	chan_put_fd(&all->msg, kit);
+	chan_put_fd(&all->msg, logfile_fd());
+	chan_put_u8(&all->msg, !h->wanted);
+	r = send_it(all, h);
+	return r == 0 ? get_answer(all, h, ANSWER_MS) : r;
+}
+
+int hand_prepare(struct hands *all, struct hand *h, int kit, struct conf_problems *ps)
+{
+	struct telling t = { all, h };
+	int r = hand_tell(all, h, TALK_BEGIN);
+
+	if (r == 0)
+		r = server_each_door(all->server, tell_door, &t);
+	if (r == 0)
+		r = ask_to_prepare(all, h, kit);
+	if (r < 0)
+		return r;
+	if (all->msg.type == TALK_NO)
+		r = talk_get_problems(&all->msg, ps) < 0 ? -EPROTO : -EINVAL;
+	else if (all->msg.type != TALK_YES)
+		r = -EPROTO;
+	chan_msg_done(&all->msg);
+	return r;
+}
+
+void hand_spawner(struct hands *all, struct hand *h)
+{
+	int door;
+
+	if (!h->pid || make_door(all, h, &door) < 0 || door < 0)
+		return;
+	chan_msg_init(&all->msg, TALK_SPAWNER, ++h->serial);
+	chan_put_fd(&all->msg, door);
+	(void)!send_it(all, h);
+	fd_close(&door);
+}
+
+int hand_ask(struct hands *all, struct hand *h, enum talk what, int ms)
+{
+	int r = hand_tell(all, h, what);
+
+	if (r == 0)
+		r = get_answer(all, h, ms);
+	if (r < 0)
+		return r;
+	if (all->msg.type != TALK_DONE)
+		r = -EPROTO;
+	chan_msg_done(&all->msg);
+	return r;
+}
