@@ -16,9 +16,9 @@ void sess_unread(struct sess *s)
 
 bool sess_is_plain(const struct sess *s)
 {
-	const uint32_t not = S_EOF | S_CLOSING | S_ABORT | S_LAYER_WAIT | S_BECOME | S_SHARD | S_DGRAM | S_OUT_EOF;
+	const uint32_t busy = S_EOF | S_CLOSING | S_ABORT | S_LAYER_WAIT | S_BECOME | S_SHARD | S_DGRAM | S_OUT_EOF;
 
-	return !(s->flags & not ) && !layers_present(s) && inbuf_n(&s->in) == 0 && !sess_has_output(s);
+	return !(s->flags & busy) && !layers_present(s) && inbuf_n(&s->in) == 0 && !sess_has_output(s);
 }
 
 static void head_bytes(struct outq *q, struct head *ret)

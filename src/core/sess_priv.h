@@ -100,14 +100,14 @@ static inline struct sess *sess_stepper(struct sess *s) /* effects of a channel'
 {
 	return s->proto ? s : s->more->owner;
 }
-struct fx *sess_fx(struct sess *s, enum fx_kind kind,
-		   uint32_t tag);                         /* NULL: memory is out, and the session is aborted */
+/* NULL: memory is out, and the session is aborted */
+struct fx *sess_fx(struct sess *s, enum fx_kind kind, uint32_t tag);
 void sess_end_old(struct sess *s);                        /* queues FX_END_OLD */
 void sess_nobody(struct sess *s, const struct letter *l); /* queues FX_NOBODY */
 
 /* deadline.c */
-void deadline_begin(
-	struct sess *s); /* EV_OPEN goes out: what must come within first and auth is waited for from now on */
+/* EV_OPEN goes out: what must come within first and auth is waited for from now on. */
+void deadline_begin(struct sess *s);
 
 /* mailbox.c */
 void sess_refuse_mail(struct sess *s, struct letter *v, uint32_t n); /* no step will see them: who asked is told */

@@ -80,10 +80,10 @@ struct host {
 	struct sess *serving;      /* the driver's: whose bytes it is busy with, for who asks after a crash */
 	const struct route *route; /* and where the datagram is from */
 	int handshakes;            /* steps of handshakes left in this turn */
-	void (*met)(struct host *h,
-		    struct sess *s); /* the peer is another than it came as; may abort it. NULL: as it is */
-	size_t (*unsent)(struct host *h,
-			 struct sess *s); /* of what was written: what is not at the peer's yet; NULL: none */
+	/* the peer is another than it came as; may abort it. NULL: as it is */
+	void (*met)(struct host *h, struct sess *s);
+	/* of what was written: what is not at the peer's yet; NULL: none */
+	size_t (*unsent)(struct host *h, struct sess *s);
 	void (*note)(struct host *h, struct sess *s, enum note_dir dir, const char *text);
 	void (*tap)(struct host *h, struct sess *s, enum note_dir dir, struct span raw, bool secret);
 };

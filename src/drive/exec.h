@@ -49,12 +49,13 @@ void child_opened(struct conn *c, struct blob *arg); /* EV_BOUND to its parent, 
 
 /* May it be given away now? Sends first what is queued. */
 bool handover_may(struct loop *l, struct conn *p);
-[[nodiscard]] int handover_give(struct loop *l, struct conn *p,
-				struct run *k);     /* 0 or -errno, and then nothing is changed */
-void handover_back(struct loop *l, struct run *k);  /* the command has ended: the connection is ours again */
-void handover_forget(struct run *k);                /* the connection is over, or nobody says when it is ours again */
-void handover_gone(struct loop *l, struct conn *p); /* conn_end(): it is over */
-void handover_ready(struct conn *p, unsigned what);
-void handover_settle(struct loop *l, struct conn *p);
+/* 0 or -errno, and then nothing is changed */
+[[nodiscard]] int handover_give(struct loop *l, struct conn *p, struct run *k);
+void handover_back(struct loop *l, struct run *k);    /* the command has ended: the connection is ours again */
+void handover_forget(struct run *k);                  /* the connection is over, or nobody says when it is ours again */
+void handover_gone(struct loop *l, struct conn *p);   /* conn_end(): it is over */
+void handover_ready(struct conn *p, unsigned what);   /* what epoll says of it meanwhile */
+void handover_settle(struct loop *l, struct conn *p); /* it is to close meanwhile: stops the command */
 void handover_touch(const struct loop *l, struct conn *p); /* before its idle time is looked at */
-void handover_close(struct loop *l, const struct conn *p, bool dropped);
+void handover_close(struct loop *l, const struct conn *p,
+		    bool dropped); /* it was given once, and ends: for all who have it */

@@ -48,7 +48,7 @@ struct shared_process {
 struct tally {
 	_Atomic unsigned owner; /* number of the process + 1; 0: free */
 	char name[CONF_NAME_MAX + 1];
-	const struct proto *proto;         /* the same in every process: none was exec'd */
+	const struct proto *_Atomic proto; /* the same in every process: none was exec'd */
 	bool internal;                     /* the control socket's: no client of anybody */
 	_Atomic unsigned open;             /* connections now */
 	_Atomic unsigned workers, waiting; /* of a crew: threads, and who is accepted and waits for one */
@@ -79,8 +79,8 @@ void shared_free(struct shared **sh); /* this process does not use it any more *
 
 /* A free row, marked with a name and no pid yet; -1: there is none. The monitor only. */
 int shared_take_process(struct shared *sh, const char *name);
-void shared_begin_process(struct shared *sh, unsigned number, const char *name,
-			  uint64_t now); /* in it; NULL: it has one */
+/* In the process itself. name NULL: it has one. */
+void shared_begin_process(struct shared *sh, unsigned number, const char *name, uint64_t now);
 /* That process is gone: its counters become those of process 0, its connections are none, its row is free. */
 void shared_bury_process(struct shared *sh, unsigned number);
 

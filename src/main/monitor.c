@@ -438,16 +438,16 @@ static int prepare(struct monitor *m, struct plan **plan, struct kit **kit, stru
 	if (r == 0)
 		r = assign(m, *plan);
 	if (r == 0)
-		r = want_spawner(m);
-	if (r == 0)
 		r = pack_all(m, *kit);
 	kit_free(kit);
+	forget_keys(*plan);
+	if (r == 0)
+		r = want_spawner(m); /* a copy of this process, and so not before */
 	if (r < 0) {
 		plan_free(plan);
 		return r;
 	}
 	m->next_drain = (*plan)->global->drain;
-	forget_keys(*plan);
 	return server_prepare(m->all.server, plan, NULL, ps);
 }
 

@@ -72,8 +72,8 @@ struct spawn_run {
 
 /* 0 and what it says, or -EPROTO. */
 [[nodiscard]] int spawn_get_started(const struct chan_msg *m, int *ret_err, uint32_t *ret_pid); /* err: 0 or -errno */
-[[nodiscard]] int spawn_get_ended(const struct chan_msg *m, int *ret_status,
-				  int *ret_signal); /* signal: 0 = it exited */
+/* signal: 0 = it exited */
+[[nodiscard]] int spawn_get_ended(const struct chan_msg *m, int *ret_status, int *ret_signal);
 
 /* ---- the spawner's side ---- */
 

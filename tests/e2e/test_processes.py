@@ -213,10 +213,13 @@ def test_others_do_not_notice(guichet):
 def test_who_comes_meanwhile_waits(guichet):
     """The sockets are the monitor's: between two workers nobody is refused."""
     g = guichet("echo@tcp:0")
-    os.kill(g.workers()["main"], signal.SIGSTOP)
+    pid = g.workers()["main"]
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: all("\nState:\tT" in (task / "status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()),
+               "all of its threads stand still")
     with g.connect() as early:
         early.sendall(b"early\n")
-        os.kill(g.workers()["main"], signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
         assert hear(early, 6) == b"early\n"
 
 
