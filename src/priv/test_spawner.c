@@ -266,6 +266,14 @@ static void nothing_of_the_daemon_is_inherited(void **state)
 	assert_string_equal(said_by("test $(ps -o pgid= -p $$) = $$ && echo own", NULL), "own\n");
 }
 
+/* Neither by setuid nor by what ordinary programs never call. */
+static void a_command_gains_no_rights(void **state)
+{
+	(void)state;
+	assert_string_equal(said_by("grep -E '^(NoNewPrivs|Seccomp):' /proc/self/status | tr -d '\\t'", NULL),
+			    "NoNewPrivs:1\nSeccomp:2\n");
+}
+
 static void bytes_go_through_as_they_are(void **state)
 {
 	int to[2], from[2];
@@ -591,6 +599,7 @@ int main(void)
 		T(what_is_not_asked_at_all),
 		T(words_variables_and_folder),
 		T(nothing_of_the_daemon_is_inherited),
+		T(a_command_gains_no_rights),
 		T(bytes_go_through_as_they_are),
 		T(the_limit_of_descriptors_is_the_old_one),
 		T(users),

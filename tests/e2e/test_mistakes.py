@@ -38,7 +38,7 @@ TABLE = {
     "refused model": ("[room]\nprotocol = chat\nlisten = tcp:0\nmodel = thread\n", 4, re.compile(
         r"\[room\] chat needs model event, because what one client says goes to all the others")),
     "model for streams": ("[time]\nlisten = udp:0\nmodel = thread\n", 3,
-                          re.compile(r"\[time\] model thread is for streams; datagrams are served by the models iterative, pool and event")),
+                          re.compile(r"\[time\] model thread is for streams; datagrams are served by the models iterative, fork, pool and event")),
     "stream service over udp": ("[relay]\nlisten = udp:0\nto = tcp:1\n", 2,
                                 re.compile(r"\[relay\] relay is a stream service: it cannot be reached over udp")),
     "missing option": ("[relay]\nlisten = tcp:0\n", 1, re.compile("to: must be set")),
