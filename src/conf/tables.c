@@ -37,7 +37,7 @@ static const struct option guichet_rows[] = {
 		 "files that each event loop keeps open for those who ask for them again; 0 = none"),
 	OPT_SIZE(G, file_cache_size, "8M", 0, (uint64_t)1 << 40,
 		 "memory that each event loop may use for the small ones among them, of at most 16K each"),
-	OPT_STRING(G, group, NULL, 1, 64,
+	OPT_STRING(G, group, NULL, 0, 64,
 		   "group that the processes which serve run as, when started as root; that of `user` when not set"),
 	OPT_UINT(G, handshakes, "16", 1, 10000,
 		 "steps of TLS handshakes taken in one turn of a loop, so that the others do not wait"),
@@ -57,7 +57,7 @@ static const struct option guichet_rows[] = {
 	OPT_UINT(G, reserve_service, "64", 0, 1000000,
 		 "descriptors that are kept for each service, whatever the others have"),
 	OPT_STRING(
-		G, user, NULL, 1, 64,
+		G, user, NULL, 0, 64,
 		"user that the processes which serve run as, when started as root; guichet when not set, or nobody where there is "
 		"no such user; a change needs a restart"),
 };

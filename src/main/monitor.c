@@ -23,6 +23,7 @@ enum {
 	CLOSE_MS = 2000, /* until nobody new can come */
 	LOOK_MS = 10,    /* while they drain */
 	ASK_MS = 10000,  /* for what must be done; it may be busy */
+	FALLS = 5,       /* of the spawner: then there is something that another one will not mend */
 };
 
 #define STEADY (60 * SEC)        /* who lived for so long crashes for the first time again */
@@ -38,9 +39,11 @@ struct monitor {
 	bool chosen;            /* the user */
 	bool other_user;        /* the configuration wants another one */
 	bool stopping;
-	pid_t spawner; /* 0: none was needed yet */
-	size_t nofile; /* the limit that commands have: the one that we were started with */
-	bool unclean;  /* a worker had to cut somebody off */
+	pid_t spawner; /* 0: none was needed yet, or it is gone */
+	nsec spawner_born;
+	unsigned spawner_falls; /* in a row, each soon after its birth */
+	size_t nofile;          /* the limit that commands have: the one that we were started with */
+	bool unclean;           /* a worker had to cut somebody off */
 };
 
 static struct hand *hand_at(const struct list *node)
@@ -61,7 +64,7 @@ static bool has_user(const char *name)
 /* Once, with the first configuration: who is a user cannot become another one. Without root there is nothing to give up. */
 static int choose_user(struct monitor *m, const struct guichet_options *g, struct conf_problems *ps)
 {
-	const char *name = g->user ? g->user : has_user("guichet") ? "guichet" : "nobody";
+	const char *name = g->user && *g->user ? g->user : has_user("guichet") ? "guichet" : "nobody";
 	BUF_AUTO struct buf why = BUF_INIT(512);
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
@@ -238,6 +241,7 @@ static int want_spawner(struct monitor *m)
 	if (!wanted || m->spawner)
 		return 0;
 	r = spawner_start(&(struct spawner_setup){ .nofile = m->nofile }, &m->all.spawner, &m->spawner);
+	m->spawner_born = clock_mono();
 	for (struct list *n = m->hands.next; n != &m->hands && r == 0; n = n->next)
 		hand_spawner(&m->all, hand_at(n));
 	return r;
@@ -266,7 +270,9 @@ static void replace_spawner(struct monitor *m, int status)
 		log_how(&line, pid, status);
 		log_end(&line);
 	}
-	(void)!want_spawner(m); /* if it cannot be, commands fail until a reload */
+	m->spawner_falls = clock_mono() - m->spawner_born < SEC ? m->spawner_falls + 1 : 1;
+	if (m->spawner_falls > FALLS || want_spawner(m) < 0)
+		log_text(LOG_ERROR, "process-lost", "spawner: there is no other one, commands fail until a reload");
 }
 
 /* ---- what they are told ---- */
@@ -441,6 +447,7 @@ static int prepare(struct monitor *m, struct plan **plan, struct kit **kit, stru
 		r = pack_all(m, *kit);
 	kit_free(kit);
 	forget_keys(*plan);
+	m->spawner_falls = 0;
 	if (r == 0)
 		r = want_spawner(m); /* a copy of this process, and so not before */
 	if (r < 0) {

@@ -4,6 +4,9 @@
  * process with threads. It believes nothing that it is told (spawn.h says what that is), opens no file but /dev/null, and runs no
  * shell: only execve() with an absolute path.
  *
+ * It and, inherited, its commands may not make the system calls that no ordinary program makes (sandbox.h, `execs`), and setuid has
+ * no effect.
+ *
  * A command has a process group of its own, default signals, the limit of descriptors that we were started with, and the
  * descriptors 0, 1 and 2, nothing else of ours. It dies with the spawner (PR_SET_PDEATHSIG). When it ends, what is left in its
  * group is killed; what is to outlive it has to leave the group (setsid(1)).
