@@ -2,6 +2,7 @@
 #include "main/kit.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <sys/mman.h>
 
 #include "base/list.h"
@@ -140,9 +141,22 @@ static int put_item(int fd, const struct item *i)
 	return r == 0 ? put(fd, i->bytes, i->n) : r;
 }
 
+static bool is_too_large(const struct kit *k)
+{
+	size_t n = 0;
+
+	for (const struct list *l = k->items.next; l != &k->items; l = l->next)
+		n += list_entry(l, const struct item, node)->n + PATH_MAX;
+	if (n <= KIT_MAX)
+		return false;
+	errno = EFBIG;
+	return true;
+}
+
 int kit_pack(const struct kit *k)
 {
-	int fd = sys_memfd_create("guichet-kit", MFD_CLOEXEC | MFD_ALLOW_SEALING), r = fd < 0 ? -errno : 0;
+	int fd = is_too_large(k) ? -1 : sys_memfd_create("guichet-kit", MFD_CLOEXEC | MFD_ALLOW_SEALING),
+	    r = fd < 0 ? -errno : 0;
 
 	for (const struct list *n = k->items.next; n != &k->items && r == 0; n = n->next)
 		r = put_item(fd, list_entry(n, const struct item, node));

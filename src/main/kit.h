@@ -24,7 +24,8 @@ bool kit_find(const struct kit *k, const char *path, struct span *ret);
  */
 [[nodiscard]] int kit_read(const struct kit *from, struct kit *into, const char *path, struct buf *b, struct buf *why);
 
-/* The kit as a sealed file in memory, which nobody can change any more: a new descriptor, or -errno. */
+/* The kit as a sealed file in memory, which nobody can change any more: a new descriptor, or -errno; -EFBIG: more
+ * than 64 MiB. */
 [[nodiscard]] int kit_pack(const struct kit *k);
 
 /* From such a descriptor, which stays open. 0, -EPROTO: it is none, or -errno. */

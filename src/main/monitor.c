@@ -91,88 +91,6 @@ static int choose_user(struct monitor *m, const struct guichet_options *g, struc
 
 /* ---- who serves what ---- */
 
-static int add_path(struct needs *n, const char *path, unsigned rights)
-{
-	for (size_t i = 0; i < n->n_paths; i++) {
-		if (strcmp(n->paths[i].path, path) != 0)
-			continue;
-		n->paths[i].rights |= rights;
-		return 0;
-	}
-	if (n->n_paths == WORKER_PATHS)
-		return -E2BIG;
-	n->paths[n->n_paths].rights = rights;
-	n->paths[n->n_paths].path = mem_strdup(path);
-	return n->paths[n->n_paths++].path ? 0 : -ENOMEM;
-}
-
-static int add_folder(struct needs *n, const char *file, unsigned rights)
-{
-	char *dir;
-	int r = str_path_dir(file, &dir);
-
-	if (r < 0)
-		return r;
-	r = add_path(n, *dir ? dir : ".", rights);
-	mem_free(dir);
-	return r;
-}
-
-/* To be reached there, or (`dials`) to reach somebody there: a client of a named pipe makes two of its own beside it. */
-static int add_addresses(struct needs *n, const struct addr_list *l, bool dials)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < l->n && r == 0; i++) {
-		enum addr_transport t = l->v[i].transport;
-
-		n->queues |= t == ADDR_MQ;
-		n->datagrams |= (addr_kinds[t].flags & ADDR_F_DGRAM) || t == ADDR_FD || t == ADDR_STDIO; /* who knows */
-		n->others |= t == ADDR_FIFO || t == ADDR_MQ || t == ADDR_UNIXGRAM || (dials && addr_is_path(&l->v[i]));
-		if (t == ADDR_FIFO)
-			r = add_folder(n, l->v[i].path, SANDBOX_READ | SANDBOX_WRITE | (dials ? SANDBOX_PIPES : 0));
-	}
-	return r;
-}
-
-/* What an option names: somebody to reach, or a folder. */
-static int add_option(struct needs *n, const struct option *row, const void *value, bool dials)
-{
-	char *const *path = value;
-
-	if (row->type == OPTION_ADDRS && dials)
-		return add_addresses(n, value, true);
-	if (row->type == OPTION_PATH && row->folder && *path)
-		return add_path(n, *path, SANDBOX_READ | SANDBOX_WRITE | SANDBOX_MAKE);
-	return 0;
-}
-
-static int add_needs(const struct plan_service *p, struct needs *n)
-{
-	const struct option_table *t = p->proto->options;
-	bool dials = p->proto->flags & P_DIALS;
-	int r = add_addresses(n, &p->common->listen, false);
-
-	n->connects |= dials;
-	n->runs |= (p->proto->flags & P_RUNS) != 0;
-	for (size_t i = 0; t && i < t->n && r == 0; i++)
-		r = add_option(n, &t->rows[i], (const char *)p->options + t->rows[i].offset, dials);
-	return r;
-}
-
-static int all_needs(const struct plan *plan, const struct worker_of *of, struct needs *ret, bool *ret_any)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < plan->n && r == 0; i++) {
-		if (!worker_wants(&plan->services[i], of))
-			continue;
-		*ret_any = true;
-		r = add_needs(&plan->services[i], ret);
-	}
-	return r;
-}
-
 static struct hand *find(const struct monitor *m, const struct worker_of *of)
 {
 	struct hand *found = NULL;
@@ -205,7 +123,7 @@ static int want_hand(struct monitor *m, const struct worker_of *of, struct needs
 	return 0;
 }
 
-static int assign(struct monitor *m, const struct plan *plan)
+static int assign(struct monitor *m, const struct plan *plan, struct conf_problems *ps)
 {
 	int r = 0;
 
@@ -220,7 +138,7 @@ static int assign(struct monitor *m, const struct plan *plan)
 		if (p->internal)
 			continue;
 		snprintf(of.group, sizeof(of.group), "%s", p->common->group);
-		r = all_needs(plan, &of, &needs, &any);
+		r = needs_add(&needs, plan, &of, &any, ps);
 		if (r == 0)
 			r = want_hand(m, &of, &needs);
 		needs_done(&needs);
@@ -442,7 +360,7 @@ static int prepare(struct monitor *m, struct plan **plan, struct kit **kit, stru
 	int r = choose_user(m, (*plan)->global, ps);
 
 	if (r == 0)
-		r = assign(m, *plan);
+		r = assign(m, *plan, ps);
 	if (r == 0)
 		r = pack_all(m, *kit);
 	kit_free(kit);
@@ -527,7 +445,8 @@ static void one_ended(struct monitor *m, struct hand *h, int status)
 	nsec now = clock_mono();
 
 	log_end_of(m, h, status);
-	server_blame(m->all.server, h->process);
+	if (WIFSIGNALED(status))
+		server_blame(m->all.server, h->process);
 	if (m->stopping && !ended_well(status))
 		m->unclean = true;
 	h->pid = 0;
@@ -645,8 +564,9 @@ bool monitor_drain(struct monitor *m)
 	m->stopping = true;
 	server_log_open(LOG_INFO, "stopping", server_open(m->all.server), NULL);
 	drop_dead(m);
+	each_told(m, TALK_STOP);
 	for (struct list *n = m->hands.next; n != &m->hands; n = n->next)
-		(void)!hand_ask(&m->all, hand_at(n), TALK_STOP, CLOSE_MS);
+		(void)!hand_answered(&m->all, hand_at(n), CLOSE_MS);
 	server_close_doors(m->all.server);
 	while (monitor_child(m), !list_empty(&m->hands)) {
 		if (server_stops(m->all.server) > 1 && !cut) {

@@ -194,6 +194,8 @@ static void hear(struct worker *w)
 	case TALK_BEGIN:
 		fdlimit_set(0); /* clients may have all that the option `fds` allows */
 		w->lost = 0;
+		doors_done(&w->doors); /* of one that was not finished */
+		w->doors_cap = 0;
 		break;
 	case TALK_DOOR:
 		r = w->lost ? 0 : take_door(w);

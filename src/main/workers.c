@@ -16,32 +16,6 @@
 
 enum { ANSWER_MS = 10000 }; /* it may be busy; who is silent for longer is not counted on */
 
-/* ---- what it needs ---- */
-
-void needs_done(struct needs *n)
-{
-	for (size_t i = 0; i < n->n_paths; i++)
-		mem_free(n->paths[i].path);
-	*n = (struct needs){};
-}
-
-static bool has_path(const struct needs *n, const char *path, unsigned rights)
-{
-	for (size_t i = 0; i < n->n_paths; i++)
-		if (strcmp(n->paths[i].path, path) == 0 && (n->paths[i].rights & rights) == rights)
-			return true;
-	return false;
-}
-
-bool needs_covered(const struct needs *have, const struct needs *want)
-{
-	for (size_t i = 0; i < want->n_paths; i++)
-		if (!has_path(have, want->paths[i].path, want->paths[i].rights))
-			return false;
-	return have->connects >= want->connects && have->datagrams >= want->datagrams && have->queues >= want->queues &&
-	       have->runs >= want->runs && have->others >= want->others;
-}
-
 /* ---- life ---- */
 
 struct hand *hand_new(const struct worker_of *of)
@@ -88,7 +62,7 @@ static int make_door(const struct hands *all, const struct hand *h, int *ret)
 
 static _Noreturn void be_worker(const struct hands *all, const struct hand *h, int chan, int door, pid_t monitor)
 {
-	struct sandbox_path paths[WORKER_PATHS];
+	struct sandbox_path paths[NEEDS_PATHS];
 	struct worker_birth b = {
 		.name = h->name,
 		.setup = all->setup,
@@ -268,16 +242,21 @@ void hand_spawner(struct hands *all, struct hand *h)
 	fd_close(&door);
 }
 
-int hand_ask(struct hands *all, struct hand *h, enum talk what, int ms)
+int hand_answered(struct hands *all, struct hand *h, int ms)
 {
-	int r = hand_tell(all, h, what);
+	int r = get_answer(all, h, ms);
 
-	if (r == 0)
-		r = get_answer(all, h, ms);
 	if (r < 0)
 		return r;
 	if (all->msg.type != TALK_DONE)
 		r = -EPROTO;
 	chan_msg_done(&all->msg);
 	return r;
+}
+
+int hand_ask(struct hands *all, struct hand *h, enum talk what, int ms)
+{
+	int r = hand_tell(all, h, what);
+
+	return r == 0 ? hand_answered(all, h, ms) : r;
 }

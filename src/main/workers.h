@@ -5,27 +5,9 @@
 #pragma once
 #include "base/list.h"
 #include "drive/server.h"
+#include "main/needs.h"
 #include "main/talk.h"
 #include "main/worker.h"
-
-enum { WORKER_PATHS = 16 }; /* folders that a worker may need: of named pipes */
-
-/* What its services need of the system; a sandbox that has less will not do for them. */
-struct needs {
-	bool connects;  /* dials out */
-	bool datagrams; /* answers some, and from sockets of its own */
-	bool queues;    /* answers by message queues */
-	bool runs;      /* asks the spawner */
-	bool others;    /* opens pipes, queues and sockets of other users */
-	size_t n_paths;
-	struct {
-		char *path; /* owned */
-		unsigned rights;
-	} paths[WORKER_PATHS];
-};
-
-void needs_done(struct needs *n);
-bool needs_covered(const struct needs *have, const struct needs *want);
 
 struct hand {
 	struct list node;
@@ -72,4 +54,6 @@ void hand_bury(struct hands *all, struct hand *h);
 [[nodiscard]] int hand_prepare(struct hands *all, struct hand *h, int kit, struct conf_problems *ps);
 /* Something else: 0 when it has answered DONE. */
 [[nodiscard]] int hand_ask(struct hands *all, struct hand *h, enum talk what, int ms);
+/* Waits for DONE to what hand_tell() has said last. 0 or -errno. */
+[[nodiscard]] int hand_answered(struct hands *all, struct hand *h, int ms);
 [[nodiscard]] int hand_tell(struct hands *all, struct hand *h, enum talk what); /* and no answer */
