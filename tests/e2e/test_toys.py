@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon import PATIENCE, SANITIZED, TOYS, eventually, hear, rest
+from daemon import PATIENCE, SANITIZED, TOYS, eventually, hear, readable, rest
 
 
 @pytest.fixture
@@ -215,6 +215,29 @@ def test_commands_end_with_the_server(toys):
         pid = eventually(lambda: next((pid for pid, name in descendants(g.pid) if name == "sleep"), None), "the command runs")
         g.stop(expect=1)  # somebody was cut off
     eventually(lambda: not Path(f"/proc/{pid}").exists(), "the command ends")
+
+
+# ---- a first message, a login ----
+
+
+@pytest.mark.parametrize("model", ["event", "thread", "pool", "fork", "prefork", "iterative", "symmetric"])
+def test_deadlines(toys, model):
+    """Who says nothing, or no login, has its time and no more; who is known may be silent."""
+    g = toys(f"knocks@tcp:0,model={model},first=300ms,auth=900ms")
+    with g.connect() as sock:
+        assert rest(sock) == b""
+    assert g.wait_log("closed")["reason"] == "first"
+    with g.connect() as sock:
+        sock.sendall(b"hello\n")
+        assert rest(sock) == b"hello\n"
+    assert g.wait_log("closed")["reason"] == "auth"
+    with g.connect() as sock:
+        sock.sendall(b"hello\nlogin\n")
+        assert hear(sock, 12) == b"hello\nlogin\n"
+        assert not readable(sock, 1.2)
+        sock.sendall(b"still here\n")
+        assert hear(sock, 11) == b"still here\n"
+    g.wait_stats(ended_first=1, ended_auth=1)
 
 
 # ---- files ----
