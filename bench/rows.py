@@ -8,6 +8,7 @@ import contextlib
 import math
 import socket
 import statistics
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -298,6 +299,62 @@ def idle(b):
     yield _alone("idle", "slowest connect of the bursts", "ms", [r["slowest_ms"] for r in runs])
 
 
+class _Slow:
+    """200 bad clients: half of them send a line byte by byte, half send and never read."""
+
+    def __init__(self, address):
+        host, _, port = address.rpartition(":")
+        self.socks = [socket.create_connection((host, int(port)), 5) for _ in range(200)]
+        for sock in self.socks:
+            sock.setblocking(False)
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        """Each drips a byte, or as much as it can, every 20 ms; those that were ended are left out."""
+        flood = b"x" * 4000 + b"\n"
+        while not self.over.wait(0.02):
+            for i, sock in enumerate(self.socks):
+                with contextlib.suppress(OSError):
+                    sock.send(b"x" if i % 2 else flood)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+        for sock in self.socks:
+            sock.close()
+
+
+def slow(b):
+    """round trip of an honest client beside 200 that drip or never read"""
+    conf = "[guichet]\nloops = 1\n[echo]\nlisten = tcp:0\nuntil = fin\nidle = 1m\n"
+    found = []
+    for i in range(min(b.rounds, 3)):
+        b.progress(f"slow {i + 1} guichet")
+        with b.guichet(conf) as server, _Slow(server.address()):
+            found.append(_ask(server.address(), b.seconds))
+    for part, of in (("median", 50), ("99th in 100", 99)):
+        yield _alone("slow", f"round trip beside 200 bad clients, {part}", "ms", [f[len(f) * of // 100] * 1e3 for f in found],
+                     most=100 if of == 99 else None)
+
+
+def _ask(address, seconds):
+    """The times that an honest client waits for its lines, sorted."""
+    host, _, port = address.rpartition(":")
+    took, end = [], time.monotonic() + max(seconds, 1)
+    with socket.create_connection((host, int(port)), 5) as sock:
+        while (begun := time.monotonic()) < end:
+            sock.sendall(b"hello\n")
+            if sock.recv(6) != b"hello\n":
+                raise harness.Failed("the honest client got something else")
+            took.append(time.monotonic() - begun)
+    return sorted(took)
+
+
 def udp(b):
     """CPU per datagram, 64 in flight"""
     server, load = harness.two_sides()
@@ -371,4 +428,4 @@ def nofile(b):
     yield _alone("nofile", "accepting again after room", "ms", waited, most=1000, note=after)
 
 
-ROWS = {f.__name__: f for f in (echo, bulk, pingpong, relay, chat, xinetd, inetd, models, beside, idle, udp, ready, tls, nofile)}
+ROWS = {f.__name__: f for f in (echo, bulk, pingpong, relay, chat, xinetd, inetd, models, beside, idle, slow, udp, ready, tls, nofile)}
