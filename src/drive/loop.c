@@ -13,6 +13,7 @@
 #include "drive/loop_priv.h"
 
 enum {
+	TURN_BYTES = 1 << 20,     /* flushed for those who have more to send */
 	REPOLL_MAX = 4,           /* more waits for input before a flush ... */
 	REPOLL_BYTES = 256 << 10, /* ... while less than this waits to be sent */
 	EFFECTS_KEEP = 4096,
@@ -97,6 +98,7 @@ int loop_new(const struct loop_setup *setup, struct loop **ret)
 	ids_init(&l->ids, 0);
 	if (setup->serial)
 		l->ids.gen = 1 + setup->serial % (IDS_GEN_MAX - 1);
+	list_init(&l->again);
 	list_init(&l->places);
 	list_init(&l->watches);
 	list_init(&l->tasks);
@@ -208,7 +210,7 @@ static nsec idle_until(const struct loop *l, nsec timeout)
 {
 	nsec at = timeout == UINT64_MAX ? UINT64_MAX : l->host.now + timeout, key;
 
-	if (!list_empty(&l->host.dirty) || l->done || l->posts || l->finish)
+	if (!list_empty(&l->host.dirty) || !list_empty(&l->again) || l->done || l->posts || l->finish)
 		return 0;
 	if (l->waiting && !inbox_crowded())
 		return 0;
@@ -402,18 +404,33 @@ static size_t queued_now(const struct loop *l)
 	return n;
 }
 
-/* Each marked session goes on and is flushed once; what marks itself anew meanwhile has its turn in the next. */
-static void settle_all(struct loop *l)
+/* Up to so many bytes of all together; the others keep their place. */
+static void settle(struct loop *l, struct list *marked, size_t most)
 {
 	struct list now;
 
-	list_take_all(&now, &l->host.dirty);
-	for (struct list *n; (n = list_pop(&now));) {
+	list_take_all(&now, marked);
+	for (struct list *n; l->flushed < most && (n = list_pop(&now));) {
 		struct conn *c = conn_of(list_entry(n, struct sess, dirty));
 
 		conn_settle(l, c);
 		loop_effects(l);
 	}
+	for (struct list *n; (n = list_pop(&now));)
+		list_add(marked, n);
+}
+
+/*
+ * Each marked session goes on and is flushed once. What marks itself anew meanwhile, because it has more to send, has its turn
+ * later: after whoever has said something by then, and as far as the bytes of a turn go. So clients who take all they can get
+ * share what is left by those who ask and are answered.
+ */
+static void settle_all(struct loop *l)
+{
+	settle(l, &l->host.dirty, SIZE_MAX);
+	settle(l, &l->again, TURN_BYTES);
+	for (struct list *n; (n = list_pop(&l->host.dirty));)
+		list_add(&l->again, n);
 }
 
 /* After a step that had much to tell. */
@@ -431,6 +448,7 @@ void loop_turn(struct loop *l, nsec timeout)
 	l->host.handshakes = l->setup.tuning.handshakes ? l->setup.tuning.handshakes : HOST_HANDSHAKES;
 	l->letters = 0;
 	l->answered = 0;
+	l->flushed = 0;
 	crash_serves(&l->host);
 	posts_go_on(l);
 
@@ -477,7 +495,7 @@ bool loop_empty(const struct loop *l)
 
 bool loop_idle(const struct loop *l)
 {
-	if (!list_empty(&l->host.dirty) || l->done || l->posts)
+	if (!list_empty(&l->host.dirty) || !list_empty(&l->again) || l->done || l->posts)
 		return false;
 	for (uint32_t i = 0; i < l->ids.n && l->ids.used; i++) {
 		const struct source *src = ids_at(&l->ids, i);

@@ -150,6 +150,8 @@ struct loop {
 	struct inbox *inbox;
 	struct ids ids; /* of struct source */
 	struct heap timers;
+	struct list again; /* sessions that were settled and have more to do: after those for whom something has come */
+	size_t flushed;    /* bytes, in this turn */
 	struct list places, watches, tasks, graveyard;
 	struct outbox *out;
 	unsigned out_n, out_cap;

@@ -31,11 +31,6 @@ const struct model *model_find(enum tables_model m)
 	return models[m];
 }
 
-bool server_has_model(enum tables_model m)
-{
-	return model_find(m) != NULL;
-}
-
 bool server_model_forks(enum tables_model m)
 {
 	const struct model *model = model_find(m);
@@ -67,10 +62,7 @@ static void check_model(const struct plan_service *p, struct conf_problems *ps)
 	enum tables_model m = p->common->model;
 	const struct model *model = model_find(m);
 
-	if (!model)
-		service_problem(p, p->model_line, ps, "model %s is not served by this version, see guichet help models",
-				tables_models[m]);
-	else if (p->proto->flags & P_SHARED && !model->shared)
+	if (p->proto->flags & P_SHARED && !model->shared)
 		service_problem(p, p->model_line, ps, "%s needs model event, because %s", p->proto->name,
 				p->proto->needs ? p->proto->needs : "its sessions meet in memory");
 	else if (!model->every_loop && (!model->dgram || (model->forks && model->accepts)) && all_dgram(p->common))
@@ -106,6 +98,11 @@ static void check_address(const struct plan_service *p, const struct addr_text *
 /* It is part of the names of processes. */
 static void check_group(const struct plan_service *p, struct conf_problems *ps)
 {
+	static const char *const ours[] = { "monitor", "spawner", "guichet" };
+
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		if (strcmp(p->common->group, ours[i]) == 0)
+			service_problem(p, p->line, ps, "group = %s: that is the name of a process of ours", ours[i]);
 	for (const char *c = p->common->group; *c; c++) {
 		if (str_is_alnum(*c) || *c == '-' || *c == '_')
 			continue;

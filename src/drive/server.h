@@ -98,7 +98,6 @@ void server_cancel(struct server *s);
 struct shared *server_shared(const struct server *s);
 unsigned server_event_loops(const struct server *s);
 
-bool server_has_model(enum tables_model m);
 bool server_model_forks(enum tables_model m); /* it makes processes, and so needs one without threads */
 bool server_has_transport(enum addr_transport t);
 

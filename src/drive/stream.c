@@ -12,9 +12,10 @@
 #include "drive/sys.h"
 
 enum {
-	READS = 4,            /* in a row, then the others have their turn */
-	FLUSH_MAX = 1 << 20,  /* bytes written in a row */
-	STDIO_PIECE = 4096,   /* PIPE_BUF: what a pipe that is ready takes without blocking; also RECORD_SEND */
+	READS = 4, /* in a row, then the others have their turn */
+	FLUSH_MAX =
+		128 << 10,  /* bytes written in a row: 200 who take all they can get must not keep the others waiting */
+	STDIO_PIECE = 4096, /* PIPE_BUF: what a pipe that is ready takes without blocking; also RECORD_SEND */
 	LAYER_MORE = 1 << 16, /* over the option output: what layers put around it */
 };
 
@@ -184,6 +185,7 @@ void stream_flush(struct loop *l, struct conn *c)
 			return;
 		}
 		total += (size_t)n;
+		l->flushed += (size_t)n;
 		if ((size_t)n < h->bytes && !(c->src.flags & (C_NOPOLL | C_RECORDS)))
 			c->src.ready &= (uint8_t)~READY_OUT; /* the socket is full */
 		sess_wrote(s, (size_t)n);

@@ -197,16 +197,15 @@ static void add_models(struct buf *b)
 		b,
 		"A model is how the clients of a service are served: how many workers there are, how many connections each has "
 		"at once, and who accepts. One word chooses it, for each service by itself: model = thread. The default is "
-		"event. A service that cannot run under a model says why when it is checked.",
+		"event. A service that cannot run under a model says why when it is checked. Datagrams have workers of their own under "
+		"iterative, fork (a child for each) and pool; under the others event loops answer them, and a service that has "
+		"nothing but datagrams is refused there. fork and prefork need processes of their own, so not --single.",
 		0, 0);
 	buf_adds(b, "\n\n");
-	text_table_add(&t, (const char *[]){ "MODEL", "SERVED", "WORKERS", "EACH HAS", "WHO ACCEPTS", NULL });
-	for (enum tables_model m = 0; m < MODELS; m++) {
-		const char *served = server_has_model(m) ? "yes" : "not yet";
-
-		text_table_add(&t, (const char *[]){ tables_models[m], served, models[m].workers, models[m].each,
+	text_table_add(&t, (const char *[]){ "MODEL", "WORKERS", "EACH HAS", "WHO ACCEPTS", NULL });
+	for (enum tables_model m = 0; m < MODELS; m++)
+		text_table_add(&t, (const char *[]){ tables_models[m], models[m].workers, models[m].each,
 						     models[m].accepts, NULL });
-	}
 	text_table_format(&t, (struct text_style){ "", "", "" }, b);
 	text_table_done(&t);
 	buf_adds(b, "\nN is the option workers of the service, and for event the option loops of [guichet].\n");
@@ -220,9 +219,8 @@ static int find_model(const char *word, struct buf *b)
 		str_closest_offer(&c, tables_models[m]);
 		if (strcmp(tables_models[m], word) != 0)
 			continue;
-		buf_addf(b, "model = %s\n  workers: %s\n  connections each has at once: %s\n  who accepts: %s\n%s",
-			 word, models[m].workers, models[m].each, models[m].accepts,
-			 server_has_model(m) ? "" : "  not served by this version\n");
+		buf_addf(b, "model = %s\n  workers: %s\n  connections each has at once: %s\n  who accepts: %s\n", word,
+			 models[m].workers, models[m].each, models[m].accepts);
 		return 0;
 	}
 	return help_unknown(word, "models", c.best, b);
@@ -284,9 +282,70 @@ static void add_guichet_options(struct buf *b)
 	option_help_table(&tables_guichet, b);
 }
 
+/* ---- limits ---- */
+
+/* By what they are against, since the options are sorted by name elsewhere. `guichet stats` and the log have the other two. */
+static const struct {
+	const char *against, *options, *counter, *reason;
+} limits[] = {
+	{ "too many at once", "max", "refused_max", "max" },
+	{ "too many of one address", "per_source", "refused_per_source", "per-source" },
+	{ "too many new ones of it a second", "rate", "refused_rate", "rate" },
+	{ "an address that crashed us", "crashes, penalty of [guichet]", "refused_penalty", "penalty" },
+	{ "descriptors that others need", "reserve_service of [guichet]", "refused_reserve", "reserve" },
+	{ "no descriptors left", "fds, reserve of [guichet]", "paused_fds", "out-of-descriptors" },
+	{ "all workers busy", "workers, queue", "queue_full", "they wait" },
+	{ "a slow handshake, PROXY header or first message", "first", "ended_first, ...", "first, handshake-timeout" },
+	{ "no login", "auth", "ended_auth", "auth" },
+	{ "silence", "idle", "ended_idle", "idle" },
+	{ "dripping, and not reading", "min_rate, min_rate_time", "ended_slow", "too-slow" },
+	{ "a message without end", "input", "ended_input", "input-limit" },
+	{ "who does not read", "output", "ended_output", "output-limit" },
+	{ "a close that nobody answers", "linger", "", "not-read" },
+	{ "answers to forged datagrams", "dgram_rate, dgram_reply of [guichet]", "dropped_rate, dropped_size", "" },
+};
+
+static void add_limits(struct buf *b)
+{
+	struct text_table t = {};
+
+	wrap_add(
+		b,
+		"What a service does not put up with: the option that says how much, the counter in `guichet stats`, and the reason "
+		"in the log. Options are the service's own, if nothing else is said; `guichet help options` and `guichet help "
+		"guichet` have their defaults, and 0 switches a limit off. Clients of this machine are free of per_source, rate "
+		"and penalty unless limit_loopback = yes.",
+		0, 0);
+	buf_adds(b, "\n\n");
+	text_table_add(&t, (const char *[]){ "AGAINST", "OPTION", "COUNTER", "REASON", NULL });
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
+		text_table_add(&t, (const char *[]){ limits[i].against, limits[i].options, limits[i].counter,
+						     limits[i].reason, NULL });
+	text_table_format(&t, (struct text_style){ "", "", "" }, b);
+	text_table_done(&t);
+}
+
+/* A reason of the log, or a counter: the line that it is in. */
+static int find_limit(const char *word, struct buf *b)
+{
+	struct str_closest c = str_closest_start(word);
+
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+		str_closest_offer(&c, limits[i].reason);
+		str_closest_offer(&c, limits[i].counter);
+		if (strcmp(limits[i].reason, word) != 0 && strcmp(limits[i].counter, word) != 0)
+			continue;
+		buf_addf(b, "%s\n  against: %s\n  option: %s\n  counter: %s\n  reason in the log: %s\n", word,
+			 limits[i].against, limits[i].options, limits[i].counter, limits[i].reason);
+		return 0;
+	}
+	return help_unknown(word, "limits", c.best, b);
+}
+
 const struct help_topic help_topics[] = {
 	{ "addresses", "how to write where a service listens", add_addresses, find_address },
 	{ "guichet", "options of the section [guichet]", add_guichet_options, find_guichet_option },
+	{ "limits", "what is refused, ended or dropped, and by which option", add_limits, find_limit },
 	{ "models", "ways to serve many clients at once", add_models, find_model },
 	{ "options", "options that every service has", add_service_options, find_service_option },
 	{ "tls", "certificates, and options of TLS", add_tls_options, find_tls_option },

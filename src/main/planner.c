@@ -215,6 +215,19 @@ static void warn_without_tls(struct planner *p, const struct plan_service *s)
 				conf_warning(p->ps, w->text, 0, "%s: %s", w->options[i].name, why);
 }
 
+/* Who has it counts on it, and would believe an address that anybody can write into his packets. */
+static void warn_of_proxy(struct planner *p, const struct plan_service *s)
+{
+	const struct addr_list *l = &s->common->listen;
+
+	if (!s->common->proxy)
+		return;
+	for (size_t i = 0; i < l->n; i++)
+		if (addr_kinds[l->v[i].transport].flags & ADDR_F_STREAM && l->v[i].transport != ADDR_FIFO)
+			return;
+	warning(p, s, "proxy: has no use here: only connections begin with a PROXY header, and no address has any");
+}
+
 static int add_tls(struct planner *p, struct plan_service *s)
 {
 	struct service_of_planner of = { p, s };
@@ -232,6 +245,7 @@ static int add_tls(struct planner *p, struct plan_service *s)
 	if (!is_secure(s)) {
 		if (s->common->enabled)
 			warn_without_tls(p, s);
+		warn_of_proxy(p, s);
 		option_values_free(&tables_tls, &tls);
 		s->tls = NULL;
 		return 0;

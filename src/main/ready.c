@@ -47,7 +47,10 @@ static void add_row(struct text_table *t, const struct service_view *v, bool fir
 	buf_init_fixed(&a, address, sizeof(address));
 	buf_init_fixed(&b, try, sizeof(try));
 	addr_format(shown, &a);
-	try_command(v->proto, tried, &b);
+	if (v->common->proxy && addr_kinds[tried->transport].flags & ADDR_F_STREAM)
+		buf_adds(&b, "only from a proxy that sends PROXY headers");
+	else
+		try_command(v->proto, tried, &b);
 	text_table_add(t, (const char *[]){ first ? v->name : "", first ? v->model : "", address, try, NULL });
 }
 

@@ -1,4 +1,5 @@
 """Log lines: their form, that nobody can forge one, and that fail2ban can match them with what docs/design/log.md says."""
+import contextlib
 import json
 import re
 import socket
@@ -182,13 +183,15 @@ def test_fail2ban(guichet):
 
 
 def test_fail2ban_refused(guichet):
-    g = guichet("echo@tcp:0,max=1")
-    with g.connect() as sock:
-        said(sock)
-        for kind in "tcp4", "tcp6":
-            with g.connect(kind) as other:
+    """Who comes too often; not who finds the service full, which is nobody's fault."""
+    g = guichet("echo@tcp:0,per_source=1", "full@tcp:0,protocol=echo,max=1", "--set", "limit_loopback=yes")
+    for service in "echo", "full":
+        with g.connect(service=service) as sock:
+            said(sock)
+            with g.connect(service=service) as other, contextlib.suppress(ConnectionError):
                 assert rest(other) == b""
-    assert banned(stopped(g)) == [("127.0.0.1", "max"), ("::1", "max")]
+            g.wait_log("refused", service=service)
+    assert banned(stopped(g)) == [("127.0.0.1", "per-source")]
 
 
 def test_fail2ban_is_not_fooled(guichet):

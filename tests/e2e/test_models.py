@@ -305,7 +305,7 @@ def test_a_child_is_killed(guichet, model):
                 os.kill(pid, signal.SIGKILL)
                 with contextlib.suppress(ConnectionError):
                     assert sock.recv(1) == b""
-            line = g.wait_log("process-ended", process="main/fork", service="echo", signal="KILL")
+            line = g.wait_log("child-ended", process="main/fork", service="echo", signal="KILL")
             assert line["pid"] == str(pid)
             g.wait_stats(open=1, closed=i + 1, errors=i + 1)
         said(bystander, b"still", b"still")
@@ -344,7 +344,7 @@ def test_who_is_lost_is_replaced(guichet):
     for _ in range(3):
         for pid in wait_children(g, 3):
             os.kill(pid, signal.SIGKILL)
-            g.wait_log("process-ended", service="echo", pid=str(pid))
+            g.wait_log("child-ended", service="echo", pid=str(pid))
         with g.connect() as sock:
             said(sock, b"hello", b"hello")
     wait_children(g, 3)

@@ -205,7 +205,7 @@ static void log_death(const struct brood *b, const struct young *c, const struct
 	char text[PEER_TEXT];
 	struct log_line line;
 
-	if (!log_begin(&line, LOG_ERROR, "process-ended"))
+	if (!log_begin(&line, LOG_ERROR, "child-ended"))
 		return;
 	log_str(&line, "process", s->shared->names[s->setup.process]);
 	log_uint(&line, "pid", (unsigned)c->pid);
