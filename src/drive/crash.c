@@ -57,6 +57,7 @@ static void note(struct shared_crash *c)
 		return;
 	if (s->lane)
 		snprintf(c->service, sizeof(c->service), "%s", s->lane->svc->name);
+	c->unproven = served->route != NULL;
 	if (served->route)
 		note_route(c, served->route);
 	else if (s->peer && (s->peer->n == 4 || s->peer->n == 16) && s->peer->kind != PEER_UNIX)

@@ -47,6 +47,8 @@ int server_each_door(const struct server *s, door_fn *fn, void *arg)
 		for (size_t k = 0; k < v[i]->n && r == 0 && !service_is_here(v[i]); k++) {
 			struct door d = door_of(v[i], &v[i]->entries[k]);
 
+			listener_mend(v[i]->entries[k].ln, v[i]->plan.common->backlog);
+
 			r = fn(&v[i]->plan, &d, arg);
 		}
 	}

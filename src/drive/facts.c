@@ -92,6 +92,6 @@ void server_blame(struct server *s, unsigned process)
 {
 	const struct shared_crash *c = &s->shared->process[process].crash;
 
-	if (atomic_load(&c->signal))
+	if (atomic_load(&c->signal) && !c->unproven)
 		admit_crashed(s->shared->limits, s->global, c->addr, c->n, clock_mono());
 }

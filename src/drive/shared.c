@@ -89,8 +89,10 @@ static struct tally *claim(struct shared *sh, unsigned owner)
 	for (size_t i = 0; i < SHARED_TALLIES; i++) {
 		unsigned none = 0;
 
-		if (atomic_compare_exchange_strong(&nth(sh, i)->owner, &none, owner + 1))
-			return nth(sh, i);
+		if (!atomic_compare_exchange_strong(&nth(sh, i)->owner, &none, owner + 1))
+			continue;
+		sh->mine[i] = owner == 0;
+		return nth(sh, i);
 	}
 	return NULL;
 }
@@ -169,6 +171,18 @@ static struct tally *heir_of(struct shared *sh, const struct tally *t)
 	return shared_tally(sh, 0, name, t->proto);
 }
 
+static void empty(const struct shared *sh, struct tally *t)
+{
+	memset((void *)t->v, 0, (size_t)sh->rows * STAT_N * sizeof(t->v[0]));
+	atomic_store(&t->open, 0);
+	t->admit = (struct admit_state){};
+	atomic_store(&t->workers, 0);
+	atomic_store(&t->waiting, 0);
+	t->proto = NULL;
+	memset(t->name, 0, sizeof(t->name));
+	atomic_store(&t->owner, 0);
+}
+
 static void inherit(struct shared *sh, struct tally *t)
 {
 	size_t n = (size_t)sh->rows * STAT_N;
@@ -178,14 +192,23 @@ static void inherit(struct shared *sh, struct tally *t)
 		atomic_fetch_add(&heir->v[i % STAT_N], atomic_load(&t->v[i]));
 	if (heir)
 		atomic_fetch_add(&heir->v[STAT_CLOSED], atomic_load(&t->open)); /* cut off */
-	memset((void *)t->v, 0, n * sizeof(t->v[0]));
-	atomic_store(&t->open, 0);
-	t->admit = (struct admit_state){};
-	atomic_store(&t->workers, 0);
-	atomic_store(&t->waiting, 0);
-	t->proto = NULL;
-	memset(t->name, 0, sizeof(t->name));
-	atomic_store(&t->owner, 0);
+	empty(sh, t);
+}
+
+/*
+ * What a process that was taken over has claimed for others: for us, or for nobody who lives. Else all of them would be taken until
+ * a restart.
+ */
+static void tidy(struct shared *sh)
+{
+	for (size_t i = 0; i < SHARED_TALLIES; i++) {
+		unsigned owner = atomic_load(&nth(sh, i)->owner);
+		bool right = owner == 0 ||
+			     (owner == 1 ? sh->mine[i] : owner <= SHARED_PROCESSES && *sh->names[owner - 1]);
+
+		if (!right)
+			empty(sh, nth(sh, i));
+	}
 }
 
 void shared_bury_process(struct shared *sh, unsigned number)
@@ -196,4 +219,5 @@ void shared_bury_process(struct shared *sh, unsigned number)
 			inherit(sh, nth(sh, i));
 	atomic_store(&sh->process[number].pid, 0);
 	memset(sh->names[number], 0, SHARED_NAME);
+	tidy(sh);
 }

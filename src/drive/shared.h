@@ -25,7 +25,8 @@ enum {
 struct shared_crash {
 	_Atomic int signal; /* 0: none */
 	char service[CONF_NAME_MAX + 1];
-	uint8_t n; /* of these bytes: 4, 16, or 0: it has no address */
+	uint8_t unproven; /* not 0: the source of a datagram, which anybody can write there */
+	uint8_t n;        /* of these bytes: 4, 16, or 0: it has no address */
 	uint8_t addr[16];
 	uint16_t port;
 };
@@ -68,6 +69,7 @@ struct shared {
 	struct shared_process *process;            /* SHARED_PROCESSES of them */
 	char names[SHARED_PROCESSES][SHARED_NAME]; /* "monitor", "main", "mail"; "": a free row */
 	unsigned char *tallies;                    /* SHARED_TALLIES of tally_size */
+	bool mine[SHARED_TALLIES];                 /* of process 0: those that it has claimed itself */
 	size_t tally_size;
 	void *map;
 	size_t size;

@@ -106,6 +106,8 @@ static void test_claims(void **state)
 	pid_t pid[PROCESSES];
 
 	(void)state;
+	for (unsigned p = 0; p < PROCESSES; p++)
+		assert_int_equal(shared_take_process(sh, "p"), (int)p + 1);
 	for (unsigned p = 0; p < PROCESSES; p++) {
 		pid[p] = fork();
 		assert_true(pid[p] >= 0);
@@ -147,9 +149,14 @@ static void test_garbage(void **state)
 	assert_false(shared_crash_peer(&sh->process[5].crash, text));
 	for (const struct tally *t = NULL; (t = shared_next(sh, t));)
 		(void)accepted(t);
+	atomic_store(&shared_tally(sh, 7, "mine", &one)->owner, 1); /* for us, and for nobody */
+	atomic_store(&shared_tally(sh, 7, "his", &one)->owner, 4711);
+	assert_non_null(shared_tally(sh, 0, "ours", &one));
 	shared_bury_process(sh, 5);
-	for (const struct tally *t = NULL; (t = shared_next(sh, t));)
+	for (const struct tally *t = NULL; (t = shared_next(sh, t));) {
 		assert_int_equal(atomic_load(&t->owner), 1);
+		assert_string_not_equal(t->name, "mine");
+	}
 	assert_string_equal(sh->names[5], "");
 }
 

@@ -29,6 +29,7 @@ enum {
 #define STEADY (60 * SEC)        /* who lived for so long crashes for the first time again */
 #define FIRST_PAUSE (100 * MSEC) /* before the second try; the first comes at once */
 #define LAST_PAUSE (1 * SEC)
+#define SPAWNER_END (3 * SEC) /* more than its commands have */
 #define DRAIN_GRACE (3 * SEC) /* more than the workers give their clients */
 
 struct monitor {
@@ -167,11 +168,25 @@ static int want_spawner(struct monitor *m)
 
 static void log_how(struct log_line *line, pid_t pid, int status)
 {
+	const char *name = WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : NULL;
+
 	log_uint(line, "pid", (unsigned)pid);
-	if (WIFSIGNALED(status))
-		log_str(line, "signal", sigabbrev_np(WTERMSIG(status)));
+	if (name)
+		log_str(line, "signal", name);
+	else if (WIFSIGNALED(status)) /* a real-time one */
+		log_uint(line, "signal", (unsigned)WTERMSIG(status));
 	else
 		log_uint(line, "status", (unsigned)WEXITSTATUS(status));
+}
+
+/* Its channel is closed: it stops its commands and ends. One that does not is not waited for. */
+static void end_spawner(pid_t pid)
+{
+	for (nsec until = clock_mono() + SPAWNER_END; clock_mono() < until; usleep(LOOK_MS * 1000))
+		if (waitpid(pid, NULL, WNOHANG) != 0)
+			return;
+	(void)kill(pid, SIGKILL);
+	(void)waitpid(pid, NULL, 0);
 }
 
 static void replace_spawner(struct monitor *m, int status)
@@ -526,18 +541,31 @@ uint64_t monitor_turn(struct monitor *m)
 
 /* ---- the rest of its life ---- */
 
-void monitor_tell(struct monitor *m)
-{
-	for (struct list *n = m->hands.next; n != &m->hands; n = n->next)
-		if (hand_at(n)->pid)
-			(void)!hand_ask(&m->all, hand_at(n), TALK_TELL, TELL_MS);
-}
-
+/* Nobody waits here for one that is hung: its channel may be full, and then it is passed over. */
 static void each_told(struct monitor *m, enum talk what)
 {
 	for (struct list *n = m->hands.next; n != &m->hands; n = n->next)
 		if (hand_at(n)->pid)
-			(void)!hand_tell(&m->all, hand_at(n), what);
+			(void)!hand_tell(&m->all, hand_at(n), what, 0);
+}
+
+/* One time for all of them together. */
+static void all_answered(struct monitor *m, int ms)
+{
+	nsec until = clock_mono() + (nsec)ms * MSEC;
+
+	for (struct list *n = m->hands.next; n != &m->hands; n = n->next) {
+		nsec now = clock_mono();
+
+		if (hand_at(n)->pid)
+			(void)!hand_answered(&m->all, hand_at(n), now < until ? (int)((until - now) / MSEC) : 0);
+	}
+}
+
+void monitor_tell(struct monitor *m)
+{
+	each_told(m, TALK_TELL);
+	all_answered(m, TELL_MS);
 }
 
 static void kill_all(const struct monitor *m)
@@ -565,8 +593,7 @@ bool monitor_drain(struct monitor *m)
 	server_log_open(LOG_INFO, "stopping", server_open(m->all.server), NULL);
 	drop_dead(m);
 	each_told(m, TALK_STOP);
-	for (struct list *n = m->hands.next; n != &m->hands; n = n->next)
-		(void)!hand_answered(&m->all, hand_at(n), CLOSE_MS);
+	all_answered(m, CLOSE_MS);
 	server_close_doors(m->all.server);
 	while (monitor_child(m), !list_empty(&m->hands)) {
 		if (server_stops(m->all.server) > 1 && !cut) {
@@ -607,7 +634,7 @@ void monitor_free(struct monitor **mp)
 		drop(m, hand_at(m->hands.next));
 	fd_close(&m->all.spawner); /* and so it ends */
 	if (m->spawner)
-		(void)waitpid(m->spawner, NULL, 0);
+		end_spawner(m->spawner);
 	mem_free(m->user);
 	mem_free(m);
 }

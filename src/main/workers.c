@@ -177,10 +177,10 @@ static int get_answer(struct hands *all, struct hand *h, int ms)
 	return -ETIMEDOUT;
 }
 
-int hand_tell(struct hands *all, struct hand *h, enum talk what)
+int hand_tell(struct hands *all, struct hand *h, enum talk what, int ms)
 {
 	chan_msg_init(&all->msg, what, ++h->serial);
-	return send_it(all, h);
+	return h->chan < 0 ? -EPIPE : chan_send_wait(h->chan, &all->msg, ms);
 }
 
 struct telling {
@@ -214,7 +214,7 @@ static int ask_to_prepare(struct hands *all, struct hand *h, int kit)
 int hand_prepare(struct hands *all, struct hand *h, int kit, struct conf_problems *ps)
 {
 	struct telling t = { all, h };
-	int r = hand_tell(all, h, TALK_BEGIN);
+	int r = hand_tell(all, h, TALK_BEGIN, ANSWER_MS);
 
 	if (r == 0)
 		r = server_each_door(all->server, tell_door, &t);
@@ -256,7 +256,7 @@ int hand_answered(struct hands *all, struct hand *h, int ms)
 
 int hand_ask(struct hands *all, struct hand *h, enum talk what, int ms)
 {
-	int r = hand_tell(all, h, what);
+	int r = hand_tell(all, h, what, ms);
 
 	return r == 0 ? hand_answered(all, h, ms) : r;
 }

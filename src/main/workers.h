@@ -56,4 +56,5 @@ void hand_bury(struct hands *all, struct hand *h);
 [[nodiscard]] int hand_ask(struct hands *all, struct hand *h, enum talk what, int ms);
 /* Waits for DONE to what hand_tell() has said last. 0 or -errno. */
 [[nodiscard]] int hand_answered(struct hands *all, struct hand *h, int ms);
-[[nodiscard]] int hand_tell(struct hands *all, struct hand *h, enum talk what); /* and no answer */
+/* Only says it; waits for room in the channel so long. */
+[[nodiscard]] int hand_tell(struct hands *all, struct hand *h, enum talk what, int ms);

@@ -247,16 +247,21 @@ static void sending(struct filter *f)
 	}
 }
 
-/* The levels that we have options of. Of TCP not those that put a module of the kernel into the connection, or take it apart. */
+/* The levels that we have options of. Of sockets in general not the filters, which would outlive us in a listener that the monitor
+ * has too; of TCP not those that put a module of the kernel into the connection, or take it apart. */
 static void socket_options(struct filter *f)
 {
-	static const int levels[] = { SOL_SOCKET, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_UDP };
+	static const int levels[] = { IPPROTO_IP, IPPROTO_IPV6, IPPROTO_UDP };
+	static const int any[] = { SO_REUSEADDR, SO_REUSEPORT, SO_BROADCAST, SO_KEEPALIVE, SO_LINGER,   SO_OOBINLINE,
+				   SO_RCVBUF,    SO_SNDBUF,    SO_RCVTIMEO,  SO_SNDTIMEO,  SO_PASSCRED, SO_PRIORITY };
 	static const int tcp[] = { TCP_NODELAY,      TCP_CORK,     TCP_KEEPIDLE,      TCP_KEEPINTVL, TCP_KEEPCNT,
 				   TCP_USER_TIMEOUT, TCP_QUICKACK, TCP_DEFER_ACCEPT,  TCP_SYNCNT,    TCP_LINGER2,
 				   TCP_WINDOW_CLAMP, TCP_MAXSEG,   TCP_NOTSENT_LOWAT, TCP_CONGESTION };
 
 	for (size_t i = 0; i < LENGTH(levels); i++)
 		rule(f, YES, "setsockopt", IS(1, levels[i]));
+	for (size_t i = 0; i < LENGTH(any); i++)
+		rule(f, YES, "setsockopt", IS(1, SOL_SOCKET), IS(2, any[i]));
 	for (size_t i = 0; i < LENGTH(tcp); i++)
 		rule(f, YES, "setsockopt", IS(1, IPPROTO_TCP), IS(2, tcp[i]));
 	rule(f, NO, "setsockopt", IS(1, IPPROTO_TCP), IS(2, TCP_ULP));

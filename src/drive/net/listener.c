@@ -468,6 +468,31 @@ int listener_share(const struct listener *ln, bool on)
 	return sockopt_set(ln->fd, SOL_SOCKET, SO_REUSEPORT, on);
 }
 
+static bool has_peer(int fd)
+{
+	struct sockaddr_storage st;
+	socklen_t n = sizeof(st);
+
+	return getpeername(fd, (struct sockaddr *)&st, &n) == 0;
+}
+
+void listener_mend(const struct listener *ln, unsigned backlog)
+{
+	struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+	int flags = fcntl(ln->fd, F_GETFL), listens = 0;
+	socklen_t n = sizeof(listens);
+
+	if (flags >= 0 && !(flags & O_NONBLOCK))
+		(void)fcntl(ln->fd, F_SETFL, flags | O_NONBLOCK);
+	if (ln->fifo || ln->queue)
+		return;
+	(void)setsockopt(ln->fd, SOL_SOCKET, SO_DETACH_FILTER, NULL, 0);     /* there is none: that is fine */
+	if (ln->dgram && ln->at.sa.sa_family != AF_UNIX && has_peer(ln->fd)) /* otherwise this takes its port away */
+		(void)connect(ln->fd, &nobody, sizeof(nobody));
+	else if (!ln->dgram && getsockopt(ln->fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &n) == 0 && !listens)
+		(void)listen(ln->fd, (int)backlog);
+}
+
 struct listener *listener_ref(struct listener *ln)
 {
 	atomic_fetch_add_explicit(&ln->refs, 1, memory_order_relaxed);

@@ -76,6 +76,11 @@ struct listen_setup {
 [[nodiscard]] int listener_tune(const struct listener *ln, const struct listen_setup *setup);
 /* May another socket of ours be bound to an address that overlaps? 0 or -errno. */
 [[nodiscard]] int listener_share(const struct listener *ln, bool on);
+/*
+ * Before another process gets it: what one that had it, and was taken over, could have done to it is undone, as far as that can be.
+ * It blocks, is shut down, has a filter, or takes datagrams of one peer only.
+ */
+void listener_mend(const struct listener *ln, unsigned backlog);
 struct listener *listener_ref(struct listener *ln);
 void listener_unref(struct listener *ln);
 /*
