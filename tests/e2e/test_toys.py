@@ -72,7 +72,7 @@ def test_nobody_falls_with_it(toys, how, name, model):
                 ours = sock.getsockname()
                 sock.sendall(how + (b"" if kind == "udp4" else b"\n"))
                 assert kind == "udp4" or sock.recv(1) == b""
-            line = g.wait_log("process-ended", service="falls")
+            line = g.wait_log("child-ended", service="falls")
             assert (line["process"], line["signal"], line["peer"]) == ("main/fork", name, f"{ours[0]}:{ours[1]}")
         bystander.sendall(b"two\n")
         assert hear(bystander, 4) == b"two\n"
@@ -88,7 +88,7 @@ def test_penalty_of_a_child(toys, model):
         with g.connect(service="falls") as sock, contextlib.suppress(ConnectionError):
             sock.sendall(b"abort\n")
             assert sock.recv(1) == b""
-        g.wait_log("process-ended", service="falls")
+        g.wait_log("child-ended", service="falls")
     g.wait_log("penalty", reason="crash")
     with g.connect(service="echo") as sock, contextlib.suppress(ConnectionError):
         assert sock.recv(1) == b""
