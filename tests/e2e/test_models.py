@@ -154,11 +154,14 @@ def test_datagrams_are_not_starved(guichet, crowd):
     socks = crowd(g, 20)
     answered(socks, 1)
     g.wait_stats(waiting=19)
+    first = next(sock for sock in socks if readable(sock, 0))  # they need not come in as they were made
+    others = [sock for sock in socks if sock is not first]
     with g.connect("udp4") as one:
         one.send(b"ping")
-        socks[0].close()
+        first.close()
         assert one.recv(10) == b"ping"
-    assert readable(socks[1], 1) and g.stats()["waiting"] == 18
+    eventually(lambda: any(readable(sock, 0) for sock in others), "the next one is served")
+    assert g.stats()["waiting"] == 18
 
 
 def said(sock, says, hears):
@@ -216,11 +219,11 @@ def test_who_waits_when_it_stops(guichet, crowd):
     socks = crowd(g, 8)
     g.wait_stats(waiting=4)
     g.signal(signal.SIGTERM)
-    for sock in socks[:5]:
-        assert rest(sock) == b"hello"
-    for sock in socks[5:]:
-        with pytest.raises(ConnectionError):
-            assert sock.recv(1) == b"not this"
+    heard = []
+    for sock in socks:
+        with contextlib.suppress(ConnectionError):
+            heard.append(rest(sock))
+    assert heard == [b"hello"] * 5
     g.wait()
 
 

@@ -2,6 +2,7 @@
 SIGHUP reads the file again. What did not change keeps its sockets and its conversations; a file with a mistake, or an address
 that cannot be had, leaves everything as it was; certificates and the log file are opened anew.
 """
+import contextlib
 import json
 import os
 import re
@@ -31,10 +32,16 @@ def answers(address, says=b"x\n", hears=b"x\n"):
         said(sock, says, hears)
 
 
+def links(pid):
+    """What its descriptors are."""
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            yield os.readlink(fd)
+
+
 def listening(g):
     """Its listening sockets, by the numbers that the kernel gives them."""
-    ours = {match[1] for match in (re.fullmatch(r"socket:\[(\d+)\]", os.readlink(fd)) for fd in Path(f"/proc/{g.pid}/fd").iterdir())
-            if match}
+    ours = {match[1] for match in (re.fullmatch(r"socket:\[(\d+)\]", link) for link in links(g.pid)) if match}
     rows = [line.split() for table in ("tcp", "tcp6") for line in Path(f"/proc/{g.pid}/net/{table}").read_text().splitlines()]
     found = {row[9] for row in rows if row[3] == "0A"}
     rows = [line.split() for line in Path(f"/proc/{g.pid}/net/unix").read_text().splitlines()]
