@@ -479,14 +479,14 @@ static bool has_peer(int fd)
 void listener_mend(const struct listener *ln, unsigned backlog)
 {
 	struct sockaddr nobody = { .sa_family = AF_UNSPEC };
-	int flags = fcntl(ln->fd, F_GETFL), listens = 0;
+	int flags = fcntl(ln->fd, F_GETFL), listens = 0, none = 0;
 	socklen_t n = sizeof(listens);
 
 	if (flags >= 0 && !(flags & O_NONBLOCK))
 		(void)fcntl(ln->fd, F_SETFL, flags | O_NONBLOCK);
 	if (ln->fifo || ln->queue)
 		return;
-	(void)setsockopt(ln->fd, SOL_SOCKET, SO_DETACH_FILTER, NULL, 0);     /* there is none: that is fine */
+	(void)setsockopt(ln->fd, SOL_SOCKET, SO_DETACH_FILTER, &none, sizeof(none));     /* there is none: that is fine */
 	if (ln->dgram && ln->at.sa.sa_family != AF_UNIX && has_peer(ln->fd)) /* otherwise this takes its port away */
 		(void)connect(ln->fd, &nobody, sizeof(nobody));
 	else if (!ln->dgram && getsockopt(ln->fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &n) == 0 && !listens)
