@@ -486,7 +486,7 @@ void listener_mend(const struct listener *ln, unsigned backlog)
 		(void)fcntl(ln->fd, F_SETFL, flags | O_NONBLOCK);
 	if (ln->fifo || ln->queue)
 		return;
-	(void)setsockopt(ln->fd, SOL_SOCKET, SO_DETACH_FILTER, &none, sizeof(none));     /* there is none: that is fine */
+	(void)setsockopt(ln->fd, SOL_SOCKET, SO_DETACH_FILTER, &none, sizeof(none)); /* there is none: that is fine */
 	if (ln->dgram && ln->at.sa.sa_family != AF_UNIX && has_peer(ln->fd)) /* otherwise this takes its port away */
 		(void)connect(ln->fd, &nobody, sizeof(nobody));
 	else if (!ln->dgram && getsockopt(ln->fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &n) == 0 && !listens)
