@@ -219,7 +219,12 @@ static void look(struct worker *w, bool idle)
 {
 	struct crew *c = w->crew;
 	struct epoll_event e;
-	int n = sys_epoll_wait(c->set, &e, 1, idle ? patience(w) : 0);
+	int n;
+
+	do
+		n = sys_epoll_wait(c->set, &e, 1, idle ? patience(w) : 0);
+	while (!idle && n > 0 &&
+	       e.data.u32 == BELL); /* who waits is asked for next anyway; datagrams may be behind it */
 
 	if (idle) {
 		pthread_mutex_lock(&c->lock);
