@@ -290,19 +290,19 @@ static const struct {
 } limits[] = {
 	{ "too many at once", "max", "refused_max", "max" },
 	{ "too many of one address", "per_source", "refused_per_source", "per-source" },
-	{ "too many new ones of it a second", "rate", "refused_rate", "rate" },
-	{ "an address that crashed us", "crashes, penalty of [guichet]", "refused_penalty", "penalty" },
-	{ "descriptors that others need", "reserve_service of [guichet]", "refused_reserve", "reserve" },
-	{ "no descriptors left", "fds, reserve of [guichet]", "paused_fds", "out-of-descriptors" },
+	{ "too many new ones of it", "rate", "refused_rate", "rate" },
+	{ "an address that crashed us", "crashes*, penalty*", "refused_penalty", "penalty" },
+	{ "what others need", "reserve_service*", "refused_reserve", "reserve" },
+	{ "no descriptors left", "fds*, reserve*", "paused_fds", "out-of-descriptors" },
 	{ "all workers busy", "workers, queue", "queue_full", "they wait" },
-	{ "a slow handshake, PROXY header or first message", "first", "ended_first, ...", "first, handshake-timeout" },
+	{ "a slow beginning", "first", "ended_first, ...", "first, handshake-timeout" },
 	{ "no login", "auth", "ended_auth", "auth" },
 	{ "silence", "idle", "ended_idle", "idle" },
 	{ "dripping, and not reading", "min_rate, min_rate_time", "ended_slow", "too-slow" },
 	{ "a message without end", "input", "ended_input", "input-limit" },
 	{ "who does not read", "output", "ended_output", "output-limit" },
 	{ "a close that nobody answers", "linger", "", "not-read" },
-	{ "answers to forged datagrams", "dgram_rate, dgram_reply of [guichet]", "dropped_rate, dropped_size", "" },
+	{ "answers to forged datagrams", "dgram_rate*, dgram_reply*", "dropped_rate", "" },
 };
 
 static void add_limits(struct buf *b)
@@ -312,7 +312,7 @@ static void add_limits(struct buf *b)
 	wrap_add(
 		b,
 		"What a service does not put up with: the option that says how much, the counter in `guichet stats`, and the reason "
-		"in the log. Options are the service's own, if nothing else is said; `guichet help options` and `guichet help "
+		"in the log. Those with a star are options of [guichet], the others the service's own; `guichet help options` and `guichet help "
 		"guichet` have their defaults, and 0 switches a limit off. Clients of this machine are free of per_source, rate "
 		"and penalty unless limit_loopback = yes.",
 		0, 0);

@@ -190,11 +190,11 @@ static void test_models(void **state)
 	for (const struct help_topic *t = help_topics; t->name; t++)
 		if (strcmp(t->name, "models") == 0)
 			t->add(&page);
-	event = strstr(buf_str(&page), "\nevent ");
-	fork = strstr(buf_str(&page), "\nfork ");
+	event = strstr(buf_str(&page), "\nevent  ");
+	fork = strstr(buf_str(&page), "\nfork  ");
 	assert_non_null(event);
 	assert_non_null(fork);
-	assert_int_equal(strncmp(event, "\nevent      yes ", 16), 0);
+	assert_int_equal(strncmp(event, "\nevent      N threads ", 22), 0);
 }
 
 static void test_json(void **state)

@@ -46,10 +46,10 @@ def test_out_of_descriptors(guichet, model):
             sock.close()
     g.wait_stats(accepted=CLIENTS, open=0)
     g.wait_log("accept-resumed", service="echo")
-    # Told once, not at each of its tries.
+    # Told once for each pause, not at each of its tries; there may be a moment in which nobody waits.
     told = [line["event"] for line in g.log() if line["event"].startswith("accept-") and line["service"] == "echo"]
-    assert told == ["accept-paused", "accept-resumed"]
-    assert g.stats()["paused_fds"] == 1
+    pauses = g.stats()["paused_fds"]
+    assert told == ["accept-paused", "accept-resumed"] * pauses and 1 <= pauses <= 5
 
 
 def test_limit_is_raised(guichet):
