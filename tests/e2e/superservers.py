@@ -27,7 +27,9 @@ def is_bound(address):
     if address.path:
         return os.path.exists(address.path)
     table = Path("/proc/net/udp" if address.datagram else "/proc/net/tcp").read_text()
-    return f" 0100007F:{address.port:04X} " in table
+    rows = [line.split() for line in table.splitlines()]
+    # local address and state: a connection of somebody else may have the same number, also at its other end
+    return any(row[1] == f"0100007F:{address.port:04X}" and (address.datagram or row[3] == "0A") for row in rows)
 
 
 class Superserver:
