@@ -8,7 +8,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 
+#include "base/log.h"
 #include "base/peer.h"
 #include "core/session.h"
 
@@ -103,4 +105,17 @@ void crash_watch(struct shared_crash *to)
 	sigemptyset(&sa.sa_mask);
 	for (unsigned i = 0; i < SIGNALS; i++)
 		sigaction(signals[i], &sa, &before[i]);
+}
+
+void crash_log(struct log_line *line, pid_t pid, int status)
+{
+	const char *name = WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : NULL;
+
+	log_uint(line, "pid", (unsigned)pid);
+	if (name)
+		log_str(line, "signal", name);
+	else if (WIFSIGNALED(status)) /* a real-time one */
+		log_uint(line, "signal", (unsigned)WTERMSIG(status));
+	else
+		log_uint(line, "status", (unsigned)WEXITSTATUS(status));
 }

@@ -6,9 +6,12 @@
  * the signal looks up.
  */
 #pragma once
+#include <sys/types.h>
+
 #include "drive/shared.h"
 
 struct host;
+struct log_line;
 
 /* From now on, in all threads. What handled these signals before does so afterwards, as sanitizers want it. */
 void crash_watch(struct shared_crash *to);
@@ -21,3 +24,6 @@ void crash_thread(void);
 
 /* What this thread does is done for this host; NULL: for nobody. */
 void crash_serves(const struct host *h);
+
+/* How a process ended, as waitpid() says: its `pid`, and `signal` or `status`. */
+void crash_log(struct log_line *line, pid_t pid, int status);

@@ -48,7 +48,6 @@ int server_each_door(const struct server *s, door_fn *fn, void *arg)
 			struct door d = door_of(v[i], &v[i]->entries[k]);
 
 			listener_mend(v[i]->entries[k].ln, v[i]->plan.common->backlog);
-
 			r = fn(&v[i]->plan, &d, arg);
 		}
 	}

@@ -7,7 +7,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "drive/admit.h"
 #include "drive/clock.h"
 #include "drive/model/brood.h"
 #include "drive/model/crew.h"
@@ -86,12 +85,4 @@ void server_tell(const struct server *s)
 	atomic_store(&p->user, ns(use.ru_utime));
 	atomic_store(&p->system, ns(use.ru_stime));
 	tell_crews(s);
-}
-
-void server_blame(struct server *s, unsigned process)
-{
-	const struct shared_crash *c = &s->shared->process[process].crash;
-
-	if (atomic_load(&c->signal) && !c->unproven)
-		admit_crashed(s->shared->limits, s->global, c->addr, c->n, clock_mono());
 }

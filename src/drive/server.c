@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "conf/option.h"
+#include "drive/admit.h"
 #include "drive/clock.h"
 #include "drive/crash.h"
 #include "drive/jobs.h"
@@ -520,4 +521,10 @@ int server_run(struct server *s, const struct server_calls *calls)
 		return 1;
 	}
 	return run(s);
+}
+
+void server_blame(struct server *s, const struct shared_crash *c)
+{
+	if (atomic_load(&c->signal) && !c->unproven)
+		admit_crashed(s->shared->limits, s->global, c->addr, c->n, clock_mono());
 }

@@ -162,8 +162,12 @@ void server_service(const struct server *s, size_t i, struct service_view *ret);
 /* Address j of service i as it was bound (port 0 is the picked one): `tcp:127.0.0.1:40001`. `tcp:7007` gives two. */
 void server_address(const struct server *s, size_t i, size_t j, struct buf *b);
 
-/* A worker with this number has ended: whom it served when it crashed, if it did, has that against him. */
-void server_blame(struct server *s, unsigned process);
+/*
+ * A process has ended, and this is what it left: whom it served when it crashed, if it did, has that against him. Not the
+ * source of a datagram, which anybody can write there.
+ */
+struct shared_crash;
+void server_blame(struct server *s, const struct shared_crash *c);
 
 /* This process writes down what the counters show of it, in the shared mapping; server_stats() does so too. */
 void server_tell(const struct server *s);

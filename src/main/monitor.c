@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "drive/clock.h"
+#include "drive/crash.h"
 #include "drive/net/owner.h"
 #include "drive/shared.h"
 #include "drive/sys.h"
@@ -166,19 +167,6 @@ static int want_spawner(struct monitor *m)
 	return r;
 }
 
-static void log_how(struct log_line *line, pid_t pid, int status)
-{
-	const char *name = WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : NULL;
-
-	log_uint(line, "pid", (unsigned)pid);
-	if (name)
-		log_str(line, "signal", name);
-	else if (WIFSIGNALED(status)) /* a real-time one */
-		log_uint(line, "signal", (unsigned)WTERMSIG(status));
-	else
-		log_uint(line, "status", (unsigned)WEXITSTATUS(status));
-}
-
 /* Its channel is closed: it stops its commands and ends. One that does not is not waited for. */
 static void end_spawner(pid_t pid)
 {
@@ -200,7 +188,7 @@ static void replace_spawner(struct monitor *m, int status)
 		return;
 	if (log_begin(&line, LOG_ERROR, "process-ended")) {
 		log_str(&line, "process", "spawner");
-		log_how(&line, pid, status);
+		crash_log(&line, pid, status);
 		log_end(&line);
 	}
 	m->spawner_falls = clock_mono() - m->spawner_born < SEC ? m->spawner_falls + 1 : 1;
@@ -446,7 +434,7 @@ static void log_end_of(const struct monitor *m, const struct hand *h, int status
 	if (!log_begin(&line, expected ? LOG_DEBUG : LOG_ERROR, "process-ended"))
 		return;
 	log_str(&line, "process", h->name);
-	log_how(&line, h->pid, status);
+	crash_log(&line, h->pid, status);
 	snprintf(service, sizeof(service), "%.*s", (int)sizeof(c->service) - 1, c->service); /* whatever is there */
 	if (atomic_load(&c->signal) && *service)
 		log_str(&line, "service", service);
@@ -461,7 +449,7 @@ static void one_ended(struct monitor *m, struct hand *h, int status)
 
 	log_end_of(m, h, status);
 	if (WIFSIGNALED(status))
-		server_blame(m->all.server, h->process);
+		server_blame(m->all.server, &server_shared(m->all.server)->process[h->process].crash);
 	if (m->stopping && !ended_well(status))
 		m->unclean = true;
 	h->pid = 0;

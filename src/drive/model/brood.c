@@ -208,11 +208,7 @@ static void log_death(const struct brood *b, const struct young *c, const struct
 	if (!log_begin(&line, LOG_ERROR, "child-ended"))
 		return;
 	log_str(&line, "process", s->shared->names[s->setup.process]);
-	log_uint(&line, "pid", (unsigned)c->pid);
-	if (WIFSIGNALED(status))
-		log_str(&line, "signal", sigabbrev_np(WTERMSIG(status)));
-	else
-		log_uint(&line, "status", (unsigned)WEXITSTATUS(status));
+	crash_log(&line, c->pid, status);
 	log_str(&line, "service", c->service->plan.name);
 	if (shared_crash_peer(crash, text)) /* behind a proxy, and of an acceptor, the child alone knew who it was */
 		log_str(&line, "peer", text);
@@ -235,9 +231,7 @@ static void settle(struct brood *b, uint32_t i, int status)
 	if (!well && !b->over) {
 		stat_add(lane, STAT_ERRORS, 1);
 		log_death(b, c, &row->crash, status);
-		if (atomic_load(&row->crash.signal))
-			admit_crashed(b->server->shared->limits, b->server->global, row->crash.addr, row->crash.n,
-				      clock_mono());
+		server_blame(b->server, &row->crash);
 	}
 	row->crash = (struct shared_crash){};
 }
