@@ -11,8 +11,12 @@
 #include "core/proto_child.h"
 #include "drive/client.h"
 #include "layer/tls.h"
+#include "layer/ws.h"
 
 enum { DGRAM_MAX = 65507 };
+enum { ANSWERS, HANDSHAKE }; /* timers */
+
+#define HANDSHAKE_TIME (30 * SEC) /* of WebSocket; as long as TLS and the connection itself have */
 
 struct talk {
 	bool connected;
@@ -104,7 +108,7 @@ static enum verdict terminal_step(const struct talk *t, const struct ev *ev, str
 {
 	struct io *terminal = io_chan(io, TERMINAL), *server = io_chan(io, SERVER);
 
-	if (ev->kind == EV_ROOM && server) {
+	if ((ev->kind == EV_ROOM || ev->kind == EV_OPEN) && server) {
 		io_hold(server, false);
 		return V_GO;
 	}
@@ -123,7 +127,7 @@ static enum verdict terminal_step(const struct talk *t, const struct ev *ev, str
 	else if (send_lines(terminal, server, io) == V_ABORT) /* what stands behind the last line end */
 		return V_ABORT;
 	else
-		io_timer(io, 0, io->now + connection_of(io)->setup->wait);
+		io_timer(io, ANSWERS, io->now + connection_of(io)->setup->wait);
 	return V_GO;
 }
 
@@ -137,8 +141,28 @@ static void say_connected(const struct connection *c, const struct io *server)
 	if (!c->setup->say)
 		return;
 	buf_init_fixed(&b, text, sizeof(text));
-	buf_addf(&b, "connected to %s%s", peer_text(server->peer, peer), server->secure ? ", TLS" : "");
+	buf_addf(&b, "connected to %s%s%s", peer_text(server->peer, peer), server->secure ? ", TLS" : "",
+		 c->ws ? ", WebSocket" : "");
 	c->setup->say(text);
+}
+
+static enum verdict connected(struct talk *t, struct io *server, struct io *io)
+{
+	t->connected = true;
+	io_timer(io, HANDSHAKE, 0);
+	say_connected(connection_of(io), server);
+	io_child(io, TERMINAL, &(struct child){ .kind = CHILD_STDIO });
+	if (connection_of(io)->ws)
+		io_hold(server, true); /* what came with the handshake, its end even, waits for the terminal */
+	return V_GO;
+}
+
+/* The terminal waits until the layer is up: EV_LAYER. */
+static enum verdict speak_ws(const struct connection *c, struct io *server, struct io *io)
+{
+	io_timer(io, HANDSHAKE, io->now + HANDSHAKE_TIME);
+	io_layer(server, &ws_client_layer, ws_ctx_ref(c->ws), LEFT_FEED);
+	return V_GO;
 }
 
 static enum verdict server_step(struct talk *t, const struct ev *ev, struct io *io)
@@ -150,10 +174,9 @@ static enum verdict server_step(struct talk *t, const struct ev *ev, struct io *
 		return V_GO;
 	switch (ev->kind) {
 	case EV_OPEN:
-		t->connected = true;
-		say_connected(c, server);
-		io_child(io, TERMINAL, &(struct child){ .kind = CHILD_STDIO });
-		return V_GO;
+		return c->ws ? speak_ws(c, server, io) : connected(t, server, io);
+	case EV_LAYER:
+		return connected(t, server, io);
 	case EV_DATA:
 		if (terminal)
 			move(server, terminal);
@@ -168,7 +191,8 @@ static enum verdict server_step(struct talk *t, const struct ev *ev, struct io *
 		return V_GO;
 	case EV_EOF:
 		if (ev->err < 0)
-			fail_over_tls(c, "lost the connection to", ev->err, ev->why);
+			fail_over_tls(c, t->connected ? "lost the connection to" : "cannot connect to", ev->err,
+				      ev->why);
 		return finish(io);
 	default:
 		return V_GO;
@@ -219,7 +243,11 @@ static enum verdict step(void *self, const struct ev *ev, struct io *io)
 		return server_step(t, ev, io);
 	if (ev->kind == EV_OPEN)
 		return dial(t, io);
-	return ev->kind == EV_TIMER ? finish(io) : V_GO; /* no answer came any more */
+	if (ev->kind != EV_TIMER)
+		return V_GO;
+	if (ev->tag == HANDSHAKE)
+		fail(connection_of(io), "cannot connect to", -ETIMEDOUT, NULL);
+	return finish(io); /* no answer came any more */
 }
 
 const struct proto connect_proto = {
@@ -248,6 +276,33 @@ static int make_tls(struct connection *c, struct buf *why)
 	return err;
 }
 
+/* Host: as in the address; what is its scheme's own port is not said (RFC 9110 4.2.1). */
+static void add_host(const struct addr_text *to, struct buf *b)
+{
+	bool v6 = addr_is_ipv6(to->host);
+
+	buf_addf(b, "%s%s%s", v6 ? "[" : "", *to->host ? to->host : "localhost", v6 ? "]" : "");
+	if (to->port >= 0 && to->port != (addr_is_secure(to) ? 443 : 80))
+		buf_addf(b, ":%d", to->port);
+}
+
+static int make_ws(struct connection *c, struct buf *why)
+{
+	const struct addr_text *to = c->setup->to;
+	char host[ADDR_HOST_MAX + 16];
+	struct buf b;
+	int err;
+
+	if (!(addr_flags(to) & ADDR_F_WEB))
+		return 0;
+	buf_init_fixed(&b, host, sizeof(host));
+	add_host(to, &b);
+	err = ws_ctx_new(&(struct ws_setup){ .client = true, .host = host, .target = to->path }, &c->ws);
+	if (err)
+		buf_addf(why, "cannot speak WebSocket: %s", strerror(-err));
+	return err;
+}
+
 int connect_run(const struct connect_setup *setup, struct buf *why)
 {
 	struct connection c = { .setup = setup, .why = why };
@@ -257,10 +312,15 @@ int connect_run(const struct connect_setup *setup, struct buf *why)
 	buf_init_fixed(&b, c.address, sizeof(c.address));
 	addr_format(setup->to, &b);
 	err = make_tls(&c, why);
-	if (err)
+	if (!err)
+		err = make_ws(&c, why);
+	if (err) {
+		tls_ctx_unref(c.tls);
 		return err;
+	}
 	err = client_run(&connect_proto, &c, NULL, NULL);
 	tls_ctx_unref(c.tls);
+	ws_ctx_unref(c.ws);
 	if (err && !c.err)
 		fail(&c, "cannot go on with", err, NULL);
 	return c.err;

@@ -4,6 +4,7 @@
 #include "core/proto.h"
 
 struct tls_ctx;
+struct ws_ctx;
 
 enum { TERMINAL = 1, SERVER }; /* tags of the channels */
 
@@ -12,6 +13,7 @@ struct connection {
 	const struct connect_setup *setup;
 	char address[ADDR_HOST_MAX + ADDR_PATH_MAX + 64];
 	struct tls_ctx *tls; /* NULL: not secure */
+	struct ws_ctx *ws;   /* NULL: no WebSocket */
 	struct buf *why;
 	int err;
 };

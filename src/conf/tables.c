@@ -71,6 +71,33 @@ const struct option_table tables_guichet = OPTION_TABLE("guichet", guichet_rows,
 const char *const tables_models[] = { "iterative", "fork", "prefork", "thread", "pool", "symmetric", "event", NULL };
 static const char *const families[] = { "any", "4", "6", NULL };
 
+static const char *const ws_frames[] = { "binary", "text", NULL };
+
+/* What a browser says of a page: https://example.org, or null (RFC 6454 section 6.1). */
+static int check_origin(const char *word, struct buf *why)
+{
+	const char *host = strstr(word, "://");
+
+	if (strcmp(word, "null") == 0 || (host && host != word && host[3] && !strpbrk(host + 3, "/?#@")))
+		return 0;
+	buf_add_excerpt(why, span_str(word));
+	buf_adds(why, " is no origin: it is SCHEME://HOST or SCHEME://HOST:PORT with nothing behind it, or null");
+	return -EINVAL;
+}
+
+static int check_ws_path(const char *word, struct buf *why)
+{
+	bool printable = true;
+
+	for (const char *c = word; *c; c++)
+		printable &= *c > ' ' && *c <= '~' && *c != '?' && *c != '#';
+	if (word[0] == '/' && printable)
+		return 0;
+	buf_add_excerpt(why, span_str(word));
+	buf_adds(why, " is no path: it begins with / and is printable ASCII without spaces, ? and #");
+	return -EINVAL;
+}
+
 static const struct option service_rows[] = {
 	OPT_NSEC(S, auth, "60s", 0, DAY,
 		 "time until a client must have logged in, where the protocol knows of a login; 0 = no limit"),
@@ -78,7 +105,7 @@ static const struct option service_rows[] = {
 	OPT_BOOL(S, enabled, "yes", "serve this section at all"),
 	OPT_ENUM(S, family, "any", families, "IP version of addresses that do not name one"),
 	OPT_NSEC(S, first, "10s", 0, DAY,
-		 "time until a PROXY header must be there, a TLS handshake over, and the first message complete where the "
+		 "time until a PROXY header must be there, a TLS or WebSocket handshake over, and the first message complete where the "
 		 "protocol waits for one; 0 = no limit"),
 	OPT_STRING(
 		S, group, "main", 1, 31,
@@ -131,6 +158,13 @@ static const struct option service_rows[] = {
 	OPT_UINT(
 		S, workers, "0", 0, 4096,
 		"threads of the models pool and symmetric, processes of prefork, and so how many are served at once; 0 = four per core"),
+	OPT_ENUM(S, ws_frames, "binary", ws_frames,
+		 "kind of the WebSocket frames that are sent: as text, what is no UTF-8 is replaced by U+FFFD"),
+	OPT_WORDS(
+		S, ws_origins, NULL, 0, 64, check_origin,
+		"from where the pages come that a browser may let use WebSocket, as https://example.org; all when not set"),
+	OPT_WORDS(S, ws_path, NULL, 0, 64, check_ws_path,
+		  "paths that a WebSocket client may ask for, without a query; any when not set"),
 };
 
 const struct option_table tables_service = OPTION_TABLE("service", service_rows, S, NULL);

@@ -51,6 +51,7 @@ enum tables_model {
 };
 
 enum tables_family { FAMILY_ANY, FAMILY_4, FAMILY_6 };
+enum tables_ws_frames { WS_FRAMES_BINARY, WS_FRAMES_TEXT };
 
 /* The words of enum tables_model, NULL-ended. */
 extern const char *const tables_models[];
@@ -88,6 +89,9 @@ struct service_options {
 	size_t send_buffer; /* the same */
 	bool trace;
 	unsigned workers; /* threads; 0 = some for each core */
+	enum tables_ws_frames ws_frames;
+	struct str_words ws_origins; /* none = any */
+	struct str_words ws_path;    /* likewise */
 };
 
 enum tables_client_certificate { CLIENT_CERTIFICATE_NONE, CLIENT_CERTIFICATE_OPTIONAL, CLIENT_CERTIFICATE_REQUIRED };

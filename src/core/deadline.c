@@ -105,7 +105,7 @@ static nsec next_look(const struct sess *s, nsec from, nsec span)
 
 	if (!span)
 		return 0;
-	if (is_pressed(s) || gone_since(s, from) < step)
+	if (gone_since(s, from) < step || is_pressed(s))
 		return from + step;
 	parts = gone_since(s, from) / step + 1;
 	return parts < PRESSED ? from + parts * step : from + span;
@@ -120,9 +120,9 @@ static uint32_t owes(const struct sess *s)
 		return 0;
 	if (sess_wants_write(s))
 		return S_READS;
-	if (!(s->flags & S_OPENED) || !sess_wants_read(s))
+	if (!inbuf_n(&s->in) && !(s->flags & S_INTAKE) && !layers_partial(s))
 		return 0;
-	return inbuf_n(&s->in) || s->flags & S_INTAKE || layers_partial(s) ? S_SENDS : 0;
+	return s->flags & S_OPENED && sess_wants_read(s) ? S_SENDS : 0;
 }
 
 void sess_meter(struct sess *s)
@@ -197,7 +197,7 @@ static nsec auth_of(const struct sess *s)
 
 static nsec meter_look(const struct sess *s)
 {
-	nsec meter = s->more ? s->more->meter : 0, window = sess_svc(s)->limits.rate_time;
+	nsec meter = s->more->meter, window = sess_svc(s)->limits.rate_time;
 
 	if (!meter)
 		return 0;
@@ -215,7 +215,7 @@ static nsec last_bytes_by(const struct sess *s)
 /* A handshake began `first` before its end, or its parent gave it less. */
 static nsec handshake_look(const struct sess *s)
 {
-	nsec by = s->more ? s->more->handshake_by : 0, first = sess_svc(s)->limits.first;
+	nsec by = s->more->handshake_by, first = sess_svc(s)->limits.first;
 
 	if (!by || !first || !is_guest(s) || by < first)
 		return by;
@@ -238,19 +238,24 @@ nsec sess_deadline(const struct sess *s)
 	if (s->flags & S_ABORT)
 		return 0;
 	sooner(&min, next_look(s, s->active, idle_of(s)));
-	sooner(&min, handshake_look(s));
 	sooner(&min, last_bytes_by(s));
-	sooner(&min, meter_look(s));
+	if (s->more) {
+		sooner(&min, handshake_look(s));
+		sooner(&min, meter_look(s));
+	}
 	if (s->flags & S_CLOSING)
 		return min; /* no more steps: only the limits are left */
-	sooner(&min, next_look(s, opened(s), first_of(s)));
-	sooner(&min, next_look(s, opened(s), auth_of(s)));
+	if (s->flags & (S_NO_FIRST | S_NO_LOGIN)) {
+		sooner(&min, next_look(s, opened(s), first_of(s)));
+		sooner(&min, next_look(s, opened(s), auth_of(s)));
+	}
 	sooner(&min, s->timer);
 	if (!s->more)
 		return min;
 	for (unsigned i = 0; i < PROTO_TIMERS - 1; i++)
 		sooner(&min, s->more->timer[i]);
-	sooner(&min, layers_due(s));
+	if (layers_present(s))
+		sooner(&min, layers_due(s));
 	return min;
 }
 

@@ -60,7 +60,7 @@ struct file_op {
 	size_t n;          /* READ, WRITE, LIST */
 	uint8_t *bytes;    /* READ, WRITE: n of them; LIST: of the driver's */
 	struct file_done done;
-	const char *to; /* RENAME */
+	char *to; /* RENAME */
 	size_t name_n;
 	char name[]; /* ended by a NUL; behind it, for RENAME, the other one */
 };

@@ -101,7 +101,7 @@ static struct file_op *op_new(struct sess *s, enum file_call call, struct span n
 	if (n)
 		memcpy(op->name, name.p, n);
 	if (to_n)
-		memcpy(op->name + n + 1, to.p, to_n);
+		memcpy(op->to, to.p, to_n);
 	return op;
 }
 

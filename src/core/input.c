@@ -106,7 +106,7 @@ static void settle_lent(struct host *h)
 	struct sess *s = h->lent;
 
 	h->lent = NULL;
-	if (s && outq_settle(&s->out, &h->pool) < 0)
+	if (outq_settle(&s->out, &h->pool) < 0)
 		sess_abort(s, "out-of-memory", STAT_MEMORY);
 }
 
@@ -115,7 +115,8 @@ void *sess_rbuf(struct sess *s, size_t *ret_n)
 	struct host *h = s->host;
 	struct inbuf *b = raw_of(s);
 
-	settle_lent(h);
+	if (h->lent)
+		settle_lent(h);
 	assert(!h->rbuf_user || h->rbuf_user == s);
 	if (inbuf_n(b) == 0) {
 		if (!borrowed(b))
@@ -158,7 +159,8 @@ void sess_rdone(struct sess *s)
 {
 	struct inbuf *b = raw_of(s);
 
-	settle_lent(s->host);
+	if (s->host->lent)
+		settle_lent(s->host);
 	if (s->host->rbuf_user == s)
 		s->host->rbuf_user = NULL;
 	if (own(b) < 0)

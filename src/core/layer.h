@@ -24,6 +24,7 @@ struct layer_io {
 	 */
 	const struct peer *peer;
 	int *handshakes; /* handshake steps that this turn still allows, shared by all; counted down */
+	size_t queued;   /* bytes that wait for the peer already: what answers by itself may wait too */
 };
 
 [[nodiscard]] int layer_up(struct layer_io *lio, const void *p, size_t n);   /* 0 or -ENOMEM */
@@ -35,6 +36,8 @@ struct layer_info {
 	const char *server_name;      /* SNI, or NULL */
 	const char *alpn;             /* protocol agreed on, or NULL */
 	const char *certificate;      /* subject of the verified client certificate, or NULL */
+	const char *subprotocol;      /* of WebSocket, agreed on; or NULL */
+	const char *path;             /* and what was asked for, with its query */
 };
 
 struct layer {
@@ -45,7 +48,8 @@ struct layer {
 	size_t self_size;
 	/* 0 or -errno. arg: what io_layer() or the listener gave; the layer owns it from here on, also on failure. */
 	int (*open)(void *self, void *arg, struct layer_io *lio);
-	void (*drop_arg)(void *arg); /* for an arg whose layer was never opened; may be NULL */
+	int (*begin)(void *self, struct layer_io *lio); /* all below it is up: it may speak first; may be NULL */
+	void (*drop_arg)(void *arg);                    /* for an arg whose layer was never opened; may be NULL */
 	/*
 	 * Takes from raw; returns how many bytes it took (a partial record may stay), or -errno: the session
 	 * ends. -EAGAIN: no handshake left in this turn, call again in the next with the same bytes.
@@ -56,7 +60,7 @@ struct layer {
 	int (*finish)(void *self, struct layer_io *lio); /* our end: close_notify; may be NULL */
 	nsec (*due)(const void *self);                   /* when tick() wants to run, 0 = never; may be NULL */
 	int (*tick)(void *self, struct layer_io *lio);
-	void (*info)(const void *self, struct layer_info *ret); /* may be NULL */
+	void (*info)(const void *self, struct layer_info *ret); /* sets what it knows and nothing else; may be NULL */
 	/*
 	 * After a failure: a reason in the field's words. While the handshake lasts: what it waits for, when the peer is late or
 	 * has gone; NULL: "handshake-timeout", "gone-in-handshake". May be NULL.

@@ -49,6 +49,7 @@ static struct lio make_lio(struct sess *s, struct linst *li, struct outq *down)
 			.down = down,
 			.now = s->host->now,
 			.handshakes = &s->host->handshakes,
+			.queued = s->more->raw.n,
 		},
 		.pool = &s->host->pool,
 	};
@@ -193,18 +194,39 @@ static void take_out(struct sess *s, struct linst *li)
 	mem_free(li);
 }
 
-static void now_up(struct sess *s, struct linst *li)
+/* All below it is up. */
+static int begin(struct sess *s, struct linst *li)
+{
+	struct outq tmp = {};
+	struct lio lio = make_lio(s, li, down_of(s, li, &tmp));
+	int r = li->layer->begin ? li->layer->begin(li->self, &lio.io) : 0;
+
+	if (r == 0)
+		r = flush_down(s, li, &tmp);
+	outq_clear(&tmp, &s->host->pool);
+	return r;
+}
+
+/* False: that was the end of the session. */
+static bool now_up(struct sess *s, struct linst *li)
 {
 	struct sess_more *m = s->more;
+	int r = 0;
 
 	li->up = true;
+	if (li->above)
+		r = begin(s, li->above);
+	if (r < 0) {
+		layer_failed(s, li->above, r);
+		return false;
+	}
 	know_peer(m, li);
 	if (li->layer->confidential)
 		s->flags |= S_SECURE;
 	if (li->layer->ups)
 		stat_add(s->lane, li->layer->ups, 1);
 	if (!all_up(s))
-		return;
+		return true;
 	m->handshake_by = 0;
 	if (m->layers_asked == 0)
 		s->flags &= ~(uint32_t)S_LAYER_WAIT;
@@ -219,6 +241,7 @@ static void now_up(struct sess *s, struct linst *li)
 		sess_opened(s, arg);
 		blob_unref(arg);
 	}
+	return true;
 }
 
 /* Decodes what one layer has; false: stop for now. */
@@ -251,8 +274,8 @@ static bool decode_one(struct sess *s, struct linst *li)
 		li->spent |= lio.io.spent;
 		if (lio.io.peer)
 			take_peer(s, lio.io.peer);
-		if (lio.io.is_up && !li->up)
-			now_up(s, li);
+		if (lio.io.is_up && !li->up && !now_up(s, li))
+			return false;
 		more = r > 0 && inbuf_n(raw) > 0;
 	}
 	return true;
@@ -343,6 +366,8 @@ static int push(struct sess *s, const struct layer *layer, void *arg)
 	if (r == 0)
 		r = flush_down(s, li, &tmp);
 	outq_clear(&tmp, &s->host->pool);
+	if (r == 0 && (!li->below || li->below->up))
+		r = begin(s, li);
 	if (r < 0)
 		return r;
 	if (layer->handshake) {
@@ -353,7 +378,7 @@ static int push(struct sess *s, const struct layer *layer, void *arg)
 	if (s->more->raw.head)
 		sess_mark(s);
 	if (lio.io.is_up)
-		now_up(s, li);
+		(void)now_up(s, li); /* there is none above it yet */
 	return 0;
 }
 
@@ -487,7 +512,7 @@ static int encode_bytes(struct sess *s)
 }
 
 /* Stops at the high-water mark, so that files and blobs stay what they are until there is room. */
-void layers_encode(struct sess *s)
+[[gnu::noinline]] void layers_encode(struct sess *s) /* in sess_head() it would cost who has no layers its registers */
 {
 	struct sess_more *m = s->more;
 	int r = 0;
@@ -568,14 +593,19 @@ void layers_done(struct sess *s)
 	s->more->top = s->more->bottom = NULL;
 }
 
+/* What a layer does not know, those above it may. */
 bool sess_layer_info(const struct sess *s, struct layer_info *ret)
 {
-	for (struct linst *li = s->more ? s->more->top : NULL; li; li = li->below) {
-		if (li->layer->info) {
-			*ret = (struct layer_info){};
-			li->layer->info(li->self, ret);
-			return true;
-		}
+	struct layer_info info = {};
+	bool any = false;
+
+	for (const struct linst *li = s->more ? s->more->top : NULL; li; li = li->below) {
+		if (!li->layer->info)
+			continue;
+		any = true;
+		li->layer->info(li->self, &info);
 	}
-	return false;
+	if (any)
+		*ret = info;
+	return any;
 }

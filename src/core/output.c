@@ -38,9 +38,9 @@ static struct outq *wire(struct sess *s)
 void sess_head(struct sess *s, struct head *ret)
 {
 	ret->kind = HEAD_NONE;
-	if (s->flags & S_ABORT)
+	if (s->flags & S_ABORT || !sess_has_output(s))
 		return;
-	if (s->more && s->out.head)
+	if (s->out.head && (layers_present(s) || s->flags & S_LAYER_WAIT))
 		layers_encode(s);
 
 	struct outq *q = wire(s);
@@ -80,38 +80,52 @@ static void count_reply(struct sess *s)
 	stat_add(s->lane, STAT_FIRST_REPLY_NS, now - s->mark);
 }
 
-/* Takes n bytes (or datagrams) off the head of the queue. */
-static void wrote(struct sess *s, struct outq *q, size_t n)
+static void count_bytes(struct sess *s, size_t n)
 {
-	struct chunk_pool *pool = &s->host->pool;
-	struct rec_file *f = outq_file_head(q);
-
-	if (outq_kind(q) == REC_EOF) {
-		s->flags |= S_OUT_DONE;
-		outq_pop(q, pool);
-		return;
-	}
-	if (outq_kind(q) == REC_DGRAM) {
-		struct rec_dgram d;
-
-		for (; n > 0 && outq_dgrams(q, &d, 1); n--) {
-			s->bytes_out += d.data.n;
-			stat_add(s->lane, STAT_BYTES_OUT, d.data.n);
-			stat_add(s->lane, STAT_DGRAMS_OUT, 1);
-			outq_pop(q, pool);
-		}
-		return;
-	}
 	s->bytes_out += n;
 	stat_add(s->lane, STAT_BYTES_OUT, n);
-	if (!f) {
-		outq_sent(q, pool, n);
-		return;
+}
+
+static void wrote_dgrams(struct sess *s, struct outq *q, size_t n)
+{
+	struct rec_dgram d;
+
+	for (; n > 0 && outq_dgrams(q, &d, 1); n--) {
+		count_bytes(s, d.data.n);
+		stat_add(s->lane, STAT_DGRAMS_OUT, 1);
+		outq_pop(q, &s->host->pool);
 	}
+}
+
+static void wrote_file(struct sess *s, struct outq *q, size_t n)
+{
+	struct rec_file *f = outq_file_head(q);
+
+	count_bytes(s, n);
 	f->off += (off_t)n;
 	f->n -= n;
 	if (f->n == 0)
-		outq_pop(q, pool);
+		outq_pop(q, &s->host->pool);
+}
+
+/* Takes n bytes (or datagrams) off the head of the queue. */
+static void wrote(struct sess *s, struct outq *q, size_t n)
+{
+	switch (outq_kind(q)) {
+	case REC_EOF:
+		s->flags |= S_OUT_DONE;
+		outq_pop(q, &s->host->pool);
+		break;
+	case REC_DGRAM:
+		wrote_dgrams(s, q, n);
+		break;
+	case REC_FILE:
+		wrote_file(s, q, n);
+		break;
+	default:
+		count_bytes(s, n);
+		outq_sent(q, &s->host->pool, n);
+	}
 }
 
 void sess_wrote(struct sess *s, size_t n)

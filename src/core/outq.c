@@ -128,19 +128,22 @@ static struct chunk *tail_with(struct outq *q, struct chunk_pool *pool, size_t n
 	return c;
 }
 
-static void *rec_add(struct outq *q, struct chunk_pool *pool, enum rec_kind kind, size_t n)
+/* The body of a new record in a chunk that has room for it. */
+static void *rec_put(struct chunk *c, enum rec_kind kind, size_t n)
 {
-	struct chunk *c = tail_with(q, pool, sizeof(struct rec) + up8(n));
-
-	if (!c)
-		return NULL;
-
 	struct rec *r = rec_at(c, c->end);
 
 	*r = (struct rec){ .kind = (uint8_t)kind, .n = (uint32_t)n };
 	c->last = c->end;
 	c->end += (uint32_t)(sizeof(*r) + up8(n));
 	return body(r);
+}
+
+static void *rec_add(struct outq *q, struct chunk_pool *pool, enum rec_kind kind, size_t n)
+{
+	struct chunk *c = tail_with(q, pool, sizeof(struct rec) + up8(n));
+
+	return c ? rec_put(c, kind, n) : NULL;
 }
 
 /* Bytes that still fit behind the last record, when that is a MEM one. */
@@ -183,9 +186,8 @@ int outq_mem(struct outq *q, struct chunk_pool *pool, const void *p, size_t n)
 
 		size_t room = c->cap - c->end - sizeof(struct rec);
 		size_t part = n - k < room ? n - k : room;
-		uint8_t *to = rec_add(q, pool, REC_MEM, part);
 
-		memcpy(to, d + k, part);
+		memcpy(rec_put(c, REC_MEM, part), d + k, part);
 		q->n += part;
 		k += part;
 	}

@@ -252,6 +252,10 @@ enum {
 	P_FIRST = 512,  /* says io_first(), or has no time for it */
 	P_LOGIN = 1024, /* says io_who(), likewise */
 	P_RUNS = 2048,  /* runs commands (CHILD_EXEC); the process of one that does not is not able to */
+	P_ALIVE =
+		4096, /* its own rule says when a silent peer is gone (MQTT's keep alive), and not the option `idle` */
+	/* WebSocket messages of text end the connection ([MQTT-6.0.0-1]), and none are sent. */
+	P_BINARY = 8192,
 };
 
 #define PROTO_COUNTERS 8
@@ -267,9 +271,11 @@ struct proto {
 	size_t self_size, shard_size;
 	const struct option_table *options; /* NULL: none of its own */
 	const char *const *counters;        /* at most PROTO_COUNTERS names, NULL-ended; or NULL */
+	const char *const *subprotocols;    /* WebSocket's names of it, best first, NULL-ended; NULL: its own name */
 	enum verdict (*step)(void *self, const struct ev *ev, struct io *io);
 	enum verdict (*shard)(void *self, const struct ev *ev, struct io *io); /* NULL: no shards */
 	void (*fini)(void *self, struct io *io);                               /* may post, cannot write; NULL */
-	int (*svc_open)(struct svc *svc, struct buf *ret_why);                 /* 0 or -errno and a sentence; NULL */
-	void (*svc_close)(struct svc *svc);                                    /* after the last session; NULL */
+	void (*shard_fini)(void *self, struct io *io);         /* likewise, after the last session; NULL */
+	int (*svc_open)(struct svc *svc, struct buf *ret_why); /* 0 or -errno and a sentence; NULL */
+	void (*svc_close)(struct svc *svc);                    /* after the last session; NULL */
 };

@@ -78,7 +78,7 @@ void sess_step(struct sess *s, struct ev *ev);
 void sess_fill_io(struct sess *s, struct io *io);
 
 void sess_opened(struct sess *s, struct blob *arg); /* EV_OPEN, now */
-void sess_give_room(struct sess *s);                /* EV_ROOM, when it is owed and the queue has become short */
+void sess_room_step(struct sess *s);                /* EV_ROOM is owed: now, if the queue has become short */
 size_t sess_out_limit(const struct sess *s);
 static inline const struct svc *sess_svc(const struct sess *s)
 {
@@ -93,6 +93,12 @@ static inline size_t sess_hiwat(const struct sess *s)
 static inline size_t sess_lowat(const struct sess *s)
 {
 	return sess_hiwat(s) / 4;
+}
+
+static inline void sess_give_room(struct sess *s)
+{
+	if (s->flags & S_WANT_ROOM)
+		sess_room_step(s);
 }
 
 /* io.c */

@@ -139,12 +139,15 @@ static void free_more(struct sess *s)
 
 static void fini(struct sess *s)
 {
+	void (*call)(void *, struct io *) = NULL;
 	struct io io;
 
-	if (!s->proto || !s->proto->fini || s->flags & S_SHARD || !(s->flags & S_OPENED))
+	if (s->proto && s->flags & S_OPENED)
+		call = s->flags & S_SHARD ? s->proto->shard_fini : s->proto->fini;
+	if (!call)
 		return;
 	sess_fill_io(s, &io);
-	s->proto->fini(s->self, &io);
+	call(s->self, &io);
 }
 
 void sess_done(struct sess *s)
@@ -235,9 +238,12 @@ bool sess_wants_write(const struct sess *s)
 /* True when what came is not shown before some of our output is gone. A channel is read as its owner says. */
 static bool output_blocks(const struct sess *s)
 {
-	const struct proto *p = s->proto ? s->proto : s->more->owner->proto;
+	const struct proto *p;
 
-	return sess_queued(s) >= sess_hiwat(s) && !(p->flags & P_READ_WHILE_FULL) && !(s->flags & S_UNREAD);
+	if (sess_queued(s) < sess_hiwat(s))
+		return false;
+	p = s->proto ? s->proto : s->more->owner->proto;
+	return !(p->flags & P_READ_WHILE_FULL) && !(s->flags & S_UNREAD);
 }
 
 bool sess_wants_read(const struct sess *s)
@@ -563,6 +569,8 @@ static bool pump_once(struct sess *s)
 {
 	size_t have = inbuf_n(&s->in);
 
+	if (!have && !(s->flags & (S_EOF | S_INTAKE)))
+		return false;
 	if (!(s->flags & S_OPENED) || no_more_steps(s))
 		return false;
 	if (s->flags & S_INTAKE)
@@ -586,9 +594,9 @@ static bool pump_once(struct sess *s)
 	return true;
 }
 
-void sess_give_room(struct sess *s)
+void sess_room_step(struct sess *s)
 {
-	if (!(s->flags & S_WANT_ROOM) || !(s->flags & S_OPENED) || sess_queued(s) > sess_lowat(s))
+	if (!(s->flags & S_OPENED) || sess_queued(s) > sess_lowat(s))
 		return;
 	s->flags &= ~(uint32_t)S_WANT_ROOM;
 	if (s->flags & S_OUT_EOF)
@@ -611,6 +619,8 @@ void sess_pump(struct sess *s)
 {
 	int budget = PUMP_STEPS;
 
+	if (!s->in.p && !(s->flags & (S_EOF | S_INTAKE | S_WANT_ROOM | S_DEFERRED)))
+		return;
 	sess_give_room(s);
 	if (s->flags & S_DEFERRED && !(s->flags & (S_ABORT | S_CLOSING)))
 		handshake_again(s);

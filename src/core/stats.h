@@ -26,6 +26,8 @@
 	X(HANDSHAKES_FAILED, handshakes_failed, "TLS handshakes failed or past the option first") \
 	X(PROXIED, proxied, "connections that began with a right PROXY header (option proxy)") \
 	X(PROXY_FAILED, proxy_failed, "connections without one, with a wrong one, or past the option first") \
+	X(WEBSOCKETS, websockets, "WebSocket handshakes completed") \
+	X(WEBSOCKETS_FAILED, websockets_failed, "WebSocket handshakes refused, malformed or past the option first") \
 	X(REFUSED_MAX, refused_max, "connections refused by the option max") \
 	X(REFUSED_RESERVE, refused_reserve, "connections refused by the option reserve_service") \
 	X(REFUSED_SOURCE, refused_per_source, "connections refused by the option per_source") \

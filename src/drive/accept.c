@@ -83,6 +83,7 @@ int loop_listen(struct loop *l, struct listener *ln, struct lane *lane, loop_tak
 		return r;
 	}
 	p->ln = listener_ref(ln);
+	l->uneasy = l->uneasy || ln->fifo;
 	list_add(&l->places, &p->node);
 	if (ln->vital)
 		accept_reserve();
@@ -105,9 +106,8 @@ void loop_unlisten(struct loop *l, struct listener *ln)
 
 static void tell_pause(struct listener *ln, const struct lane *lane, int err)
 {
-	struct log_line line;
-
 	const char *reason = err == EMFILE || err == ENFILE ? "out-of-descriptors" : "out-of-memory";
+	struct log_line line;
 
 	admit_short(lane, reason);
 	if (atomic_exchange(&ln->paused, true))
@@ -137,6 +137,7 @@ static void pause_place(struct loop *l, struct place *p)
 {
 	l->poller->ops->del(l->poller, p->src.fd);
 	p->retry = l->host.now + RETRY_MS * MSEC;
+	l->uneasy = true;
 	atomic_store(&l->paused, true);
 }
 
@@ -146,9 +147,8 @@ static bool is_held(struct loop *l, struct place *p)
 	if (p->last || !p->lane->hold || !atomic_load(p->lane->hold))
 		return false;
 	pause_place(l, p);
-	if (!atomic_load(p->lane->hold))
-		p->retry =
-			1; /* the worker came just before, and saw nobody who pauses: at the end of this turn, then */
+	if (!atomic_load(p->lane->hold)) /* the worker came just before, and saw nobody who pauses */
+		p->retry = 1;            /* at the end of this turn, then */
 	return true;
 }
 
@@ -158,35 +158,47 @@ static nsec fifo_when(const struct place *p)
 	return p->ln->fifo && !p->retry ? fifo_due(p->ln->fifo) : 0;
 }
 
-/* Of those that had no line of their own. */
-static void tell_refusals(struct loop *l)
+/* Of what had no line of its own. */
+static void tell_more(struct loop *l)
 {
-	l->refused = false;
+	l->untold = false;
 	for (struct list *n = l->places.next; n != &l->places; n = n->next) {
 		const struct lane *lane = list_entry(n, struct place, node)->lane;
 
 		admit_tell(lane, l->host.now);
-		l->refused |= admit_due(lane) != 0;
+		l->untold |= admit_due(lane) != 0;
 	}
 }
 
-void accept_look(struct loop *l)
+static void look_at_places(struct loop *l)
 {
+	bool uneasy = false;
+
 	for (struct list *n = l->places.next; n != &l->places; n = n->next) {
 		struct place *p = list_entry(n, struct place, node);
 		nsec when = fifo_when(p);
 
 		if (when && when <= l->host.now)
 			accept_ready(l, p);
+		uneasy = uneasy || p->retry || p->ln->fifo;
 	}
-	if (l->refused)
-		tell_refusals(l);
+	l->uneasy = uneasy;
+}
+
+void accept_look(struct loop *l)
+{
+	if (l->uneasy)
+		look_at_places(l);
+	if (l->untold)
+		tell_more(l);
 }
 
 nsec accept_due(const struct loop *l)
 {
 	nsec min = 0;
 
+	if (!l->uneasy && !l->untold)
+		return 0;
 	for (const struct list *n = l->places.next; n != &l->places; n = n->next) {
 		const struct place *p = list_entry(n, const struct place, node);
 
@@ -194,7 +206,7 @@ nsec accept_due(const struct loop *l)
 
 		if (at && (!min || at < min))
 			min = at;
-		at = l->refused ? admit_due(p->lane) : 0;
+		at = l->untold ? admit_due(p->lane) : 0;
 		if (at && (!min || at < min))
 			min = at;
 	}
@@ -211,6 +223,8 @@ static bool somebody_waits(const struct listener *ln)
 
 void accept_retry(struct loop *l, bool room)
 {
+	if (!l->uneasy)
+		return;
 	for (struct list *n = l->places.next; n != &l->places; n = n->next) {
 		struct place *p = list_entry(n, struct place, node);
 
@@ -293,7 +307,7 @@ void loop_admit(struct loop *l, struct listener *ln, struct lane *lane, loop_tak
 	if (let_in(lane, &a))
 		take(l, ln, lane, &a);
 	else
-		l->refused = true;
+		l->untold = true;
 	peer_unref(who->peer);
 }
 
@@ -326,7 +340,7 @@ static bool fifo_ready(struct loop *l, struct place *p)
 		}
 		if (r == -EPROTO) {
 			refuse_pipes(p, &c);
-			l->refused = true;
+			l->untold = true;
 			continue;
 		}
 		if (r < 0) {
@@ -363,6 +377,20 @@ static bool pauses_after(struct listener *ln, const struct lane *lane, int fd)
 	return true;
 }
 
+/* As accept(2); no descriptor for a client is no descriptor at all, and the control socket has one of its own. */
+static int accept_next(const struct place *p, struct netaddr *from)
+{
+	int fd = -1;
+
+	if (p->last || !is_full_yet(p->ln, p->lane))
+		fd = accept_one(p->ln, from);
+	else
+		errno = EMFILE;
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE) && p->ln->vital && spend_reserve())
+		fd = accept_one(p->ln, from);
+	return fd;
+}
+
 bool accept_ready(struct loop *l, struct place *p)
 {
 	struct netaddr from;
@@ -370,15 +398,8 @@ bool accept_ready(struct loop *l, struct place *p)
 	if (p->ln->fifo)
 		return fifo_ready(l, p);
 	for (int i = 0; i < BURST && !p->retry && !is_held(l, p); i++) {
-		int fd = -1;
+		int fd = accept_next(p, &from);
 
-		if (p->last || !is_full_yet(p->ln, p->lane))
-			fd = accept_one(p->ln, &from);
-		else
-			errno = EMFILE;
-
-		if (fd < 0 && (errno == EMFILE || errno == ENFILE) && p->ln->vital && spend_reserve())
-			fd = accept_one(p->ln, &from);
 		if (fd >= 0) {
 			loop_admit(l, p->ln, p->lane, p->take,
 				   &(struct arrival){ .fd = fd, .wfd = -1, .peer = netaddr_peer(&from.sa, from.n) });

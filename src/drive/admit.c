@@ -11,8 +11,9 @@
 #include "drive/clock.h"
 
 enum {
-	LINES = 10,     /* a second */
-	LINE_BITS = 16, /* of admit_state.lines */
+	REFUSED = 10,   /* lines a second */
+	CLOSED = 50,    /* more of these: each had its place, so they are fewer, and a jail wants them */
+	LINE_BITS = 16, /* of admit_brake.lines */
 	MOST_OF = 4,    /* the reserves may have this part of all descriptors */
 	BUSY_OF = 8,    /* all but this part is in use: overload */
 	CALM_OF = 4,    /* all but this part: it is over */
@@ -196,7 +197,6 @@ static bool is_reserved(const struct lane *lane, int fd)
 	const struct admit_all *all = admit_of(lane)->all;
 	int most = atomic_load_explicit(&all->fds_most, memory_order_relaxed);
 	int share = atomic_load_explicit(&all->fds_share, memory_order_relaxed);
-
 	int others = atomic_load_explicit(&all->others, memory_order_relaxed);
 
 	if (!most || !share || !others || (unsigned)share > open_now(lane))
@@ -355,45 +355,73 @@ bool admit_clear(const struct lane *lane, struct admit_note *note)
 
 /* ---- lines of the log ---- */
 
-/* One more in this second; false: there are enough of them. */
-static bool may_log(struct admit_state *state, nsec now)
+/* One more in this second; false: there are enough of them, and it is counted. Some threads are late: theirs is this second too. */
+static bool may_log(struct admit_brake *b, unsigned most, nsec now)
 {
-	uint64_t old = atomic_load(&state->lines), second = now / SEC, next;
+	uint64_t old = atomic_load(&b->lines), second = now / SEC, next;
 
 	do {
-		if (old >> LINE_BITS != second)
+		if (old >> LINE_BITS < second) {
 			next = second << LINE_BITS | 1;
-		else if (old % (1 << LINE_BITS) < LINES)
+		} else if (old % (1 << LINE_BITS) < most) {
 			next = old + 1;
-		else
+		} else {
+			atomic_fetch_add(&b->silent, 1);
 			return false;
-	} while (!atomic_compare_exchange_weak(&state->lines, &old, next));
+		}
+	} while (!atomic_compare_exchange_weak(&b->lines, &old, next));
 	return true;
+}
+
+static nsec brake_due(const struct admit_brake *b)
+{
+	if (!atomic_load_explicit(&b->silent, memory_order_relaxed))
+		return 0;
+	return ((atomic_load_explicit(&b->lines, memory_order_relaxed) >> LINE_BITS) + 1) * SEC;
 }
 
 nsec admit_due(const struct lane *lane)
 {
 	const struct admit *a = admit_of(lane);
+	nsec refused = a ? brake_due(&a->state->refused) : 0;
+	nsec closed = a ? brake_due(&a->state->closed) : 0;
 
-	if (!a || !atomic_load_explicit(&a->state->silent, memory_order_relaxed))
-		return 0;
-	return ((atomic_load_explicit(&a->state->lines, memory_order_relaxed) >> LINE_BITS) + 1) * SEC;
+	return !refused || (closed && closed < refused) ? closed : refused;
 }
 
-void admit_tell(const struct lane *lane, nsec now)
+static void tell_more(const struct lane *lane, struct admit_brake *b, enum log_level level, const char *event, nsec now)
 {
-	nsec due = admit_due(lane);
+	nsec due = brake_due(b);
 	struct log_line line;
 	uint32_t n;
 
 	if (!due || due > now)
 		return;
-	n = atomic_exchange(&admit_of(lane)->state->silent, 0);
-	if (!n || !log_begin(&line, LOG_WARN, "refused-more"))
+	n = atomic_exchange(&b->silent, 0);
+	if (!n || !log_begin(&line, level, event))
 		return;
 	log_str(&line, "service", lane->svc->name);
 	log_uint(&line, "count", n);
 	log_end(&line);
+}
+
+void admit_tell(const struct lane *lane, nsec now)
+{
+	const struct admit *a = admit_of(lane);
+
+	if (!a)
+		return;
+	tell_more(lane, &a->state->refused, LOG_WARN, "refused-more", now);
+	tell_more(lane, &a->state->closed, LOG_INFO, "closed-more", now);
+}
+
+bool admit_may_log_end(const struct lane *lane)
+{
+	const struct admit *a = admit_of(lane);
+	nsec now = clock_mono();
+
+	admit_tell(lane, now);
+	return !a || may_log(&a->state->closed, CLOSED, now);
 }
 
 void admit_log(const struct lane *lane, const struct peer *peer, const char *reason)
@@ -404,10 +432,8 @@ void admit_log(const struct lane *lane, const struct peer *peer, const char *rea
 	nsec now = clock_mono();
 
 	admit_tell(lane, now);
-	if (a && !may_log(a->state, now)) {
-		atomic_fetch_add(&a->state->silent, 1);
+	if (a && !may_log(&a->state->refused, REFUSED, now))
 		return;
-	}
 	if (!log_begin(&line, LOG_WARN, "refused"))
 		return;
 	log_str(&line, "service", lane->svc->name);

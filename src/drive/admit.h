@@ -26,11 +26,16 @@ struct admit_all {
 	_Atomic bool pressed;         /* lane->pressed[1] */
 };
 
+/* Lines of one kind. */
+struct admit_brake {
+	_Atomic uint64_t lines;  /* the second of the last one that was written, and how many were in it */
+	_Atomic uint32_t silent; /* those that were not */
+};
+
 /* Of one service, whatever its options are: beside its counters. Zeroed is right. */
 struct admit_state {
-	_Atomic bool pressed;    /* lane->pressed[0] */
-	_Atomic uint64_t lines;  /* the second of the last refusal that was logged, and how many were in it */
-	_Atomic uint32_t silent; /* those that were not */
+	_Atomic bool pressed; /* lane->pressed[0] */
+	struct admit_brake refused, closed;
 };
 
 /* Of one service with its options. */
@@ -87,9 +92,11 @@ void admit_short(const struct lane *lane, const char *reason);
 /* ---- lines of the log ---- */
 
 /*
- * `refused`, at most ten a second for a service. How many more there were is told when that second is over: admit_due() says when
- * (0: there were none), and admit_tell() does it. So a flood of connections is none of lines.
+ * So that a flood of connections is none of lines: at most ten `refused` a second for a service, and fifty `closed` of
+ * conversations that have ended by an error. How many more there were is told when that second is over: admit_due() says when
+ * (0: there were none), and admit_tell() does it.
  */
-void admit_log(const struct lane *lane, const struct peer *peer, const char *reason);
+void admit_log(const struct lane *lane, const struct peer *peer, const char *reason); /* `refused` */
+bool admit_may_log_end(const struct lane *lane); /* `closed`: false, and it is counted: there were enough */
 nsec admit_due(const struct lane *lane);
 void admit_tell(const struct lane *lane, nsec now);

@@ -9,6 +9,7 @@
 #include "drive/loop_priv.h"
 #include "drive/sys.h"
 #include "layer/proxy.h"
+#include "layer/ws.h"
 
 static void count_in(struct loop *l, struct conn *c)
 {
@@ -46,10 +47,12 @@ static int push_layers(struct conn *c, const struct adopt *a)
 {
 	int r = a->proxy ? sess_push_layer(&c->s, &proxy_layer, NULL) : 0;
 
-	if (r == 0)
-		return a->layer ? sess_push_layer(&c->s, a->layer, a->layer_arg) : 0;
-	if (a->layer && a->layer->drop_arg)
+	if (r == 0 && a->layer)
+		r = sess_push_layer(&c->s, a->layer, a->layer_arg);
+	else if (a->layer && a->layer->drop_arg)
 		a->layer->drop_arg(a->layer_arg);
+	if (r == 0 && a->ws)
+		r = sess_push_layer(&c->s, &ws_server_layer, ws_ctx_ref(a->ws));
 	return r;
 }
 

@@ -252,7 +252,7 @@ static int start_connect(struct loop *l, struct conn *c, struct fx_child *f)
 	r = f->c.address ? addr_parse(f->c.address, &d->addr, NULL) : -EINVAL;
 	if (r < 0)
 		return r;
-	if (d->addr.transport == ADDR_TLS && !f->c.layer)
+	if (addr_is_secure(&d->addr) && !f->c.layer)
 		return -EPROTONOSUPPORT; /* whom to trust is the asker's to say */
 	d->layer = f->c.layer;
 	d->layer_arg = f->c.layer_arg;

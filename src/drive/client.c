@@ -60,7 +60,7 @@ static void obey(int fd, const sigset_t *before)
 bool client_has_transport(enum addr_transport t)
 {
 	return t == ADDR_TCP || t == ADDR_UDP || t == ADDR_TLS || t == ADDR_UNIX || t == ADDR_UNIXSEQ ||
-	       t == ADDR_UNIXGRAM || t == ADDR_FIFO || t == ADDR_MQ;
+	       t == ADDR_UNIXGRAM || t == ADDR_FIFO || t == ADDR_MQ || t == ADDR_WS || t == ADDR_WSS;
 }
 
 int client_run(const struct proto *proto, const void *options, struct blob *arg, const char **ret_reason)

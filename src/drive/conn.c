@@ -154,7 +154,7 @@ void conn_met(struct host *h, struct sess *s)
 	if (!reason)
 		return;
 	c->refused = true;
-	list_entry(h, struct loop, host)->refused = true;
+	list_entry(h, struct loop, host)->untold = true;
 	admit_log(s->lane, s->peer, reason);
 	sess_abort(s, reason, STAT_ERRORS);
 }

@@ -1,11 +1,13 @@
 /*
  * connlog.c - the lines of a session's life. A normal one is told at level debug; one that erred at info, with the word
- * that fail2ban can match: reason=... peer=ADDRESS. The fields and their order are part of the interface.
+ * that fail2ban can match: reason=... peer=ADDRESS; when too many err, some of them as the normal ones. The fields and their order are
+ * part of the interface.
  */
 #include <errno.h>
 
 #include "base/log.h"
 #include "base/peer.h"
+#include "drive/admit.h"
 #include "drive/loop_priv.h"
 
 static void head_fields(struct log_line *line, const struct sess *s)
@@ -39,6 +41,17 @@ static void tls_fields(struct log_line *line, const struct sess *s)
 	log_str(line, "certificate", info.certificate);
 }
 
+/* true: somebody should read of it. */
+static bool is_news(const struct conn *c)
+{
+	if (!c->s.reason || c->refused)
+		return false;
+	if (admit_may_log_end(c->s.lane))
+		return true;
+	list_entry(c->s.host, struct loop, host)->untold = true;
+	return false;
+}
+
 void connlog_close(const struct conn *c, nsec now, int err)
 {
 	const struct sess *s = &c->s;
@@ -47,7 +60,7 @@ void connlog_close(const struct conn *c, nsec now, int err)
 
 	if (c->src.kind != SRC_CONN || !s->proto)
 		return;
-	if (!log_begin(&line, reason && !c->refused ? LOG_INFO : LOG_DEBUG, "closed"))
+	if (!log_begin(&line, is_news(c) ? LOG_INFO : LOG_DEBUG, "closed"))
 		return;
 	head_fields(&line, s);
 	log_str(&line, "reason", reason ? reason : "done");

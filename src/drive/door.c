@@ -27,6 +27,7 @@ static struct door door_of(const struct service *v, const struct entry *e)
 		.number = e->ln->number,
 		.nth = e->nth,
 		.tls = e->tls,
+		.ws = e->ws,
 		.spare = e->spare,
 		.at = e->ln->at,
 		.fd = e->ln->fd,
@@ -37,20 +38,28 @@ static struct door door_of(const struct service *v, const struct entry *e)
 	return d;
 }
 
-int server_each_door(const struct server *s, door_fn *fn, void *arg)
+static int each_of(const struct service *v, door_fn *fn, void *arg)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < v->n && r == 0; i++) {
+		struct door d = door_of(v, &v->entries[i]);
+
+		listener_mend(v->entries[i].ln, v->plan.common->backlog);
+		r = fn(&d, arg);
+	}
+	return r;
+}
+
+int server_each_door(const struct server *s, door_wants *wants, door_fn *fn, void *arg)
 {
 	struct service *const *v = s->next.v ? s->next.v : s->services;
 	size_t n = s->next.v ? s->next.n : s->n;
 	int r = 0;
 
-	for (size_t i = 0; i < n; i++) {
-		for (size_t k = 0; k < v[i]->n && r == 0 && !service_is_here(v[i]); k++) {
-			struct door d = door_of(v[i], &v[i]->entries[k]);
-
-			listener_mend(v[i]->entries[k].ln, v[i]->plan.common->backlog);
-			r = fn(&v[i]->plan, &d, arg);
-		}
-	}
+	for (size_t i = 0; i < n && r == 0; i++)
+		if (!service_is_here(v[i]) && wants(&v[i]->plan, arg))
+			r = each_of(v[i], fn, arg);
 	return r;
 }
 
@@ -64,7 +73,7 @@ static bool is_of(const struct door *d, const struct service *v)
 static bool has(const struct service *v, const struct door *d)
 {
 	for (size_t i = 0; i < v->n; i++)
-		if (v->entries[i].ln->number == d->number && v->entries[i].tls == d->tls)
+		if (v->entries[i].ln->number == d->number && v->entries[i].tls == d->tls && v->entries[i].ws == d->ws)
 			return true;
 	return false;
 }
@@ -115,7 +124,7 @@ static int open_it(struct server *s, struct door *d, struct listener **ret)
 static int take(struct service *v, struct door *d)
 {
 	struct listener *ln = find(v->server, d->number);
-	struct entry e = { .at = d->at, .nth = d->nth, .given = -1, .tls = d->tls, .spare = d->spare };
+	struct entry e = { .at = d->at, .nth = d->nth, .given = -1, .tls = d->tls, .ws = d->ws, .spare = d->spare };
 	int r = ln ? 0 : open_it(v->server, d, &ln);
 
 	return r < 0 ? r : doors_add(v, &e, ln);

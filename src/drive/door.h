@@ -13,7 +13,7 @@ struct door {
 	char service[CONF_NAME_MAX + 1];
 	uint32_t number; /* of the socket: the same one has it in every plan */
 	uint32_t nth;    /* of the sockets of one datagram address */
-	bool tls;        /* what comes in speaks it */
+	bool tls, ws;    /* what comes in speaks it */
 	bool spare;      /* told to nobody */
 	struct netaddr at;
 	int fd, dir; /* dir: of a named pipe, its folder; else -1 */
@@ -25,10 +25,11 @@ struct doors {
 };
 
 /*
- * All that workers serve, of the plan that is prepared, or else of the one that is served; their descriptors are lent. 0, or
- * what fn said.
+ * For another process: each door of the services that it wants, of the plan that is prepared, or else of the one that is served.
+ * It was mended (listener_mend), and its descriptors are lent. 0, or what fn said.
  */
-typedef int door_fn(const struct plan_service *p, const struct door *d, void *arg);
-[[nodiscard]] int server_each_door(const struct server *s, door_fn *fn, void *arg);
+typedef bool door_wants(const struct plan_service *p, const void *arg);
+typedef int door_fn(const struct door *d, void *arg);
+[[nodiscard]] int server_each_door(const struct server *s, door_wants *wants, door_fn *fn, void *arg);
 
 void doors_done(struct doors *d); /* closes what nobody took, and frees */

@@ -108,7 +108,8 @@ static int want(struct service *v, const struct service *old, const struct netad
 		bool picked = addr_is_net(text_of(v, &e)) && netaddr_port(a) == 0;
 		struct listener *ln = picked ? find_picked(v, &e, old) : find(v->server, &e, v->plan.internal);
 
-		e.tls = text_of(v, &e)->transport == ADDR_TLS;
+		e.tls = addr_is_secure(text_of(v, &e));
+		e.ws = addr_flags(text_of(v, &e)) & ADDR_F_WEB;
 		r = doors_add(v, &e, ln);
 	}
 	return r;

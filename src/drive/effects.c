@@ -209,8 +209,8 @@ void loop_effects(struct loop *l)
 {
 	struct host *h = &l->host;
 
-	if (l->acting)
-		return; /* an effect ended the last session of a service, and so its shard */
+	if (!h->fx_n || l->acting)
+		return; /* acting: an effect ended the last session of a service, and so its shard */
 	l->acting = true;
 	for (size_t i = 0; i < h->fx_n; i++) {
 		struct fx f = h->fx[i]; /* acting on it may append others, and move them */

@@ -72,12 +72,13 @@ static int desk_open(struct loop *l, struct desk *d)
 
 static void close_pipes(struct run *k)
 {
+	if (k->theirs[2] == k->theirs[1])
+		k->theirs[2] = -1;
 	for (int i = 0; i < 3; i++) {
-		if (k->gave || (i == 2 && k->theirs[2] == k->theirs[1]))
-			k->theirs[i] = -1;
-	}
-	for (int i = 0; i < 3; i++)
+		if (k->gave)
+			k->theirs[i] = -1; /* the connection's own */
 		fd_close(&k->theirs[i]);
+	}
 }
 
 static void run_free(struct loop *l, struct run *k)
@@ -156,7 +157,6 @@ static int put_words(struct loop *l, const struct run *k, const struct exec *e)
 		.argv = e->argv,
 		.envp = e->envp ? e->envp : plain,
 		.dir = e->dir,
-		.dir_fd = -1,
 		.fds = { -1, -1, -1 }, /* put when it is sent */
 		.user = l->setup.spawner->user,
 		.grace = grace / MSEC < SPAWN_GRACE ? (uint32_t)(grace / MSEC) : SPAWN_GRACE,
@@ -208,7 +208,6 @@ static void ask_again(struct desk *d)
 
 	for (struct list *n = d->runs.next; n != &d->runs; n = next) {
 		struct run *k = list_entry(n, struct run, node);
-		int r;
 
 		next = n->next;
 		if (!k->words)
@@ -219,11 +218,9 @@ static void ask_again(struct desk *d)
 		for (int i = 0; i < 3; i++)
 			if (k->theirs[i] >= 0)
 				chan_put_fd(&d->msg, k->theirs[i]);
-		r = chan_send(d->w.src.fd, &d->msg);
-		if (r == 0)
-			was_asked(k);
-		else
+		if (chan_send(d->w.src.fd, &d->msg) < 0)
 			return; /* full again; what else is wrong the channel's end tells */
+		was_asked(k);
 	}
 }
 

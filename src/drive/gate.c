@@ -88,9 +88,8 @@ static int change_name(struct file_op *op)
 static int rename_name(struct file_op *op)
 {
 	const char *from, *to;
-	char *to_name = op->name + op->name_n + 1; /* op->to */
 	int a = gate_parent(op->root, op->name, &from);
-	int b = a < 0 ? a : gate_parent(op->root, to_name, &to);
+	int b = a < 0 ? a : gate_parent(op->root, op->to, &to);
 	int err = b < 0 ? b : 0;
 
 	if (!err)

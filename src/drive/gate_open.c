@@ -11,10 +11,10 @@
 #include "base/mem.h"
 #include "drive/gate.h"
 #include "drive/sys.h"
+#include "drive/unique.h"
 
 enum {
 	NEW_MODE = 0644,
-	TEMP_NAME = 40,
 	TEMP_TRIES = 4,
 	LAST_MAX = 255, /* bytes of one part of a name */
 	BIG = 16 << 20,
@@ -30,7 +30,7 @@ struct fresh {
 	bool temp_named; /* it has a name of our own */
 	bool kept;
 	_Atomic int err; /* of the first write that failed: it will not be kept */
-	char temp[TEMP_NAME];
+	char temp[sizeof(FILE_PRIVATE) + UNIQUE_DIGITS];
 	char name[LAST_MAX + 1];
 };
 
@@ -151,16 +151,6 @@ static void close_fresh(struct file *f)
 	mem_free(w);
 }
 
-static int temp_name(char ret[TEMP_NAME])
-{
-	uint64_t n;
-
-	if (sys_getrandom(&n, sizeof(n), 0) != sizeof(n))
-		return -EIO;
-	snprintf(ret, TEMP_NAME, FILE_PRIVATE "%016llx", (unsigned long long)n);
-	return 0;
-}
-
 static bool has_no_tmpfile(int err)
 {
 	return err == EOPNOTSUPP || err == EISDIR || err == EINVAL || err == ENOENT;
@@ -179,7 +169,7 @@ static int open_fresh(struct fresh *w)
 			return -errno;
 	}
 	for (int i = 0; i < TEMP_TRIES; i++) {
-		err = temp_name(w->temp);
+		err = unique_name(FILE_PRIVATE, w->temp, sizeof(w->temp));
 		if (err)
 			return err;
 		w->f.fd = sys_openat(w->dir, w->temp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, NEW_MODE);
@@ -328,7 +318,7 @@ static int link_over(struct fresh *w)
 	int err = link_as(w, w->name);
 
 	for (int i = 0; i < TEMP_TRIES && err == -EEXIST; i++) {
-		err = temp_name(w->temp);
+		err = unique_name(FILE_PRIVATE, w->temp, sizeof(w->temp));
 		if (!err)
 			err = link_as(w, w->temp);
 		if (!err) {

@@ -409,6 +409,8 @@ static void settle(struct loop *l, struct list *marked, size_t most)
 {
 	struct list now;
 
+	if (list_empty(marked))
+		return;
 	list_take_all(&now, marked);
 	for (struct list *n; l->flushed < most && (n = list_pop(&now));) {
 		struct conn *c = conn_of(list_entry(n, struct sess, dirty));

@@ -97,6 +97,7 @@ struct adopt {
 	bool proxy;                /* it begins with a PROXY header: that layer is pushed first of all */
 	const struct layer *layer; /* pushed before EV_OPEN; NULL = none */
 	void *layer_arg;           /* owned */
+	struct ws_ctx *ws;         /* WebSocket above it; borrowed, NULL = none */
 	bool socket;
 	bool records;  /* seqpacket */
 	bool blocking; /* pipes that others share; a private loop only */

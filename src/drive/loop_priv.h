@@ -167,7 +167,8 @@ struct loop {
 	unsigned watch_cap;
 	bool finish, stopping, cut, acting;
 	bool waiting;        /* somebody is not read from: loop_must_wait() */
-	bool refused;        /* somebody was: the log may have to tell of more of them, admit_due() */
+	bool untold;         /* the log may have to tell of lines that were left out, admit_due() */
+	bool uneasy;         /* a place is paused, or is of named pipes: something may be due at a place */
 	_Atomic bool paused; /* accepting somewhere: loop_room() is wanted */
 	_Atomic unsigned open;
 	_Atomic uint64_t turns;

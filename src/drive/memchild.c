@@ -70,7 +70,7 @@ static int start_connect(struct memsess *ms, struct fx_child *f)
 	if (r < 0)
 		return r;
 	snprintf(ms->c->address, sizeof(ms->c->address), "%s", f->c.address);
-	if (addr.transport == ADDR_TLS && !f->c.layer)
+	if (addr_is_secure(&addr) && !f->c.layer)
 		return -EPROTONOSUPPORT;
 	ms->layer = f->c.layer;
 	ms->layer_arg = f->c.layer_arg;

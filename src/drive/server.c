@@ -44,7 +44,7 @@ bool server_has_transport(enum addr_transport t)
 	static const bool has[ADDR_TRANSPORTS] = {
 		[ADDR_TCP] = true,  [ADDR_UDP] = true,     [ADDR_TLS] = true,      [ADDR_UNIX] = true,
 		[ADDR_FD] = true,   [ADDR_UNIXSEQ] = true, [ADDR_UNIXGRAM] = true, [ADDR_STDIO] = true,
-		[ADDR_FIFO] = true, [ADDR_MQ] = true,
+		[ADDR_FIFO] = true, [ADDR_MQ] = true,      [ADDR_WS] = true,       [ADDR_WSS] = true,
 	};
 
 	return has[t];
@@ -92,8 +92,11 @@ static void check_address(const struct plan_service *p, const struct addr_text *
 	if (a->transport == ADDR_MQ && p->common->model != MODEL_EVENT)
 		service_problem(p, p->listen_line, ps, "%s is served by model event only, not by %s", name,
 				tables_models[p->common->model]);
-	if (a->transport == ADDR_TLS && !p->tls)
-		service_problem(p, p->listen_line, ps, "no certificate for the address tls:");
+	if (flags & ADDR_F_SECURE && !p->tls)
+		service_problem(p, p->listen_line, ps, "no certificate for the address %s:", name);
+	if (flags & ADDR_F_WEB && *a->path)
+		service_problem(p, p->listen_line, ps,
+				"a path is not part of an address to listen on; write ws_path = %s", a->path);
 }
 
 /* It is part of the names of processes. */

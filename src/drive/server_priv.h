@@ -21,6 +21,7 @@ struct crew;
 struct ground;
 struct herd;
 struct model;
+struct ws_ctx;
 
 /* A socket that a service is reached by. It is the server's: a reload may give it to another section. */
 struct entry {
@@ -29,7 +30,7 @@ struct entry {
 	unsigned word;       /* of the option listen */
 	unsigned nth;        /* of the sockets of one datagram address */
 	int given;           /* wanted by this number: a descriptor that we were born with; -1: by its address */
-	bool tls;            /* what comes in there speaks it */
+	bool tls, ws;        /* what comes in there speaks it, WebSocket above TLS */
 	bool spare;          /* the address before a wider one: closing it would reset who is in its backlog */
 };
 
@@ -47,6 +48,7 @@ struct service {
 	struct admit admit;    /* who may come in */
 	struct ground *ground; /* state, shards, port: P_SHARED has the same under all options */
 	struct owner owner;    /* of its unix sockets and pipes */
+	struct ws_ctx *ws;     /* NULL: no address of it is WebSocket */
 	struct entry *entries;
 	size_t n, cap;
 	struct lane *lanes; /* one per loop, the main one first */
@@ -142,6 +144,9 @@ typedef int service_call(struct service *v, struct loop *l, unsigned me);
 service_call service_enter;  /* its shard, before anybody can come */
 service_call service_place;  /* its listeners bring it connections from now on, whosever they were */
 service_call service_retire; /* no new sessions; nobody may be on the way to it from another loop */
+
+/* What its WebSocket connections share, if it has an address for them. 0 or -errno with a sentence. */
+[[nodiscard]] int web_open(struct service *v, struct conf_problems *ps);
 
 /* What a connection of this service gets. */
 void service_adopt(struct service *v, struct lane *lane, const struct listener *ln, const struct arrival *who,

@@ -14,6 +14,7 @@
 #include "drive/poll/poller.h"
 #include "drive/port.h"
 #include "layer/tls.h"
+#include "layer/ws.h"
 
 void service_problem(const struct plan_service *p, unsigned line, struct conf_problems *ps, const char *fmt, ...)
 {
@@ -214,7 +215,7 @@ static void fill_svc(struct service *v)
 	v->pub.options = v->plan.options;
 	v->pub.limits.input = c->input;
 	v->pub.limits.output = c->output;
-	v->pub.limits.idle = c->idle;
+	v->pub.limits.idle = v->plan.proto->flags & P_ALIVE ? 0 : c->idle;
 	v->pub.limits.first = c->first;
 	v->pub.limits.auth = c->auth;
 	v->pub.limits.min_rate = c->min_rate;
@@ -294,6 +295,8 @@ int service_new(struct server *s, struct plan_service *p, const struct service *
 		r = v->ground ? make_lanes(v) : -ENOMEM;
 	}
 	if (r == 0 && service_is_here(v))
+		r = web_open(v, ps);
+	if (r == 0 && service_is_here(v))
 		r = open_state(v, ps);
 	if (r < 0) {
 		service_unref(v);
@@ -323,6 +326,7 @@ void service_unref(struct service *v)
 	for (size_t i = 0; i < v->n; i++)
 		listener_unref(v->entries[i].ln);
 	ground_unref(v);
+	ws_ctx_unref(v->ws);
 	plan_service_done(&v->plan);
 	mem_free(v->entries);
 	mem_free(v->lanes);
@@ -458,6 +462,8 @@ void service_adopt(struct service *v, struct lane *lane, const struct listener *
 		ret->layer = &tls_server_layer;
 		ret->layer_arg = tls_arg_new(v->plan.tls_ctx, NULL);
 	}
+	if (e->ws)
+		ret->ws = v->ws;
 }
 
 int service_adopt_dgram(const struct service *v, struct loop *l, struct lane *lane, const struct listener *ln,

@@ -26,6 +26,14 @@ static bool is_drained(const struct conn *c, bool fell_short)
 	return fell_short && !(c->src.ready & READY_HUP) && !(c->src.flags & C_RECORDS) && !exec_ended(c);
 }
 
+/* recv(2), where it can be: read(2) asks more about the descriptor before it comes to the socket. */
+static ssize_t read_bytes(struct conn *c, void *p, size_t n)
+{
+	if (c->src.flags & C_RECORDS)
+		return record_read(c, p, n);
+	return c->src.flags & C_SOCKET ? sys_recv(c->src.fd, p, n, 0) : sys_read(c->src.fd, p, n);
+}
+
 /* True when input is drained for now. */
 static bool read_once(struct loop *l, struct conn *c)
 {
@@ -36,7 +44,7 @@ static bool read_once(struct loop *l, struct conn *c)
 
 	if (!p)
 		return true;
-	n = c->src.flags & C_RECORDS ? record_read(c, p, room) : sys_read(c->src.fd, p, room);
+	n = read_bytes(c, p, room);
 	if (n > 0) {
 		sess_rgot(s, (size_t)n);
 		if (l->host.lent)

@@ -112,13 +112,25 @@ SYS_SEAM_(int, renameat2, (int a, const char *from, int b, const char *to, unsig
 SYS_SEAM_(ssize_t, pread, (int fd, void *p, size_t n, off_t off), (fd, p, n, off))
 SYS_SEAM_(ssize_t, preadv2, (int fd, const struct iovec *v, int n, off_t off, int f), (fd, v, n, off, f))
 SYS_SEAM_(ssize_t, pwrite, (int fd, const void *p, size_t n, off_t off), (fd, p, n, off))
-SYS_SEAM_(pid_t, fork, (void), ())
 SYS_SEAM_(int, memfd_create, (const char *name, unsigned f), (name, f))
 #undef SYS_SEAM_
 
 static inline ssize_t sys_getdents64(int fd, void *p, size_t n)
 {
 	return fault_hit(FAULT_SYS) ? -1 : getdents64(fd, p, n);
+}
+
+/*
+ * For a process without threads. No handlers of libraries run, neither there nor in the child, which may not have these libraries:
+ * priv/inherit.h. A sanitizer has such handlers and needs them.
+ */
+static inline pid_t sys_fork(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	return fault_hit(FAULT_SYS) ? -1 : fork();
+#else
+	return fault_hit(FAULT_SYS) ? -1 : _Fork();
+#endif
 }
 
 /* glibc has no function for it. Names that lead out of `dir` or through /proc's own links are refused by the kernel. */

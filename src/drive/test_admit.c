@@ -277,29 +277,63 @@ static void it_can_be_turned_off(void **state)
 
 /* ---- lines ---- */
 
+/* The sum of all lines that begin so and end in a count. */
+static unsigned sum_of(const char *begin)
+{
+	unsigned sum = 0;
+
+	for (unsigned i = 0; i < lines; i++)
+		if (strncmp(logged[i], begin, strlen(begin)) == 0)
+			sum += (unsigned)strtoul(strrchr(logged[i], '=') + 1, NULL, 10);
+	return sum;
+}
+
+static unsigned count_of(const char *begin)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < lines; i++)
+		n += strncmp(logged[i], begin, strlen(begin)) == 0;
+	return n;
+}
+
 static void a_flood_has_few_lines(void **state)
 {
 	struct peer *from = peer("192.0.2.1");
-	unsigned more = 0, told = 0;
+	unsigned told;
 
 	(void)state;
 	for (int i = 0; i < 1000; i++)
 		admit_log(&a.lane, from, "rate");
-	assert_in_range(lines, 10, 21); /* a second may have ended meanwhile */
+	told = count_of("warn refused service=echo peer=192.0.2.1:99 reason=rate");
+	assert_in_range(told, 10, 20); /* a second may have ended meanwhile */
 	assert_true(admit_due(&a.lane) > 0);
 	admit_tell(&a.lane, admit_due(&a.lane) - 1); /* the second is not over */
 	admit_tell(&a.lane, admit_due(&a.lane));
 	assert_int_equal(admit_due(&a.lane), 0);
-	for (unsigned i = 0; i < lines; i++) {
-		const char *count = strstr(logged[i], "refused-more service=echo count=");
+	assert_int_equal(told + sum_of("warn refused-more service=echo count="), 1000);
+	peer_unref(from);
+}
 
-		if (count)
-			more += (unsigned)strtoul(strrchr(count, '=') + 1, NULL, 10);
-		else
-			told++;
-	}
-	assert_int_equal(told + more, 1000);
-	assert_string_equal(logged[0], "warn refused service=echo peer=192.0.2.1:99 reason=rate");
+/* Each kind has its own brake, and each service; one look ends them. */
+static void ends_are_braked_too(void **state)
+{
+	struct peer *from = peer("192.0.2.1");
+	unsigned told = 0;
+
+	(void)state;
+	for (int i = 0; i < 100; i++)
+		admit_log(&a.lane, from, "rate");
+	for (int i = 0; i < 1000; i++)
+		told += admit_may_log_end(&a.lane);
+	assert_in_range(told, 50, 100);
+	assert_true(admit_may_log_end(&b.lane));
+	while (admit_due(&a.lane))
+		admit_tell(&a.lane, admit_due(&a.lane));
+	assert_int_equal(told + sum_of("info closed-more service=echo count="), 1000);
+	assert_int_equal(count_of("warn refused ") + sum_of("warn refused-more service=echo count="), 100);
+	usleep(1000 * 1000);
+	assert_true(admit_may_log_end(&a.lane));
 	peer_unref(from);
 }
 
@@ -388,6 +422,7 @@ int main(void)
 		T(few_descriptors_are_overload_for_all),
 		T(it_can_be_turned_off),
 		T(a_flood_has_few_lines),
+		T(ends_are_braked_too),
 		cmocka_unit_test(deadlines_in_event_loops),
 		cmocka_unit_test(deadlines_in_threads),
 	};

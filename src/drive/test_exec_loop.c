@@ -16,8 +16,6 @@
 
 #include <cmocka.h>
 
-#include "base/fault.h"
-#include "drive/clock.h"
 #include "priv/spawner.h"
 #include "support/errand.h"
 
@@ -69,11 +67,6 @@ static void begin_with(const struct errand_setup *setup, const char *const *comm
 	errand_begin(&w, setup);
 }
 
-static void say(int fd, const char *text)
-{
-	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
-}
-
 static void bytes_both_ways(void **state)
 {
 	(void)state;
@@ -83,7 +76,7 @@ static void bytes_both_ways(void **state)
 		begin(many, hand_on, "/bin/cat");
 		fd = errand_client(&w, AF_INET);
 		errand_log(&w, "open c7.bound:7 c7.open");
-		say(fd, "hello");
+		errand_say(fd, "hello");
 		errand_until(&w, fd, "hello");
 		shutdown(fd, SHUT_WR);
 		errand_log(&w, "data:5 c7.data:5 eof c7.eof c7.gone:7:0/0 fini");
@@ -298,7 +291,7 @@ static void cancelled(void **state)
 		pid = errand_until_pid(&w, fd);
 		toy.fn = only_ask;
 		buf_reset(&toy.log);
-		say(fd, "x");
+		errand_say(fd, "x");
 		errand_log(&w, "data:1 c7.gone:7:-125");
 		assert_true(errand_gone(pid)); /* it did not want to: SIGKILL */
 		for (int i = 0; i < 3; i++)
@@ -399,35 +392,19 @@ static void the_spawner_dies(void **state)
 
 /* ---- calls that fail ---- */
 
+#ifdef GUICHET_FAULTS
+static int begin_nth(unsigned long n)
+{
+	begin(n % 2, hand_on, "/bin/echo", "well");
+	return errand_client(&w, AF_UNIX);
+}
+
 static void each_call_fails_once(void **state)
 {
-#ifdef GUICHET_FAULTS
 	(void)state;
-	for (enum fault_kind kind = FAULT_MEM; kind <= FAULT_SYS; kind++) {
-		bool done = false;
-
-		for (unsigned long n = 1; n < 60 && !done; n++) {
-			nsec until = clock_mono() + 5 * SEC;
-			int fd;
-
-			begin(n % 2, hand_on, "/bin/echo", "well");
-			toy.quiet = true;
-			fd = errand_client(&w, AF_UNIX);
-			fault_arm(kind, n, n % 3 ? EMFILE : ENOMEM, false);
-			while (loop_open(w.l) && clock_mono() < until)
-				errand_turn(&w);
-			done = fault_calls(kind) < n;
-			fault_arm(kind, 0, 0, false);
-			assert_true(clock_mono() < until); /* whatever it came to, it came to an end */
-			close(fd);
-			errand_end(&w);
-		}
-	}
-#else
-	(void)state;
-	skip();
-#endif
+	errand_fail_each(&w, begin_nth);
 }
+#endif
 
 int main(void)
 {
@@ -447,7 +424,9 @@ int main(void)
 		cmocka_unit_test(the_loops_end),
 		cmocka_unit_test(who_stays_behind_is_not_awaited),
 		cmocka_unit_test(the_spawner_dies),
+#ifdef GUICHET_FAULTS
 		cmocka_unit_test(each_call_fails_once),
+#endif
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,4 @@
 /* test_files.c - whole files and folders: what is written is whole or not there, whatever call fails. */
-#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +13,7 @@
 #include "base/fault.h"
 #include "base/mem.h"
 #include "drive/files.h"
+#include "support/folder.h"
 
 static char *dir;
 static char path[300];
@@ -38,18 +38,6 @@ static int remove_dir(void **state)
 	return 0;
 }
 
-static size_t names_in_dir(void)
-{
-	DIR *d = opendir(dir);
-	size_t n = 0;
-
-	assert_non_null(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n - 2;
-}
-
 static void check_content(const char *expect)
 {
 	BUF_AUTO struct buf b;
@@ -72,7 +60,7 @@ static void test_write_and_read(void **state)
 	check_content("two, and more");
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0644);
-	assert_int_equal(names_in_dir(), 1);
+	assert_int_equal(folder_names(dir), 1);
 	assert_int_equal(unlink(path), 0);
 }
 
@@ -181,7 +169,7 @@ static void test_faults(void **state)
 			hit = fault_calls(kinds[k]) >= n;
 			fault_arm(kinds[k], 0, 0, false);
 			check_content(err ? "old" : "new");
-			assert_int_equal(names_in_dir(), 1);
+			assert_int_equal(folder_names(dir), 1);
 			assert_int_equal(unlink(path), 0);
 			if (!hit)
 				break;

@@ -1,5 +1,4 @@
 /* test_gate.c - the file gateway: no name leads out of its root, and no failure leaves half a file. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -24,28 +23,15 @@
 #include "base/mem.h"
 #include "drive/files.h"
 #include "drive/gate.h"
+#include "support/folder.h"
 
-static char *dir; /* has the folder `root`, and beside it what nobody may see */
-static struct root *root;
+static struct root *root; /* `root` in the folder, and beside it what nobody may see */
 
 /* ---- the stage ---- */
 
-static const char *path(const char *name)
-{
-	static char text[8192];
-
-	snprintf(text, sizeof(text), "%s/%s", dir, name);
-	return text;
-}
-
-static void put(const char *name, const char *text)
-{
-	assert_int_equal(files_write(path(name), 0644, span_str(text), NULL), 0);
-}
-
 static void link_to(const char *name, const char *target)
 {
-	assert_int_equal(symlink(target, path(name)), 0);
+	assert_int_equal(symlink(target, folder_path(name)), 0);
 }
 
 static void make_socket(const char *name)
@@ -53,7 +39,7 @@ static void make_socket(const char *name)
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
-	snprintf(a.sun_path, sizeof(a.sun_path), "%.100s", path(name));
+	snprintf(a.sun_path, sizeof(a.sun_path), "%.100s", folder_path(name));
 	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
 	close(fd);
 }
@@ -62,54 +48,32 @@ static int set_up(void **state)
 {
 	char inside[8192];
 
-	(void)state;
-	assert_int_equal(files_temp_dir(&dir, NULL), 0);
-	assert_int_equal(mkdir(path("root"), 0755), 0);
-	assert_int_equal(mkdir(path("root/d"), 0755), 0);
-	put("secret", "secret");
-	put("root/a", "aaa");
-	put("root/d/b", "bb");
+	assert_int_equal(folder_set_up(state), 0);
+	assert_int_equal(mkdir(folder_path("root"), 0755), 0);
+	assert_int_equal(mkdir(folder_path("root/d"), 0755), 0);
+	folder_put("secret", "secret");
+	folder_put("root/a", "aaa");
+	folder_put("root/d/b", "bb");
 	link_to("root/in", "d/b");
 	link_to("root/d/in", "../a");
 	link_to("root/out", "../secret");
 	link_to("root/up", "..");
 	link_to("root/etc", "/etc");
-	snprintf(inside, sizeof(inside), "%s", path("root/a"));
+	snprintf(inside, sizeof(inside), "%s", folder_path("root/a"));
 	link_to("root/absolute", inside);
 	link_to("root/l1", "l2");
 	link_to("root/l2", "l1");
 	link_to("root/nowhere", "none");
-	assert_int_equal(mkfifo(path("root/fifo"), 0644), 0);
+	assert_int_equal(mkfifo(folder_path("root/fifo"), 0644), 0);
 	make_socket("root/socket");
-	assert_int_equal(root_open(path("root"), &root, NULL), 0);
+	assert_int_equal(root_open(folder_path("root"), &root, NULL), 0);
 	return 0;
 }
 
 static int take_down(void **state)
 {
-	(void)state;
 	root_unref(root);
-	if (files_remove_dir(dir, NULL) < 0)
-		return -1;
-	mem_free(dir);
-	return 0;
-}
-
-static size_t count_in(const char *where)
-{
-	DIR *d = opendir(where);
-	size_t n = 0;
-
-	assert_non_null(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n - 2;
-}
-
-static size_t descriptors(void)
-{
-	return count_in("/proc/self/fd");
+	return folder_take_down(state);
 }
 
 static void check_content(const char *name, const char *want)
@@ -118,10 +82,10 @@ static void check_content(const char *name, const char *want)
 
 	buf_init(&b, 1 << 20);
 	if (!want) {
-		assert_int_equal(access(path(name), F_OK), -1);
+		assert_int_equal(access(folder_path(name), F_OK), -1);
 		return;
 	}
-	assert_int_equal(files_read(path(name), &b, NULL), 0);
+	assert_int_equal(files_read(folder_path(name), &b, NULL), 0);
 	assert_string_equal(buf_str(&b), want);
 }
 
@@ -142,7 +106,7 @@ static int run(struct call *c, enum file_call what, enum file_how how, const cha
 	memcpy(c->op.name, name, c->op.name_n + 1);
 	c->op.to = c->op.name + c->op.name_n + 1;
 	if (to)
-		memcpy(c->op.name + c->op.name_n + 1, to, strlen(to) + 1);
+		memcpy(c->op.to, to, strlen(to) + 1);
 	gate_run(&c->op.job);
 	return c->op.job.err;
 }
@@ -200,7 +164,7 @@ static const struct {
 
 static void test_names(void **state)
 {
-	size_t before = descriptors();
+	size_t before = folder_fds();
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -209,7 +173,7 @@ static void test_names(void **state)
 		if (read != names[i].read || stat != names[i].stat)
 			fail_msg("\"%s\": %s and %s", names[i].name, strerror(-read), strerror(-stat));
 	}
-	assert_int_equal(descriptors(), before);
+	assert_int_equal(folder_fds(), before);
 }
 
 static void test_long_names(void **state)
@@ -255,7 +219,7 @@ static void test_hostile_writes(void **state)
 	static const char *const outside[] = { "../new", "up/new", "/tmp/new", "d/../../new", "etc/new", "/new" };
 	static const enum file_how hows[] = { FILE_NEW, FILE_REPLACE, FILE_APPEND };
 	static const char *const no_last[] = { "", ".", "..", "d/..", "d/." };
-	size_t before = count_in(dir), inside = count_in(path("root"));
+	size_t before = folder_names(folder), inside = folder_names(folder_path("root"));
 
 	(void)state;
 	for (size_t h = 0; h < 3; h++) {
@@ -277,8 +241,8 @@ static void test_hostile_writes(void **state)
 	}
 	assert_int_equal(run_and_drop(CALL_OPEN, FILE_APPEND, "out", NULL), -ELOOP);
 	assert_int_equal(run_and_drop(CALL_OPEN, FILE_APPEND, "fifo", NULL), -EACCES);
-	assert_int_equal(count_in(dir), before);
-	assert_int_equal(count_in(path("root")), inside);
+	assert_int_equal(folder_names(folder), before);
+	assert_int_equal(folder_names(folder_path("root")), inside);
 }
 
 /* Somebody puts a link where a folder was, again and again: what is opened is the file below it, or nothing. */
@@ -289,8 +253,8 @@ static void *swap(void *arg)
 	char real[300], away[300];
 
 	(void)arg;
-	snprintf(real, sizeof(real), "%s/root/race", dir);
-	snprintf(away, sizeof(away), "%s/root/away", dir);
+	snprintf(real, sizeof(real), "%s/root/race", folder);
+	snprintf(away, sizeof(away), "%s/root/away", folder);
 	while (atomic_load(&swapping)) {
 		(void)!rename(real, away);
 		(void)!symlink("..", real);
@@ -316,8 +280,8 @@ static void test_race(void **state)
 	struct call c;
 
 	(void)state;
-	assert_int_equal(mkdir(path("root/race"), 0755), 0);
-	put("root/race/secret", "right");
+	assert_int_equal(mkdir(folder_path("root/race"), 0755), 0);
+	folder_put("root/race/secret", "right");
 	atomic_store(&swapping, true);
 	assert_int_equal(pthread_create(&thread, NULL, swap, NULL), 0);
 	for (int i = 0; i < 10000; i++) {
@@ -358,7 +322,7 @@ static int write_file(enum file_how how, const char *name, const char *text)
 
 static void write_some(void)
 {
-	size_t before = count_in(path("root")), fds = descriptors();
+	size_t before = folder_names(folder_path("root")), fds = folder_fds();
 	struct call c;
 	uint64_t n;
 
@@ -381,16 +345,16 @@ static void write_some(void)
 	file_unref(c.op.done.file);
 	/* another was faster */
 	assert_int_equal(run(&c, CALL_OPEN, FILE_NEW, "late", NULL), 0);
-	put("root/late", "first");
+	folder_put("root/late", "first");
 	assert_int_equal(gate_keep(c.op.done.file, &c.op.done.facts), -EEXIST);
 	file_unref(c.op.done.file);
 	check_content("root/late", "first");
 	assert_int_equal(run_and_drop(CALL_REMOVE, 0, "late", NULL), 0);
 	assert_int_equal(run_and_drop(CALL_REMOVE, 0, "new", NULL), 0);
 	assert_int_equal(run_and_drop(CALL_REMOVE, 0, "other", NULL), 0);
-	assert_int_equal(count_in(path("root")), before);
-	assert_int_equal(descriptors(), fds);
-	assert_int_equal(unlink(path("root/out")), 0);
+	assert_int_equal(folder_names(folder_path("root")), before);
+	assert_int_equal(folder_fds(), fds);
+	assert_int_equal(unlink(folder_path("root/out")), 0);
 	link_to("root/out", "../secret");
 }
 
@@ -406,7 +370,7 @@ static void test_write(void **state)
 /* What was not kept and is big is given back to the disk by somebody else than the loop. */
 static void test_big_and_gone(void **state)
 {
-	size_t fds = descriptors();
+	size_t fds = folder_fds();
 	struct file *f;
 	char name[] = "big";
 	uint64_t n;
@@ -415,9 +379,9 @@ static void test_big_and_gone(void **state)
 	assert_int_equal(gate_open_write(root, name, FILE_NEW, true, &f), 0);
 	assert_int_equal(gate_write(f, (const uint8_t *)"x", 1, 64 << 20, &n), 0);
 	file_unref(f);
-	for (int i = 0; i < 1000 && descriptors() != fds; i++)
+	for (int i = 0; i < 1000 && folder_fds() != fds; i++)
 		usleep(10000);
-	assert_int_equal(descriptors(), fds);
+	assert_int_equal(folder_fds(), fds);
 	check_content("root/big", NULL);
 }
 
@@ -466,12 +430,12 @@ static void test_list(void **state)
 	struct call c;
 
 	(void)state;
-	put("root/" FILE_PRIVATE "young", "x");
-	put("root/" FILE_PRIVATE "old", "x");
-	assert_int_equal(utimensat(AT_FDCWD, path("root/" FILE_PRIVATE "old"), old, 0), 0);
+	folder_put("root/" FILE_PRIVATE "young", "x");
+	folder_put("root/" FILE_PRIVATE "old", "x");
+	assert_int_equal(utimensat(AT_FDCWD, folder_path("root/" FILE_PRIVATE "old"), old, 0), 0);
 	assert_int_equal(run(&c, CALL_LIST, 0, "", NULL), 0);
 	assert_int_equal(c.op.done.next, 0);
-	assert_int_equal(c.op.done.entries, count_in(path("root")) - 1);
+	assert_int_equal(c.op.done.entries, folder_names(folder_path("root")) - 1);
 	assert_int_equal(entry(&c, "a")->facts.size, 3);
 	assert_int_equal(entry(&c, "d")->facts.kind, FILE_FOLDER);
 	assert_int_equal(entry(&c, "in")->facts.size, 2); /* of what it stands for */
@@ -482,7 +446,7 @@ static void test_list(void **state)
 	mem_free(c.op.bytes);
 	check_content("root/" FILE_PRIVATE "young", "x");
 	check_content("root/" FILE_PRIVATE "old", NULL);
-	assert_int_equal(unlink(path("root/" FILE_PRIVATE "young")), 0);
+	assert_int_equal(unlink(folder_path("root/" FILE_PRIVATE "young")), 0);
 	assert_int_equal(run_and_drop(CALL_LIST, 0, "a", NULL), -ENOTDIR);
 	assert_int_equal(run_and_drop(CALL_LIST, 0, "fifo", NULL), -ENOTDIR);
 }
@@ -498,10 +462,10 @@ static void test_list_in_parts(void **state)
 	size_t all = 0;
 
 	(void)state;
-	assert_int_equal(mkdir(path("root/many"), 0755), 0);
+	assert_int_equal(mkdir(folder_path("root/many"), 0755), 0);
 	for (int i = 0; i < MANY; i++) {
 		snprintf(name, sizeof(name), "root/many/%d", i);
-		close(creat(path(name), 0644));
+		close(creat(folder_path(name), 0644));
 	}
 	do {
 		memset(&c, 0, sizeof(c));
@@ -520,7 +484,7 @@ static void test_list_in_parts(void **state)
 		mem_free(c.op.bytes);
 	} while (next);
 	assert_int_equal(all, MANY);
-	assert_int_equal(files_remove_dir(path("root/many"), NULL), 0);
+	assert_int_equal(files_remove_dir(folder_path("root/many"), NULL), 0);
 }
 
 /* ---- failures ---- */
@@ -551,7 +515,7 @@ static bool fail_at(enum file_how how, unsigned long n, int error, int *ret_err)
 static void fail_everywhere(enum file_how how)
 {
 	static const int errors[] = { ENOSPC, EIO, EMFILE, EDQUOT, EOPNOTSUPP, EINVAL };
-	size_t before = count_in(path("root")), fds = descriptors();
+	size_t before = folder_names(folder_path("root")), fds = folder_fds();
 
 	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
 		bool hit = true, was_new = false;
@@ -561,19 +525,19 @@ static void fail_everywhere(enum file_how how)
 			int err, r;
 
 			if (how == FILE_REPLACE)
-				put("root/f", "old");
+				folder_put("root/f", "old");
 			hit = fail_at(how, n, errors[i], &err);
 			buf_init(&b, 100);
-			r = files_read(path("root/f"), &b, NULL);
+			r = files_read(folder_path("root/f"), &b, NULL);
 			assert_int_equal(r, how == FILE_NEW && err && !b.n ? -ENOENT : 0);
 			if (!err || b.n == 0 || span_is(buf_span(&b), "new"))
 				assert_string_equal(buf_str(&b), err && b.n == 0 ? "" : "new");
 			else
 				assert_string_equal(buf_str(&b), "old");
 			was_new = !err;
-			assert_int_equal(count_in(path("root")), before + (r == 0));
-			assert_int_equal(descriptors(), fds);
-			(void)unlink(path("root/f"));
+			assert_int_equal(folder_names(folder_path("root")), before + (r == 0));
+			assert_int_equal(folder_fds(), fds);
+			(void)unlink(folder_path("root/f"));
 		}
 		assert_true(was_new);
 	}
@@ -588,7 +552,7 @@ static void test_faults(void **state)
 static void test_no_memory(void **state)
 {
 	static const enum file_call calls[] = { CALL_OPEN, CALL_LIST, CALL_ROOT };
-	size_t fds = descriptors();
+	size_t fds = folder_fds();
 
 	(void)state;
 	for (size_t i = 0; i < 6; i++) {
@@ -603,7 +567,7 @@ static void test_no_memory(void **state)
 			fault_arm(FAULT_MEM, 0, 0, false);
 		}
 	}
-	assert_int_equal(descriptors(), fds);
+	assert_int_equal(folder_fds(), fds);
 	check_content("root/a", "aaa");
 }
 
@@ -632,10 +596,10 @@ static void crash_everywhere(enum file_how how)
 		int err;
 
 		if (how == FILE_REPLACE)
-			put("root/f", "old");
+			folder_put("root/f", "old");
 		crash_at(how, n, &ended);
 		buf_init(&b, 100);
-		err = files_read(path("root/f"), &b, NULL);
+		err = files_read(folder_path("root/f"), &b, NULL);
 		if (how == FILE_NEW && err == -ENOENT)
 			assert_false(was_new);
 		else if (how == FILE_REPLACE && span_is(buf_span(&b), "old"))
@@ -643,7 +607,7 @@ static void crash_everywhere(enum file_how how)
 		else
 			assert_string_equal(buf_str(&b), "new");
 		was_new = was_new || span_is(buf_span(&b), "new");
-		(void)unlink(path("root/f"));
+		(void)unlink(folder_path("root/f"));
 	}
 	assert_true(was_new);
 }
@@ -684,7 +648,7 @@ static void test_short_writes(void **state)
 		bad |= n != 100;
 		bad |= gate_keep(c.op.done.file, &c.op.done.facts) != -EFBIG; /* never again */
 		file_unref(c.op.done.file);
-		bad |= access(path("root/short"), F_OK) == 0;
+		bad |= access(folder_path("root/short"), F_OK) == 0;
 		_exit(bad);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);

@@ -1,5 +1,4 @@
 /* test_gate_cache.c - the open files of a loop: what is believed for how long, and what has to go. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -15,47 +14,28 @@
 #include <cmocka.h>
 
 #include "base/fault.h"
-#include "base/mem.h"
 #include "core/stats.h"
 #include "drive/files.h"
 #include "drive/gate.h"
+#include "support/folder.h"
 
 enum { LATER = 2000000000 }; /* the wall clock, when all files are old */
 
-static char *dir;
 static struct root *root;
 static struct gate_cache *cache;
 static _Atomic uint64_t stats[STAT_N];
 static const struct lane lane = { .stats = stats };
 
-static const char *path(const char *name)
-{
-	static char text[4096];
-
-	snprintf(text, sizeof(text), "%s/%s", dir, name);
-	return text;
-}
-
-static void put(const char *name, const char *text)
-{
-	assert_int_equal(files_write(path(name), 0644, span_str(text), NULL), 0);
-}
-
 static int set_up(void **state)
 {
-	(void)state;
-	assert_int_equal(files_temp_dir(&dir, NULL), 0);
-	return root_open(dir, &root, NULL);
+	assert_int_equal(folder_set_up(state), 0);
+	return root_open(folder, &root, NULL);
 }
 
 static int take_down(void **state)
 {
-	(void)state;
 	root_unref(root);
-	if (files_remove_dir(dir, NULL) < 0)
-		return -1;
-	mem_free(dir);
-	return 0;
+	return folder_take_down(state);
 }
 
 static void begin(size_t files, size_t bytes)
@@ -63,18 +43,6 @@ static void begin(size_t files, size_t bytes)
 	for (size_t i = 0; i < STAT_N; i++)
 		atomic_store(&stats[i], 0);
 	assert_int_equal(gate_cache_new(&(struct gate_limits){ files, bytes }, &cache), 0);
-}
-
-static size_t descriptors(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	size_t n = 0;
-
-	assert_non_null(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
 }
 
 static union {
@@ -136,17 +104,17 @@ static void test_a_second(void **state)
 
 	(void)state;
 	begin(10, 1 << 20);
-	put("a", "one");
+	folder_put("a", "one");
 	f = which("a", SEC);
 	assert_ptr_equal(which("a", SEC), f);
 	assert_ptr_equal(which("a", 2 * SEC - 1), f);
 	assert_int_equal(hits(), 2);
-	put("a", "two");
+	folder_put("a", "two");
 	assert_true(says(which("a", 2 * SEC - 1), "one"));
 	assert_true(says(which("a", 2 * SEC), "two"));
 	f = which("a", 2 * SEC);
 	assert_ptr_equal(which("a", 3 * SEC), f); /* looked at again: it is the same one */
-	assert_int_equal(unlink(path("a")), 0);
+	assert_int_equal(unlink(folder_path("a")), 0);
 	assert_ptr_equal(which("a", 3 * SEC), f);
 
 	struct file *none;
@@ -164,9 +132,9 @@ static void test_changes(void **state)
 
 	(void)state;
 	begin(10, 1 << 20);
-	put("a", "one");
+	folder_put("a", "one");
 	f = get("a", SEC);
-	put("a", "two");
+	folder_put("a", "two");
 	assert_ptr_equal(which("a", SEC), f);
 	root_changed(root);
 	assert_true(says(which("a", SEC), "two"));
@@ -174,7 +142,7 @@ static void test_changes(void **state)
 	gate_cache_free(&cache);
 	assert_true(says(f, "one"));
 	file_unref(f);
-	assert_int_equal(unlink(path("a")), 0);
+	assert_int_equal(unlink(folder_path("a")), 0);
 }
 
 /* Written to in the same moment, with the same size, leaves no trace in its times: so what is young is not believed twice. */
@@ -185,8 +153,8 @@ static void test_young(void **state)
 
 	(void)state;
 	begin(10, 1 << 20);
-	put("a", "one");
-	assert_int_equal(stat(path("a"), &st), 0);
+	folder_put("a", "one");
+	assert_int_equal(stat(folder_path("a"), &st), 0);
 	assert_int_equal(get_at("a", SEC, st.st_ctime, &f), 0);
 	file_unref(f);
 
@@ -199,7 +167,7 @@ static void test_young(void **state)
 	file_unref(f);
 	assert_ptr_equal(which("a", 3 * SEC), second);
 	gate_cache_free(&cache);
-	assert_int_equal(unlink(path("a")), 0);
+	assert_int_equal(unlink(folder_path("a")), 0);
 }
 
 static void test_names(void **state)
@@ -209,9 +177,9 @@ static void test_names(void **state)
 
 	(void)state;
 	begin(10, 1 << 20);
-	put("a", "one");
-	assert_int_equal(mkdir(path("d"), 0755), 0);
-	put("d/a", "other");
+	folder_put("a", "one");
+	assert_int_equal(mkdir(folder_path("d"), 0755), 0);
+	folder_put("d/a", "other");
 	f = which("a", SEC);
 	assert_true(says(which("d/a", SEC), "other"));
 	for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
@@ -224,8 +192,8 @@ static void test_names(void **state)
 	assert_ptr_equal(which("a", SEC), f);
 	assert_int_equal(hits(), 1);
 	gate_cache_free(&cache);
-	assert_int_equal(files_remove_dir(path("d"), NULL), 0);
-	assert_int_equal(unlink(path("a")), 0);
+	assert_int_equal(files_remove_dir(folder_path("d"), NULL), 0);
+	assert_int_equal(unlink(folder_path("a")), 0);
 }
 
 static void make(int n, size_t size)
@@ -233,7 +201,7 @@ static void make(int n, size_t size)
 	char name[20];
 
 	snprintf(name, sizeof(name), "f%d", n);
-	int fd = open(path(name), O_CREAT | O_WRONLY | O_TRUNC, 0644);
+	int fd = open(folder_path(name), O_CREAT | O_WRONLY | O_TRUNC, 0644);
 
 	assert_int_equal(ftruncate(fd, (off_t)size), 0);
 	assert_int_equal(pwrite(fd, name, strlen(name), 0), (ssize_t)strlen(name));
@@ -251,7 +219,7 @@ static const struct file *nth(int n, nsec now)
 /* By number, by the bytes of small ones, by descriptors: the one that was used longest ago goes. */
 static void test_bounds(void **state)
 {
-	size_t fds = descriptors();
+	size_t fds = folder_fds();
 
 	(void)state;
 	for (int i = 0; i < 6; i++)
@@ -259,7 +227,7 @@ static void test_bounds(void **state)
 	begin(4, 1 << 20);
 	for (int i = 0; i < 6; i++)
 		nth(i, SEC);
-	assert_int_equal(descriptors(), fds + 3); /* small ones need none */
+	assert_int_equal(folder_fds(), fds + 3); /* small ones need none */
 	nth(2, SEC);
 	assert_int_equal(hits(), 1);
 	nth(0, SEC); /* in the place of 3 */
@@ -274,7 +242,7 @@ static void test_bounds(void **state)
 	gate_cache_limit(cache, &(struct gate_limits){ 0, 0 });
 	nth(3, SEC);
 	assert_int_equal(hits(), 4);
-	assert_int_equal(descriptors(), fds);
+	assert_int_equal(folder_fds(), fds);
 	gate_cache_free(&cache);
 	begin(100, 25000);
 	for (int i = 0; i < 3; i++)
@@ -289,7 +257,7 @@ static void test_bounds(void **state)
 
 static void test_unused(void **state)
 {
-	size_t fds = descriptors();
+	size_t fds = folder_fds();
 
 	(void)state;
 	begin(10, 1 << 20);
@@ -299,10 +267,10 @@ static void test_unused(void **state)
 	nth(9, 5 * SEC);
 	assert_int_equal(gate_cache_due(cache), 11 * SEC);
 	gate_cache_tick(cache, 11 * SEC);
-	assert_int_equal(descriptors(), fds + 1);
+	assert_int_equal(folder_fds(), fds + 1);
 	assert_int_equal(gate_cache_due(cache), 15 * SEC);
 	gate_cache_tick(cache, 20 * SEC);
-	assert_int_equal(descriptors(), fds);
+	assert_int_equal(folder_fds(), fds);
 	gate_cache_free(&cache);
 }
 

@@ -13,7 +13,6 @@
 
 #include <cmocka.h>
 
-#include "base/fault.h"
 #include "drive/clock.h"
 #include "support/errand.h"
 
@@ -78,11 +77,6 @@ static int begin(bool many, int family, const char *text)
 	return begin_with(&(struct errand_setup){ .many = many }, family, text);
 }
 
-static void say(int fd, const char *text)
-{
-	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
-}
-
 static uint64_t stat_of(enum counter which)
 {
 	return atomic_load(&w.stats[which]);
@@ -98,7 +92,7 @@ static void the_command_has_the_connection(void **state)
 		int fd = begin(i & 1, families[i / 2], "cat; echo error >&2; exit 5");
 
 		errand_log(&w, "open c7.bound:7 c7.open");
-		say(fd, "hello");
+		errand_say(fd, "hello");
 		errand_until(&w, fd, "hello");
 		shutdown(fd, SHUT_WR);
 		errand_until(&w, fd, "error\n");
@@ -124,7 +118,7 @@ static void a_fin_is_no_reason(void **state)
 	for (int many = 0; many < 2; many++) {
 		int fd = begin(many, AF_INET, "sleep 0.3; cat; echo answer");
 
-		say(fd, "question ");
+		errand_say(fd, "question ");
 		shutdown(fd, SHUT_WR);
 		errand_until(&w, fd, "question answer\n");
 		errand_until_end(&w, fd);
@@ -162,7 +156,7 @@ static void traced_it_has_pipes(void **state)
 
 	(void)state;
 	errand_log(&w, "open c7.bound:7 c7.open");
-	say(fd, "it\n");
+	errand_say(fd, "it\n");
 	errand_until(&w, fd, "got it\n");
 	errand_log(&w, "data:3 c7.data:7 c7.eof c7.gone:7:0/0 fini");
 	close(fd);
@@ -176,7 +170,7 @@ static void what_was_read_already_makes_it_pipes(void **state)
 	(void)state;
 	on_data = true;
 	fd = errand_client(&w, AF_INET);
-	say(fd, "1234"); /* of which the step takes one */
+	errand_say(fd, "1234"); /* of which the step takes one */
 	errand_until(&w, fd, "234");
 	errand_log(&w, "open data:4 c7.bound:7 c7.open data:3 c7.data:3");
 	shutdown(fd, SHUT_WR);
@@ -192,9 +186,9 @@ static void all_of_it_taken_it_can_be_given(void **state)
 	(void)state;
 	on_data = true;
 	fd = errand_client(&w, AF_INET);
-	say(fd, "1");
+	errand_say(fd, "1");
 	errand_log(&w, "open data:1 c7.bound:7 c7.open");
-	say(fd, "234");
+	errand_say(fd, "234");
 	errand_until(&w, fd, "234");
 	shutdown(fd, SHUT_WR);
 	errand_until_end(&w, fd);
@@ -242,7 +236,7 @@ static void what_is_too_long_to_ask_for_gives_it_back(void **state)
 	stay = true;
 	fd = errand_client(&w, AF_INET);
 	errand_log(&w, "open c7.gone:7:-7");
-	say(fd, "hello");
+	errand_say(fd, "hello");
 	errand_until(&w, fd, "hello");
 	shutdown(fd, SHUT_WR);
 	errand_until_end(&w, fd);
@@ -276,9 +270,9 @@ static void the_conversation_goes_on(void **state)
 		stay = true;
 		farewell = "bye\n";
 		fd = errand_client(&w, AF_INET);
-		say(fd, "a\n");
+		errand_say(fd, "a\n");
 		errand_until(&w, fd, "you said a\nbye\n");
-		say(fd, "b"); /* now it is an echo */
+		errand_say(fd, "b"); /* now it is an echo */
 		errand_until(&w, fd, "b");
 		shutdown(fd, SHUT_WR);
 		errand_until_end(&w, fd);
@@ -354,7 +348,7 @@ static void cancelled(void **state)
 	errand_until(&w, fd, "enough\n");
 	assert_true(clock_mono() - asked >= 100 * MSEC); /* its grace */
 	assert_true(errand_gone(pid));
-	say(fd, "echo");
+	errand_say(fd, "echo");
 	errand_until(&w, fd, "echo");
 	close(fd);
 	errand_log(&w, "data:4 eof fini");
@@ -408,38 +402,18 @@ static void the_loops_end(void **state)
 
 /* ---- calls that fail ---- */
 
+#ifdef GUICHET_FAULTS
+static int begin_nth(unsigned long n)
+{
+	return begin(n % 2, AF_INET, "echo well");
+}
+
 static void each_call_fails_once(void **state)
 {
-#ifdef GUICHET_FAULTS
 	(void)state;
-	for (enum fault_kind kind = FAULT_MEM; kind <= FAULT_SYS; kind++) {
-		bool done = false;
-
-		for (unsigned long n = 1; n < 60 && !done; n++) {
-			nsec until = clock_mono() + 5 * SEC;
-			int fd = begin(n % 2, AF_INET, "echo well");
-
-			toy.quiet = true;
-			fault_arm(kind, n, n % 3 ? EMFILE : ENOMEM, false);
-			while (loop_open(w.l) && clock_mono() < until) {
-				char c;
-
-				if (recv(fd, &c, 1, MSG_DONTWAIT) == 0)
-					shutdown(fd, SHUT_WR);
-				errand_turn(&w);
-			}
-			done = fault_calls(kind) < n;
-			fault_arm(kind, 0, 0, false);
-			assert_true(clock_mono() < until);
-			close(fd);
-			errand_end(&w);
-		}
-	}
-#else
-	(void)state;
-	skip();
-#endif
+	errand_fail_each(&w, begin_nth);
 }
+#endif
 
 int main(void)
 {
@@ -460,7 +434,9 @@ int main(void)
 		cmocka_unit_test(the_spawner_dies),
 		cmocka_unit_test(idle),
 		cmocka_unit_test(the_loops_end),
+#ifdef GUICHET_FAULTS
 		cmocka_unit_test(each_call_fails_once),
+#endif
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,6 @@
 
 #include <cmocka.h>
 
-#include "base/log.h"
 #include "drive/loop.h"
 #include "support/live.h"
 
@@ -305,28 +304,6 @@ static void test_datagrams_beside(void **state)
 
 /* ---- reload ---- */
 
-struct caller {
-	unsigned port;
-	_Atomic bool enough;
-	unsigned served, refused;
-	pthread_t thread;
-};
-
-static void *call(void *arg)
-{
-	struct caller *c = arg;
-
-	while (!atomic_load(&c->enough)) {
-		int fd = live_dial_port(c->port, SOCK_STREAM);
-		bool ok = fd >= 0 && live_exchange(fd, "1\n", "1\n");
-
-		c->served += ok;
-		c->refused += !ok;
-		close(fd);
-	}
-	return NULL;
-}
-
 /* Each model follows each other at the same addresses: nobody is refused, and who talks is not disturbed. */
 static void test_models_change(void **state)
 {
@@ -339,7 +316,7 @@ static void test_models_change(void **state)
 	unsigned port = live_free_port();
 	char listen[64], choice[64];
 	const char *words[] = { "echo", listen, choice, "workers=3", NULL, NULL };
-	struct caller c = { .port = port };
+	struct live_caller c;
 	struct live w;
 	int talks[N];
 
@@ -354,7 +331,7 @@ static void test_models_change(void **state)
 		else if (live_reload(&w, words) < 0)
 			fail_msg("%s: %s", models[i], w.problem);
 		if (i == 0)
-			assert_int_equal(pthread_create(&c.thread, NULL, call, &c), 0);
+			live_call(&c, port);
 		talks[i] = dial_and_talk(&w);
 		for (unsigned k = 0; k < 4 && strcmp(models[i], "iterative") != 0; k++) {
 			dgram = live_dial_port(port, SOCK_DGRAM);
@@ -366,11 +343,7 @@ static void test_models_change(void **state)
 	}
 	for (unsigned i = 0; i < N; i++)
 		close(talks[i]);
-	usleep(50000);
-	atomic_store(&c.enough, true);
-	pthread_join(c.thread, NULL);
-	assert_true(c.served > 0);
-	assert_int_equal(c.refused, 0);
+	live_call_end(&c);
 	assert_int_equal(live_stop(&w), 0);
 }
 
@@ -501,43 +474,15 @@ static void test_shared(void **state)
 }
 
 #ifdef GUICHET_FAULTS
-/* Each system call and each allocation of a change of models fails once: the plan is served, or all is as it was. */
 static void fail_each(const char *from, const char *to, enum fault_kind kind)
 {
 	unsigned port = live_free_port();
 	char listen[64];
 	const char *before[] = { "echo", listen, from, "workers=3", NULL, NULL };
 	const char *after[] = { "shout", "protocol=echo", "upper=yes", listen, to, "workers=3", NULL, NULL };
-	struct live w;
-	int old;
 
 	snprintf(listen, sizeof(listen), "listen=tcp:%u udp:%u", port, port);
-	assert_int_equal(live_start(&w, before), 0);
-	old = live_dial_port(port, SOCK_STREAM);
-	assert_true(live_exchange(old, "a", "a"));
-	w.fail_kind = kind;
-	for (w.fail_at = 1;; w.fail_at++) {
-		int r = live_reload(&w, after), fd, dgram;
-		bool seen = w.fail_seen;
-		unsigned long n = w.fail_at;
-
-		w.fail_at = 0;
-		fd = live_dial_port(port, SOCK_STREAM);
-		dgram = live_dial_port(port, SOCK_DGRAM);
-		if (fd < 0 || !live_exchange(fd, "a\n", r < 0 ? "a\n" : "A\n"))
-			fail_msg("%s to %s: call %lu failed, apply says %d, and nobody serves so", from, to, n, r);
-		if (!live_exchange(dgram, "a\n", r < 0 ? "a\n" : "A\n"))
-			fail_msg("%s to %s: call %lu failed, apply says %d, no datagram comes", from, to, n, r);
-		close(fd);
-		close(dgram);
-		assert_true(live_exchange(old, "b\n", "b\n"));
-		if (!seen)
-			break;
-		assert_int_equal(live_reload(&w, before), 0);
-		w.fail_at = n;
-	}
-	close(old);
-	assert_int_equal(live_stop(&w), 0);
+	live_fail_each(port, before, after, kind);
 }
 
 static void test_failing_calls(void **state)
@@ -556,14 +501,6 @@ static void test_failing_memory(void **state)
 	fail_each("model=pool", "model=thread", FAULT_MEM);
 }
 #endif
-
-static void no_log(enum log_level level, bool json, const char *text, size_t n)
-{
-	(void)level;
-	(void)json;
-	(void)text;
-	(void)n;
-}
 
 int main(void)
 {
@@ -587,6 +524,6 @@ int main(void)
 #endif
 	};
 
-	log_setup(LOG_DEBUG, false, no_log);
+	live_no_log();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

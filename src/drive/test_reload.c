@@ -13,50 +13,10 @@
 
 #include <cmocka.h>
 
-#include "base/log.h"
 #include "base/mail.h"
 #include "base/mem.h"
 #include "drive/sys.h"
 #include "support/live.h"
-
-/* ---- a client that comes again and again ---- */
-
-struct caller {
-	unsigned port;
-	_Atomic bool enough;
-	unsigned served, refused;
-	pthread_t thread;
-};
-
-static void *call(void *arg)
-{
-	struct caller *c = arg;
-
-	while (!atomic_load(&c->enough)) {
-		int fd = live_dial_port(c->port, SOCK_STREAM);
-		bool ok = fd >= 0 && live_exchange(fd, "1\n", "1\n");
-
-		c->served += ok;
-		c->refused += !ok;
-		close(fd);
-	}
-	return NULL;
-}
-
-static void begin(struct caller *c, unsigned port)
-{
-	*c = (struct caller){ .port = port };
-	assert_int_equal(pthread_create(&c->thread, NULL, call, c), 0);
-}
-
-static void end(struct caller *c)
-{
-	usleep(50000);
-	atomic_store(&c->enough, true);
-	pthread_join(c->thread, NULL);
-	assert_true(c->served > 0);
-	assert_int_equal(c->refused, 0);
-}
 
 /* ---- where a section is ---- */
 
@@ -77,7 +37,7 @@ static void test_address_moves(void **state)
 	static const char *const families[] = { "any", "4", "any", "4", "4", "any", "4", "any" };
 	unsigned port = live_free_port();
 	const char *words[] = { "echo", at(0, forms[0], port), NULL, NULL, NULL };
-	struct caller c;
+	struct live_caller c;
 	struct live w;
 	int old;
 
@@ -85,7 +45,7 @@ static void test_address_moves(void **state)
 	assert_int_equal(live_start(&w, words), 0);
 	old = live_dial_port(port, SOCK_STREAM);
 	assert_true(live_exchange(old, "abc", "abc"));
-	begin(&c, port);
+	live_call(&c, port);
 	for (unsigned round = 0; round < 3; round++) {
 		for (unsigned i = 1; i <= 8; i++) {
 			char family[32];
@@ -98,7 +58,7 @@ static void test_address_moves(void **state)
 			assert_null(strchr(strchr(buf_str(&w.addresses), '\n') + 1, '*')); /* one address, shown once */
 		}
 	}
-	end(&c);
+	live_call_end(&c);
 	assert_true(live_exchange(old, "abc", "abc"));
 	close(old);
 	assert_int_equal(live_stop(&w), 0);
@@ -149,7 +109,7 @@ static void test_sections_swap(void **state)
 	const char *after[] = { "echo",      at(2, "tcp", two), NULL, "shout", "protocol=echo",
 				"upper=yes", at(3, "tcp", one), NULL, NULL };
 	const char *only[] = { "loud", "protocol=echo", "upper=yes", at(4, "tcp:*", one), NULL, NULL };
-	struct caller c, d;
+	struct live_caller c, d;
 	struct live w;
 	int low, loud;
 
@@ -159,13 +119,13 @@ static void test_sections_swap(void **state)
 	loud = live_dial_port(two, SOCK_STREAM);
 	assert_true(live_exchange(low, "a\n", "a\n"));
 	assert_true(live_exchange(loud, "a\n", "A\n"));
-	begin(&c, one);
-	begin(&d, two);
+	live_call(&c, one);
+	live_call(&d, two);
 	for (unsigned i = 0; i < 10; i++)
 		assert_int_equal(live_reload(&w, i % 2 ? before : after), 0);
-	end(&d);
+	live_call_end(&d);
 	assert_int_equal(live_reload(&w, only), 0);
-	end(&c);
+	live_call_end(&c);
 	assert_true(live_exchange(low, "a\n", "a\n")); /* theirs stays as it was */
 	assert_true(live_exchange(loud, "a\n", "A\n"));
 	close(low);
@@ -447,12 +407,12 @@ static void test_in_use(void **state)
 				  .sin_port = htons((uint16_t)other),
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct caller c;
+	struct live_caller c;
 	struct live w;
 
 	(void)state;
 	assert_int_equal(live_start(&w, before), 0);
-	begin(&c, port);
+	live_call(&c, port);
 	assert_int_equal(live_reload(&w, after), -EADDRINUSE);
 	assert_non_null(strstr(w.problem, "[discard] cannot listen on tcp:*:"));
 	assert_non_null(strstr(w.problem, ": address in use by [echo]"));
@@ -460,13 +420,13 @@ static void test_in_use(void **state)
 	assert_int_equal(listen(fd, 1), 0);
 	assert_int_equal(live_reload(&w, taken), -EADDRINUSE);
 	assert_non_null(strstr(w.problem, ": address in use by another program"));
-	end(&c);
+	live_call_end(&c);
 	close(fd);
 	assert_int_equal(live_stop(&w), 0);
 }
 
 #ifdef GUICHET_FAULTS
-/* Each system call and each allocation of a reload fails once: the plan is served, or all is as it was. */
+/* Addresses, sections, shards and a certificate. */
 static void fail_each(enum fault_kind kind)
 {
 	unsigned port = live_free_port();
@@ -474,32 +434,10 @@ static void fail_each(enum fault_kind kind)
 	const char *before[] = { "echo", narrow, NULL, "chat", "listen=tcp:0", NULL, NULL };
 	const char *after[] = { "shout", "protocol=echo",      "upper=yes", wide, NULL,
 				"chat",  "listen=tcp:0 tls:0", NULL,        NULL };
-	struct live w;
-	int old;
 
 	snprintf(narrow, sizeof(narrow), "listen=tcp:%u udp:%u", port, port);
 	snprintf(wide, sizeof(wide), "listen=tcp:*:%u udp:*:%u", port, port);
-	assert_int_equal(live_start(&w, before), 0);
-	old = live_dial_port(port, SOCK_STREAM);
-	w.fail_kind = kind;
-	for (w.fail_at = 1;; w.fail_at++) {
-		int r = live_reload(&w, after), fd;
-		bool seen = w.fail_seen;
-		unsigned long n = w.fail_at;
-
-		w.fail_at = 0;
-		fd = live_dial_port(port, SOCK_STREAM);
-		if (fd < 0 || !live_exchange(fd, "a\n", r < 0 ? "a\n" : "A\n"))
-			fail_msg("call %lu failed, apply says %d, and a client is not served so", n, r);
-		close(fd);
-		assert_true(live_exchange(old, "b\n", "b\n"));
-		if (!seen)
-			break;
-		assert_int_equal(live_reload(&w, before), 0);
-		w.fail_at = n;
-	}
-	close(old);
-	assert_int_equal(live_stop(&w), 0);
+	live_fail_each(port, before, after, kind);
 }
 
 static void test_failing_calls(void **state)
@@ -515,14 +453,6 @@ static void test_failing_memory(void **state)
 }
 #endif
 
-static void no_log(enum log_level level, bool json, const char *text, size_t n)
-{
-	(void)level;
-	(void)json;
-	(void)text;
-	(void)n;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -536,6 +466,6 @@ int main(void)
 #endif
 	};
 
-	log_setup(LOG_DEBUG, false, no_log);
+	live_no_log();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

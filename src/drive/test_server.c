@@ -16,7 +16,6 @@
 #include <cmocka.h>
 
 #include "base/fault.h"
-#include "base/log.h"
 #include "drive/jobs.h"
 #include "drive/sys.h"
 #include "support/live.h"
@@ -333,14 +332,6 @@ static void test_failing_calls(void **state)
 }
 #endif
 
-static void no_log(enum log_level level, bool json, const char *text, size_t n)
-{
-	(void)level;
-	(void)json;
-	(void)text;
-	(void)n;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -352,6 +343,6 @@ int main(void)
 #endif
 	};
 
-	log_setup(LOG_DEBUG, false, no_log);
+	live_no_log();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,7 +2,6 @@
  * test_shelf.c - files as a protocol serves them (tests/support/shelf.h): over the memory driver in pieces of every size, with every
  * allocation and every call failing once; and by a whole server, whose loops keep files open.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -21,7 +20,7 @@
 #include "base/fault.h"
 #include "base/mem.h"
 #include "core/proto_file.h"
-#include "drive/files.h"
+#include "support/folder.h"
 #include "support/live.h"
 #include "support/shelf.h"
 #include "support/toy.h"
@@ -29,56 +28,20 @@
 
 enum { BIG = 3 << 20 };
 
-static char *dir;
 static uint8_t big[BIG];
 
 static int set_up(void **state)
 {
-	(void)state;
 	for (size_t i = 0; i < BIG; i++)
 		big[i] = (uint8_t)(i * 7 + (i >> 9));
-	return files_temp_dir(&dir, NULL);
-}
-
-static int take_down(void **state)
-{
-	(void)state;
-	if (files_remove_dir(dir, NULL) < 0)
-		return -1;
-	mem_free(dir);
-	return 0;
-}
-
-static const char *path(const char *name)
-{
-	static char text[4096];
-
-	snprintf(text, sizeof(text), "%s/%s", dir, name);
-	return text;
-}
-
-static size_t names_in_dir(void)
-{
-	DIR *d = opendir(dir);
-	size_t n = 0;
-
-	assert_non_null(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n - 2;
-}
-
-static void put(const char *name, const char *text)
-{
-	assert_int_equal(files_write(path(name), 0644, span_str(text), NULL), 0);
+	return folder_set_up(state);
 }
 
 /* Without the calls that a test makes fail. */
 static bool has(const char *name, const char *want)
 {
 	char got[100];
-	FILE *f = fopen(path(name), "r");
+	FILE *f = fopen(folder_path(name), "r");
 	size_t n = f ? fread(got, 1, sizeof(got), f) : 0;
 
 	if (f)
@@ -92,9 +55,9 @@ static void clean(void)
 	static const char *const names[] = { "left", "a", "b", "d/b", "d/left" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		(void)unlink(path(names[i]));
-	(void)rmdir(path("d"));
-	assert_int_equal(names_in_dir(), 0);
+		(void)unlink(folder_path(names[i]));
+	(void)rmdir(folder_path("d"));
+	assert_int_equal(folder_names(folder), 0);
 }
 
 /* ---- over memory ---- */
@@ -109,7 +72,7 @@ static void play_in(size_t piece, struct span say, bool fin, const char *hear)
 	BUF_AUTO struct buf got;
 	bool tag = false;
 
-	world_open(&w, &shelf_proto, NULL, "root", dir);
+	world_open(&w, &shelf_proto, NULL, "root", folder);
 	c = world_client(&w);
 	assert_non_null(c);
 	memconn_reads(c, piece);
@@ -135,7 +98,7 @@ static void play_in(size_t piece, struct span say, bool fin, const char *hear)
 static void play(const char *say, bool fin, const char *hear)
 {
 	for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
-		assert_int_equal(names_in_dir(), 0);
+		assert_int_equal(folder_names(folder), 0);
 		play_in(pieces[i], span_str(say), fin, hear);
 		clean();
 	}
@@ -163,7 +126,7 @@ static void test_to_the_end(void **state)
 	play("PUTALL left\nall of it", true, "OK 9\n");
 	play("PUTALL left\n", true, "OK 0\n");
 	play("PUT 9 left\nhalf", true, "ERR ENODATA\n");
-	assert_int_equal(names_in_dir(), 0);
+	assert_int_equal(folder_names(folder), 0);
 	play("DROP 4 left\ngoneGET left\n", true, "OK\nERR ENOENT\n");
 }
 
@@ -187,7 +150,7 @@ static void big_one(size_t reads, const struct layer *layer)
 	char line[100];
 	struct span out;
 
-	world_open(&w, &shelf_proto, NULL, "root", dir);
+	world_open(&w, &shelf_proto, NULL, "root", folder);
 	c = world_client(&w);
 	memconn_reads(c, reads);
 	memconn_sends(c, "PUT 3145728 left\n");
@@ -209,7 +172,7 @@ static void big_one(size_t reads, const struct layer *layer)
 	assert_memory_equal(out.p, line, strlen(line));
 	assert_memory_equal(out.p + strlen(line), big + 1, BIG - 1);
 	world_close(&w);
-	assert_int_equal(unlink(path("left")), 0);
+	assert_int_equal(unlink(folder_path("left")), 0);
 }
 
 static void test_big(void **state)
@@ -227,7 +190,7 @@ static void test_backpressure(void **state)
 	struct memconn *c;
 
 	(void)state;
-	world_open(&w, &shelf_proto, NULL, "root", dir);
+	world_open(&w, &shelf_proto, NULL, "root", folder);
 	c = world_client(&w);
 	memconn_sends(c, "PUT 3145728 left\n");
 	memdrive_hold_jobs(w.drive, true);
@@ -235,11 +198,11 @@ static void test_backpressure(void **state)
 	assert_true(memconn_unread(c) > BIG - (300 << 10));
 	memdrive_run_jobs(w.drive, 1);
 	assert_true(memconn_unread(c) > BIG - (500 << 10));
-	assert_int_equal(names_in_dir(), 0);
+	assert_int_equal(folder_names(folder), 0);
 	memdrive_hold_jobs(w.drive, false);
 	assert_said(c, "OK 3145728\n");
 	world_close(&w);
-	assert_int_equal(unlink(path("left")), 0);
+	assert_int_equal(unlink(folder_path("left")), 0);
 }
 
 /* Broken in the middle, with a piece on its way to the disk or not, or the world ends: nothing is left. */
@@ -250,7 +213,7 @@ static void test_broken(void **state)
 		struct world w;
 		struct memconn *c;
 
-		world_open(&w, &shelf_proto, NULL, "root", dir);
+		world_open(&w, &shelf_proto, NULL, "root", folder);
 		c = world_client(&w);
 		memconn_sends(c, "PUT 3145728 left\n");
 		memdrive_hold_jobs(w.drive, i % 2);
@@ -259,7 +222,7 @@ static void test_broken(void **state)
 			memconn_reset(c);
 		memdrive_hold_jobs(w.drive, false);
 		world_close(&w);
-		assert_int_equal(names_in_dir(), 0);
+		assert_int_equal(folder_names(folder), 0);
 	}
 }
 
@@ -272,7 +235,7 @@ static const char all_of_it[] =
 static void scene(void *arg)
 {
 	static const char *const options[] = { "root", NULL, NULL };
-	const char *set[] = { options[0], dir, NULL, NULL };
+	const char *set[] = { options[0], folder, NULL, NULL };
 	struct world w;
 	struct memconn *c;
 
@@ -280,8 +243,8 @@ static void scene(void *arg)
 	if (world_try_open(&w, &shelf_proto, NULL, set, NULL) == 0 && (c = memconn_open(w.drive, NULL)))
 		memconn_send(c, all_of_it, sizeof(all_of_it) - 1, 0);
 	world_close(&w);
-	assert_true(access(path("left"), F_OK) < 0 || has("left", "hello"));
-	assert_true(access(path("d/left"), F_OK) < 0 || has("d/left", "hello"));
+	assert_true(access(folder_path("left"), F_OK) < 0 || has("left", "hello"));
+	assert_true(access(folder_path("d/left"), F_OK) < 0 || has("d/left", "hello"));
 	clean();
 }
 
@@ -345,7 +308,7 @@ static void begin(struct memdrive **w, bool channel, bool again)
 	toy_reset(upload);
 	step.channel = channel;
 	step.again = again;
-	assert_int_equal(root_open(dir, &step.root, NULL), 0);
+	assert_int_equal(root_open(folder, &step.root, NULL), 0);
 	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = &toy_proto }, w, NULL), 0);
 }
 
@@ -356,7 +319,7 @@ static void end(struct memdrive **w)
 	step.file = NULL;
 	root_unref(step.root);
 	toy_done();
-	assert_int_equal(names_in_dir(), 0);
+	assert_int_equal(folder_names(folder), 0);
 }
 
 static void intake(bool channel)
@@ -420,7 +383,7 @@ static void serve(const char *model)
 	static const char *v[] = { "shelf", "listen=tcp:0", words[0], words[1], NULL, NULL };
 
 	snprintf(words[0], sizeof(words[0]), "model=%s", model);
-	snprintf(words[1], sizeof(words[1]), "root=%.250s", dir);
+	snprintf(words[1], sizeof(words[1]), "root=%.250s", folder);
 	live_proto = &shelf_proto;
 	assert_int_equal(live_start(&live, v), 0);
 }
@@ -479,7 +442,7 @@ static void test_models(void **state)
 		assert_true(live_exchange(fd, "\n", "OK 5 \""));
 		close(fd);
 		stop();
-		assert_int_equal(unlink(path("left")), 0);
+		assert_int_equal(unlink(folder_path("left")), 0);
 	}
 }
 
@@ -489,7 +452,7 @@ static void test_cache(void **state)
 
 	(void)state;
 	serve("event");
-	put("left", "one");
+	folder_put("left", "one");
 	fd = live_dial(&live, "shelf", SOCK_STREAM);
 	for (int i = 0; i < 10; i++) {
 		assert_true(live_exchange(fd, "GET left\n", ""));
@@ -498,7 +461,7 @@ static void test_cache(void **state)
 	if (counter("file_hits") < 9) /* unless a second passed */
 		assert_true(counter("file_misses") > 1);
 	/* somebody else replaces it: for a second at most the old one is served */
-	put("left", "two");
+	folder_put("left", "two");
 	usleep(1100000);
 	assert_true(live_exchange(fd, "GET left\n", ""));
 	hears(fd, "two");
@@ -585,8 +548,8 @@ static void test_together(void **state)
 		assert_ptr_equal(good, &mark);
 	}
 	stop();
-	assert_int_equal(unlink(path("left")), 0);
-	assert_int_equal(names_in_dir(), 0);
+	assert_int_equal(unlink(folder_path("left")), 0);
+	assert_int_equal(folder_names(folder), 0);
 }
 
 int main(void)
@@ -601,5 +564,5 @@ int main(void)
 		cmocka_unit_test(test_together),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, take_down);
+	return cmocka_run_group_tests(tests, set_up, folder_take_down);
 }

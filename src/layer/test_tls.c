@@ -28,7 +28,7 @@ static void in_chunks(void **state)
 	(void)state;
 	for (size_t i = 0; i < 2 * sizeof(chunks) / sizeof(*chunks); i++) {
 		size_t chunk = chunks[i / 2];
-		struct layer_info info;
+		struct layer_info info = {};
 		struct pair p;
 
 		pair_open(&p, tls_fix.plain, tls_fix.client_ssl[i % 2]);
@@ -83,7 +83,7 @@ static void groups_and_ciphers(void **state)
 	for (int v = 0; v < 2; v++) {
 		for (size_t i = 0; i < 4; i++) {
 			SSL_CTX *client = tls_fix_client(tls_fix_versions[v]);
-			struct layer_info info;
+			struct layer_info info = {};
 			struct pair p;
 
 			SSL_CTX_set1_groups_list(client, groups[v][i]);
@@ -125,7 +125,7 @@ static void server_names(void **state)
 	(void)state;
 	for (size_t i = 0; i < 2 * sizeof(rows) / sizeof(*rows); i++) {
 		const char *asked = rows[i / 2].asked;
-		struct layer_info info;
+		struct layer_info info = {};
 		struct pair p;
 		char cn[64];
 
@@ -165,7 +165,7 @@ static void application_protocols(void **state)
 	(void)state;
 	for (size_t i = 0; i < 2 * sizeof(rows) / sizeof(*rows); i++) {
 		const char *offer = rows[i / 2].offer, *chosen = rows[i / 2].chosen;
-		struct layer_info info;
+		struct layer_info info = {};
 		struct pair p;
 
 		pair_open(&p, ctx, tls_fix.client_ssl[i % 2]);
@@ -211,7 +211,7 @@ static void client_certificates(void **state)
 			int what = i / 2 % 3, v = i % 2;
 			bool ok = ask == TLS_ASK_NONE || what == GOOD || (what == NOTHING && ask == TLS_ASK_OPTIONAL);
 			struct cert *c = what == GOOD ? tls_fix.client : tls_fix.stranger;
-			struct layer_info info;
+			struct layer_info info = {};
 			struct pair p;
 
 			pair_open(&p, ctx, tls_fix.client_ssl[v]);
@@ -269,7 +269,7 @@ static void tickets(void **state)
 		SSL_CTX_use_certificate(client, tls_fix.client->x);
 		SSL_CTX_use_PrivateKey(client, tls_fix.client->key);
 		for (int i = 0; i < 3; i++) {
-			struct layer_info info;
+			struct layer_info info = {};
 			struct pair p;
 
 			pair_open(&p, i == 2 ? other : ctx, client);

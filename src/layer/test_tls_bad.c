@@ -273,7 +273,7 @@ static void idle_memory(void **state)
 static unsigned long converse(struct tls_ctx *ctx, int v, bool certificate, unsigned long fail_at, bool *ret_ok)
 {
 	struct pair p = {};
-	struct layer_info info;
+	struct layer_info info = {};
 	unsigned long n;
 
 	p.s.fail_at = fail_at;

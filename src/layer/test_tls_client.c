@@ -39,7 +39,7 @@ static void client_layer(void **state)
 		const struct client_row *row = &rows[i / 2];
 		struct tls_setup setup = { .client = true, .insecure = row->insecure };
 		SSL_CTX *server = tls_fix_server(tls_fix_versions[i % 2]);
-		struct layer_info info;
+		struct layer_info info = {};
 		struct tls_ctx *ctx;
 		struct pair p = {};
 
@@ -112,7 +112,7 @@ static void client_alpn(void **state)
 	(void)state;
 	for (int i = 0; i < 2; i++) {
 		SSL_CTX *server = tls_fix_server(TLS1_3_VERSION);
-		struct layer_info info;
+		struct layer_info info = {};
 		struct pair p = {};
 
 		SSL_CTX_set_alpn_select_cb(server, i ? choose_strange : choose_first, NULL);
@@ -137,7 +137,7 @@ static void client_certificate(void **state)
 	struct tls_ctx *server =
 		tls_fix_context(&(struct tls_setup){ .ask = TLS_ASK_REQUIRED, .ca = span_str(tls_fix.ca->pem) });
 	struct side c = {}, s = {};
-	struct layer_info info;
+	struct layer_info info = {};
 
 	(void)state;
 	/* our client and our server: no OpenSSL between them */

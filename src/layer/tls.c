@@ -513,7 +513,6 @@ static void tls_info(const void *self, struct layer_info *ret)
 {
 	const struct tls *t = self;
 
-	*ret = (struct layer_info){};
 	if (!t->ssl)
 		return;
 	ret->server_name = SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name);

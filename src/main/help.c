@@ -148,7 +148,8 @@ static void add_addresses(struct buf *b)
 		"  listen = unix:./echo.sock         a socket beside the file; see `mode`, `owner`\n"
 		"  listen = stdio:                   what inetd, systemd (Accept=yes) or ssh gives\n"
 		"  listen = fd:3                     a socket that somebody has opened for us\n"
-		"  listen = tls:7008                 with a certificate, see guichet help tls\n\n"
+		"  listen = tls:7008                 with a certificate, see guichet help tls\n"
+		"  listen = ws:7009 wss:7010         WebSocket; see `ws_path`, `ws_origins`\n\n"
 		"Sockets that systemd hands over (LISTEN_FDS) are found by themselves: FileDescriptorName is the name of a "
 		"section; one without goes to the section where its address is written, or else to the next one in order. A "
 		"server whose only client is on standard input ends with it, and one that inetd waits for ends after "
@@ -325,7 +326,21 @@ static void add_limits(struct buf *b)
 	text_table_done(&t);
 }
 
-/* A reason of the log, or a counter: the line that it is in. */
+/* Some places of the table have several: "crashes*, penalty*", "first, handshake-timeout". */
+static bool has_word(const char *place, const char *word)
+{
+	static const char between[] = "*, ";
+	size_t n;
+
+	for (; *place; place += n + strspn(place + n, between)) {
+		n = strcspn(place, between);
+		if (n && n == strlen(word) && memcmp(place, word, n) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* A reason of the log, a counter or an option: the first line that it is in. */
 static int find_limit(const char *word, struct buf *b)
 {
 	struct str_closest c = str_closest_start(word);
@@ -333,7 +348,8 @@ static int find_limit(const char *word, struct buf *b)
 	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
 		str_closest_offer(&c, limits[i].reason);
 		str_closest_offer(&c, limits[i].counter);
-		if (strcmp(limits[i].reason, word) != 0 && strcmp(limits[i].counter, word) != 0)
+		if (!has_word(limits[i].reason, word) && !has_word(limits[i].counter, word) &&
+		    !has_word(limits[i].options, word))
 			continue;
 		buf_addf(b, "%s\n  against: %s\n  option: %s\n  counter: %s\n  reason in the log: %s\n", word,
 			 limits[i].against, limits[i].options, limits[i].counter, limits[i].reason);

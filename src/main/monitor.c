@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/pause.h"
 #include "base/str.h"
 #include "drive/clock.h"
 #include "drive/crash.h"
@@ -17,6 +18,7 @@
 #include "drive/sys.h"
 #include "layer/tls.h"
 #include "main/workers.h"
+#include "priv/sandbox.h"
 #include "priv/spawner.h"
 
 enum {
@@ -46,6 +48,8 @@ struct monitor {
 	unsigned spawner_falls; /* in a row, each soon after its birth */
 	size_t nofile;          /* the limit that commands have: the one that we were started with */
 	bool unclean;           /* a worker had to cut somebody off */
+	bool boxed;             /* we are in our sandbox */
+	bool runs;              /* which lets others run commands */
 };
 
 static struct hand *hand_at(const struct list *node)
@@ -196,6 +200,67 @@ static void replace_spawner(struct monitor *m, int status)
 		log_text(LOG_ERROR, "process-lost", "spawner: there is no other one, commands fail until a reload");
 }
 
+/* ---- the sandbox ---- */
+
+static void log_sandbox(const struct sandbox_report *report)
+{
+	BUF_AUTO struct buf text = BUF_INIT(1024);
+	struct log_line line;
+
+	sandbox_describe(report, &text);
+	if (!log_begin(&line, report->lost ? LOG_INFO : LOG_DEBUG, "sandbox"))
+		return;
+	log_str(&line, "process", "monitor");
+	log_uint(&line, "uid", report->uid);
+	log_str(&line, "text", buf_str(&text));
+	log_end(&line);
+}
+
+static int enter_sandbox(struct monitor *m, struct conf_problems *ps)
+{
+	const struct sandbox s = { .name = "monitor", .monitor = true, .execs = m->runs, .sanitizer = true };
+	BUF_AUTO struct buf why = BUF_INIT(1024);
+	struct sandbox_report report;
+	int r = sandbox_enter(&s, &report, &why);
+
+	if (r < 0) {
+		conf_problem(ps, "guichet", 0, "sandbox: %s", buf_str(&why));
+		return r;
+	}
+	m->boxed = true;
+	log_sandbox(&report);
+	return 0;
+}
+
+static const struct plan_service *first_command(const struct plan *plan)
+{
+	for (size_t i = 0; i < plan->n; i++)
+		if (!plan->services[i].internal && plan->services[i].proto->flags & P_RUNS)
+			return &plan->services[i];
+	return NULL;
+}
+
+/*
+ * Once, with the first configuration and before the first process. What the monitor gives up its children do not have either, so a
+ * service that runs commands must be there then: the right to start programs cannot be had back.
+ */
+static int want_sandbox(struct monitor *m, const struct plan *plan, struct conf_problems *ps)
+{
+	const struct plan_service *p = first_command(plan);
+
+	if (!m->boxed) {
+		m->runs = p;
+		return enter_sandbox(m, ps);
+	}
+	if (!p || m->runs)
+		return 0;
+	conf_problem(ps, p->file ? p->file : "command line", p->line,
+		     "[%s] runs commands, and when guichet was started nothing did: it has given up the right to start "
+		     "programs; restart it",
+		     p->name);
+	return -EINVAL;
+}
+
 /* ---- what they are told ---- */
 
 /* The files that its services are made from, and no others: nobody gets a key that is not his. */
@@ -254,12 +319,9 @@ static void explain(const struct hand *h, int err, struct conf_problems *ps)
 		conf_problem(ps, "guichet", 0, "process %s cannot serve this: %s", h->name, strerror(-err));
 }
 
-static void come_again(struct hand *h, nsec now)
+static nsec pause_before(const struct hand *h)
 {
-	unsigned doubled = h->crashes > 1 ? h->crashes - 2 : 0;
-	nsec pause = h->crashes > 1 ? FIRST_PAUSE << (doubled < 16 ? doubled : 16) : 0;
-
-	h->again = now + (pause < LAST_PAUSE ? pause : LAST_PAUSE);
+	return pause_after(h->crashes - 1, FIRST_PAUSE, LAST_PAUSE);
 }
 
 /* It does not do what it should: another one is made. */
@@ -268,7 +330,7 @@ static void give_up(struct monitor *m, struct hand *h, int err)
 	log_text(LOG_ERROR, "process-lost", "%s, pid %d: %s", h->name, (int)h->pid, strerror(-err));
 	hand_bury(&m->all, h);
 	h->crashes++;
-	come_again(h, clock_mono());
+	h->again = clock_mono() + pause_before(h);
 }
 
 static int prepare_one(struct monitor *m, struct hand *h, struct conf_problems *ps)
@@ -370,6 +432,8 @@ static int prepare(struct monitor *m, struct plan **plan, struct kit **kit, stru
 	forget_keys(*plan);
 	m->spawner_falls = 0;
 	if (r == 0)
+		r = want_sandbox(m, *plan, ps);
+	if (r == 0)
 		r = want_spawner(m); /* a copy of this process, and so not before */
 	if (r < 0) {
 		plan_free(plan);
@@ -460,7 +524,7 @@ static void one_ended(struct monitor *m, struct hand *h, int status)
 	}
 	/* kill -9 is nobody's mistake: neither ours nor what a peer has sent */
 	h->crashes = now - h->born > STEADY || killed(status) ? 1 : h->crashes + 1;
-	come_again(h, now);
+	h->again = now + pause_before(h);
 }
 
 void monitor_child(struct monitor *m)

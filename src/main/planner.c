@@ -168,10 +168,10 @@ static int take_defaults(struct planner *p)
 
 /* ---- the finish ---- */
 
-static bool is_secure(const struct plan_service *s)
+static bool has_address(const struct plan_service *s, unsigned flag)
 {
 	for (size_t i = 0; i < s->common->listen.n; i++)
-		if (addr_is_secure(&s->common->listen.v[i]))
+		if (addr_flags(&s->common->listen.v[i]) & flag)
 			return true;
 	return false;
 }
@@ -193,26 +193,51 @@ static void take_tls(void *arg, enum certs_what what, const char *text)
 		of->p->plan->made = mem_strdup(text);
 }
 
-static bool is_of_tls(const struct plan_service *s, const char *option)
+static bool is_own(const struct plan_service *s, const char *option)
 {
-	return option_find(&tables_tls, option) && !(s->proto->options && option_find(s->proto->options, option));
+	return s->proto->options && option_find(s->proto->options, option);
 }
 
-/* What was written of TLS for a service that does not speak it. One whose address was refused may have meant to. */
-static void warn_without_tls(struct planner *p, const struct plan_service *s)
+/* Options that are for some transports only. One whose address was refused may have meant to use them. */
+static const struct use {
+	const struct option_table *table;
+	const char *prefix;     /* of the names */
+	const char *address[2]; /* how the addresses begin that it is for */
+	const char *why;
+} use_of_tls = { &tables_tls,
+		 "",
+		 { "tls:", "wss:" },
+		 "has no use here: no address of the service begins with tls: or wss:" },
+  use_of_ws = { &tables_service,
+		"ws_",
+		{ "ws:", "wss:" },
+		"has no use here: no address of the service begins with ws: or wss:" };
+
+static bool is_for(const struct use *u, const struct plan_service *s, const char *option)
 {
-	static const char why[] = "has no use here: no address of the service begins with tls:";
+	return strncmp(option, u->prefix, strlen(u->prefix)) == 0 && option_find(u->table, option) &&
+	       !is_own(s, option);
+}
+
+static bool is_meant(const struct use *u, const char *listen)
+{
+	return strstr(listen, u->address[0]) || strstr(listen, u->address[1]);
+}
+
+/* What was written for a service that has no use for it. */
+static void warn_unused(struct planner *p, const struct plan_service *s, const struct use *u)
+{
 	const struct conf_section *origin = p->origins[s - p->plan->services];
 	const struct conf_entry *listen = origin ? conf_section_find(origin, "listen") : NULL;
 
-	for (size_t i = 0; origin && i < origin->n && !(listen && strstr(listen->value, "tls:")); i++)
-		if (is_of_tls(s, origin->entries[i].name))
+	for (size_t i = 0; origin && i < origin->n && !(listen && is_meant(u, listen->value)); i++)
+		if (is_for(u, s, origin->entries[i].name))
 			conf_warning(p->ps, origin->file, origin->entries[i].line, "%s: %s", origin->entries[i].name,
-				     why);
+				     u->why);
 	for (const struct word *w = p->words; w < p->words + p->n_words; w++)
-		for (size_t i = 0; strcmp(w->service, s->name) == 0 && !strstr(w->address, "tls:") && i < w->n; i++)
-			if (is_of_tls(s, w->options[i].name))
-				conf_warning(p->ps, w->text, 0, "%s: %s", w->options[i].name, why);
+		for (size_t i = 0; strcmp(w->service, s->name) == 0 && !is_meant(u, w->address) && i < w->n; i++)
+			if (is_for(u, s, w->options[i].name))
+				conf_warning(p->ps, w->text, 0, "%s: %s", w->options[i].name, u->why);
 }
 
 /* Who has it counts on it, and would believe an address that anybody can write into his packets. */
@@ -242,9 +267,11 @@ static int add_tls(struct planner *p, struct plan_service *s)
 	};
 	void *tls = s->tls;
 
-	if (!is_secure(s)) {
+	if (s->common->enabled && !has_address(s, ADDR_F_WEB))
+		warn_unused(p, s, &use_of_ws);
+	if (!has_address(s, ADDR_F_SECURE)) {
 		if (s->common->enabled)
-			warn_without_tls(p, s);
+			warn_unused(p, s, &use_of_tls);
 		warn_of_proxy(p, s);
 		option_values_free(&tables_tls, &tls);
 		s->tls = NULL;

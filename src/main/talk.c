@@ -20,6 +20,7 @@ void talk_put_door(struct chan_msg *m, const struct door *d)
 	chan_put_u32(m, d->number);
 	chan_put_u32(m, d->nth);
 	chan_put_u8(m, d->tls);
+	chan_put_u8(m, d->ws);
 	chan_put_u8(m, d->spare);
 	chan_put_u32(m, (uint32_t)d->at.n);
 	chan_put_u32(m, (uint32_t)d->at.type);
@@ -71,6 +72,7 @@ int talk_get_door(struct chan_msg *m, struct door *ret)
 	d.number = chan_get_u32(&g);
 	d.nth = chan_get_u32(&g);
 	d.tls = get_flag(&g);
+	d.ws = get_flag(&g);
 	d.spare = get_flag(&g);
 	get_address(&g, &d.at);
 	has_dir = get_flag(&g);

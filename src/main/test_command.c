@@ -8,31 +8,20 @@
 
 #include <cmocka.h>
 
-#include "base/mem.h"
 #include "drive/files.h"
 #include "main/command.h"
+#include "support/folder.h"
 
-static char *dir;
 static char outputs[2][300]; /* files: standard output, standard error */
 static char conf[300];
 
 static int make_dir(void **state)
 {
-	(void)state;
-	if (files_temp_dir(&dir, NULL) < 0)
+	if (folder_set_up(state) < 0)
 		return -1;
-	snprintf(outputs[0], sizeof(outputs[0]), "%s/out", dir);
-	snprintf(outputs[1], sizeof(outputs[1]), "%s/err", dir);
-	snprintf(conf, sizeof(conf), "%s/t.conf", dir);
-	return 0;
-}
-
-static int remove_dir(void **state)
-{
-	(void)state;
-	if (files_remove_dir(dir, NULL) < 0)
-		return -1;
-	mem_free(dir);
+	snprintf(outputs[0], sizeof(outputs[0]), "%s/out", folder);
+	snprintf(outputs[1], sizeof(outputs[1]), "%s/err", folder);
+	snprintf(conf, sizeof(conf), "%s/t.conf", folder);
 	return 0;
 }
 
@@ -146,6 +135,9 @@ static void test_help(void **state)
 	      "no help on \"upd\" of addresses, did you mean \"udp\"?\n");
 	check(WORDS("help", "tls", "sin"), STATUS_USAGE, NULL, "no help on \"sin\" of tls, did you mean \"sni\"?\n");
 	check(WORDS("help", "options", "idle"), STATUS_OK, "idle = TIME\n", NULL);
+	check(WORDS("help", "limits", "handshake-timeout"), STATUS_OK, "counter: ended_first, ...\n", NULL);
+	check(WORDS("help", "limits", "reserve"), STATUS_OK, "option: reserve_service*\n", NULL);
+	check(WORDS("help", "limits", "shake"), STATUS_USAGE, NULL, "no help on \"shake\" of limits\n");
 	check(WORDS("help", "serve", "test"), STATUS_OK, "-t, --test\n  for tests: ", NULL);
 	check(WORDS("help", "serve", "tets"), STATUS_USAGE, NULL,
 	      "no help on \"tets\" of serve, did you mean \"test\"?\n");
@@ -174,9 +166,8 @@ static void test_connect(void **state)
 	check(WORDS("connect", "--key", conf, "tls:7"), STATUS_USAGE, NULL, "--key without --cert");
 	assert_int_equal(files_write(conf, 0600, span_str("no PEM\n"), NULL), 0);
 	check(WORDS("connect", "--cert", conf, "tls:7"), STATUS_FAILED, NULL, "t.conf: no PEM certificate found\n");
-	check(WORDS("connect", "ws:7007"), STATUS_USAGE, NULL,
-	      "guichet: transport ws is not spoken by this version, see guichet help addresses\n");
-	check(WORDS("connect", "wss:7007"), STATUS_USAGE, NULL, "transport wss is not spoken");
+	check(WORDS("connect", "ws://localhost:7007/"), STATUS_USAGE, NULL,
+	      "guichet: ws://localhost:7007/: the form is ws:[HOST:]PORT[/TARGET], without \"//\"\n");
 	check(WORDS("connect", "fifo:/nonexistent/x"), STATUS_FAILED, NULL, "No such file or directory");
 	check(WORDS("connect", "mq:/guichet-nonexistent"), STATUS_FAILED, NULL, "No such file or directory");
 	check(WORDS("connect", "unixgram:/nonexistent/x"), STATUS_FAILED, NULL, "No such file or directory");
@@ -190,7 +181,7 @@ static void test_stats(void **state)
 	(void)state;
 	check(WORDS("stats", "--control", "/nonexistent/c"), STATUS_FAILED, NULL,
 	      "guichet: there is no /nonexistent/c; ");
-	check(WORDS("stats", "--control", dir), STATUS_FAILED, NULL, "/control.sock; ");
+	check(WORDS("stats", "--control", folder), STATUS_FAILED, NULL, "/control.sock; ");
 	check(WORDS("stats", "c"), STATUS_USAGE, NULL, "--control c?");
 	check(WORDS("stats", "--watch", "0"), STATUS_USAGE, NULL, "--watch 0 is no time");
 }
@@ -202,5 +193,5 @@ int main(void)
 		cmocka_unit_test(test_help),    cmocka_unit_test(test_connect), cmocka_unit_test(test_stats),
 	};
 
-	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+	return cmocka_run_group_tests(tests, make_dir, folder_take_down);
 }

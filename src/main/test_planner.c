@@ -11,31 +11,20 @@
 #include <cmocka.h>
 
 #include "base/fault.h"
-#include "base/mem.h"
 #include "drive/files.h"
 #include "layer/tls.h"
 #include "main/control.h"
 #include "main/planner.h"
 #include "proto/protos.h"
+#include "support/folder.h"
 
-static char *dir;
-static char file[256]; /* DIR/t.conf */
+static char file[256]; /* in the folder */
 
 static int make_dir(void **state)
 {
-	(void)state;
-	if (files_temp_dir(&dir, NULL) < 0)
+	if (folder_set_up(state) < 0)
 		return -1;
-	snprintf(file, sizeof(file), "%s/t.conf", dir);
-	return 0;
-}
-
-static int remove_dir(void **state)
-{
-	(void)state;
-	if (files_remove_dir(dir, NULL) < 0)
-		return -1;
-	mem_free(dir);
+	snprintf(file, sizeof(file), "%s/t.conf", folder);
 	return 0;
 }
 
@@ -66,9 +55,9 @@ static struct made make(const struct planner_setup *setup)
 	conf_problems_format(&ps, &b);
 	m.problems = ps.n;
 	for (const char *s = buf_str(&b); *s;) {
-		size_t n = strlen(dir);
+		size_t n = strlen(folder);
 
-		if (strncmp(s, dir, n) == 0 && s[n] == '/') {
+		if (strncmp(s, folder, n) == 0 && s[n] == '/') {
 			s += n + 1;
 		} else {
 			buf_addc(&out, *s++);
@@ -148,9 +137,9 @@ static void test_file(void **state)
 	assert_int_equal(s->line, 5);
 	assert_int_equal(s->common->model, MODEL_THREAD);
 	assert_null(s->tls);
-	snprintf(expect, sizeof(expect), "tcp:8765 unix:%s/shout.sock", dir);
+	snprintf(expect, sizeof(expect), "tcp:8765 unix:%s/shout.sock", folder);
 	assert_string_equal(listens(s), expect);
-	snprintf(expect, sizeof(expect), "%s/", dir);
+	snprintf(expect, sizeof(expect), "%s/", folder);
 	assert_int_equal(strncmp(m.plan->global->data, expect, strlen(expect)), 0);
 	plan_free(&m.plan);
 }
@@ -401,28 +390,31 @@ static void test_test_mode(void **state)
 		"[guichet]\nlog = /nowhere/x.log\ncontrol = /nowhere/c\ndata = /nowhere\n"
 		"[echo]\nlisten = tcp:*:7007 udp:example.org:echo tcp:[2001:db8::1]:9 tcp:192.0.2.1:9 unix:/run/e.sock\n"
 		"[two]\nprotocol = echo\nlisten = unix:./e.sock\n");
-	m = make(&(struct planner_setup){ .file = file, .test_data = dir, .dry = true });
+	m = make(&(struct planner_setup){ .file = file, .test_data = folder, .dry = true });
 	assert_string_equal(m.text, "");
-	assert_string_equal(m.plan->global->data, dir);
+	assert_string_equal(m.plan->global->data, folder);
 	assert_string_equal(m.plan->global->log, "stderr");
-	snprintf(expect, sizeof(expect), "%s/control.sock", dir);
+	snprintf(expect, sizeof(expect), "%s/control.sock", folder);
 	assert_string_equal(m.plan->global->control, expect);
-	snprintf(expect, sizeof(expect), "tcp:0 udp:0 tcp:[::1]:0 tcp:127.0.0.1:0 unix:%s/0-4-e.sock", dir);
+	snprintf(expect, sizeof(expect), "tcp:0 udp:0 tcp:[::1]:0 tcp:127.0.0.1:0 unix:%s/0-4-e.sock", folder);
 	assert_string_equal(listens(find(m.plan, "echo")), expect);
-	snprintf(expect, sizeof(expect), "unix:%s/e.sock", dir);
+	snprintf(expect, sizeof(expect), "unix:%s/e.sock", folder);
 	assert_string_equal(listens(find(m.plan, "two")), expect);
 	plan_free(&m.plan);
-	m = make(&(struct planner_setup){ .test_data = dir, .dry = true });
+	m = make(&(struct planner_setup){ .test_data = folder, .dry = true });
 	assert_string_equal(m.text, "");
 	assert_string_equal(listens(find(m.plan, "echo")), "tcp:0 udp:0");
 	plan_free(&m.plan);
 
 	/* what the command line says by name is done, test or not */
-	m = make(&(struct planner_setup){
-		.file = file, .test_data = dir, .sets = WORDS("data=./keep", "log=./t.log"), .n_sets = 2, .dry = true });
+	m = make(&(struct planner_setup){ .file = file,
+					  .test_data = folder,
+					  .sets = WORDS("data=./keep", "log=./t.log"),
+					  .n_sets = 2,
+					  .dry = true });
 	assert_string_equal(m.plan->global->data, "./keep");
 	assert_string_equal(m.plan->global->log, "./t.log");
-	snprintf(expect, sizeof(expect), "%s/control.sock", dir);
+	snprintf(expect, sizeof(expect), "%s/control.sock", folder);
 	assert_string_equal(m.plan->global->control, expect);
 	plan_free(&m.plan);
 }
@@ -466,7 +458,7 @@ static void test_auto_certificate(void **state)
 	buf_init(&first, 65536);
 	buf_init(&second, 65536);
 	write_conf("[guichet]\ndata = d\n[echo]\nlisten = tls:7008\n");
-	snprintf(data, sizeof(data), "%s/d", dir);
+	snprintf(data, sizeof(data), "%s/d", folder);
 	snprintf(crt, sizeof(crt), "%s/auto.crt", data);
 	snprintf(key, sizeof(key), "%s/auto.key", data);
 
@@ -509,7 +501,7 @@ static void test_warnings(void **state)
 	struct made m;
 
 	(void)state;
-	snprintf(data, sizeof(data), "%s/w", dir);
+	snprintf(data, sizeof(data), "%s/w", folder);
 	snprintf(key, sizeof(key), "%s/auto.key", data);
 	write_conf("[guichet]\ndata = w\n[echo]\nlisten = tls:7008\n");
 	m = make(&setup);
@@ -521,8 +513,8 @@ static void test_warnings(void **state)
 		"t.conf:4: warning: key: the key in w/auto.key can be read by every user of this machine; chmod o-r it\n"
 		"t.conf:5: warning: sni: the key in w/auto.key can be read by every user of this machine; chmod o-r it\n"
 		"t.conf:5: warning: sni: certificate of x.test: w/auto.crt: it is for another name\n"
-		"t.conf:8: warning: client_ca: has no use here: no address of the service begins with tls:\n"
-		"t.conf:9: warning: client_certificate: has no use here: no address of the service begins with tls:\n");
+		"t.conf:8: warning: client_ca: has no use here: no address of the service begins with tls: or wss:\n"
+		"t.conf:9: warning: client_certificate: has no use here: no address of the service begins with tls: or wss:\n");
 	/* no key in it, so nothing that must be hidden */
 	check_problems("[echo]\nlisten = tls:7008\ncertificate = w/auto.crt\n",
 		       "t.conf:3: certificate: key: w/auto.crt: no PEM private key found\n");
@@ -531,7 +523,7 @@ static void test_warnings(void **state)
 		       "t.conf:2: listen: port \"99999\" is too large, 0 to 65535\n");
 	check_words(
 		WORDS("echo@tcp:1,certificate=x.pem"), 1,
-		"echo@tcp:1,certificate=x.pem: warning: certificate: has no use here: no address of the service begins with tls:\n");
+		"echo@tcp:1,certificate=x.pem: warning: certificate: has no use here: no address of the service begins with tls: or wss:\n");
 	assert_int_equal(chmod(key, 0600), 0);
 	check_problems("[echo]\nlisten = tls:7008\ncertificate = w/auto.crt\nkey = w/auto.key\n", "");
 }
@@ -544,8 +536,8 @@ static void test_wrong_pair(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < 2; i++) {
-		snprintf(names[2 * i], sizeof(names[0]), "%s/%zu.crt", dir, i);
-		snprintf(names[2 * i + 1], sizeof(names[0]), "%s/%zu.key", dir, i);
+		snprintf(names[2 * i], sizeof(names[0]), "%s/%zu.crt", folder, i);
+		snprintf(names[2 * i + 1], sizeof(names[0]), "%s/%zu.key", folder, i);
 		buf_reset(&crt);
 		buf_reset(&key);
 		assert_int_equal(tls_auto_certificate(NULL, &crt, &key, time(NULL)), 0);
@@ -564,7 +556,7 @@ static void test_bad_certificate(void **state)
 	struct made m;
 
 	(void)state;
-	snprintf(pem, sizeof(pem), "%s/bad.pem", dir);
+	snprintf(pem, sizeof(pem), "%s/bad.pem", folder);
 	assert_int_equal(files_write(pem, 0600, span_str("this is no certificate\n"), NULL), 0);
 	m = make_conf("[echo]\nlisten = tls:7008\ncertificate = bad.pem\n");
 	assert_int_equal(m.problems, 1);
@@ -646,5 +638,5 @@ int main(void)
 		cmocka_unit_test(test_faults),
 	};
 
-	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+	return cmocka_run_group_tests(tests, make_dir, folder_take_down);
 }

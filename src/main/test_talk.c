@@ -39,7 +39,9 @@ static void pass(void)
 
 static struct door tcp_door(int fd)
 {
-	struct door d = { .service = "echo", .number = 7, .nth = 1, .tls = true, .spare = true, .fd = fd, .dir = -1 };
+	struct door d = {
+		.service = "echo", .number = 7, .nth = 1, .tls = true, .ws = true, .spare = true, .fd = fd, .dir = -1
+	};
 	struct sockaddr_in in = { .sin_family = AF_INET,
 				  .sin_port = htons(7007),
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -62,7 +64,7 @@ static void test_door(void **state)
 	pass();
 	assert_int_equal(talk_get_door(&got, &e), 0);
 	assert_string_equal(e.service, "echo");
-	assert_true(e.number == 7 && e.nth == 1 && e.tls && e.spare && e.dir == -1 && e.fd >= 0 && e.fd != fd);
+	assert_true(e.number == 7 && e.nth == 1 && e.tls && e.ws && e.spare && e.dir == -1 && e.fd >= 0 && e.fd != fd);
 	assert_true(netaddr_same(&d.at, &e.at));
 	assert_string_equal(e.at.interface, "lo");
 	close(e.fd);

@@ -1,6 +1,8 @@
 /* try.c - see try.h. The transport says which program, the protocol what to do with it. */
 #include "main/try.h"
 
+#include <stdio.h>
+
 #include "base/buf.h"
 #include "base/str.h"
 
@@ -57,6 +59,7 @@ void try_command(const struct proto *proto, const struct addr_text *a, struct bu
 {
 	const struct manner *m = manner_of(proto);
 	char text[ADDR_PATH_MAX + ADDR_HOST_MAX + 64];
+	struct addr_text to;
 	struct buf word;
 
 	switch (a->transport) {
@@ -75,12 +78,17 @@ void try_command(const struct proto *proto, const struct addr_text *a, struct bu
 	case ADDR_UNIXSEQ:
 		socat("UNIX-CONNECT", a->path, ",type=5", b);
 		break;
+	case ADDR_WS:
+	case ADDR_WSS:
 	case ADDR_UNIXGRAM:
 	case ADDR_FIFO:
 	case ADDR_MQ:
+		to = *a;
+		if (addr_is_net(a))
+			snprintf(to.host, sizeof(to.host), "%s", host_of(a));
 		buf_init_fixed(&word, text, sizeof(text));
-		addr_format(a, &word);
-		buf_adds(b, "guichet connect ");
+		addr_format(&to, &word);
+		buf_addf(b, "guichet connect %s", addr_is_secure(a) ? "--insecure " : "");
 		str_add_word(b, text);
 		break;
 	default:

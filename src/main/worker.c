@@ -18,6 +18,8 @@
 #include "main/fdlimit.h"
 #include "main/kit.h"
 #include "main/talk.h"
+#include "priv/fds.h"
+#include "priv/inherit.h"
 
 enum { ANSWER_MS = 10000 };
 #define IDLE_LOOK (100 * NSEC_PER_MSEC)
@@ -34,6 +36,7 @@ struct worker {
 	unsigned fds, next_fds;
 	int lost;      /* why a door did not arrive; 0 */
 	uint32_t stop; /* serial of TALK_STOP */
+	bool tls;      /* one of its services needs OpenSSL, or did */
 	bool served;   /* something was committed */
 	bool idle;     /* and it was nothing */
 	struct chan_msg in, out;
@@ -115,6 +118,15 @@ static int make_plan(struct worker *w, int kit_fd, bool none, struct plan **ret,
 	return r;
 }
 
+/* WebSocket's handshake has a digest of OpenSSL's. */
+static bool needs_openssl(const struct plan_service *s)
+{
+	for (size_t i = 0; i < s->common->listen.n; i++)
+		if (addr_flags(&s->common->listen.v[i]) & (ADDR_F_SECURE | ADDR_F_WEB))
+			return true;
+	return false;
+}
+
 static int prepare(struct worker *w, struct conf_problems *ps)
 {
 	int kit = chan_take_fd(&w->in), r;
@@ -133,6 +145,8 @@ static int prepare(struct worker *w, struct conf_problems *ps)
 	w->log_level = plan->global->log_level;
 	w->log_format = plan->global->log_format;
 	w->next_fds = plan->global->fds;
+	for (size_t i = 0; i < plan->n; i++)
+		w->tls |= needs_openssl(&plan->services[i]);
 	return server_prepare(w->server, &plan, &w->doors, ps);
 }
 
@@ -157,6 +171,8 @@ static void do_commit(struct worker *w, uint32_t serial)
 	struct conf_problems ps = {};
 	BUF_AUTO struct buf why = BUF_INIT(1024);
 
+	if (w->birth->of.forks && !w->birth->sandbox.connects)
+		inherit_libraries(w->tls);
 	if (server_commit(w->server, &ps) < 0) {
 		conf_problems_format(&ps, &why);
 		give_up("cannot-serve", buf_str(&why));
@@ -283,30 +299,24 @@ static void closed(struct server *s, void *arg)
 		answer(w, TALK_DONE, w->stop, NULL);
 }
 
+static int next_own(const void *arg, int from)
+{
+	const struct worker *w = arg;
+	const int own[] = { w->chan, logfile_fd(), w->birth->spawner.fd };
+
+	return fds_lowest(own, sizeof(own) / sizeof(own[0]), from);
+}
+
 /* Standard error stays: it may be the log, and is where a sanitizer or a library complains. */
 static void close_others(const struct worker *w)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	unsigned next = 3;
 
 	if (null >= 0) {
 		(void)dup2(null, STDIN_FILENO);
 		(void)dup2(null, STDOUT_FILENO);
 	}
-	for (;;) {
-		unsigned keep = UINT32_MAX;
-		const unsigned mine[] = { (unsigned)w->chan, (unsigned)logfile_fd(), (unsigned)w->birth->spawner.fd };
-
-		for (size_t i = 0; i < 3; i++)
-			if (mine[i] >= next && mine[i] < keep)
-				keep = mine[i];
-		if (keep == UINT32_MAX)
-			break;
-		if (keep > next)
-			(void)close_range(next, keep - 1, 0);
-		next = keep + 1;
-	}
-	(void)close_range(next, UINT32_MAX, 0);
+	fds_close_but(next_own, w);
 }
 
 /* A sanitizer's report may not go to a file from inside of it. */

@@ -188,12 +188,17 @@ struct telling {
 	struct hand *h;
 };
 
-static int tell_door(const struct plan_service *p, const struct door *d, void *arg)
+static bool wants(const struct plan_service *p, const void *arg)
+{
+	const struct telling *t = arg;
+
+	return t->h->wanted && worker_wants(p, &t->h->of);
+}
+
+static int tell_door(const struct door *d, void *arg)
 {
 	struct telling *t = arg;
 
-	if (!t->h->wanted || !worker_wants(p, &t->h->of))
-		return 0;
 	chan_msg_init(&t->all->msg, TALK_DOOR, ++t->h->serial);
 	talk_put_door(&t->all->msg, d);
 	return send_it(t->all, t->h);
@@ -217,7 +222,7 @@ int hand_prepare(struct hands *all, struct hand *h, int kit, struct conf_problem
 	int r = hand_tell(all, h, TALK_BEGIN, ANSWER_MS);
 
 	if (r == 0)
-		r = server_each_door(all->server, tell_door, &t);
+		r = server_each_door(all->server, wants, tell_door, &t);
 	if (r == 0)
 		r = ask_to_prepare(all, h, kit);
 	if (r < 0)

@@ -7,7 +7,6 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/uio.h>
-#include <time.h>
 
 #include "priv/chan_priv.h"
 #include "priv/sys.h"
@@ -199,14 +198,6 @@ int chan_recv(int fd, struct chan_msg *ret)
 }
 
 /* ---- waiting ---- */
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* Until the descriptor is ready (or broken), or `until` is reached (-1 = never); 0, -ETIMEDOUT or -errno. */
 static int wait_for(int fd, short events, int64_t until)

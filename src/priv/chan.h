@@ -90,9 +90,7 @@ void chan_msg_done(struct chan_msg *m);
 /* ---- writing a body; errors stick in m->err: add at will, chan_send() says it ---- */
 
 void chan_put_u8(struct chan_msg *m, uint8_t v);
-void chan_put_u16(struct chan_msg *m, uint16_t v);
 void chan_put_u32(struct chan_msg *m, uint32_t v);
-void chan_put_u64(struct chan_msg *m, uint64_t v);
 void chan_put_bytes(struct chan_msg *m, struct span s); /* with their length before them */
 void chan_put_str(struct chan_msg *m, const char *s);   /* with its NUL; NULL is "" */
 void chan_put_fd(struct chan_msg *m, int fd);           /* lent until it is sent; -1 is -EBADF */
@@ -109,9 +107,7 @@ struct chan_get {
 struct chan_get chan_get(const struct chan_msg *m);
 
 uint8_t chan_get_u8(struct chan_get *g);
-uint16_t chan_get_u16(struct chan_get *g);
 uint32_t chan_get_u32(struct chan_get *g);
-uint64_t chan_get_u64(struct chan_get *g);
 
 /* Of 0 to `max`; anything else is an error. For enums, flags and counts. */
 uint32_t chan_get_upto(struct chan_get *g, uint32_t max);

@@ -36,19 +36,9 @@ void chan_put_u8(struct chan_msg *m, uint8_t v)
 	put_int(m, v, 1);
 }
 
-void chan_put_u16(struct chan_msg *m, uint16_t v)
-{
-	put_int(m, v, 2);
-}
-
 void chan_put_u32(struct chan_msg *m, uint32_t v)
 {
 	put_int(m, v, 4);
-}
-
-void chan_put_u64(struct chan_msg *m, uint64_t v)
-{
-	put_int(m, v, 8);
 }
 
 void chan_put_bytes(struct chan_msg *m, struct span s)
@@ -118,19 +108,9 @@ uint8_t chan_get_u8(struct chan_get *g)
 	return (uint8_t)get_int(g, 1);
 }
 
-uint16_t chan_get_u16(struct chan_get *g)
-{
-	return (uint16_t)get_int(g, 2);
-}
-
 uint32_t chan_get_u32(struct chan_get *g)
 {
 	return (uint32_t)get_int(g, 4);
-}
-
-uint64_t chan_get_u64(struct chan_get *g)
-{
-	return get_int(g, 8);
 }
 
 uint32_t chan_get_upto(struct chan_get *g, uint32_t max)

@@ -199,16 +199,35 @@ static int permit_self(const struct sandbox *s, int set, const struct ruleset_at
 	return 0;
 }
 
-/* The folder that all message queues are in, wherever it is mounted or not. -1 and errno when there is no way to it. */
-static int open_queues(void)
+/* The folder that all message queues are in, where it is mounted as usual; -1. */
+static int mounted_queues(void)
 {
-	int fd = open("/dev/mqueue", O_PATH | O_DIRECTORY | O_CLOEXEC), fs;
+	int fd = open("/dev/mqueue", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct statfs st;
 
 	if (fd >= 0 && fstatfs(fd, &st) == 0 && st.f_type == MQUEUE_MAGIC)
 		return fd;
 	if (fd >= 0)
 		close(fd);
+	return -1;
+}
+
+bool landlock_opens_queues(void)
+{
+	int fd = mounted_queues();
+
+	if (fd >= 0)
+		close(fd);
+	return fd < 0;
+}
+
+/* The same, mounted or not. -1 and errno when there is no way to it. */
+static int open_queues(void)
+{
+	int fd = mounted_queues(), fs;
+
+	if (fd >= 0)
+		return fd;
 	fs = SANDBOX_TRY(fsopen("mqueue", FSOPEN_CLOEXEC)); /* root can */
 	if (fs < 0)
 		return -1;

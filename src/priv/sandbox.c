@@ -3,16 +3,10 @@
 #include <sched.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "priv/sandbox_priv.h"
-
-#ifndef PR_SET_MDWE /* Linux 6.3 */
-#define PR_SET_MDWE 65
-#define PR_MDWE_REFUSE_EXEC_GAIN 1
-#endif
 
 int sandbox_fail(const struct sandbox *s, struct buf *why, int err, const char *fmt, ...)
 {
@@ -55,9 +49,9 @@ static int limit(const struct sandbox *s, int what, const char *name, struct buf
  */
 static int set_limits(const struct sandbox *s, struct buf *why)
 {
-	int r = limit(s, RLIMIT_CORE, "core files", why);
+	int r = s->monitor && s->execs ? 0 : limit(s, RLIMIT_CORE, "core files", why); /* commands may leave some */
 
-	if (r == 0 && !s->threads && !s->forks && !s->execs && !sandbox_for_sanitizer(s))
+	if (r == 0 && !s->monitor && !s->threads && !s->forks && !s->execs && !sandbox_for_sanitizer(s))
 		r = limit(s, RLIMIT_NPROC, "processes", why);
 	return r;
 }
@@ -73,18 +67,27 @@ static int close_doors(const struct sandbox *s, struct buf *why)
 	return 0;
 }
 
-/* Programs that compile at run time, as many do, could not run under it, and they would inherit it. */
+/*
+ * Programs that compile at run time, as many do, could not run under it, and they would inherit it. What the monitor keeps to
+ * itself its commands do not have; its workers take their own.
+ */
 static void forbid_new_code(const struct sandbox *s, struct sandbox_report *r)
 {
-	if (s->execs)
-		return;
-	r->mdwe = prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) == 0;
+	if (s->monitor)
+		r->mdwe = prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN | PR_MDWE_NO_INHERIT, 0, 0, 0) == 0;
+	if (!s->execs && !r->mdwe)
+		r->mdwe = prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) == 0;
+}
+
+static bool has_code_rule(const struct sandbox *s, const struct sandbox_report *r)
+{
+	return r->mdwe || (s->execs ? !s->monitor : r->seccomp);
 }
 
 static int enter(const struct sandbox_kernel *k, const struct sandbox *s, struct sandbox_report *report, int rules,
 		 struct buf *why)
 {
-	int r = identity_drop(s, report, why);
+	int r = s->monitor ? 0 : identity_drop(s, report, why);
 
 	if (r == 0)
 		r = set_limits(s, why);
@@ -99,18 +102,40 @@ static int enter(const struct sandbox_kernel *k, const struct sandbox *s, struct
 		r = syscalls_enforce(s, report, why);
 	if (!report->seccomp)
 		report->lost |= SANDBOX_LOST_SECCOMP;
-	if (!report->seccomp && !report->mdwe && !s->execs)
+	if (!has_code_rule(s, report))
 		report->lost |= SANDBOX_LOST_CODE;
 	return r;
 }
 
-int sandbox_enter_on(const struct sandbox_kernel *k, const struct sandbox *s, struct sandbox_report *ret,
+/* Its lists are those of all its children too, so it may all that any of them may. */
+static struct sandbox for_monitor(const struct sandbox *s)
+{
+	return (struct sandbox){
+		.name = s->name,
+		.uid = geteuid(),
+		.gid = getegid(),
+		.monitor = true,
+		.any_path = true,
+		.connects = true,
+		.listens = true,
+		.datagrams = true,
+		.queues = true,
+		.threads = true,
+		.forks = true,
+		.runs = true,
+		.execs = s->execs,
+		.sanitizer = s->sanitizer,
+	};
+}
+
+int sandbox_enter_on(const struct sandbox_kernel *k, const struct sandbox *given, struct sandbox_report *ret,
 		     struct buf *why)
 {
-	struct sandbox_report report = { .self = -1 };
+	const struct sandbox all = for_monitor(given), *s = given->monitor ? &all : given;
+	struct sandbox_report report = { .uid = s->uid, .gid = s->gid, .self = -1, .execs = s->execs };
 	int rules = -1, r = check_alone(s, why);
 
-	if (r == 0)
+	if (r == 0 && !s->monitor)
 		r = landlock_prepare(s, k->landlock, &report, &rules, why);
 	if (r == 0)
 		r = enter(k, s, &report, rules, why);
@@ -155,6 +180,8 @@ void sandbox_describe(const struct sandbox_report *r, struct buf *b)
 		buf_adds(b, ", seccomp");
 	if (r->mdwe)
 		buf_adds(b, ", mdwe");
+	if (r->execs)
+		buf_adds(b, ", runs programs");
 	if (r->others)
 		buf_adds(b, ", files of others");
 	for (size_t i = 0; i < sizeof(losses) / sizeof(losses[0]); i++) {

@@ -48,6 +48,7 @@ struct sandbox {
 	bool forks;     /* makes processes like itself, and signals them */
 	bool runs;      /* has others run programs: a pair of sockets for each spawner (spawn.h) */
 	bool execs;     /* starts programs of other people: see sandbox_enter() */
+	bool monitor; /* has the others as children; of all this, only `name`, `execs` and `sanitizer` are asked. See below */
 	bool sanitizer; /* leaves through exit(), so a sanitizer looks for leaks; see below. Ignored in release builds */
 };
 
@@ -69,6 +70,7 @@ struct sandbox_report {
 	int landlock;  /* the ABI in use, 0 = none */
 	bool others;   /* as wished; never without Landlock, which keeps it to the paths */
 	bool seccomp;  /* a list of system calls is on */
+	bool execs;    /* as wished: the list is the one for programs */
 	bool mdwe;     /* the kernel's own rule that memory never becomes executable; the list has it too */
 	unsigned lost; /* of enum sandbox_lost */
 	int self;      /* /proc/self, kept open for as long as the process lives (CLOEXEC); -1 without Landlock */
@@ -85,6 +87,10 @@ struct sandbox_report {
  *
  * With `execs` there is no list of what may be called but one of what may not: programs of other people need the rest, and
  * they inherit it all, and that setuid is of no effect. Without it nothing can be executed.
+ *
+ * The monitor stays who it is, with its capabilities and files, since a reload may name any. Its children inherit the rest and
+ * enter their own sandbox afterwards, so its list has what they need for that, and all that they may have. `execs` says whether a
+ * spawner can be among them, for good.
  *
  * The sanitizers run inside this list like everything else. Only two things need more: the search for leaks at exit
  * (ptrace, a thread of its own kind) and reports with function names (/proc and the libraries). `sanitizer` permits

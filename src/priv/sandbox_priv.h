@@ -1,6 +1,7 @@
 /* sandbox_priv.h - what the files of the sandbox share; sandbox.h is the outside. */
 #pragma once
 #include <stdint.h>
+#include <sys/prctl.h>
 
 #include "base/fault.h"
 #include "priv/sandbox.h"
@@ -34,11 +35,19 @@ struct sandbox_kernel {
 	bool seccomp;
 };
 
+#ifndef PR_SET_MDWE /* Linux 6.3 */
+#define PR_SET_MDWE 65
+#define PR_MDWE_REFUSE_EXEC_GAIN 1
+#endif
+#ifndef PR_MDWE_NO_INHERIT /* 6.7 */
+#define PR_MDWE_NO_INHERIT 2
+#endif
+
 #define SANDBOX_LANDLOCK_KNOWN 7 /* the last ABI that landlock.c knows */
 
 /* sandbox_enter() on a kernel that can do no more than `k`. */
-[[nodiscard]] int sandbox_enter_on(const struct sandbox_kernel *k, const struct sandbox *s, struct sandbox_report *ret,
-				   struct buf *why);
+[[nodiscard]] int sandbox_enter_on(const struct sandbox_kernel *k, const struct sandbox *given,
+				   struct sandbox_report *ret, struct buf *why);
 
 /* Adds `NAME: sentence` to `why` and returns -err. */
 int sandbox_fail(const struct sandbox *s, struct buf *why, int err, const char *fmt, ...)
@@ -54,6 +63,9 @@ int sandbox_fail(const struct sandbox *s, struct buf *why, int err, const char *
 /* Makes the set of rules, as who we still are, with at most the ABI `max`. *ret_fd = -1 when there is none. */
 [[nodiscard]] int landlock_prepare(const struct sandbox *s, int max, struct sandbox_report *r, int *ret_fd,
 				   struct buf *why);
+
+/* Can message queues be permitted only by opening their file system, since nobody has mounted it? */
+bool landlock_opens_queues(void);
 
 /* Puts it into force. Needs no_new_privs. The descriptor stays the caller's. */
 [[nodiscard]] int landlock_enforce(const struct sandbox *s, int fd, struct buf *why);

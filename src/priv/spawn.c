@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "priv/sys.h"
 
-enum { DIR_FD = 8, ALL_FDS = 15 }; /* which descriptors come with an order: a bit for 0, 1, 2 and the folder */
+enum { ALL_FDS = 7 }; /* which descriptors come with an order: a bit for each of 0, 1 and 2 */
 
 /* ---- doors and channels ---- */
 
@@ -98,7 +98,7 @@ static bool is_path(const char *s)
 
 static void put_fds(struct chan_msg *m, const struct spawn_run *r)
 {
-	unsigned which = r->dir_fd >= 0 ? DIR_FD : 0;
+	unsigned which = 0;
 
 	for (unsigned i = 0; i < 3; i++)
 		which |= r->fds[i] >= 0 ? 1u << i : 0;
@@ -106,8 +106,6 @@ static void put_fds(struct chan_msg *m, const struct spawn_run *r)
 	for (unsigned i = 0; i < 3; i++)
 		if (r->fds[i] >= 0)
 			chan_put_fd(m, r->fds[i]);
-	if (r->dir_fd >= 0)
-		chan_put_fd(m, r->dir_fd);
 }
 
 int spawn_put_run(struct chan_msg *m, const struct spawn_run *r)
@@ -144,7 +142,6 @@ static void get_fds(struct chan_msg *m, unsigned which, struct spawn_run *r)
 {
 	for (unsigned i = 0; i < 3; i++)
 		r->fds[i] = which & 1u << i ? chan_take_fd(m) : -1;
-	r->dir_fd = which & DIR_FD ? chan_take_fd(m) : -1;
 }
 
 int spawn_get_run(struct chan_msg *m, struct spawn_order *ret)
@@ -175,7 +172,6 @@ void spawn_order_done(struct spawn_order *o)
 {
 	for (unsigned i = 0; i < 3; i++)
 		fd_close(&o->run.fds[i]);
-	fd_close(&o->run.dir_fd);
 }
 
 /* ---- answers ---- */

@@ -61,7 +61,6 @@ struct spawn_run {
 	const char *const *argv; /* ended by NULL, the name first; not empty */
 	const char *const *envp; /* ended by NULL; NULL is empty */
 	const char *dir;         /* absolute: where it runs, looked up as its user; NULL = / */
-	int dir_fd;              /* the same as a descriptor; -1 = none */
 	int fds[3];              /* its descriptors 0, 1 and 2; O_NONBLOCK is cleared on them; -1 = /dev/null */
 	struct spawn_user user;
 	uint32_t grace; /* ms from SIGTERM to SIGKILL when it is stopped */

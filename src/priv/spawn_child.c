@@ -2,11 +2,9 @@
  * spawn_child.c - what happens between fork() and execve(): nothing of the spawner is left when the command begins. No memory
  * is asked for here, and every mistake is a number for the asker.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <grp.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -17,23 +15,6 @@
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC 4
 #endif
-
-/* A kernel without close_range(2): what was opened before us and is not ours can only be guessed from the limit. */
-static void close_by_number(int keep)
-{
-	struct rlimit l = { .rlim_cur = 1024 };
-
-	(void)getrlimit(RLIMIT_NOFILE, &l);
-	for (int fd = 3; fd < (int)(l.rlim_cur < 65536 ? l.rlim_cur : 65536); fd++)
-		if (fd != keep)
-			close(fd);
-}
-
-void spawn_close_others(int keep)
-{
-	if ((keep > 3 && close_range(3, (unsigned)keep - 1, 0) != 0) || close_range((unsigned)keep + 1, ~0u, 0) != 0)
-		close_by_number(keep);
-}
 
 static void default_signals(void)
 {
@@ -92,13 +73,6 @@ static int set_user(const struct spawn_user *u)
 	return 0;
 }
 
-static int set_dir(const struct spawn_run *r)
-{
-	if ((r->dir_fd >= 0 ? fchdir(r->dir_fd) : chdir(r->dir)) < 0)
-		return -errno;
-	return 0;
-}
-
 /* It is to die with the spawner; a change of the user forgets that, so it comes last. */
 static int die_with(pid_t parent)
 {
@@ -118,8 +92,8 @@ int spawn_become(const struct spawn_run *r, int null, size_t nofile, pid_t paren
 		e = set_limits(nofile);
 	if (e == 0)
 		e = set_user(&r->user);
-	if (e == 0)
-		e = set_dir(r);
+	if (e == 0 && chdir(r->dir) < 0)
+		e = -errno;
 	if (e == 0)
 		e = die_with(parent);
 	if (e < 0)

@@ -13,10 +13,10 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include "base/list.h"
 #include "base/mem.h"
+#include "priv/fds.h"
 #include "priv/sandbox_priv.h"
 #include "priv/spawner_priv.h"
 #include "priv/sys.h"
@@ -69,14 +69,6 @@ struct spawner {
 	struct spawn_order order;
 };
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static int watch(struct spawner *s, int op, struct thing *t, uint32_t events)
 {
 	struct epoll_event e = { .events = events, .data.ptr = t };
@@ -116,9 +108,8 @@ static int tell_next(struct spawner *s, struct child *c)
 	r = chan_send(c->asker->t.fd, &s->out);
 	if (r == -EAGAIN || r == -ENOBUFS || r == -ENOMEM)
 		return -EAGAIN;
-	if (r < 0)
-		shutdown(c->asker->t.fd,
-			 SHUT_RDWR); /* an answer that is lost would be waited for: the channel's end tells it all */
+	if (r < 0) /* an answer that is lost would be waited for: the channel's end tells it all */
+		shutdown(c->asker->t.fd, SHUT_RDWR);
 	c->told_start = true;
 	if (!start)
 		c->asker = NULL;
@@ -530,6 +521,11 @@ static int confine(void)
 	return syscalls_enforce(&programs, &report, NULL);
 }
 
+static int only_this(const void *fd, int from)
+{
+	return fds_lowest(fd, 1, from);
+}
+
 static int run_spawner(const struct spawner_setup *setup, int root)
 {
 	struct spawner *s = mem_zalloc(sizeof(*s));
@@ -538,7 +534,7 @@ static int run_spawner(const struct spawner_setup *setup, int root)
 	if (r < 0)
 		return r;
 	prctl(PR_SET_NAME, "guichet-spawn");
-	spawn_close_others(root);
+	fds_close_but(only_this, &root);
 	s->setup = *setup;
 	s->pid = getpid();
 	list_init(&s->ends);

@@ -8,6 +8,3 @@
  * parent: the spawner's pid.
  */
 int spawn_become(const struct spawn_run *r, int null, size_t nofile, pid_t parent);
-
-/* Everything from descriptor 3 on, but for one, is closed. */
-void spawn_close_others(int keep);

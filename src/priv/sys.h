@@ -11,6 +11,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/types.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fault.h"
@@ -42,4 +43,13 @@ static inline void fd_close(int *fd)
 		close(*fd);
 	*fd = -1;
 	errno = e;
+}
+
+/* Of a clock that nobody sets. */
+static inline int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }

@@ -55,8 +55,8 @@ const char *const syscalls_never[] = {
 	"io_uring_setup", "io_uring_enter", "io_uring_register", "bpf", "perf_event_open", "userfaultfd", "keyctl",
 	"add_key", "request_key", "fanotify_init", "lookup_dcookie",
 	/* name spaces and mounts */
-	"unshare", "setns", "mount", "umount2", "move_mount", "open_tree", "fsopen", "fsconfig", "fsmount", "fspick",
-	"mount_setattr", "pivot_root", "open_by_handle_at",
+	"setns", "mount", "umount2", "move_mount", "open_tree", "fspick", "mount_setattr", "pivot_root",
+	"open_by_handle_at",
 	/* the machine */
 	"kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "create_module", "reboot",
 	"swapon", "swapoff", "acct", "quotactl", "quotactl_fd", "iopl", "ioperm", "settimeofday", "clock_settime",
@@ -65,14 +65,18 @@ const char *const syscalls_never[] = {
 	"pidfd_getfd", "process_madvise", "process_mrelease", "kcmp", "migrate_pages", "move_pages", NULL
 };
 
+const char *const syscalls_file_systems[] = { "fsopen", "fsconfig", "fsmount", NULL };
+
 const char *const syscalls_never_ours[] = { "execve", "execveat", "fork", "vfork", "personality", "modify_ldt",
-					    "uselib", "name_to_handle_at",
-					    /* other people's rights, which we do not have any more */
-					    "setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid",
-					    "setfsuid", "setfsgid", "setgroups", "capset", "chroot", "chown", "fchown",
-					    "lchown", "fchownat", "chmod", "fchmodat", "fchmodat2", "symlink",
-					    "symlinkat",
+					    "uselib", "name_to_handle_at", "chroot", "symlink", "symlinkat", "setfsuid",
+					    "setfsgid",
 					    /* signals that are not kill */
-					    "tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo",
-					    /* it is on already */
-					    "seccomp", NULL };
+					    "tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", NULL };
+
+const char *const syscalls_monitor[] = {
+	/* other people's rights, which nobody else has any more */
+	"setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setgroups", "capset", "chown", "fchown",
+	"lchown", "fchownat", "chmod", "fchmodat", "fchmodat2",
+	/* what its children enter; in them it is on already */
+	"seccomp", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self", NULL
+};

@@ -31,10 +31,15 @@
 #include "priv/sandbox_priv.h"
 #include "priv/syscall_lists.h"
 
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK 72 /* Linux 5.14 */
+#endif
+
 #define LENGTH(a) (sizeof(a) / sizeof((a)[0]))
 #define INT 0xffffffffU /* the kernel looks at so many bits of an int, and so must we */
 #define SIGN 0x80000000U
 #define TYPES (INT & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) /* of sockets, without the flags that come with them */
+#define MAP_TYPE_BITS (MAP_TYPE | MAP_ANONYMOUS)      /* how it is shared, and whether there is a file */
 #define CLONE_NEW_ALL \
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
 
@@ -84,14 +89,32 @@ static void all_of(struct filter *f, uint32_t answer, const char *const *calls)
 		always(f, answer, calls[i]);
 }
 
-/* No memory is ever made executable: code that an attacker brings along stays data. */
+/*
+ * No memory is ever made executable: code that an attacker brings along stays data. But the monitor looks up users and names, and
+ * the C library loads modules for that: files, never writable.
+ */
 static void memory(struct filter *f)
 {
 	rule(f, YES, "mmap", BITS(2, PROT_EXEC, 0));
-	rule(f, NO, "mmap", BITS(2, PROT_EXEC, PROT_EXEC));
+	if (f->s->monitor) {
+		rule(f, YES, "mmap", BITS(2, PROT_EXEC | PROT_WRITE, PROT_EXEC), BITS(3, MAP_TYPE_BITS, MAP_PRIVATE));
+		rule(f, NO, "mmap", BITS(2, PROT_EXEC | PROT_WRITE, PROT_EXEC | PROT_WRITE));
+		rule(f, NO, "mmap", BITS(2, PROT_EXEC, PROT_EXEC), BITS(3, MAP_ANONYMOUS, MAP_ANONYMOUS));
+	} else {
+		rule(f, NO, "mmap", BITS(2, PROT_EXEC, PROT_EXEC));
+	}
 	rule(f, YES, "mprotect", BITS(2, PROT_EXEC, 0));
 	rule(f, NO, "mprotect", BITS(2, PROT_EXEC, PROT_EXEC));
 	always(f, NO, "pkey_mprotect");
+}
+
+/* Each bit by itself, since the calls that are permitted have none of them. */
+static void name_spaces(struct filter *f)
+{
+	for (uint64_t bit = 1; bit <= INT; bit <<= 1) {
+		if (bit & CLONE_NEW_ALL)
+			rule(f, NO, "clone", BITS(0, bit, bit));
+	}
 }
 
 /*
@@ -115,10 +138,28 @@ static void processes(struct filter *f)
 		always(f, NO, "clone");
 		return;
 	}
-	for (uint64_t bit = 1; bit <= INT; bit <<= 1) {
-		if (bit & CLONE_NEW_ALL)
-			rule(f, NO, "clone", BITS(0, bit, bit));
+	name_spaces(f);
+}
+
+/* To take one thread out of a process that has no other changes nothing: that is how sandbox_enter() finds out. */
+static void unsharing(struct filter *f)
+{
+	if (!f->s->monitor) {
+		always(f, NO, "unshare");
+		return;
 	}
+	if (!f->s->execs)
+		rule(f, YES, "unshare", IS(0, CLONE_THREAD));
+	rule(f, NO, "unshare", NOT(0, CLONE_THREAD));
+}
+
+/* A worker that is root for a while opens the queues' file system when it is not mounted where it should be. */
+static void file_systems(struct filter *f)
+{
+	if (!f->s->monitor || geteuid() != 0 || !landlock_opens_queues())
+		all_of(f, NO, syscalls_file_systems);
+	else if (!f->s->execs)
+		all_of(f, YES, syscalls_file_systems);
 }
 
 /*
@@ -268,6 +309,26 @@ static void socket_options(struct filter *f)
 	rule(f, NO, "setsockopt", IS(1, IPPROTO_TCP), IS(2, TCP_REPAIR));
 }
 
+/* What listeners are given before a worker has them, and freed of after it had them. */
+static void listener_options(struct filter *f)
+{
+	static const int any[] = { SO_BINDTODEVICE, SO_RCVBUFFORCE, SO_SNDBUFFORCE, SO_BUF_LOCK, SO_DETACH_FILTER };
+
+	for (size_t i = 0; i < LENGTH(any); i++)
+		rule(f, YES, "setsockopt", IS(1, SOL_SOCKET), IS(2, any[i]));
+}
+
+/* What sandbox_enter() does, in the monitor's children. */
+static void giving_up(struct filter *f)
+{
+	static const int prctls[] = { PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP, PR_CAP_AMBIENT,
+				      PR_SET_KEEPCAPS,     PR_SET_MDWE,     PR_SET_SECCOMP };
+
+	for (size_t i = 0; i < LENGTH(prctls); i++)
+		rule(f, YES, "prctl", IS(0, prctls[i]));
+	rule(f, YES, "prctl", IS(0, PR_SET_DUMPABLE), IS(1, 0));
+}
+
 /* The calls that are many in one. */
 static void commands(struct filter *f)
 {
@@ -291,6 +352,8 @@ static void commands(struct filter *f)
 	}
 	for (size_t i = 0; i < LENGTH(prctls); i++)
 		rule(f, YES, "prctl", IS(0, prctls[i]));
+	if (f->s->monitor)
+		giving_up(f);
 }
 
 /* Typing into the terminal that we were started from, as whoever sits there. */
@@ -339,24 +402,34 @@ static void allow_list(struct filter *f)
 	all_of(f, f->s->queues ? YES : NO, syscalls_queues);
 	all_of(f, NO, syscalls_never);
 	all_of(f, NO, syscalls_never_ours);
+	all_of(f, f->s->monitor ? YES : NO, syscalls_monitor);
 	all_of(f, sandbox_for_sanitizer(f->s) ? YES : NO, syscalls_tracing);
+	file_systems(f);
 	nodes(f);
 	memory(f);
 	processes(f);
+	unsharing(f);
 	signals(f);
 	sockets(f);
 	sending(f);
 	socket_options(f);
+	if (f->s->monitor)
+		listener_options(f);
 	commands(f);
 	terminals(f);
 	own_things(f);
 }
 
-/* Programs of other people need the rest. Netlink and unix sockets they may have. */
+/* Programs of other people need the rest. Netlink and unix sockets they may have. So the monitor that has such is in it too. */
 static void deny_list(struct filter *f)
 {
 	all_of(f, NO, syscalls_never);
-	all_of(f, NO, syscalls_tracing);
+	if (!sandbox_for_sanitizer(f->s))
+		all_of(f, NO, syscalls_tracing);
+	file_systems(f);
+	unsharing(f);
+	name_spaces(f);
+	always(f, SCMP_ACT_ERRNO(ENOSYS), "clone3");
 	no_other_sockets(f);
 	terminals(f);
 }

@@ -274,6 +274,7 @@ static const struct trial code[] = {
 	{ "no user name space", new_namespace, 0, &whole, EPERM, 0 },
 	{ "none by clone", clone_namespace, FORKS | THREADS, &whole, EPERM, 0 },
 	{ "none for programs either", new_namespace, EXECS | ANY_PATH, &whole, EPERM, 0 },
+	{ "nor by clone", clone_namespace, EXECS | ANY_PATH, &whole, EPERM, 0 },
 	{ "clone3 does not exist, so that the C library takes clone", clone3, FORKS | THREADS, &whole, ENOSYS, 0 },
 	{ "no process", make_child, 0, &whole, EPERM, 0 },
 	{ "none by who may have threads", make_child, THREADS, &whole, EPERM, 0 },
@@ -286,10 +287,33 @@ static const struct trial code[] = {
 	{ "but for programs", ask_for_unknown, EXECS, &whole, BOXED_FINE, 0 },
 };
 
+/* The monitor, whose rules its children inherit: without commands it has a list of its own, with them the one for programs. */
+static const struct trial code_of_monitor[] = {
+	{ "no program is executed", execute, MONITOR, &whole, EPERM, 0 },
+	{ "nor one in memory", execute_descriptor, MONITOR, &whole, EPERM, 0 },
+	{ "but where services run commands", execute, MONITOR | EXECS, &whole, 0, 0 },
+	{ "no memory is writable code", map_code, MONITOR, &only_seccomp, EPERM, 0 },
+	{ "nor by the kernel's own rule", map_code, MONITOR, &only_landlock, EACCES, 4 },
+	{ "nor where commands are run", map_code, MONITOR | EXECS, &whole, EACCES, 4 },
+	{ "no data becomes code", protect_code, MONITOR, &whole, EPERM, 0 },
+	{ "nor where commands are run", protect_code, MONITOR | EXECS, &whole, EACCES, 4 },
+	{ "modules of the C library are files", map_file_code, MONITOR, &whole, BOXED_FINE, 0 },
+	{ "the personality that makes all memory code is not to be had", become_writable_code, MONITOR, &whole, EPERM,
+	  0 },
+	{ "no user name space", new_namespace, MONITOR, &whole, EPERM, 0 },
+	{ "nor where commands are run", new_namespace, MONITOR | EXECS, &whole, EPERM, 0 },
+	{ "none by clone", clone_namespace, MONITOR, &whole, EPERM, 0 },
+	{ "nor where commands are run", clone_namespace, MONITOR | EXECS, &whole, EPERM, 0 },
+	{ "a device cannot be made", make_device, MONITOR, &whole, EPERM, 0 },
+	{ "a call that nobody needs does not exist", ask_for_unknown, MONITOR, &whole, ENOSYS, 0 },
+	{ "it makes processes and ends them", make_child, MONITOR, &whole, BOXED_FINE, 0 },
+};
+
 static void test_code(void **state)
 {
 	(void)state;
 	boxed_try(code, LENGTH(code));
+	boxed_try(code_of_monitor, LENGTH(code_of_monitor));
 }
 
 /* ---- who we are afterwards ---- */
@@ -351,6 +375,7 @@ static void test_other_abi(void **state)
 	got = boxed_run(&whole, boxed_profile(0), geteuid(), call_32_bit);
 	assert_true(got == -SIGSYS || got == -SIGSEGV || got == SIGSEGV || got == 1);
 	assert_int_equal(boxed_run(&whole, boxed_profile(EXECS), geteuid(), call_x32), -SIGSYS);
+	assert_int_equal(boxed_run(&whole, boxed_profile(MONITOR), geteuid(), call_x32), -SIGSYS);
 }
 
 /* Root that became somebody cannot come back, by the kernel's rules alone; and has no group, no capability. */
@@ -401,6 +426,13 @@ static int leaves_no_core(void)
 		       : -1;
 }
 
+/* Of the monitor, whatever its commands may. */
+static int cannot_be_dumped(void)
+{
+	errno = 0;
+	return prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0 && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? 0 : -1;
+}
+
 /* The limit is 0 for who makes no process; who does, shares its number with all others of the user, so it stays. */
 static int has_no_processes(void)
 {
@@ -423,6 +455,8 @@ static void test_identity(void **state)
 		assert_int_equal(boxed_run(&whole, boxed_profile(0), BOXED_NOBODY, be_group_root_again), EPERM);
 	}
 	assert_int_equal(boxed_run(&whole, boxed_profile(0), geteuid(), leaves_no_core), BOXED_FINE);
+	assert_int_equal(boxed_run(&whole, boxed_profile(MONITOR), geteuid(), leaves_no_core), BOXED_FINE);
+	assert_int_equal(boxed_run(&whole, boxed_profile(MONITOR | EXECS), geteuid(), cannot_be_dumped), BOXED_FINE);
 	assert_int_equal(boxed_run(&whole, boxed_profile(0), geteuid(), has_no_processes), BOXED_FINE);
 	assert_int_equal(boxed_run(&whole, boxed_profile(THREADS), geteuid(), has_no_processes), 255);
 }
@@ -592,16 +626,15 @@ static void test_with_threads(void **state)
 }
 
 /* Each call fails once: it is told with a sentence, nobody is half in and believes to be in. */
-static void test_each_call_fails(void **state)
+static void each_call_fails(unsigned flags)
 {
 	int status = 0;
 
-	(void)state;
 	for (unsigned n = 1; status == 0; n++) {
 		assert_true(n < 200);
 		fflush(NULL);
 		if (fork() == 0) {
-			struct sandbox s = boxed_profile(CONNECTS | LISTENS | (geteuid() == 0 ? QUEUES : 0));
+			struct sandbox s = boxed_profile(flags);
 			struct sandbox_report r;
 			BUF_AUTO struct buf why = BUF_INIT(300);
 			int got;
@@ -613,14 +646,22 @@ static void test_each_call_fails(void **state)
 			if (got == 0 && fault_calls(FAULT_SYS) < n)
 				_exit(1);
 			if (got == 0) /* a machine without /proc is none of our mistakes */
-				_exit(r.self < 0 ? 0 : 2);
+				_exit(r.self < 0 && !s.monitor ? 0 : 2);
 			_exit(strncmp(buf_str(&why), "worker test: cannot ", 20) == 0 ? 0 : 3);
 		}
 		assert_true(wait(&status) > 0);
-		if (n < 10)
+		if (n < (flags & MONITOR ? 4 : 10))
 			assert_int_equal(WEXITSTATUS(status), 0);
 	}
 	assert_int_equal(WEXITSTATUS(status), 1);
+}
+
+static void test_each_call_fails(void **state)
+{
+	(void)state;
+	each_call_fails(CONNECTS | LISTENS | (geteuid() == 0 ? QUEUES : 0));
+	each_call_fails(MONITOR);
+	each_call_fails(MONITOR | EXECS);
 }
 
 static char *volatile lost;
@@ -629,17 +670,14 @@ static char *volatile lost;
  * A sanitizer looks for leaks at exit(), by tracing the process from one of its own, inside the sandbox: it can, and finds
  * the one that is there.
  */
-static void test_leaks(void **state)
+static void find_leaks(unsigned flags)
 {
-	(void)state;
-	if (!SANDBOX_ASAN)
-		skip();
 	for (int leak = 0; leak < 2; leak++) {
 		int status;
 
 		fflush(NULL);
 		if (fork() == 0) {
-			struct sandbox s = boxed_profile(THREADS);
+			struct sandbox s = boxed_profile(flags);
 			struct sandbox_report r;
 
 			s.sanitizer = true;
@@ -654,6 +692,16 @@ static void test_leaks(void **state)
 		assert_int_equal(WEXITSTATUS(status) != 0, leak);
 		assert_int_not_equal(WEXITSTATUS(status), 90);
 	}
+}
+
+static void test_leaks(void **state)
+{
+	(void)state;
+	if (!SANDBOX_ASAN)
+		skip();
+	find_leaks(THREADS);
+	find_leaks(MONITOR);
+	find_leaks(MONITOR | EXECS);
 }
 
 int main(void)

@@ -90,6 +90,16 @@ static int measure(void)
 	return (int)syscall(SYS_perf_event_open, NULL, 0, -1, -1, 0);
 }
 
+static int load_kernel(void)
+{
+	return (int)syscall(SYS_kexec_load, 0, 0, NULL, 0);
+}
+
+static int load_module(void)
+{
+	return (int)syscall(SYS_finit_module, -1, "", 0);
+}
+
 static int fault_handler(void)
 {
 	return (int)syscall(SYS_userfaultfd, 1);
@@ -279,10 +289,48 @@ static const struct trial others[] = {
 	{ "the core file cannot come back", be_dumpable, 0, &whole, ENOSYS, 0 },
 };
 
+/* The monitor's list: where nothing runs commands, and where something does. */
+static const struct trial others_of_monitor[] = {
+	{ "who has started it is not traced", trace_parent, MONITOR, &whole, EPERM, 0 },
+	{ "nor where commands are run", trace_parent, MONITOR | EXECS, &whole, EPERM, 0 },
+	{ "nor its memory read", read_parent, MONITOR, &whole, EPERM, 0 },
+	{ "nor where commands are run", read_parent, MONITOR | EXECS, &whole, EPERM, 0 },
+	{ "nor its descriptors taken", take_descriptor_of_parent, MONITOR, &whole, EPERM, 0 },
+	{ "nor its limits changed", limit_parent, MONITOR, &whole, EPERM, 0 },
+	{ "no signal to everybody", kill_all, MONITOR, &whole, EPERM, 0 },
+	{ "io_uring", setup_io_uring, MONITOR, &whole, EPERM, 0 },
+	{ "nor where commands are run", setup_io_uring, MONITOR | EXECS, &whole, EPERM, 0 },
+	{ "no mount", mount_something, MONITOR, &whole, EPERM, 0 },
+	{ "nor where commands are run", mount_something, MONITOR | EXECS, &whole, EPERM, 0 },
+	{ "no other kernel", load_kernel, MONITOR, &whole, EPERM, 0 },
+	{ "nor where commands are run", load_kernel, MONITOR | EXECS, &whole, EPERM, 0 },
+	{ "no module in it", load_module, MONITOR, &whole, EPERM, 0 },
+	{ "nor where commands are run", load_module, MONITOR | EXECS, &whole, EPERM, 0 },
+	{ "no BPF", load_bpf, MONITOR, &whole, EPERM, 0 },
+	{ "nor where commands are run", load_bpf, MONITOR | EXECS, &whole, EPERM, 0 },
+	{ "no performance counters", measure, MONITOR, &whole, EPERM, 0 },
+	{ "no userfaultfd", fault_handler, MONITOR, &whole, EPERM, 0 },
+	{ "nor where commands are run", fault_handler, MONITOR | EXECS, &whole, EPERM, 0 },
+	{ "no keys of the kernel", read_keys, MONITOR, &whole, EPERM, 0 },
+	{ "nor where commands are run", read_keys, MONITOR | EXECS, &whole, EPERM, 0 },
+	{ "nothing is typed into a terminal", type_into_terminal, MONITOR, &whole, EPERM, 0 },
+	{ "the core file cannot come back", be_dumpable, MONITOR, &whole, ENOSYS, 0 },
+	{ "no packets", packet_socket, MONITOR, &whole, EPERM, 0 },
+	{ "nor where commands are run", packet_socket, MONITOR | EXECS, &whole, EPERM, 0 },
+	{ "no raw IP", raw_socket, MONITOR, &whole, EPERM, 0 },
+	{ "no cryptography of the kernel", alg_socket, MONITOR, &whole, EPERM, 0 },
+	{ "no netlink but routes", audit_socket, MONITOR, &whole, ENOSYS, 0 },
+	{ "no other protocol is put upon TCP", load_protocol, MONITOR, &whole, EPERM, 0 },
+	{ "names are looked up", resolve, MONITOR, &whole, BOXED_FINE, 0 },
+	{ "doors are opened", listen_anywhere, MONITOR, &whole, BOXED_FINE, 0 },
+	{ "at ports that somebody has chosen", listen_somewhere, MONITOR, &whole, BOXED_FINE, 0 },
+};
+
 static void test_others(void **state)
 {
 	(void)state;
 	boxed_try(others, LENGTH(others));
+	boxed_try(others_of_monitor, LENGTH(others_of_monitor));
 }
 
 static const struct trial network[] = {

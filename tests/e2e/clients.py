@@ -24,7 +24,7 @@ class Python:
 
     def __init__(self, address):
         self.sock = address.connect()
-        self.halves = not address.secure  # ssl.unwrap() reads no further
+        self.halves = address.web or not address.secure  # ssl.unwrap() reads no further
 
     def say(self, data):
         self.sock.sendall(data)
@@ -157,6 +157,15 @@ class Openssl(Program):
         return ["openssl", "s_client", "-quiet", "-connect", f"{a.host}:{a.port}"]
 
 
+class Node(Program):
+    SCRIPT = Path(__file__).with_name("ws-client.js")
+    halves = waits = True
+
+    def command(self, a):
+        host = f"[{a.host}]" if ":" in a.host else a.host
+        return ["node", str(self.SCRIPT), f"{a.kind[:-1]}://{host}:{a.port}/"]
+
+
 class Shell(Program):
     SCRIPT = Path(__file__).with_name("fifo-client.sh")
     halves = waits = True
@@ -200,15 +209,16 @@ class Inherited(Python):
 
 
 CLIENTS = {
-    "python": (Python, "tcp4 tcp6 tls4 tls6 unix unixseq udp4 udp6 unixgram"),
+    "python": (Python, "tcp4 tcp6 tls4 tls6 ws4 ws6 wss4 wss6 unix unixseq udp4 udp6 unixgram"),
     "nc": (Nc, "tcp4 tcp6 unix udp4 udp6"),
     "socat": (Socat, "tcp4 tcp6 tls4 unix unixseq udp4 udp6 unixgram"),
     "curl": (Curl, "tcp4 tcp6"),
     "telnet": (Telnet, "tcp4 tcp6"),
     "openssl": (Openssl, "tls4"),
+    "node": (Node, "ws4 wss4"),
     "pipes": (Pipes, "fifo"),
     "queues": (Queues, "mq"),
     "shell": (Shell, "fifo"),
-    "connect": (Connect, "tcp4 tcp6 tls4 unix unixseq fifo udp4 udp6 unixgram mq"),
+    "connect": (Connect, "tcp4 tcp6 tls4 ws4 wss4 unix unixseq fifo udp4 udp6 unixgram mq"),
 }
 WAYS = [(kind, name) for name, (_, kinds) in CLIENTS.items() for kind in kinds.split()]

@@ -10,12 +10,15 @@ import shutil
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
+
+from websocket import WebSocket
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = os.path.abspath(os.environ.get("GUICHET", ROOT / "build" / "guichet"))
@@ -87,7 +90,11 @@ class Address(NamedTuple):
 
     @property
     def secure(self):
-        return self.kind.startswith("tls")
+        return self.kind.startswith(("tls", "wss"))
+
+    @property
+    def web(self):
+        return self.kind.startswith("ws")
 
     @property
     def name(self):
@@ -105,7 +112,8 @@ class Address(NamedTuple):
             if self.family != socket.AF_UNIX and not self.datagram:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.secure:
-                return (context or trusting()).wrap_socket(sock, server_hostname="localhost", suppress_ragged_eofs=False)
+                sock = (context or trusting()).wrap_socket(sock, server_hostname="localhost", suppress_ragged_eofs=False)
+            return WebSocket(sock) if self.web else sock
         except BaseException:
             sock.close()
             raise
@@ -128,6 +136,12 @@ def hear(sock, n):
         assert piece, f"the end came after {bytes(got)!r}"
         got += piece
     return bytes(got)
+
+
+def reset(sock):
+    """Ends a connection by RST."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
 
 
 def rest(sock):
@@ -294,7 +308,7 @@ class Guichet:
         return [Address.parse(a) for s in self.facts["services"] if s["name"] == service for a in s["addresses"]]
 
     def at(self, kind, service=None):
-        """The address of this kind: tcp4, tcp6, udp4, udp6, tls4, tls6, unix, unixseq, unixgram, fifo, mq."""
+        """The address of this kind: tcp4, tcp6, udp4, udp6, tls4, tls6, ws4, ws6, wss4, wss6, unix, unixseq, unixgram, fifo, mq."""
         return next(a for a in self.addresses(service) if a.kind == kind)
 
     def connect(self, kind="tcp4", service=None, **more):

@@ -10,8 +10,8 @@ from certificates import Authority
 from clients import Connect
 from daemon import PATIENCE, PROGRAM, run
 
-EVERYWHERE = ["echo@tcp:0", "echo@tls:0", "echo@unix:s.sock", "echo@unixseq:q.sock", "echo@udp:0", "echo@unixgram:g.sock"]
-STREAMS = ["tcp4", "tcp6", "tls4", "tls6", "unix", "unixseq"]
+EVERYWHERE = ["echo@tcp:0", "echo@tls:0", "echo@ws:0", "echo@wss:0", "echo@unix:s.sock", "echo@unixseq:q.sock", "echo@udp:0", "echo@unixgram:g.sock"]
+STREAMS = ["tcp4", "tcp6", "tls4", "tls6", "ws4", "ws6", "wss4", "unix", "unixseq"]
 
 
 def talk(*words, says=b"", **more):
@@ -40,10 +40,10 @@ def test_datagrams(guichet, kind):
     g.wait_stats(datagrams_in=3, bytes_in=13)
 
 
-@pytest.mark.parametrize("kind", ["tcp4", "tls4", "unix", "unixseq"])
+@pytest.mark.parametrize("kind", ["tcp4", "tls4", "ws4", "wss4", "unix", "unixseq"])
 def test_half_close(guichet, kind):
     """The end of the input ends our half only: an answer that waits for it is still printed."""
-    g = guichet("echo@tcp:0,upper=yes", "echo@tls:0", "echo@unix:s.sock", "echo@unixseq:q.sock")
+    g = guichet("echo@tcp:0,upper=yes", "echo@tls:0", "echo@ws:0", "echo@wss:0", "echo@unix:s.sock", "echo@unixseq:q.sock")
     done = talk("--insecure", g.at(kind).text, says=b"no line end")
     assert (done.returncode, done.stdout) == (0, b"NO LINE END")
 

@@ -6,12 +6,11 @@ import contextlib
 import re
 import socket
 import ssl
-import struct
 import threading
 
 import pytest
 
-from daemon import PATIENCE, SANITIZED, eventually, hear, readable, rest, trusting
+from daemon import PATIENCE, SANITIZED, eventually, hear, readable, reset, rest, trusting
 
 MODELS = ["event", "thread"]
 MIB = 1 << 20
@@ -30,12 +29,6 @@ def others_are_served(g, service=None, kind="tcp4"):
     with g.connect(kind, service) as sock:
         sock.sendall(b"ok\n")
         assert hear(sock, 3).lower() == b"ok\n"
-
-
-def reset(sock):
-    """Ends a connection by RST."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
 
 
 PIECE = b"x" * 65535 + b"\n"

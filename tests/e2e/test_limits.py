@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from daemon import PATIENCE, eventually, hear, readable, rest, run
+from daemon import PATIENCE, eventually, hear, readable, reset, rest, run
 from test_proxy import client_of, haproxy, listening
 
 LIMITED = ("--set", "limit_loopback=yes")
@@ -42,9 +42,9 @@ def is_answered(sock):
         return False
 
 
-def refused_in_log(g):
-    """How many refusals the log tells of, one by one and in sums."""
-    return sum(1 if line["event"] == "refused" else int(line["count"]) for line in g.log() if line["event"].startswith("refused"))
+def told_in_log(g, event):
+    """How many of them the log tells of, one by one and in sums."""
+    return sum(1 if line["event"] == event else int(line["count"]) for line in g.log() if line["event"] in (event, f"{event}-more"))
 
 
 # ---- by source ----
@@ -125,11 +125,30 @@ def test_a_flood_does_not_fill_the_log(guichet):
         with come(g) as sock:
             is_in(sock)
     refused = g.wait_stats(refused_rate=lambda m: m > n / 2)["refused_rate"]
-    eventually(lambda: refused_in_log(g) == refused, "the log tells of all")
+    eventually(lambda: told_in_log(g, "refused") == refused, "the log tells of all")
     seconds = time.monotonic() - began + 1
     assert sum(line["event"] == "refused" for line in g.log()) <= 10 * (seconds + 1)
     assert sum(line["event"] == "refused-more" for line in g.log()) <= seconds + 1
     assert g.wait_log("refused-more", service="echo")["level"] == "warn"
+
+
+@pytest.mark.parametrize("model", ["event", "thread", "fork"])
+def test_a_flood_of_errors_does_not_fill_the_log(guichet, model):
+    g = guichet(f"echo@tcp:0,model={model}")
+    n, began = 400, time.monotonic()
+    for _ in range(n):
+        sock = come(g)
+        assert is_in(sock)
+        reset(sock)
+    g.wait_stats(errors=n, open=0)
+    if model != "event":  # the next one brings the number
+        time.sleep(1.1)
+        come(g).close()
+    eventually(lambda: told_in_log(g, "closed") >= n, "the log tells of all")
+    seconds = time.monotonic() - began + 1
+    assert told_in_log(g, "closed") == n
+    assert sum(line["event"] == "closed" for line in g.log()) <= 50 * (seconds + 1)
+    assert g.wait_log("closed-more", service="echo")["level"] == "info"
 
 
 # ---- behind a proxy ----

@@ -3,12 +3,11 @@ import contextlib
 import json
 import re
 import socket
-import struct
 import subprocess
 
 import pytest
 
-from daemon import PATIENCE, ROOT, Line, hear, rest
+from daemon import PATIENCE, ROOT, Line, hear, reset, rest
 
 NOTE = ROOT / "docs/design/log.md"
 
@@ -16,11 +15,6 @@ NOTE = ROOT / "docs/design/log.md"
 def said(sock, says=b"x\n"):
     sock.sendall(says)
     assert hear(sock, len(says)) == says
-
-
-def reset(sock):
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
 
 
 def stopped(g):

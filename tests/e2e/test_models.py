@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon import SANITIZED, eventually, hear, readable, rest, run
+from daemon import SANITIZED, Address, eventually, hear, readable, rest, run
+from superservers import free_port
 
 SOLO = ["iterative", "pool", "symmetric"]  # one conversation for each worker
 MOMENT = 0.1                               # seconds in which nobody is served who must wait
@@ -60,14 +61,14 @@ def answered(socks, n):
     return lucky, [sock for sock in socks if sock not in lucky]
 
 
-@pytest.mark.parametrize("kind", ["tcp4", "unix", "tls4"])
+@pytest.mark.parametrize("kind", ["tcp4", "unix", "tls4", "ws4", "wss4"])
 @pytest.mark.parametrize("model,at_once", [("iterative", 1), ("pool", 3), ("symmetric", 3), ("prefork", 3), ("thread", 5),
                                            ("fork", 5), ("event", 5)])
 def test_how_many_at_once(guichet, crowd, model, at_once, kind):
     """The others wait: accepted or not, nobody reads from them. When one goes, the next is served."""
-    where = {"tcp4": "tcp:0", "unix": "unix:s.sock", "tls4": "tls:0"}[kind]
+    where = {"tcp4": "tcp:0", "unix": "unix:s.sock", "tls4": "tls:0", "ws4": "ws:0", "wss4": "wss:0"}[kind]
     g = guichet(f"echo@{where},model={model},workers=3")
-    if kind == "tls4" and at_once < 5:
+    if kind in ("tls4", "ws4", "wss4") and at_once < 5:
         socks = crowd(g, at_once, kind)  # a handshake is a part of the conversation: who waits gets no further
     else:
         socks = crowd(g, 5, kind)
@@ -290,6 +291,33 @@ def test_what_a_child_has(guichet, model):
         links = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
         assert sum(link.startswith("socket:") for link in links) == (1 if model == "fork" else 2)
         assert len(links) <= (7 if model == "fork" else 10), links
+
+
+def libraries(pid):
+    """The names of what is mapped there, without their versions."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return {Path(line.split()[5]).name.partition(".")[0] for line in lines if ".so" in line}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the memory of a process that cannot be traced is root's")
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer wants to see all of it")
+@pytest.mark.parametrize("model", ["fork", "prefork"])
+def test_what_a_child_has_no_use_for(guichet, model):
+    """Not the libraries of those who read a configuration; OpenSSL where a service speaks TLS, also after a reload."""
+    g = guichet(config=f"[echo]\nlisten = tcp:0\nmodel = {model}\nworkers = 1\n", test=False)
+    with g.connect() as sock:
+        said(sock, b"hello", b"hello")
+        [pid] = wait_children(g, 1)
+        has = libraries(pid)
+        assert "libc" in has and has.isdisjoint({"libjansson", "libinih", "libseccomp", "libssl", "libcrypto"}), has
+    wait_children(g, 1 if model == "prefork" else 0)
+    port = free_port()
+    assert "problem" not in g.reload(f"[echo]\nlisten = tcp:0 tls:127.0.0.1:{port}\nmodel = {model}\nworkers = 1\n")
+    with Address.parse(f"tls:127.0.0.1:{port}").connect() as sock:
+        said(sock, b"hello", b"hello")
+        [pid] = wait_children(g, 1)
+        has = libraries(pid)
+        assert {"libssl", "libcrypto"} <= has and "libjansson" not in has, has
 
 
 @pytest.mark.parametrize("model", ["fork", "prefork"])

@@ -2,11 +2,10 @@
 import contextlib
 import os
 import socket
-import struct
 
 import pytest
 
-from daemon import PATIENCE, SANITIZED, hear, readable, rest
+from daemon import PATIENCE, SANITIZED, hear, readable, reset, rest
 
 MIB = 1 << 20
 NEAR = {"tcp4": "tcp:0", "tcp6": "tcp:0", "tls4": "tls:0", "unix": "unix:near.sock"}
@@ -92,8 +91,7 @@ def test_a_far_side_that_breaks(guichet, model):
             far, _ = server.accept()
             far.sendall(b"half a")
             assert hear(sock, 6) == b"half a"
-            far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            far.close()
+            reset(far)
             with pytest.raises(ConnectionError):
                 sock.recv(1)
         g.wait_log("closed", reason="far-side-broken")

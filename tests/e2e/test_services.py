@@ -82,7 +82,7 @@ def served(request):
     """A guichet that serves one row under one model everywhere, its row, and what has been said."""
     name, model = request.param.rsplit("-", 1)
     row = TABLE[name]
-    where = ["tcp:0", "tls:0", "unix:s.sock", "unixseq:q.sock", "fifo:f"]
+    where = ["tcp:0", "tls:0", "ws:0", "wss:0", "unix:s.sock", "unixseq:q.sock", "fifo:f"]
     where += ["udp:0", "unixgram:g.sock"] if row.service not in STREAM_ONLY else []
     where += ["mq:/q"] if row.service not in STREAM_ONLY and model == "event" else []
     options = f",model={model}" + (f",{row.options}" if row.options else "")

@@ -3,11 +3,10 @@ import json
 import os
 import re
 import socket
-import struct
 
 import pytest
 
-from daemon import SANITIZED, Address, hear, rest, run
+from daemon import SANITIZED, Address, hear, reset, rest, run
 
 MODELS = ["event", "pool", "symmetric", "thread"]  # with two conversations at once
 
@@ -35,7 +34,7 @@ def test_counters(guichet, model):
             sock.send(b"1234567")
             assert sock.recv(10) == b"1234567"
         g.wait_stats("echo", open=2, accepted=2, closed=0, refused_max=1, first_replies=2)
-        two.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset(two)
     found = g.wait_stats("echo", open=0, accepted=2, closed=2, errors=1, bytes_in=15, bytes_out=15, datagrams_in=1, datagrams_out=1)
     assert 0 < found["first_reply_ns"] < 60e9
     with g.connect(service="time") as sock:

@@ -63,8 +63,8 @@ def test_the_line(folder):
 
 
 def test_both_families_have_one_port(guichet):
-    g = guichet("echo@tcp:0", "echo@udp:0", "echo@tls:0")
-    for transport in "tcp", "udp", "tls":
+    g = guichet("echo@tcp:0", "echo@udp:0", "echo@tls:0", "echo@ws:0", "echo@wss:0")
+    for transport in "tcp", "udp", "tls", "ws", "wss":
         assert g.at(transport + "4").port == g.at(transport + "6").port
 
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -150,31 +151,70 @@ struct sandbox boxed_profile(unsigned flags)
 	s.queues = flags & QUEUES;
 	s.runs = flags & RUNS;
 	s.any_path = flags & ANY_PATH;
+	s.monitor = flags & MONITOR;
+	return s;
+}
+
+static void enter(const struct sandbox_kernel *k, const struct sandbox *s)
+{
+	BUF_AUTO struct buf why = BUF_INIT(300);
+	struct sandbox_report r;
+
+	if (sandbox_enter_on(k, s, &r, &why) == 0)
+		return;
+	fprintf(stderr, "%s\n", buf_str(&why));
+	_exit(BOXED_NOT_IN);
+}
+
+/* In a child: the act, and how it ended. */
+static int run(const struct sandbox_kernel *k, const struct sandbox *s, int (*act)(void))
+{
+	int status, n;
+	pid_t child;
+
+	fflush(NULL);
+	child = fork();
+	if (child == 0) {
+		enter(k, s);
+		errno = 0;
+		n = act();
+		_exit(n == 0 ? BOXED_FINE : errno ? errno : 255);
+	}
+	if (child < 0 || waitpid(child, &status, 0) != child)
+		return BOXED_NOT_IN;
+	return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static struct sandbox as(struct sandbox s, uid_t uid)
+{
+	s.uid = uid;
+	s.gid = uid == geteuid() ? getegid() : (gid_t)uid;
 	return s;
 }
 
 int boxed_run(const struct sandbox_kernel *k, struct sandbox s, uid_t uid, int (*act)(void))
 {
-	pid_t child;
-	int status;
+	s = as(s, uid);
+	return run(k, &s, act);
+}
 
-	s.uid = uid;
-	s.gid = uid == geteuid() ? getegid() : (gid_t)uid;
+/* The same below a monitor, which tells of a signal by ending with it. */
+static int run_below(const struct sandbox_kernel *k, struct sandbox s, uid_t uid, int (*act)(void))
+{
+	const struct sandbox monitor = { .name = "monitor", .monitor = true, .execs = s.execs };
+	int status, got;
+	pid_t child;
+
+	s = as(s, uid);
 	fflush(NULL);
 	child = fork();
 	assert_true(child >= 0);
 	if (child == 0) {
-		BUF_AUTO struct buf why = BUF_INIT(300);
-		struct sandbox_report r;
-		int n;
-
-		if (sandbox_enter_on(k, &s, &r, &why) < 0) {
-			fprintf(stderr, "%s\n", buf_str(&why));
-			_exit(BOXED_NOT_IN);
-		}
-		errno = 0;
-		n = act();
-		_exit(n == 0 ? BOXED_FINE : errno ? errno : 255);
+		enter(k, &monitor);
+		got = run(k, &s, act);
+		if (got < 0)
+			raise(-got);
+		_exit(got);
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
 	return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
@@ -194,15 +234,10 @@ struct sockaddr_in boxed_near(int port)
 				     .sin_port = htons((uint16_t)port) };
 }
 
-static void try_as(const struct trial *t, uid_t uid)
+static void compare(const struct trial *t, const char *how, uid_t uid, int got)
 {
-	int got;
-
-	if (t->k->landlock > 0 && t->abi > boxed_landlock())
-		return;
-	got = boxed_run(t->k, boxed_profile(t->flags), uid, t->act);
 	if (got != t->expect)
-		fail_msg("%s (as %u): %d (%s), not %d", t->what, (unsigned)uid, got,
+		fail_msg("%s (as %u%s): %d (%s), not %d", t->what, (unsigned)uid, how, got,
 			 got < 0               ? strsignal(-got)
 			 : got == BOXED_FINE   ? "it worked"
 			 : got == BOXED_NOT_IN ? "not in"
@@ -210,11 +245,22 @@ static void try_as(const struct trial *t, uid_t uid)
 			 t->expect);
 }
 
+static void try_as(const struct trial *t, uid_t uid)
+{
+	struct sandbox s = boxed_profile(t->flags);
+
+	if (t->k->landlock > 0 && t->abi > boxed_landlock())
+		return;
+	compare(t, "", uid, boxed_run(t->k, s, uid, t->act));
+	if (!s.monitor)
+		compare(t, ", below a monitor", uid, run_below(t->k, s, uid, t->act));
+}
+
 void boxed_try(const struct trial *v, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		try_as(&v[i], geteuid());
-		if (geteuid() == 0)
+		if (geteuid() == 0 && !(v[i].flags & MONITOR)) /* who stays who it is */
 			try_as(&v[i], BOXED_NOBODY);
 	}
 }

@@ -49,6 +49,7 @@ enum {
 	ANY_PATH = 64,
 	QUEUES = 128,
 	RUNS = 256,
+	MONITOR = 512, /* with EXECS or without, and nothing else */
 };
 
 /* With data for everything and pages for reading; as who we are. */
@@ -66,7 +67,10 @@ struct trial {
 	int abi;    /* of Landlock that it takes */
 };
 
-/* Each as whoever we are and, when that is root, as nobody too. */
+/*
+ * Each as whoever we are and, when that is root, as nobody too; and once more with a monitor as its parent that has entered, whose
+ * rules it inherits.
+ */
 void boxed_try(const struct trial *v, size_t n);
 
 /* For acts. */

@@ -2,7 +2,6 @@
 #include "support/errand.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -17,22 +16,12 @@
 
 #include <cmocka.h>
 
+#include "base/fault.h"
 #include "drive/clock.h"
 #include "priv/spawner.h"
+#include "support/folder.h"
 
 enum { LONG = 10 /* seconds: nothing takes so long */ };
-
-static size_t count_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	size_t n = 0;
-
-	assert_non_null(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
 
 void errand_begin(struct errand *w, const struct errand_setup *setup)
 {
@@ -42,7 +31,7 @@ void errand_begin(struct errand *w, const struct errand_setup *setup)
 	sigaction(SIGPIPE, &(struct sigaction){ .sa_handler = SIG_IGN }, NULL);
 	toy_reset(setup->fn);
 	toy.exits = true;
-	*w = (struct errand){ .fds = count_fds(), .root = -1, .door = { -1, same } };
+	*w = (struct errand){ .fds = folder_fds(), .root = -1, .door = { -1, same } };
 	if (!setup->no_spawner) {
 		assert_int_equal(spawner_start(&(struct spawner_setup){}, &w->root, &w->spawner), 0);
 		assert_int_equal(spawn_door(w->root, &same, 1, &w->door.fd), 0);
@@ -68,7 +57,7 @@ void errand_end(struct errand *w)
 		assert_int_equal(waitpid(w->spawner, &status, 0), w->spawner);
 	assert_int_equal(status, 0);
 	toy_done();
-	assert_int_equal(count_fds(), w->fds);
+	assert_int_equal(folder_fds(), w->fds);
 }
 
 static void connect_tcp(int ends[2])
@@ -159,6 +148,9 @@ pid_t errand_until_pid(struct errand *w, int fd)
 
 	for (size_t n = 0; n < sizeof(line) - 1 && !strchr(line, '\n'); n++)
 		assert_int_equal(hear(w, fd, line + n, 1), 1);
+	/* a command that has the connection may speak before the loop has heard that it runs */
+	for (nsec until = clock_mono() + LONG * SEC; !strstr(buf_str(&toy.log), ".open") && clock_mono() < until;)
+		errand_turn(w);
 	return (pid_t)strtol(line, NULL, 10);
 }
 
@@ -171,3 +163,44 @@ bool errand_gone(pid_t pid)
 	}
 	return false;
 }
+
+void errand_say(int fd, const char *text)
+{
+	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+#ifdef GUICHET_FAULTS
+static bool fail_nth(struct errand *w, int fd, enum fault_kind kind, unsigned long n)
+{
+	nsec until = clock_mono() + 5 * SEC;
+	bool seen;
+	char c;
+
+	toy.quiet = true;
+	fault_arm(kind, n, n % 3 ? EMFILE : ENOMEM, false);
+	while (loop_open(w->l) && clock_mono() < until) {
+		if (recv(fd, &c, 1, MSG_DONTWAIT) == 0)
+			shutdown(fd, SHUT_WR);
+		errand_turn(w);
+	}
+	seen = fault_calls(kind) >= n;
+	fault_arm(kind, 0, 0, false);
+	assert_true(clock_mono() < until);
+	return seen;
+}
+
+void errand_fail_each(struct errand *w, int (*begin)(unsigned long n))
+{
+	for (enum fault_kind kind = FAULT_MEM; kind <= FAULT_SYS; kind++) {
+		bool seen = true;
+
+		for (unsigned long n = 1; n < 60 && seen; n++) {
+			int fd = begin(n);
+
+			seen = fail_nth(w, fd, kind, n);
+			close(fd);
+			errand_end(w);
+		}
+	}
+}
+#endif

@@ -44,6 +44,13 @@ void errand_turn(struct errand *w);
 void errand_log(struct errand *w, const char *want);
 void errand_until(struct errand *w, int fd, const char *text);
 void errand_until_end(struct errand *w, int fd);  /* and nothing more came */
-pid_t errand_until_pid(struct errand *w, int fd); /* a line with a number in it */
+pid_t errand_until_pid(struct errand *w, int fd); /* a line with a number in it; and it runs, as the loop knows */
 
 bool errand_gone(pid_t pid); /* within some seconds */
+
+void errand_say(int fd, const char *text);
+
+#ifdef GUICHET_FAULTS
+/* Each call fails once, and whatever that comes to, it comes to an end. begin(): errand_begin(), and its client. */
+void errand_fail_each(struct errand *w, int (*begin)(unsigned long n));
+#endif

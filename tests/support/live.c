@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "layer/tls.h"
 #include "proto/protos.h"
@@ -79,7 +80,7 @@ static void add_service(struct plan *p, const char *const *words)
 			assert_int_equal(option_set(v->proto->options, own, key, value, NULL), 0);
 	}
 	for (size_t i = 0; i < v->common->listen.n; i++)
-		if (v->common->listen.v[i].transport == ADDR_TLS && !v->tls)
+		if (addr_is_secure(&v->common->listen.v[i]) && !v->tls)
 			add_certificate(v);
 }
 
@@ -283,4 +284,88 @@ int live_reload(struct live *w, const char *const *words)
 	while (atomic_load(&w->reloads) == before)
 		usleep(1000);
 	return atomic_load(&w->applied);
+}
+
+/* ---- again and again ---- */
+
+static void *call(void *arg)
+{
+	struct live_caller *c = arg;
+
+	while (!atomic_load(&c->enough)) {
+		int fd = live_dial_port(c->port, SOCK_STREAM);
+		bool ok = fd >= 0 && live_exchange(fd, "1\n", "1\n");
+
+		c->served += ok;
+		c->refused += !ok;
+		close(fd);
+	}
+	return NULL;
+}
+
+void live_call(struct live_caller *c, unsigned port)
+{
+	*c = (struct live_caller){ .port = port };
+	assert_int_equal(pthread_create(&c->thread, NULL, call, c), 0);
+}
+
+void live_call_end(struct live_caller *c)
+{
+	usleep(50000);
+	atomic_store(&c->enough, true);
+	pthread_join(c->thread, NULL);
+	assert_true(c->served > 0);
+	assert_int_equal(c->refused, 0);
+}
+
+#ifdef GUICHET_FAULTS
+static bool answers(unsigned port, int type, const char *hear)
+{
+	int fd = live_dial_port(port, type);
+	bool ok = fd >= 0 && live_exchange(fd, "a\n", hear);
+
+	close(fd);
+	return ok;
+}
+
+void live_fail_each(unsigned port, const char *const *before, const char *const *after, enum fault_kind kind)
+{
+	bool seen = true;
+	struct live w;
+	int old;
+
+	assert_int_equal(live_start(&w, before), 0);
+	old = live_dial_port(port, SOCK_STREAM);
+	assert_true(live_exchange(old, "a", "a"));
+	w.fail_kind = kind;
+	for (unsigned long n = 1; seen; n++) {
+		const char *hear;
+		int r;
+
+		w.fail_at = n;
+		r = live_reload(&w, after);
+		hear = r < 0 ? "a\n" : "A\n";
+		seen = w.fail_seen;
+		w.fail_at = 0;
+		if (!answers(port, SOCK_STREAM, hear) || !answers(port, SOCK_DGRAM, hear))
+			fail_msg("call %lu failed, apply says %d, and nobody serves so", n, r);
+		assert_true(live_exchange(old, "b\n", "b\n"));
+		assert_true(!seen || live_reload(&w, before) == 0);
+	}
+	close(old);
+	assert_int_equal(live_stop(&w), 0);
+}
+#endif
+
+static void no_log(enum log_level level, bool json, const char *text, size_t n)
+{
+	(void)level;
+	(void)json;
+	(void)text;
+	(void)n;
+}
+
+void live_no_log(void)
+{
+	log_setup(LOG_DEBUG, false, no_log);
 }

@@ -55,3 +55,23 @@ unsigned live_free_port(void);
 
 /* Says it and hears exactly so much; false: something else, or the end. */
 bool live_exchange(int fd, const char *say, const char *hear);
+
+/* A thread that comes to an echo again and again, until the end: then it was always served. */
+struct live_caller {
+	unsigned port;
+	_Atomic bool enough;
+	unsigned served, refused;
+	pthread_t thread;
+};
+void live_call(struct live_caller *c, unsigned port);
+void live_call_end(struct live_caller *c);
+
+#ifdef GUICHET_FAULTS
+/*
+ * Each call of a kind fails once while one plan follows another: the new one is served, or all is as it was. At the port both have
+ * an echo, tcp and udp; the second one's is in capitals.
+ */
+void live_fail_each(unsigned port, const char *const *before, const char *const *after, enum fault_kind kind);
+#endif
+
+void live_no_log(void); /* every line is made, and goes nowhere */

@@ -150,7 +150,8 @@ static struct side_io enter(struct side *s)
 
 	fault_arm(FAULT_MEM, now ? s->fail_at - s->allocations : 0, ENOMEM, false);
 #endif
-	return (struct side_io){ .io.handshakes = &s->handshakes, .side = s };
+	return (struct side_io){ .io = { .handshakes = &s->handshakes, .queued = s->queued, .now = s->now },
+				 .side = s };
 }
 
 static void leave(struct side *s, struct side_io *io, ssize_t r)
@@ -165,7 +166,7 @@ static void leave(struct side *s, struct side_io *io, ssize_t r)
 	if (r < 0 && r != -EAGAIN && !s->err)
 		s->err = (int)r;
 	if (s->layer->info) {
-		struct layer_info info;
+		struct layer_info info = {};
 
 		s->layer->info(s->self, &info);
 	}
@@ -185,6 +186,31 @@ int side_open(struct side *s, const struct layer *layer, struct tls_ctx *ctx, co
 	arg = tls_arg_new(ctx, server_name);
 	r = arg ? layer->open(s->self, arg, &io.io) : -ENOMEM;
 	s->opened = arg != NULL;
+	leave(s, &io, r);
+	return r;
+}
+
+int side_start(struct side *s, const struct layer *layer, void *arg)
+{
+	struct side_io io;
+	int r;
+
+	*s = (struct side){ .layer = layer, .handshakes = 1000, .fail_at = s->fail_at, .opened = true };
+	s->self = calloc(1, layer->self_size);
+	MUST(s->self);
+	io = enter(s);
+	r = layer->open(s->self, arg, &io.io);
+	if (r == 0 && layer->begin)
+		r = layer->begin(s->self, &io.io);
+	leave(s, &io, r);
+	return r;
+}
+
+int side_tick(struct side *s)
+{
+	struct side_io io = enter(s);
+	int r = s->layer->tick(s->self, &io.io);
+
 	leave(s, &io, r);
 	return r;
 }

@@ -46,11 +46,15 @@ struct side {
 	struct bytes raw, up, down;
 	int handshakes; /* of each call; side_new() says 1000 */
 	bool is_up, clean_eof, opened;
+	size_t queued; /* what the layer is told of; the test sets it, and `now` */
+	nsec now;
 	int err; /* the first error of any call */
 	/* faults: the nth allocation from the start inside the layer's calls fails; 0 = none */
 	unsigned long fail_at, allocations;
 };
 int side_open(struct side *s, const struct layer *layer, struct tls_ctx *ctx, const char *server_name); /* sets it up */
+int side_start(struct side *s, const struct layer *layer, void *arg); /* any layer; begins it as if all below were up */
+int side_tick(struct side *s);
 ssize_t side_feed(struct side *s, const void *p, size_t n); /* adds to raw and decodes as the core does; last result */
 int side_write(struct side *s, const void *p, size_t n);
 int side_write_pieces(struct side *s, const struct span *v, size_t n);

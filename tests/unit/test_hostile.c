@@ -14,6 +14,7 @@
 
 #include "core/session.h"
 #include "drive/net/guard.h"
+#include "layer/ws.h"
 #include "proto/protos.h"
 #include "support/tls_world.h"
 #include "support/world.h"
@@ -282,6 +283,80 @@ static void tls_alert_flood(struct scene *s)
 	refused_by_tls(s, "tls: unexpected message");
 }
 
+/* ---- WebSocket ---- */
+
+static void enter_ws(struct scene *s)
+{
+	static const char *const names[] = { "mqtt", NULL };
+	struct ws_ctx *ctx;
+
+	assert_int_equal(ws_ctx_new(&(struct ws_setup){ .service = "echo", .subprotocols = names }, &ctx), 0);
+	s->stranger = memconn_open(s->w.drive, &(struct mem_open){ .layer = &ws_server_layer, .layer_arg = ctx });
+	assert_non_null(s->stranger);
+}
+
+/* The handshake is right, and what follows is not: our last frame is a Close with 1002. */
+static void refused_by_ws(struct scene *s)
+{
+	struct span out;
+
+	begin(s, &echo_proto, (const char *const[]){ NULL, NULL });
+	enter_ws(s);
+	memconn_send(s->stranger, s->row->bytes[0], s->row->n[0], s->piece);
+	assert_int_equal(memdrive_stat(s->w.drive, STAT_WEBSOCKETS), 1);
+	memconn_take(s->stranger, SIZE_MAX);
+	memconn_send(s->stranger, s->row->bytes[1], s->row->n[1], s->piece);
+	out = memconn_out(s->stranger);
+	assert_true(out.n >= 4 && out.p[0] == 0x88 && out.p[1] == out.n - 2);
+	assert_int_equal(out.p[2] << 8 | out.p[3], 1002);
+	testify(s, "still here\n");
+	memdrive_advance(s->w.drive, SEC);
+	assert_int_equal(memconn_end(s->stranger), MEM_CLOSED);
+	assert_memory_equal(memconn_reason(s->stranger), "ws: ", 4);
+	end(s);
+}
+
+static const char ws_request[] = "GET /mqtt HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+				 "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+static void ws_ping_flood(struct scene *s)
+{
+	static uint8_t pings[131 * 400];
+
+	begin(s, &echo_proto, (const char *const[]){ NULL, NULL });
+	enter_ws(s);
+	memconn_sends(s->stranger, ws_request);
+	memconn_window(s->stranger, 0);
+	for (size_t at = 0; at < sizeof(pings); at += 131)
+		memcpy(pings + at, "\x89\xfd\1\2\3\4", 6);
+	for (int i = 0; i < 40; i++)
+		memconn_send(s->stranger, pings, sizeof(pings), s->piece == ALL ? ALL : 131 * s->piece);
+	assert_int_equal(memconn_end(s->stranger), MEM_OPEN);
+	assert_true(memconn_peak(s->stranger) <= (16 << 10) + HOST_RBUF);
+	testify(s, "still here\n");
+	memconn_take(s->stranger, SIZE_MAX);
+	memconn_window(s->stranger, MEM_NO_LIMIT);
+	memdrive_advance(s->w.drive, SEC);
+	memconn_take(s->stranger, SIZE_MAX);
+	memconn_send(s->stranger, "\x89\x80\0\0\0\0", 6, s->piece); /* who reads again is answered again */
+	assert_said(s->stranger, "\x8a\0");
+	memconn_reset(s->stranger);
+	end(s);
+}
+
+static void ws_head_16k(struct scene *s)
+{
+	begin(s, &echo_proto, (const char *const[]){ NULL, NULL });
+	enter_ws(s);
+	memconn_sends(s->stranger, "GET / HTTP/1.1\r\nX: ");
+	say_a_mebibyte(s);
+	assert_memory_equal(memconn_out(s->stranger).p, "HTTP/1.1 431 ", 13);
+	testify(s, "still here\n");
+	memdrive_advance(s->w.drive, SEC);
+	assert_over(s, MEM_CLOSED, "ws: fields too long");
+	end(s);
+}
+
 /* ---- the rows ---- */
 
 static const struct {
@@ -300,6 +375,15 @@ static const struct {
 	{ "tls-plain-http", tls_plain_http },
 	{ "tls-hello-16m", tls_hello_16m },
 	{ "tls-alert-flood", tls_alert_flood },
+	{ "ws-len-nonmin", refused_by_ws },
+	{ "ws-unmasked", refused_by_ws },
+	{ "ws-ctl-126", refused_by_ws },
+	{ "ws-ctl-frag", refused_by_ws },
+	{ "ws-rsv", refused_by_ws },
+	{ "ws-cont-first", refused_by_ws },
+	{ "ws-bad-op", refused_by_ws },
+	{ "ws-ping-flood", ws_ping_flood },
+	{ "ws-head-16k", ws_head_16k },
 };
 
 static void read_segment(struct row *r, unsigned i)

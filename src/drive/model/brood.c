@@ -15,6 +15,7 @@
 #include "drive/gate.h"
 #include "drive/logfile.h"
 #include "drive/sys.h"
+#include "priv/fds.h"
 #include "priv/spawn.h"
 
 enum {
@@ -58,49 +59,37 @@ static uint32_t *bucket(struct brood *b, pid_t pid)
 
 /* ---- in the child ---- */
 
-static int lowest(const int *v, size_t n, int from)
-{
-	int min = -1;
-
-	for (size_t i = 0; i < n; i++)
-		if (v[i] >= from && (min < 0 || v[i] < min))
-			min = v[i];
-	return min;
-}
-
 static int least(int a, int b)
 {
 	return a < 0 || (b >= 0 && b < a) ? b : a;
 }
 
-/* What serves others here is theirs: the poller above all, of which the child has the same one and not a copy. */
-static void close_others(const struct brood *b, const struct brood_birth *birth)
-{
-	const struct server *s = b->server;
-	const int mine[] = { s->stop_fd, s->cut_fd, logfile_fd(), s->setup.spawner ? s->setup.spawner->fd : -1 };
-	int next = STDERR_FILENO + 1, keep;
+struct heir {
+	const struct server *server;
+	const struct brood_birth *birth;
+};
 
-	for (;;) {
-		keep = least(lowest(birth->keep, birth->n_keep, next),
-			     lowest(mine, sizeof(mine) / sizeof(mine[0]), next));
-		keep = least(keep, root_next_fd(next));
-		if (keep < 0)
-			break;
-		if (keep > next)
-			(void)close_range((unsigned)next, (unsigned)keep - 1, 0);
-		next = keep + 1;
-	}
-	(void)close_range((unsigned)next, UINT32_MAX, 0);
+/* What serves others here is theirs: the poller above all, of which the child has the same one and not a copy. */
+static int next_own(const void *arg, int from)
+{
+	const struct heir *h = arg;
+	const struct server *s = h->server;
+	const int own[] = { s->stop_fd, s->cut_fd, logfile_fd(), s->setup.spawner ? s->setup.spawner->fd : -1 };
+	int fd = least(fds_lowest(own, sizeof(own) / sizeof(own[0]), from), root_next_fd(from));
+
+	return least(fd, fds_lowest(h->birth->keep, h->birth->n_keep, from));
 }
 
 static void become_child(const struct brood *b, const struct brood_birth *birth, struct brood_row *row)
 {
+	const struct heir heir = { b->server, birth };
+
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != b->self)
 		_exit(EXIT_FAILURE); /* it had ended before */
 	prctl(PR_SET_NAME, birth->service->plan.name);
 	crash_move(&row->crash);
-	close_others(b, birth);
+	fds_close_but(next_own, &heir);
 	atomic_store(&row->alone, true);
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/pause.h"
 #include "drive/clock.h"
 #include "drive/model/brood.h"
 #include "drive/sys.h"
@@ -115,10 +116,7 @@ unsigned herd_alive(const struct herd *h)
 
 static void put_off(struct herd *h, nsec now)
 {
-	unsigned doubled = h->failures ? h->failures - 1 : 0;
-	nsec pause = h->failures ? FIRST_PAUSE << (doubled < 16 ? doubled : 16) : 0;
-
-	h->again = now + (pause < LAST_PAUSE ? pause : LAST_PAUSE);
+	h->again = now + pause_after(h->failures, FIRST_PAUSE, LAST_PAUSE);
 }
 
 /* Clients who end a process again and again must not keep the others waiting: a pause is for those that could not even begin. */

@@ -14,11 +14,11 @@
 #include "base/str.h"
 #include "drive/net/owner.h"
 #include "drive/sys.h"
+#include "drive/unique.h"
 
 enum {
 	WAITING_MAX = 64,
 	BUFFER = 2 * PIPE_BUF,
-	RANDOM = 8,
 };
 
 #define PATIENCE (10 * SEC)
@@ -419,22 +419,12 @@ int fifo_accept(struct fifo *f, nsec now, nsec patience, struct fifo_client *ret
 
 /* ---- the client's side ---- */
 
+static const char prefix[] = "guichet-";
+
 struct fifo_dial {
-	char name[sizeof("guichet-") + 2 * RANDOM];
+	char name[sizeof(prefix) + UNIQUE_DIGITS];
 	char *to, *from; /* NAME.c and NAME.s; NULL: there is no such file */
 };
-
-static int make_name(struct fifo_dial *d)
-{
-	uint8_t b[RANDOM];
-	size_t n = (size_t)snprintf(d->name, sizeof(d->name), "guichet-");
-
-	if (sys_getrandom(b, sizeof(b), 0) != (ssize_t)sizeof(b))
-		return errno ? -errno : -EIO;
-	for (size_t i = 0; i < RANDOM; i++)
-		n += (size_t)snprintf(d->name + n, sizeof(d->name) - n, "%02x", b[i]);
-	return 0;
-}
 
 /* Beside PATH. The server may be somebody else, in the group that PATH is for. */
 static int make_pipe(const struct fifo_dial *d, const char *path, char side, const struct stat *server, char **ret)
@@ -488,7 +478,8 @@ int fifo_dial(const char *path, struct fifo_dial **ret, int *ret_fd)
 {
 	struct fifo_dial *d = mem_zalloc(sizeof(*d));
 	struct stat st = {};
-	int fd = -1, server = d ? open_server(path, &st) : -ENOMEM, r = server < 0 ? server : make_name(d);
+	int fd = -1, server = d ? open_server(path, &st) : -ENOMEM,
+	    r = server < 0 ? server : unique_name(prefix, d->name, sizeof(d->name));
 
 	if (r == 0)
 		r = make_pipe(d, path, 'c', &st, &d->to);

@@ -7,8 +7,9 @@
 #include "base/list.h"
 #include "base/mem.h"
 #include "drive/sys.h"
+#include "drive/unique.h"
 
-enum { MESSAGES = 10, SHORTEST = 128, RANDOM = 8 };
+enum { MESSAGES = 10, SHORTEST = 128 };
 
 bool queue_split(struct span *message, char ret[static ADDR_MQ_MAX + 1])
 {
@@ -188,22 +189,10 @@ void queue_remove(const char *name)
 
 /* ---- for a client ---- */
 
-static int make_name(char ret[static ADDR_MQ_MAX + 1])
-{
-	uint8_t b[RANDOM];
-	size_t n = (size_t)snprintf(ret, ADDR_MQ_MAX, "/guichet-");
-
-	if (sys_getrandom(b, sizeof(b), 0) != (ssize_t)sizeof(b))
-		return errno ? -errno : -EIO;
-	for (size_t i = 0; i < RANDOM; i++)
-		n += (size_t)snprintf(ret + n, ADDR_MQ_MAX - n, "%02x", b[i]);
-	return 0;
-}
-
 int queue_dial(const char *name, char ret_own[static ADDR_MQ_MAX + 1], int *ret_to, int *ret_from)
 {
 	int to = sys_mq_open(name, O_WRONLY | O_NONBLOCK | O_CLOEXEC, 0, NULL), from = -1;
-	int r = to < 0 ? -errno : make_name(ret_own);
+	int r = to < 0 ? -errno : unique_name("/guichet-", ret_own, ADDR_MQ_MAX + 1);
 	struct stat st;
 
 	if (r == 0 && sys_fstat(to, &st) < 0)

@@ -60,10 +60,11 @@ static unsigned flags_of(uint32_t e)
 
 static bool arm(struct epoller *e, uint64_t until)
 {
-	struct itimerspec t = { .it_value = { (time_t)(until / 1000000000u), (long)(until % 1000000000u) } };
-
 	if (until >= e->armed) /* when the earlier one fires the loop looks anew */
 		return true;
+
+	struct itimerspec t = { .it_value = { (time_t)(until / 1000000000u), (long)(until % 1000000000u) } };
+
 	if (sys_timerfd_settime(e->timer, TFD_TIMER_ABSTIME, &t) < 0)
 		return false;
 	e->armed = until;

@@ -1,0 +1,14 @@
+/*
+ * inherit.h - the libraries that are not handed on by fork(). A process that is forked for one client costs mostly its mappings,
+ * which are copied and undone; half of them are of libraries that only those have a use for who read a configuration, talk to
+ * systemd or speak TLS. And what is not there is of no use to an intruder.
+ */
+#pragma once
+#include <stdbool.h>
+
+/*
+ * For a process that forks, and whose children look up no name and no user (which loads modules that need who knows what).
+ * From now on they have the program, the C library and, with `tls` (or WebSocket), OpenSSL; what else is loaded is an address that faults. May be
+ * called again. Nothing is changed where it cannot be, nor in a build with a sanitizer, which wants to see all.
+ */
+void inherit_libraries(bool tls);
