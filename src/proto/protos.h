@@ -15,6 +15,7 @@
 	X(daytime) \
 	X(discard) \
 	X(echo) \
+	X(mqtt) \
 	X(qotd) \
 	X(relay) \
 	X(skeleton) \

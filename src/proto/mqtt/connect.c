@@ -1,0 +1,274 @@
+/* connect.c - how a client comes, under a name that nobody else has, and how it goes. See mqtt_priv.h. */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "proto/mqtt/mqtt_priv.h"
+#include "store/topic.h"
+
+enum { NAME = 32, ANSWER = 512 };
+
+struct subscriber_limits mqtt_limits(const struct io *io)
+{
+	const struct mqtt_options *o = mqtt_options(io);
+
+	return (struct subscriber_limits){
+		.queue = o->queue,
+		.queue_bytes = o->queue_bytes,
+		.awaiting = (uint16_t)o->receive_max,
+	};
+}
+
+/* ---- what was agreed ---- */
+
+static uint32_t seconds(nsec t)
+{
+	return (uint32_t)(t / SEC);
+}
+
+static void agree(struct mqtt *self, const struct io *io, const struct mqtt_connect *c)
+{
+	const struct mqtt_options *o = mqtt_options(io);
+	uint32_t most = seconds(o->session_expiry_max);
+	uint32_t asked = c->version == MQTT_5 ? c->props.session_expiry : c->clean ? 0 : UINT32_MAX;
+	unsigned window = c->version == MQTT_5 ? c->props.receive_max : UINT16_MAX;
+
+	self->session_expiry = asked < most ? asked : most;
+	self->keep_alive = c->keep_alive;
+	if (c->version == MQTT_5 && o->keepalive_max && (!c->keep_alive || c->keep_alive > o->keepalive_max))
+		self->keep_alive = (uint16_t)o->keepalive_max;
+	self->window = (uint16_t)(window < o->inflight ? window : o->inflight);
+	self->max_packet = c->props.max_packet;
+	self->quiet = !c->props.request_problem;
+	self->aliases_out_max = (uint16_t)(c->props.alias_max < o->aliases ? c->props.alias_max : o->aliases);
+}
+
+static int take_will(struct mqtt *self, const struct io *io, const struct mqtt_connect *c)
+{
+	const struct mqtt_props *p = &c->will_props;
+	struct message_birth b = {
+		.topic = c->will_topic, .payload = c->will_payload, .qos = c->will_qos, .retain = c->will_retain
+	};
+	uint8_t *props = p->raw.n ? mem_alloc(p->raw.n) : NULL;
+
+	if (p->raw.n && !props)
+		return -ENOMEM;
+	b.props = (struct span){ props, props ? mqtt_props_kept(p, props) : 0 };
+	if (p->has & MQTT_HAS(MQTT_P_EXPIRY))
+		b.expires = io->now +
+			    (p->expiry + (uint64_t)p->will_delay) * SEC; /* of the message, which is not yet */
+	self->will.m = message_new(&b);
+	self->will.delay = p->will_delay * SEC;
+	mem_free(props);
+	return self->will.m ? 0 : -ENOMEM;
+}
+
+/* ---- CONNACK ---- */
+
+static enum verdict refuse(struct mqtt *self, struct io *io, unsigned code, const char *why)
+{
+	struct mqtt_connack back = { .code = (uint8_t)code };
+	uint8_t array[ANSWER];
+	struct mqtt_writer w;
+	int old = mqtt_return_code((uint8_t)code);
+
+	io_reason(io, why);
+	self->state = MQTT_OVER;
+	if (!self->version || (self->version != MQTT_5 && old < 0))
+		return V_CLOSE;
+	if (self->version != MQTT_5)
+		back.code = (uint8_t)old;
+	mqtt_props_init(&back.props);
+	mqtt_writer_init(&w, self->version, array, sizeof(array));
+	if (mqtt_put_connack(&w, &back) == 0)
+		mqtt_out(io, &w);
+	return V_CLOSE;
+}
+
+static void tell_limits(const struct mqtt *self, const struct io *io, const struct mqtt_connect *c,
+			struct mqtt_props *p)
+{
+	const struct mqtt_options *o = mqtt_options(io);
+
+	if (self->session_expiry != c->props.session_expiry)
+		mqtt_props_set(p, MQTT_P_SESSION_EXPIRY, self->session_expiry);
+	mqtt_props_set(p, MQTT_P_RECEIVE_MAX, o->receive_max);
+	mqtt_props_set(p, MQTT_P_MAX_PACKET, (uint32_t)o->packet);
+	if (o->aliases)
+		mqtt_props_set(p, MQTT_P_ALIAS_MAX, o->aliases);
+	if (!o->retain)
+		mqtt_props_set(p, MQTT_P_RETAIN_OK, 0);
+	if (self->keep_alive != c->keep_alive)
+		mqtt_props_set(p, MQTT_P_KEEP_ALIVE, self->keep_alive);
+}
+
+static void accept(struct mqtt *self, struct io *io, const struct mqtt_connect *c, bool present)
+{
+	struct mqtt_connack back = { .session_present = present && c->version != MQTT_31 };
+	uint8_t array[ANSWER];
+	struct mqtt_writer w;
+
+	mqtt_props_init(&back.props);
+	if (c->version == MQTT_5)
+		tell_limits(self, io, c, &back.props);
+	if (c->version == MQTT_5 && !c->client_id.n)
+		mqtt_props_set_span(&back.props, MQTT_P_CLIENT_ID, subscriber_name(self->who));
+	mqtt_writer_init(&w, self->version, array, sizeof(array));
+	w.max_packet = self->max_packet;
+	if (mqtt_put_connack(&w, &back) == 0)
+		mqtt_out(io, &w);
+}
+
+/* ---- names ---- */
+
+/* One that nobody can guess: who knows it could take the session over. */
+static struct span assign_name(const struct io *io, char array[NAME])
+{
+	struct mqtt_service *service = mqtt_service(io);
+	uint64_t n = atomic_fetch_add(&service->named, 1);
+	uint64_t secret = topic_hash(&service->key, (struct span){ (const uint8_t *)&n, sizeof(n) });
+
+	snprintf(array, NAME, "auto-%016llx", (unsigned long long)secret);
+	return span_str(array);
+}
+
+/* The one that has the name is asked to let go; until then nothing more is read, and this CONNECT stays where it is. */
+static void wait_for(struct mqtt *self, struct io *io, sess_id where)
+{
+	self->state = MQTT_WAITING;
+	io_hold(io, true);
+	io_post(io, where, MQTT_TAKE_OVER, NULL, POST_REPLY);
+}
+
+static void publish_now(struct io *io, struct message *will)
+{
+	io_count(io, MQTT_WILLS, 1);
+	if (will->retain)
+		mqtt_retain(io, will);
+	mqtt_route(NULL, io, will);
+	message_unref(will);
+}
+
+static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_connect *c)
+{
+	char array[NAME];
+	struct claim claim = {
+		.name = c->client_id.n ? c->client_id : assign_name(io, array),
+		.where = io->self,
+		.home = port_here(io->svc->port, io),
+		.clean = c->clean,
+	};
+	struct message *will = NULL;
+	uint64_t where;
+	bool present;
+	int r = topics_claim(mqtt_service(io)->topics, &claim, &self->who, &present, &where, &will);
+
+	if (r == -EBUSY) {
+		wait_for(self, io, where);
+		return V_GO;
+	}
+	if (will)
+		publish_now(io, will);
+	if (r < 0)
+		return refuse(self, io, MQTT_SERVER_BUSY, "out-of-memory");
+	self->state = MQTT_OPEN;
+	self->who->kept |= self->session_expiry > 0;
+	in_cap(io, mqtt_options(io)->packet);
+	accept(self, io, c, present);
+	if (!present)
+		return V_GO;
+	io_count(io, MQTT_RESUMED, 1);
+	mqtt_resend(self, io);
+	mqtt_pump(self, io);
+	return V_GO;
+}
+
+/* What a CONNECT may not ask for here, although it is well-formed; 0: it may. */
+static int fault_of(const struct io *io, const struct mqtt_connect *c, const char **ret_why)
+{
+	const struct mqtt_options *o = mqtt_options(io);
+
+	if (c->props.has & MQTT_HAS(MQTT_P_AUTH_METHOD)) {
+		*ret_why = "auth-method";
+		return MQTT_BAD_AUTH_METHOD;
+	}
+	if (!c->will)
+		return 0;
+	*ret_why = "will-topic-invalid";
+	if (topic_check_name(c->will_topic, o->levels) < 0 || span_starts(c->will_topic, "$SYS"))
+		return MQTT_BAD_TOPIC;
+	*ret_why = "retain-off";
+	return c->will_retain && !o->retain ? MQTT_NO_RETAIN : 0;
+}
+
+enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_frame *f)
+{
+	struct mqtt_connect c;
+	const char *why = NULL;
+	int r = mqtt_parse_connect(f, &c, &why);
+
+	self->version = c.version;
+	if (r)
+		return refuse(self, io, (unsigned)r, why);
+	r = fault_of(io, &c, &why);
+	if (r)
+		return refuse(self, io, (unsigned)r, why);
+	io_first(io);
+	agree(self, io, &c);
+	message_unref(self->will.m); /* of a first try */
+	self->will.m = NULL;
+	if (c.will && take_will(self, io, &c) < 0)
+		return refuse(self, io, MQTT_SERVER_BUSY, "out-of-memory");
+	return enter(self, io, &c);
+}
+
+/* ---- the end ---- */
+
+static void end_now(struct mqtt *self, struct io *io)
+{
+	struct mqtt_service *service = mqtt_service(io);
+	struct mqtt_room *room = io->shard;
+
+	if (!self->who->kept)
+		atomic_fetch_sub_explicit(&service->heard[port_here(io->svc->port, io)], self->who->n_subs,
+					  memory_order_relaxed);
+	topics_end(service->topics, room->heard, self->who);
+}
+
+static void stay(struct mqtt *self, struct io *io)
+{
+	nsec expires = io->now + self->session_expiry * SEC, will_at = UINT64_MAX;
+	uint32_t epoch;
+
+	if (self->will.m) {
+		will_at = io->now + self->will.delay;
+		self->who->will = self->will;
+		self->will.m = NULL;
+	}
+	epoch = topics_leave(mqtt_service(io)->topics, self->who, expires, will_at);
+	mqtt_alarm(io, self->who, epoch, will_at < expires ? will_at : expires);
+}
+
+/* Its will, and what becomes of its state. Once; the name is free afterwards. */
+void mqtt_leave(struct mqtt *self, struct io *io)
+{
+	struct message *will = self->will.m;
+
+	self->state = MQTT_OVER;
+	if (self->who && will && !self->goodbye && (!self->will.delay || !self->session_expiry)) {
+		self->will.m = NULL;
+		publish_now(io, will);
+	} else if (self->goodbye || !self->who) {
+		self->will.m = NULL;
+		message_unref(will);
+	}
+	if (!self->who)
+		return;
+	if (self->session_expiry)
+		stay(self, io);
+	else
+		end_now(self, io);
+	subscriber_unref(self->who);
+	self->who = NULL;
+}

@@ -1,0 +1,279 @@
+/* deliver.c - what a client is sent: what waits for it, in order, as far as there is room and its window allows. See mqtt_priv.h. */
+#include <errno.h>
+
+#include "base/mem.h"
+#include "proto/mqtt/mqtt_priv.h"
+
+enum {
+	HEAD = 512,     /* bytes of a PUBLISH before its payload: nearly always enough */
+	ID_BATCH = 64,  /* subscription identifiers of one delivery */
+	COPY = 4 << 10, /* as in message.h */
+};
+
+/* One message on its way to one client. */
+struct sending {
+	struct message *m;
+	const uint32_t *ids;
+	size_t n_ids;
+	uint16_t id;
+	uint8_t qos;
+	bool retain, dup;
+};
+
+/* ---- aliases: a topic once, then its number [3.3.2.3.4] ---- */
+
+static uint16_t alias_of(const struct mqtt *self, struct span topic)
+{
+	for (uint16_t i = 0; i < self->out.n; i++) {
+		struct span have = message_topic(self->out.v[i]);
+
+		if (have.n == topic.n && memcmp(have.p, topic.p, topic.n) == 0)
+			return i + 1;
+	}
+	return 0;
+}
+
+/* The first topics have them for as long as the connection is there: that is what a client that asks for few wants. */
+static uint16_t new_alias(struct mqtt *self, struct message *m)
+{
+	if (self->out.n >= self->aliases_out_max || m->large)
+		return 0;
+	if (!self->out.v) {
+		self->out.v = mem_alloc(self->aliases_out_max * sizeof(struct message *));
+		if (!self->out.v)
+			return 0;
+	}
+	self->out.v[self->out.n++] = message_ref(m);
+	return self->out.n;
+}
+
+void mqtt_aliases_done(struct mqtt_aliases *a)
+{
+	for (uint16_t i = 0; i < a->n; i++)
+		message_unref(a->v[i]);
+	mem_free(a->v);
+	*a = (struct mqtt_aliases){};
+}
+
+/* ---- PUBLISH ---- */
+
+static bool is_over(const struct io *io, const struct message *m)
+{
+	return m->expires && m->expires <= io->now;
+}
+
+static void fill(struct mqtt *self, const struct io *io, const struct sending *s, struct mqtt_publish *p)
+{
+	mqtt_props_init(&p->props);
+	p->qos = s->qos;
+	p->dup = s->dup;
+	p->retain = s->retain;
+	p->id = s->id;
+	p->topic = message_topic(s->m);
+	p->payload = message_payload(s->m);
+	if (self->version != MQTT_5)
+		return;
+	p->kept = message_props(s->m);
+	p->sub_ids = s->ids;
+	p->n_sub_ids = s->n_ids;
+	if (s->m->expires) /* what is left of it [MQTT-3.3.2-6] */
+		mqtt_props_set(&p->props, MQTT_P_EXPIRY, (uint32_t)((s->m->expires - io->now + SEC - 1) / SEC));
+}
+
+static void use_alias(struct mqtt *self, const struct sending *s, struct mqtt_publish *p)
+{
+	uint16_t alias = alias_of(self, p->topic);
+
+	if (alias)
+		p->topic = (struct span){};
+	else
+		alias = new_alias(self, s->m);
+	if (alias)
+		mqtt_props_set(&p->props, MQTT_P_ALIAS, alias);
+}
+
+static int write_head(const struct mqtt *self, struct io *io, const struct mqtt_publish *p, uint8_t *array, size_t size)
+{
+	struct mqtt_writer w;
+	int r;
+
+	mqtt_writer_init(&w, self->version, array, size);
+	w.max_packet = self->max_packet;
+	r = mqtt_put_publish(&w, p);
+	if (r == 0)
+		out_mem(io, w.p, w.n);
+	return r;
+}
+
+/* 0; -EMSGSIZE: the client does not take so much, and the message is treated as sent [MQTT-3.1.2-25]; -ENOMEM. */
+static int send_head(const struct mqtt *self, struct io *io, const struct mqtt_publish *p)
+{
+	uint8_t usual[HEAD], *more;
+	int r = write_head(self, io, p, usual, sizeof(usual));
+	size_t size;
+
+	if (r != -ENOBUFS)
+		return r;
+	size = mqtt_publish_size(self->version, p) - p->payload.n;
+	more = mem_alloc(size);
+	if (!more)
+		return -ENOMEM;
+	r = write_head(self, io, p, more, size);
+	mem_free(more);
+	return r;
+}
+
+static int send(struct mqtt *self, struct io *io, const struct sending *s)
+{
+	struct mqtt_publish p = {};
+	int r;
+
+	fill(self, io, s, &p);
+	if (self->aliases_out_max)
+		use_alias(self, s, &p);
+	if (self->version == MQTT_5 || s->qos || s->retain || s->m->large) {
+		r = send_head(self, io, &p);
+		if (r < 0)
+			return r;
+		if (s->m->large)
+			out_blob(io, s->m->large);
+		else
+			out_mem(io, p.payload.p, p.payload.n);
+	} else {
+		struct span packet = message_packet(s->m);
+
+		out_mem(io, packet.p, packet.n);
+	}
+	if (io->traced)
+		io_note(io, NOTE_OUT, "PUBLISH q%u r%u m%u \"%.*s\" %zu bytes", s->qos, s->retain, s->id,
+			(int)s->m->topic_n, message_topic(s->m).p, p.payload.n);
+	io_count(io, MQTT_SENT, 1);
+	return 0;
+}
+
+static void send_or_drop(struct mqtt *self, struct io *io, const struct sending *s)
+{
+	if (send(self, io, s) < 0)
+		io_count(io, MQTT_DROPPED, 1);
+}
+
+/* ---- the queue ---- */
+
+/* QoS 1 and 2: it stays under way until it is acknowledged. False: memory is out, later. */
+static bool launch(struct mqtt *self, struct io *io, const struct delivery *d, const uint32_t *ids, size_t n)
+{
+	struct flight *f = subscriber_fly(self->who, d, ids, n);
+	struct sending s;
+
+	if (!f)
+		return false;
+	s = (struct sending){ .m = d->m, .ids = ids, .n_ids = n, .id = f->id, .qos = d->qos, .retain = d->retain };
+	if (send(self, io, &s) == 0)
+		return true;
+	io_count(io, MQTT_DROPPED, 1);
+	subscriber_landed(self->who, f);
+	return true;
+}
+
+/* The first of the queue. False: it must wait. */
+static bool send_next(struct mqtt *self, struct io *io)
+{
+	uint32_t ids[ID_BATCH];
+	size_t n;
+	const struct delivery *d = subscriber_head(self->who, ids, ID_BATCH, &n);
+
+	if (is_over(io, d->m)) {
+		io_count(io, MQTT_EXPIRED, 1);
+	} else if (d->qos == 0) {
+		send_or_drop(self, io, &(struct sending){ .m = d->m, .ids = ids, .n_ids = n, .retain = d->retain });
+	} else if (self->who->flights_n >= self->window || !launch(self, io, d, ids, n)) {
+		return false;
+	}
+	subscriber_pop(self->who);
+	return true;
+}
+
+void mqtt_pump(struct mqtt *self, struct io *io)
+{
+	if (!self->who)
+		return;
+	self->who->woken = false;
+	do {
+		while (self->who->queue_n && out_room(io) && send_next(self, io))
+			;
+		self->who->slow = self->who->queue_n != 0;
+		if (!self->replays || self->who->slow || !out_room(io))
+			return;
+		mqtt_replay(self, io);
+	} while (self->who->queue_n);
+}
+
+/* In the order in which they were sent first [MQTT-4.4.0-1] [MQTT-4.6.0-1]. */
+void mqtt_resend(struct mqtt *self, struct io *io)
+{
+	struct subscriber *who = self->who;
+
+	for (uint32_t i = 0; i < who->flights_n; i++) {
+		struct flight *f = &who->flights[i];
+		uint8_t array[16];
+		struct mqtt_writer w;
+
+		f->sent = true;
+		if (f->m) {
+			send_or_drop(self, io,
+				     &(struct sending){ .m = f->m,
+							.ids = f->ids,
+							.n_ids = f->n_ids,
+							.id = f->id,
+							.qos = f->qos,
+							.retain = f->retain,
+							.dup = true });
+			continue;
+		}
+		mqtt_writer_init(&w, self->version, array, sizeof(array));
+		(void)mqtt_put_id(&w, MQTT_PUBREL, f->id, MQTT_OK);
+		mqtt_out(io, &w);
+	}
+}
+
+/* ---- acknowledgements ---- */
+
+static enum verdict answer(struct mqtt *self, struct io *io, enum mqtt_type type, uint16_t id, uint8_t code)
+{
+	uint8_t array[16];
+	struct mqtt_writer w;
+
+	mqtt_writer_init(&w, self->version, array, sizeof(array));
+	(void)mqtt_put_id(&w, type, id, code);
+	mqtt_out(io, &w);
+	return V_GO;
+}
+
+static enum verdict landed(struct mqtt *self, struct io *io, struct flight *f)
+{
+	subscriber_landed(self->who, f);
+	mqtt_pump(self, io);
+	return V_GO;
+}
+
+static enum verdict received(struct mqtt *self, struct io *io, const struct mqtt_ack *a, struct flight *f)
+{
+	if (!f || f->qos != 2)
+		return answer(self, io, MQTT_PUBREL, a->id, MQTT_ID_UNKNOWN);
+	if (a->code >= MQTT_UNSPECIFIED) /* it does not want it [4.3.3] */
+		return landed(self, io, f);
+	message_unref(f->m);
+	f->m = NULL;
+	return answer(self, io, MQTT_PUBREL, a->id, MQTT_OK);
+}
+
+enum verdict mqtt_acked(struct mqtt *self, struct io *io, const struct mqtt_ack *a)
+{
+	struct flight *f = subscriber_flight(self->who, a->id);
+
+	if (a->type == MQTT_PUBREC)
+		return received(self, io, a, f);
+	if (!f || f->qos != (a->type == MQTT_PUBACK ? 1 : 2) || (a->type == MQTT_PUBCOMP && f->m))
+		return V_GO; /* nothing that we wait for: from before a restart, or twice */
+	return landed(self, io, f);
+}

@@ -1,0 +1,350 @@
+/*
+ * mqtt.c - a message broker: MQTT 3.1, 3.1.1 and 5.0. One step for each session; packets by their type, keep-alive, the end.
+ * How the rest is divided: mqtt_priv.h.
+ */
+#include <errno.h>
+
+#include "base/mem.h"
+#include "base/random.h"
+#include "proto/mqtt/mqtt_priv.h"
+#include "proto/protos.h"
+
+enum {
+	BEFORE_CONNECT = 64 << 10, /* bytes of a CONNECT */
+	NOTE = 300,
+	END = 256,
+};
+
+static const char *const counters[] = { "received", "sent",  "dropped", "retained_sent", "expired", "taken_over",
+					"resumed",  "wills", NULL };
+
+#define O struct mqtt_options
+static const struct option rows[] = {
+	OPT_UINT(O, aliases, "16", 0, 1000,
+		 "topic aliases that a client may use, and as many the other way if it takes them"),
+	OPT_UINT(O, inflight, "32", 1, 65535,
+		 "messages of QoS 1 and 2 that are sent to a client before it has acknowledged the first"),
+	OPT_UINT(O, keepalive_max, "0", 0, 65535,
+		 "seconds of silence that a client of 5.0 may ask for; 0 = as many as it likes"),
+	OPT_UINT(O, levels, "64", 1, 256, "levels that a topic may have"),
+	OPT_SIZE(O, packet, "1M", 1024, 256 << 20, "bytes of the largest packet"),
+	OPT_UINT(O, queue, "1000", 1, 1000000,
+		 "messages that wait for a client that is away or slow; further ones are dropped for it"),
+	OPT_SIZE(O, queue_bytes, "8M", 1024, (uint64_t)1 << 40, "bytes of these"),
+	OPT_UINT(O, receive_max, "100", 1, 65535, "messages of QoS 2 that a client may have sent and not yet released"),
+	OPT_BOOL(O, retain, "yes",
+		 "keeps the last message of a topic for those who subscribe later, when its publisher asks for it"),
+	OPT_UINT(O, retained, "1000000", 0, 100000000, "topics that have one"),
+	OPT_NSEC(O, session_expiry_max, "7d", 0, 365 * 24 * 3600 * NSEC_PER_SEC,
+		 "how long the state of a client is kept at most while it is away"),
+	OPT_UINT(O, subscriptions, "1000", 1, 1000000, "subscriptions of one client"),
+};
+#undef O
+
+static const struct option_table table = OPTION_TABLE("mqtt", rows, struct mqtt_options, NULL);
+
+/* ---- words ---- */
+
+void mqtt_out(struct io *io, const struct mqtt_writer *w)
+{
+	out_mem(io, w->p, w->n);
+}
+
+enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const char *why)
+{
+	struct mqtt_end end = { .type = MQTT_DISCONNECT, .code = (uint8_t)code };
+	uint8_t array[END];
+	struct mqtt_writer w;
+
+	io_reason(io, why);
+	if (self->version == MQTT_5 && self->state == MQTT_OPEN) {
+		mqtt_props_init(&end.props);
+		mqtt_writer_init(&w, self->version, array, sizeof(array));
+		w.max_packet = self->max_packet;
+		if (mqtt_put_end(&w, &end) == 0)
+			mqtt_out(io, &w);
+	}
+	self->state = MQTT_OVER;
+	return V_CLOSE;
+}
+
+/* ---- packets ---- */
+
+static enum verdict ack(struct mqtt *self, struct io *io, const struct mqtt_frame *f)
+{
+	const char *why = NULL;
+	struct mqtt_ack a;
+	int r = mqtt_parse_ack(f, &a, &why);
+
+	if (r)
+		return mqtt_bye(self, io, (unsigned)r, why);
+	return a.type == MQTT_PUBREL ? mqtt_pubrel(self, io, &a) : mqtt_acked(self, io, &a);
+}
+
+static enum verdict ping(struct mqtt *self, struct io *io, const struct mqtt_frame *f)
+{
+	const char *why = NULL;
+	int r = mqtt_parse_ping(f, &why);
+	uint8_t array[8];
+	struct mqtt_writer w;
+
+	if (r)
+		return mqtt_bye(self, io, (unsigned)r, why);
+	mqtt_writer_init(&w, self->version, array, sizeof(array));
+	(void)mqtt_put_ping(&w, MQTT_PINGRESP);
+	mqtt_out(io, &w);
+	return V_GO;
+}
+
+static enum verdict disconnect(struct mqtt *self, struct io *io, const struct mqtt_frame *f)
+{
+	uint32_t most = (uint32_t)(mqtt_options(io)->session_expiry_max / SEC), expiry;
+	const char *why = NULL;
+	struct mqtt_end end;
+	int r = mqtt_parse_end(f, &end, &why);
+
+	if (r)
+		return mqtt_bye(self, io, (unsigned)r, why);
+	if (end.props.has & MQTT_HAS(MQTT_P_SESSION_EXPIRY)) {
+		expiry = end.props.session_expiry;
+		if (expiry &&
+		    !self->session_expiry) /* [MQTT-3.14.2-2] is the other direction; this one is 3.14.2.2.2 */
+			return mqtt_bye(self, io, MQTT_PROTOCOL_ERROR, "session-expiry");
+		self->session_expiry = expiry < most ? expiry : most;
+	}
+	self->goodbye = end.code == MQTT_OK; /* [MQTT-3.14.4-3] */
+	return V_CLOSE;
+}
+
+static enum verdict handle(struct mqtt *self, struct io *io, const struct mqtt_frame *f)
+{
+	switch (f->type) {
+	case MQTT_PUBLISH:
+		return mqtt_publish(self, io, f);
+	case MQTT_PUBACK:
+	case MQTT_PUBREC:
+	case MQTT_PUBREL:
+	case MQTT_PUBCOMP:
+		return ack(self, io, f);
+	case MQTT_SUBSCRIBE:
+		return mqtt_subscribe(self, io, f);
+	case MQTT_UNSUBSCRIBE:
+		return mqtt_unsubscribe(self, io, f);
+	case MQTT_PINGREQ:
+		return ping(self, io, f);
+	case MQTT_DISCONNECT:
+		return disconnect(self, io, f);
+	case MQTT_AUTH: /* nobody has begun with a method */
+		return mqtt_bye(self, io, MQTT_PROTOCOL_ERROR, "auth-unexpected");
+	default:
+		return mqtt_bye(self, io, MQTT_PROTOCOL_ERROR, "packet-unexpected");
+	}
+}
+
+static void note(struct io *io, const struct mqtt_frame *f)
+{
+	BUF_AUTO struct buf b = BUF_INIT(NOTE);
+
+	mqtt_describe(f, &b);
+	io_note(io, NOTE_IN, "%s", buf_str(&b));
+}
+
+static void stay_alive(const struct mqtt *self, struct io *io)
+{
+	if (self->keep_alive && self->state == MQTT_OPEN)
+		io_timer(io, MQTT_TIMER_ALIVE, io->now + self->keep_alive * (SEC + SEC / 2)); /* [MQTT-3.1.2-22] */
+}
+
+static size_t packet_max(const struct mqtt *self, const struct io *io)
+{
+	size_t most = mqtt_options(io)->packet;
+
+	return self->state == MQTT_OPEN || most < BEFORE_CONNECT ? most : BEFORE_CONNECT;
+}
+
+static enum verdict take_packets(struct mqtt *self, struct io *io)
+{
+	enum verdict v = V_GO;
+
+	while (v == V_GO) {
+		const struct mqtt_form form = { self->version, MQTT_FROM_CLIENT };
+		const char *why = NULL;
+		struct mqtt_frame f;
+		int r = mqtt_frame(form, in_peek(io), packet_max(self, io), &f, &why);
+
+		if (r < 0)
+			return mqtt_bye(self, io, (unsigned)-r, why);
+		if (r == 0) {
+			in_need(io, f.total);
+			break;
+		}
+		if (io->traced)
+			note(io, &f);
+		v = self->state == MQTT_OPEN ? handle(self, io, &f) : mqtt_connect(self, io, &f);
+		if (self->state == MQTT_WAITING)
+			break; /* with this CONNECT again, when its name is free */
+		in_take(io, f.total);
+	}
+	stay_alive(self, io);
+	return v;
+}
+
+/* ---- letters ---- */
+
+/* Nobody has the name now, as far as we know: the CONNECT that waits is looked at again. */
+static enum verdict try_again(struct mqtt *self, struct io *io)
+{
+	if (self->state != MQTT_WAITING)
+		return V_GO;
+	self->state = MQTT_NEW;
+	self->version = MQTT_UNKNOWN;
+	io_hold(io, false);
+	return take_packets(self, io);
+}
+
+static enum verdict let_go(struct mqtt *self, struct io *io, sess_id to)
+{
+	enum verdict v = V_GO;
+
+	if (self->state == MQTT_OPEN) {
+		io_count(io, MQTT_TAKEN, 1);
+		v = mqtt_bye(self, io, MQTT_TAKEN_OVER, "taken-over");
+		mqtt_leave(self, io);
+	}
+	io_post(io, to, MQTT_LET_GO, NULL, 0);
+	return v;
+}
+
+static enum verdict read_letters(struct mqtt *self, const struct ev *ev, struct io *io)
+{
+	enum verdict v = V_GO;
+
+	for (size_t i = 0; i < ev->mail.n; i++) {
+		const struct letter *l = &ev->mail.v[i];
+		enum verdict next = V_GO;
+
+		if (l->tag == MQTT_WAKE)
+			mqtt_pump(self, io);
+		else if (l->tag == MQTT_TAKE_OVER)
+			next = let_go(self, io, l->from);
+		else if (l->tag == MQTT_LET_GO)
+			next = try_again(self, io);
+		v = next != V_GO ? next : v;
+	}
+	return v;
+}
+
+/* ---- the protocol ---- */
+
+static enum verdict begin(struct mqtt *self, struct io *io)
+{
+	const struct mqtt_room *room = io->shard;
+
+	self->state = MQTT_NEW;
+	if (room->loops)
+		return V_GO;
+	io_reason(io, "out-of-memory");
+	return V_ABORT;
+}
+
+static enum verdict one_event(struct mqtt *self, const struct ev *ev, struct io *io)
+{
+	switch (ev->kind) {
+	case EV_OPEN:
+		return begin(self, io);
+	case EV_DATA:
+		return take_packets(self, io);
+	case EV_MSG:
+		return read_letters(self, ev, io);
+	case EV_GONE: /* who had the name has ended meanwhile */
+		return try_again(self, io);
+	case EV_ROOM:
+		mqtt_pump(self, io);
+		return V_GO;
+	case EV_TIMER:
+		return mqtt_bye(self, io, MQTT_KEEP_ALIVE_TIMEOUT, "keep-alive");
+	case EV_STOP: /* it is not the client's fault, and its will waits for a worse day */
+		self->goodbye = true;
+		return mqtt_bye(self, io, MQTT_SHUTTING_DOWN, "stopping");
+	case EV_EOF:
+		return V_CLOSE;
+	default:
+		return V_GO;
+	}
+}
+
+static enum verdict step(void *selfp, const struct ev *ev, struct io *io)
+{
+	struct mqtt *self = selfp;
+	enum verdict v = one_event(self, ev, io);
+
+	if (v != V_GO)
+		mqtt_leave(self, io);
+	mqtt_send_off(io);
+	return v;
+}
+
+static void fini(void *selfp, struct io *io)
+{
+	struct mqtt *self = selfp;
+
+	mqtt_leave(self, io);
+	mqtt_send_off(io);
+	mqtt_replays_done(self);
+	mqtt_aliases_done(&self->in);
+	mqtt_aliases_done(&self->out);
+	message_unref(self->last);
+	filters_found_done(&self->found);
+}
+
+static void svc_close(struct svc *svc)
+{
+	struct mqtt_service *service = svc->state;
+
+	topics_free(&service->topics);
+	mem_free(service->heard);
+	mem_free(service);
+}
+
+static int svc_open(struct svc *svc, struct buf *ret_why)
+{
+	struct mqtt_service *service = mem_zalloc(sizeof(*service));
+	int r;
+
+	if (!service)
+		return -ENOMEM;
+	svc->state = service;
+	r = random_fill(&service->key, sizeof(service->key));
+	if (r == 0)
+		r = topics_new(&service->key, &service->topics);
+	if (r == 0) {
+		service->heard = mem_zalloc(port_loops(svc->port) * sizeof(*service->heard));
+		r = service->heard ? 0 : -ENOMEM;
+	}
+	if (r < 0) {
+		buf_addf(ret_why, "cannot begin: %s", strerror(-r));
+		svc_close(svc);
+	}
+	return r;
+}
+
+const struct proto mqtt_proto = {
+	.abi = PROTO_ABI,
+	.name = "mqtt",
+	.summary = "messages by topics: a broker for MQTT 3.1, 3.1.1 and 5.0",
+	.doc = "OASIS MQTT 5.0",
+	.needs = "what one client publishes goes to those who subscribe, so they must be in one process",
+	.flags = P_STREAM | P_SHARED | P_FIRST | P_ALIVE | P_BINARY | P_OFF,
+	.subprotocols = (const char *const[]){ "mqtt", "mqttv3.1", NULL },
+	.port = 1883,
+	.self_size = sizeof(struct mqtt),
+	.shard_size = sizeof(struct mqtt_room),
+	.options = &table,
+	.counters = counters,
+	.step = step,
+	.shard = mqtt_room,
+	.fini = fini,
+	.shard_fini = mqtt_room_done,
+	.svc_open = svc_open,
+	.svc_close = svc_close,
+};

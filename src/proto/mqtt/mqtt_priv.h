@@ -1,0 +1,149 @@
+/*
+ * mqtt_priv.h - what the files of the broker share.
+ *
+ *	mqtt.c       the protocol: steps, packets by their type, keep-alive, the end
+ *	connect.c    CONNECT: names, takeover, what was agreed
+ *	publish.c    what a client publishes: acknowledgements, aliases
+ *	subscribe.c  what it wants to hear, and what is retained of that
+ *	deliver.c    what it is sent: its queue, the window, acknowledgements
+ *	route.c      from a message to all who hear it: this loop, other loops, those who are away
+ *	room.c       the shard: what other loops send, wills and ends that are due
+ */
+#pragma once
+#include "base/buf.h"
+#include "conf/option.h"
+#include "core/proto.h"
+#include "proto/mqtt/write.h"
+#include "store/topics.h"
+
+enum { MQTT_RECEIVED, MQTT_SENT, MQTT_DROPPED, MQTT_RETAINED, MQTT_EXPIRED, MQTT_TAKEN, MQTT_RESUMED, MQTT_WILLS };
+
+struct mqtt_options {
+	size_t packet;
+	unsigned queue, inflight, receive_max, levels, subscriptions, retained, aliases, keepalive_max;
+	size_t queue_bytes;
+	uint64_t session_expiry_max;
+	bool retain;
+};
+
+/* A service: svc->state. */
+struct mqtt_service {
+	struct topics *topics;
+	struct topic_key key;
+	_Atomic uint64_t named;  /* client identifiers that were assigned */
+	_Atomic uint32_t *heard; /* by loop: subscriptions in its index */
+};
+
+/* For another loop. */
+struct item {
+	struct message *m;     /* a reference */
+	struct subscriber *to; /* a reference; NULL: whoever in that loop hears it */
+	struct delivery d;     /* with `to`; m is the one above */
+};
+
+struct parcel {
+	struct mail mail; /* first */
+	uint32_t n, cap;
+	struct item v[];
+};
+
+/* A loop: io->shard. */
+struct mqtt_room {
+	struct filters *heard; /* of those whose subscriptions end with their connection */
+	struct filters_found found, found_all;
+	struct parcel **parcels; /* by loop; NULL: nothing for it in this step */
+	unsigned loops;
+	bool parcelled;            /* one of them is not NULL */
+	struct heap alarms;        /* of those who left it */
+	struct topic_map who_left; /* the same */
+};
+
+enum mqtt_state {
+	MQTT_NEW,     /* nothing but CONNECT may come */
+	MQTT_WAITING, /* for another connection of its name to let go */
+	MQTT_OPEN,
+	MQTT_OVER,
+};
+
+/* Letters between sessions and rooms. */
+enum { MQTT_WAKE = 1, MQTT_TAKE_OVER, MQTT_LET_GO, MQTT_PARCEL, MQTT_ALARM };
+
+enum { MQTT_TIMER_ALIVE };
+
+/* Topics by a number, in one direction. */
+struct mqtt_aliases {
+	struct message **v; /* whose topic it is; NULL: none yet */
+	uint16_t n;         /* in use are 1 to n */
+};
+
+/* Retained messages that a new subscription wants. */
+struct mqtt_replay {
+	struct mqtt_replay *next;
+	struct names_cursor cursor;
+	uint32_t id;
+	uint8_t qos;
+};
+
+struct mqtt {
+	struct subscriber *who; /* a reference; NULL before it is MQTT_OPEN */
+	uint8_t version, state;
+	bool quiet;   /* wants no reason strings */
+	bool kept;    /* its state stays when it goes */
+	bool goodbye; /* no will */
+	bool stuck;   /* it waits for room */
+	uint16_t keep_alive, window, aliases_out_max;
+	uint16_t replays_n;
+	uint32_t max_packet, session_expiry;
+	struct will will;
+	struct mqtt_aliases in, out;
+	struct mqtt_replay *replays;
+	struct message *last; /* published, and what was found for its topic */
+	struct filters_found found;
+	uint64_t found_at; /* filters_generation() */
+};
+
+static inline const struct mqtt_options *mqtt_options(const struct io *io)
+{
+	return io->svc->options;
+}
+
+static inline struct mqtt_service *mqtt_service(const struct io *io)
+{
+	return io->svc->state;
+}
+
+struct subscriber_limits mqtt_limits(const struct io *io);
+
+/* mqtt.c. Ends the conversation in the words of its version. */
+enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const char *why);
+void mqtt_out(struct io *io, const struct mqtt_writer *w);
+
+/* connect.c */
+enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
+void mqtt_leave(struct mqtt *self, struct io *io);
+
+/* publish.c, subscribe.c */
+enum verdict mqtt_publish(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
+enum verdict mqtt_pubrel(struct mqtt *self, struct io *io, const struct mqtt_ack *a);
+enum verdict mqtt_subscribe(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
+enum verdict mqtt_unsubscribe(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
+void mqtt_replay(struct mqtt *self, struct io *io); /* a step of it: the queue is empty */
+void mqtt_replays_done(struct mqtt *self);
+
+/* deliver.c */
+void mqtt_pump(struct mqtt *self, struct io *io);   /* sends what waits, as far as there is room */
+void mqtt_resend(struct mqtt *self, struct io *io); /* what was under way on an earlier connection */
+enum verdict mqtt_acked(struct mqtt *self, struct io *io, const struct mqtt_ack *a);
+void mqtt_aliases_done(struct mqtt_aliases *a);
+
+/* route.c. A message to all who hear it; false: nobody does. `self`: whose it is, or NULL. Then, once in a step, mqtt_send_off(). */
+bool mqtt_route(struct mqtt *self, struct io *io, struct message *m);
+bool mqtt_route_here(struct mqtt *self, struct io *io, struct message *m); /* to those of this loop's index alone */
+void mqtt_retain(struct io *io, struct message *m);
+void mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d); /* to one, wherever it is */
+void mqtt_send_off(struct io *io);
+
+/* room.c */
+enum verdict mqtt_room(void *self, const struct ev *ev, struct io *io);
+void mqtt_room_done(void *self, struct io *io);
+void mqtt_alarm(struct io *io, struct subscriber *s, uint32_t epoch, nsec at);

@@ -1,0 +1,175 @@
+/* publish.c - what a client publishes. See mqtt_priv.h. */
+#include <errno.h>
+
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "proto/mqtt/mqtt_priv.h"
+#include "store/topic.h"
+
+enum { PROPS = 1024 };
+
+static void acknowledge(struct mqtt *self, struct io *io, enum mqtt_type type, uint16_t id, uint8_t code)
+{
+	uint8_t array[16];
+	struct mqtt_writer w;
+
+	mqtt_writer_init(&w, self->version, array, sizeof(array));
+	(void)mqtt_put_id(&w, type, id, self->version == MQTT_5 ? code : MQTT_OK);
+	mqtt_out(io, &w);
+}
+
+/* ---- aliases ---- */
+
+/* A message that has the topic and nothing else: what an alias stands for. */
+static int learn(struct mqtt *self, const struct io *io, uint16_t alias, struct span topic)
+{
+	const struct message_birth b = { .topic = topic };
+	struct message *m;
+
+	if (!self->in.v) {
+		self->in.v = mem_zalloc(mqtt_options(io)->aliases * sizeof(struct message *));
+		if (!self->in.v)
+			return -ENOMEM;
+		self->in.n = (uint16_t)mqtt_options(io)->aliases;
+	}
+	m = message_new(&b);
+	if (!m)
+		return -ENOMEM;
+	message_unref(self->in.v[alias - 1]);
+	self->in.v[alias - 1] = m;
+	return 0;
+}
+
+/* 0, a reason code, or -ENOMEM. */
+static int resolve(struct mqtt *self, const struct io *io, struct mqtt_publish *p)
+{
+	uint16_t alias = p->props.alias;
+
+	if (!(p->props.has & MQTT_HAS(MQTT_P_ALIAS)))
+		return 0;
+	if (alias > mqtt_options(io)->aliases) /* [MQTT-3.3.2-9] */
+		return MQTT_BAD_ALIAS;
+	if (p->topic.n)
+		return learn(self, io, alias, p->topic);
+	if (alias > self->in.n || !self->in.v[alias - 1])
+		return MQTT_PROTOCOL_ERROR;
+	p->topic = message_topic(self->in.v[alias - 1]);
+	return 0;
+}
+
+/* ---- the message ---- */
+
+static struct message *make(const struct mqtt *self, const struct io *io, const struct mqtt_publish *p)
+{
+	struct message_birth b = {
+		.topic = p->topic,
+		.payload = p->payload,
+		.qos = p->qos,
+		.retain = p->retain,
+		.from = self->who->serial,
+	};
+	uint8_t usual[PROPS], *props = usual;
+	struct message *m;
+
+	if (p->props.has & MQTT_HAS(MQTT_P_EXPIRY))
+		b.expires = io->now + p->props.expiry * SEC;
+	if (p->props.raw.n > sizeof(usual)) {
+		props = mem_alloc(p->props.raw.n);
+		if (!props)
+			return NULL;
+	}
+	b.props = (struct span){ props, p->props.raw.n ? mqtt_props_kept(&p->props, props) : 0 };
+	m = message_new(&b);
+	if (props != usual)
+		mem_free(props);
+	return m;
+}
+
+/* What a client may not say, in the words of 5.0; 0: it may. */
+static int fault_of(const struct io *io, const struct mqtt_publish *p)
+{
+	if (topic_check_name(p->topic, mqtt_options(io)->levels) < 0)
+		return MQTT_BAD_TOPIC;
+	if (span_starts(p->topic, "$SYS/") || span_is(p->topic, "$SYS")) /* the server's own [4.7.2] */
+		return MQTT_BAD_TOPIC;
+	if (p->props.format && !utf8_valid(p->payload))
+		return MQTT_BAD_FORMAT;
+	return 0;
+}
+
+/* To all who hear it; the reason code of its acknowledgement. */
+static int publish(struct mqtt *self, struct io *io, const struct mqtt_publish *p)
+{
+	struct message *m = make(self, io, p);
+	bool heard;
+
+	if (!m)
+		return MQTT_QUOTA;
+	if (p->retain)
+		mqtt_retain(io, m);
+	heard = mqtt_route(self, io, m);
+	message_unref(m);
+	return heard ? MQTT_OK : MQTT_NO_SUBSCRIBERS;
+}
+
+/* 3.x has no word for what is wrong with a message: it is acknowledged, and goes nowhere. Its topic is an error though. */
+static enum verdict refuse(struct mqtt *self, struct io *io, const struct mqtt_publish *p, int code)
+{
+	io_count(io, MQTT_DROPPED, 1);
+	if (p->qos == 0 || (self->version != MQTT_5 && code == MQTT_BAD_TOPIC))
+		return code == MQTT_BAD_TOPIC ? mqtt_bye(self, io, MQTT_BAD_TOPIC, "topic-invalid") : V_GO;
+	acknowledge(self, io, p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p->id, (uint8_t)code);
+	return V_GO;
+}
+
+/* Once, however often it is sent: until it is released its identifier is known [MQTT-4.3.3-10]. */
+static enum verdict exactly_once(struct mqtt *self, struct io *io, const struct mqtt_publish *p)
+{
+	struct subscriber_limits lim = mqtt_limits(io);
+	int r = subscriber_await(self->who, p->id, &lim);
+
+	if (r == -ENOBUFS)
+		return mqtt_bye(self, io, MQTT_RECEIVE_MAX, "receive-maximum");
+	if (r < 0)
+		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
+	r = r == 1 ? publish(self, io, p) : MQTT_OK;
+	if (r >= MQTT_UNSPECIFIED)
+		subscriber_release(self->who, p->id);
+	acknowledge(self, io, MQTT_PUBREC, p->id, (uint8_t)r);
+	return V_GO;
+}
+
+enum verdict mqtt_publish(struct mqtt *self, struct io *io, const struct mqtt_frame *f)
+{
+	struct mqtt_publish p;
+	const char *why = NULL;
+	int r = mqtt_parse_publish(f, &p, &why);
+
+	if (r)
+		return mqtt_bye(self, io, (unsigned)r, why);
+	io_count(io, MQTT_RECEIVED, 1);
+	r = resolve(self, io, &p);
+	if (r < 0)
+		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
+	if (r)
+		return mqtt_bye(self, io, (unsigned)r, "alias-unknown");
+	if (p.retain && !mqtt_options(io)->retain)
+		return mqtt_bye(self, io, MQTT_NO_RETAIN, "retain-off");
+	r = fault_of(io, &p);
+	if (r)
+		return refuse(self, io, &p, r);
+	if (p.qos == 2)
+		return exactly_once(self, io, &p);
+	r = publish(self, io, &p);
+	if (p.qos)
+		acknowledge(self, io, MQTT_PUBACK, p.id, (uint8_t)r);
+	return V_GO;
+}
+
+enum verdict mqtt_pubrel(struct mqtt *self, struct io *io, const struct mqtt_ack *a)
+{
+	bool was = subscriber_release(self->who, a->id);
+
+	acknowledge(self, io, MQTT_PUBCOMP, a->id, was ? MQTT_OK : MQTT_ID_UNKNOWN);
+	return V_GO;
+}

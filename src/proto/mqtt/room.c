@@ -1,0 +1,178 @@
+/* room.c - the shard: what other loops send, and what is due of those who are away. See mqtt_priv.h. */
+#include <stdatomic.h>
+
+#include "base/list.h"
+#include "base/mem.h"
+#include "proto/mqtt/mqtt_priv.h"
+
+enum { TIMER_ALARM };
+
+/* Of one that has left, in this loop: its will, its end. Stale when it came back meanwhile. One for each, however often it goes. */
+struct alarm {
+	struct mail mail; /* first */
+	struct heap_node node;
+	struct topic_link link;   /* in mqtt_room.who_left */
+	struct subscriber *whose; /* a reference */
+	uint32_t epoch;
+	nsec at;
+};
+
+static void drop_alarm(struct mail *mail)
+{
+	struct alarm *a = (struct alarm *)mail;
+
+	subscriber_unref(a->whose);
+	mem_free(a);
+}
+
+/* By a letter: a session cannot set the timers of its shard. */
+void mqtt_alarm(struct io *io, struct subscriber *s, uint32_t epoch, nsec at)
+{
+	struct alarm *a = at == UINT64_MAX ? NULL : mem_zalloc(sizeof(*a));
+
+	if (!a)
+		return; /* it stays for ever, or until memory is there when it leaves next */
+	a->mail.drop = drop_alarm;
+	a->whose = subscriber_ref(s);
+	a->epoch = epoch;
+	a->at = at;
+	port_post(io->svc->port, port_here(io->svc->port, io), MQTT_ALARM, &a->mail);
+}
+
+/* ---- alarms ---- */
+
+static void set_timer(struct mqtt_room *room, struct io *io)
+{
+	uint64_t first = 0;
+
+	io_timer(io, TIMER_ALARM, heap_min(&room->alarms, &first) ? first : 0);
+}
+
+static void forget(struct mqtt_room *room, struct alarm *a)
+{
+	topic_map_del(&room->who_left, &a->link);
+	drop_alarm(&a->mail);
+}
+
+static void publish_will(struct io *io, struct message *will)
+{
+	if (!will)
+		return;
+	io_count(io, MQTT_WILLS, 1);
+	if (will->retain)
+		mqtt_retain(io, will);
+	mqtt_route(NULL, io, will);
+	message_unref(will);
+}
+
+static void ring(struct mqtt_room *room, struct io *io, struct alarm *a)
+{
+	struct message *will;
+	uint64_t next = topics_due(mqtt_service(io)->topics, a->whose, a->epoch, io->now, &will);
+
+	publish_will(io, will);
+	if (next != UINT64_MAX && heap_set(&room->alarms, &a->node, next) == 0)
+		return;
+	forget(room, a);
+}
+
+static void ring_all(struct mqtt_room *room, struct io *io)
+{
+	struct heap_node *n;
+	uint64_t at;
+
+	while ((n = heap_min(&room->alarms, &at)) && at <= io->now) {
+		heap_del(&room->alarms, n);
+		ring(room, io, list_entry(n, struct alarm, node));
+	}
+	set_timer(room, io);
+}
+
+static struct alarm *alarm_of(const struct mqtt_room *room, const struct subscriber *s, uint32_t hash)
+{
+	for (struct topic_link *l = room->who_left.n ? topic_map_first(&room->who_left, hash) : NULL; l; l = l->next)
+		if (list_entry(l, struct alarm, link)->whose == s)
+			return list_entry(l, struct alarm, link);
+	return NULL;
+}
+
+static void take_alarm(struct mqtt_room *room, struct io *io, struct letter *l)
+{
+	struct alarm *new = (struct alarm *)l->mail;
+	uint32_t hash = (uint32_t)topic_hash(&mqtt_service(io)->key, subscriber_name(new->whose));
+	struct alarm *a = alarm_of(room, new->whose, hash);
+
+	if (!a) {
+		new->link.hash = hash;
+		if (heap_reserve(&room->alarms, room->alarms.n + 1) < 0 ||
+		    topic_map_add(&room->who_left, &new->link) < 0)
+			return;
+		l->mail = NULL;
+		a = new;
+	}
+	a->epoch = new->epoch;
+	(void)heap_set(&room->alarms, &a->node, new->at); /* there is room */
+	set_timer(room, io);
+}
+
+/* ---- parcels ---- */
+
+static void unpack(struct io *io, const struct parcel *p)
+{
+	for (uint32_t i = 0; i < p->n; i++) {
+		const struct item *item = &p->v[i];
+
+		if (item->to)
+			mqtt_give(io, item->to, &item->d);
+		else
+			mqtt_route_here(NULL, io, item->m);
+	}
+}
+
+static void open_room(struct mqtt_room *room, struct io *io)
+{
+	unsigned loops = port_loops(io->svc->port);
+
+	room->heard = filters_new(&mqtt_service(io)->key);
+	room->parcels = mem_zalloc(loops * sizeof(struct parcel *));
+	room->loops = room->heard && room->parcels ? loops : 0; /* none: nobody can be served here */
+}
+
+enum verdict mqtt_room(void *self, const struct ev *ev, struct io *io)
+{
+	struct mqtt_room *room = self;
+
+	if (ev->kind == EV_OPEN)
+		open_room(room, io);
+	if (ev->kind == EV_TIMER)
+		ring_all(room, io);
+	for (size_t i = 0; ev->kind == EV_MSG && i < ev->mail.n; i++) {
+		struct letter *l = &ev->mail.v[i];
+
+		if (l->tag == MQTT_ALARM)
+			take_alarm(room, io, l);
+		else if (l->tag == MQTT_PARCEL)
+			unpack(io, (struct parcel *)l->mail);
+	}
+	mqtt_send_off(io);
+	return V_GO;
+}
+
+void mqtt_room_done(void *self, struct io *io)
+{
+	struct mqtt_room *room = self;
+	struct heap_node *n;
+	uint64_t at;
+
+	(void)io;
+	while ((n = heap_min(&room->alarms, &at))) {
+		heap_del(&room->alarms, n);
+		forget(room, list_entry(n, struct alarm, node));
+	}
+	topic_map_done(&room->who_left);
+	heap_done(&room->alarms);
+	filters_found_done(&room->found);
+	filters_found_done(&room->found_all);
+	filters_free(&room->heard);
+	mem_free(room->parcels);
+}

@@ -1,0 +1,217 @@
+/*
+ * route.c - from a message to all who hear it. See mqtt_priv.h.
+ *
+ * Who is in this loop gets a reference into the queue, and one letter that wakes its session, however many follow in the same turn.
+ * For other loops there is a parcel each, filled during a step and sent at its end. Who is away has a queue in the store.
+ */
+#include <errno.h>
+#include <stdatomic.h>
+
+#include "base/list.h"
+#include "base/mem.h"
+#include "proto/mqtt/mqtt_priv.h"
+
+enum { FIRST_ITEMS = 8 };
+
+/* ---- parcels ---- */
+
+static void drop_parcel(struct mail *mail)
+{
+	struct parcel *p = (struct parcel *)mail;
+
+	for (uint32_t i = 0; i < p->n; i++) {
+		message_unref(p->v[i].m);
+		subscriber_unref(p->v[i].to);
+	}
+	mem_free(p);
+}
+
+static struct parcel *parcel_for(struct mqtt_room *room, unsigned loop)
+{
+	struct parcel *p = room->parcels[loop], *q;
+	uint32_t cap = p ? 2 * p->cap : FIRST_ITEMS;
+
+	if (p && p->n < p->cap)
+		return p;
+	q = mem_realloc(p, sizeof(*q) + cap * sizeof(q->v[0]));
+	if (!q)
+		return NULL;
+	if (!p)
+		q->n = 0;
+	q->mail.drop = drop_parcel;
+	q->cap = cap;
+	room->parcels[loop] = q;
+	room->parcelled = true;
+	return q;
+}
+
+static void pack(struct io *io, unsigned loop, struct message *m, struct subscriber *to, const struct delivery *d)
+{
+	struct parcel *p = loop < ((struct mqtt_room *)io->shard)->loops ? parcel_for(io->shard, loop) : NULL;
+
+	if (!p) {
+		io_count(io, MQTT_DROPPED, 1);
+		return;
+	}
+	p->v[p->n++] = (struct item){
+		.m = message_ref(m),
+		.to = to ? subscriber_ref(to) : NULL,
+		.d = d ? *d : (struct delivery){},
+	};
+}
+
+void mqtt_send_off(struct io *io)
+{
+	struct mqtt_room *room = io->shard;
+
+	if (!room->parcelled)
+		return;
+	room->parcelled = false;
+	for (unsigned i = 0; i < room->loops; i++) {
+		struct parcel *p = room->parcels[i];
+
+		room->parcels[i] = NULL;
+		if (p)
+			port_post(io->svc->port, i, MQTT_PARCEL, &p->mail);
+	}
+}
+
+/* ---- to one ---- */
+
+static void push(struct io *io, struct subscriber *to, const struct delivery *d, uint64_t where)
+{
+	struct subscriber_limits lim = mqtt_limits(io);
+
+	if (subscriber_push(to, d, &lim) < 0)
+		io_count(io, MQTT_DROPPED, 1);
+	if (to->woken)
+		return;
+	to->woken = true;
+	io_post(io, where, MQTT_WAKE, NULL, 0);
+}
+
+static void store(struct io *io, struct subscriber *to, const struct delivery *d)
+{
+	struct subscriber_limits lim = mqtt_limits(io);
+	uint64_t where;
+	int r = topics_store(mqtt_service(io)->topics, to, d, &lim, &where);
+
+	if (r == -EAGAIN) /* it has come back in this moment */
+		pack(io, to->home, d->m, to, d);
+	else if (r < 0)
+		io_count(io, MQTT_DROPPED, 1);
+}
+
+void mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d)
+{
+	uint64_t where = atomic_load_explicit(&to->where, memory_order_acquire);
+
+	if (!where)
+		store(io, to, d);
+	else if (to->home == port_here(io->svc->port, io))
+		push(io, to, d, where);
+	else
+		pack(io, to->home, d->m, to, d);
+}
+
+/* ---- to all ---- */
+
+struct hearing {
+	struct io *io;
+	struct message *m;
+	bool heard;
+};
+
+static void give(void *arg, struct sub *sub, bool shared)
+{
+	struct hearing *h = arg;
+	const struct delivery d = {
+		.m = h->m,
+		.id = sub->id,
+		.qos = h->m->qos < sub->qos ? h->m->qos : sub->qos,
+		.retain = sub->as_published && h->m->retain,
+		.alone = shared,
+	};
+
+	if (sub->no_local && h->m->from == sub->whose->serial)
+		return;
+	h->heard = true;
+	mqtt_give(h->io, sub->whose, &d);
+}
+
+static void give_all(struct hearing *h, const struct filters_found *found)
+{
+	for (uint32_t i = 0; i < found->n; i++)
+		for (struct list *l = found->v[i]->subs.next; l != &found->v[i]->subs; l = l->next)
+			give(h, list_entry(l, struct sub, entry.at.in_filter), false);
+}
+
+/* Most publishers have one topic, and say it again and again. */
+static const struct filters_found *look_up(struct mqtt *self, struct mqtt_room *room, struct message *m)
+{
+	struct filters_found *found = self ? &self->found : &room->found;
+	uint64_t now = filters_generation(room->heard);
+	struct span topic = message_topic(m), before;
+
+	if (self && self->last && self->found_at == now) {
+		before = message_topic(self->last);
+		if (before.n == topic.n && memcmp(before.p, topic.p, topic.n) == 0)
+			return found;
+	}
+	if (filters_match(room->heard, topic, found) < 0)
+		return NULL;
+	if (self) {
+		message_unref(self->last);
+		self->last = m->large ? NULL : message_ref(m);
+		self->found_at = now;
+	}
+	return found;
+}
+
+static bool pack_for_others(struct io *io, struct message *m)
+{
+	struct mqtt_service *service = mqtt_service(io);
+	struct mqtt_room *room = io->shard;
+	unsigned here = port_here(io->svc->port, io);
+	bool any = false;
+
+	for (unsigned i = 0; i < room->loops; i++) {
+		if (i == here || !atomic_load_explicit(&service->heard[i], memory_order_relaxed))
+			continue;
+		pack(io, i, m, NULL, NULL);
+		any = true;
+	}
+	return any;
+}
+
+bool mqtt_route_here(struct mqtt *self, struct io *io, struct message *m)
+{
+	struct hearing h = { .io = io, .m = m };
+	const struct filters_found *found = look_up(self, io->shard, m);
+
+	if (found)
+		give_all(&h, found);
+	else
+		io_count(io, MQTT_DROPPED, 1);
+	return h.heard;
+}
+
+bool mqtt_route(struct mqtt *self, struct io *io, struct message *m)
+{
+	struct mqtt_room *room = io->shard;
+	struct topics *t = mqtt_service(io)->topics;
+	struct hearing h = { .io = io, .m = m };
+	bool heard = mqtt_route_here(self, io, m);
+
+	if (room->loops > 1)
+		heard |= pack_for_others(io, m);
+	if (topics_any(t) && topics_match(t, message_topic(m), &room->found_all, give, &h) < 0)
+		io_count(io, MQTT_DROPPED, 1);
+	return heard || h.heard;
+}
+
+void mqtt_retain(struct io *io, struct message *m)
+{
+	if (topics_retain(mqtt_service(io)->topics, m, mqtt_options(io)->retained) < 0)
+		io_count(io, MQTT_DROPPED, 1);
+}

@@ -1,0 +1,272 @@
+/* subscriber.c - see subscriber.h. What is empty holds no memory: most subscribers are idle. */
+#include "store/subscriber.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+
+#include "base/mem.h"
+
+enum { FIRST_QUEUE = 8, FIRST_FLIGHTS = 4, KEEP_QUEUE = 64 };
+
+struct subscriber *subscriber_new(struct span name, uint64_t serial)
+{
+	struct subscriber *s = mem_zalloc(sizeof(*s) + name.n);
+
+	if (!s)
+		return NULL;
+	s->refs = 1;
+	s->serial = serial;
+	s->link.n = (uint32_t)name.n;
+	list_init(&s->subs);
+	list_init(&s->all);
+	if (name.n)
+		memcpy(s->name, name.p, name.n);
+	return s;
+}
+
+struct subscriber *subscriber_ref(struct subscriber *s)
+{
+	atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+	return s;
+}
+
+void subscriber_unref(struct subscriber *s)
+{
+	if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	subscriber_queue_done(s);
+	while (s->flights_n)
+		subscriber_landed(s, &s->flights[s->flights_n - 1]);
+	message_unref(s->will.m);
+	mem_free(s->flights);
+	mem_free(s->awaiting);
+	mem_free(s);
+}
+
+struct span subscriber_name(const struct subscriber *s)
+{
+	return (struct span){ s->name, s->link.n };
+}
+
+/* ---- the queue ---- */
+
+static struct delivery *place(const struct subscriber *s, uint32_t i)
+{
+	return &s->queue[(s->queue_at + i) & (s->queue_cap - 1)];
+}
+
+static int queue_more(struct subscriber *s)
+{
+	uint32_t cap = s->queue_cap ? 2 * s->queue_cap : FIRST_QUEUE;
+	struct delivery *v = mem_alloc(cap * sizeof(*v));
+
+	if (!v)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < s->queue_n; i++)
+		v[i] = *place(s, i);
+	mem_free(s->queue);
+	s->queue = v;
+	s->queue_cap = cap;
+	s->queue_at = 0;
+	return 0;
+}
+
+static int append(struct subscriber *s, const struct delivery *d)
+{
+	int r = s->queue_n == s->queue_cap ? queue_more(s) : 0;
+
+	if (r < 0)
+		return r;
+	*place(s, s->queue_n++) = *d;
+	return 0;
+}
+
+/* The delivery that the end of the queue belongs to; NULL: it is empty. */
+static struct delivery *last(const struct subscriber *s)
+{
+	uint32_t i = s->queue_n;
+
+	while (i && !place(s, i - 1)->m)
+		i--;
+	return i ? place(s, i - 1) : NULL;
+}
+
+static int merge(struct subscriber *s, struct delivery *into, const struct delivery *d)
+{
+	into->qos = d->qos > into->qos ? d->qos : into->qos;
+	into->retain |= d->retain;
+	if (!d->id)
+		return 0;
+	if (!into->id) {
+		into->id = d->id;
+		return 0;
+	}
+	return append(s, &(struct delivery){ .id = d->id });
+}
+
+/* Who takes what comes is limited by bytes alone: all of one turn of its publishers may wait for its own turn. */
+static bool is_full(const struct subscriber *s, size_t size, const struct subscriber_limits *lim)
+{
+	return (s->slow && s->queue_n >= lim->queue) || s->queue_bytes + size > lim->queue_bytes;
+}
+
+int subscriber_push(struct subscriber *s, const struct delivery *d, const struct subscriber_limits *lim)
+{
+	struct delivery *end = last(s);
+	size_t size = message_size(d->m);
+	int r;
+
+	if (end && end->m == d->m && !end->alone && !d->alone)
+		return merge(s, end, d);
+	if (is_full(s, size, lim))
+		return -ENOBUFS;
+	r = append(s, d);
+	if (r < 0)
+		return r;
+	message_ref(d->m);
+	s->queue_bytes += size;
+	return 0;
+}
+
+const struct delivery *subscriber_head(const struct subscriber *s, uint32_t *ids, size_t max, size_t *ret_n)
+{
+	const struct delivery *d = s->queue_n ? place(s, 0) : NULL;
+
+	*ret_n = 0;
+	if (!d)
+		return NULL;
+	if (d->id && max)
+		ids[(*ret_n)++] = d->id;
+	for (uint32_t i = 1; i < s->queue_n && !place(s, i)->m && *ret_n < max; i++)
+		ids[(*ret_n)++] = place(s, i)->id;
+	return d;
+}
+
+static void drop_first(struct subscriber *s)
+{
+	s->queue_at = (s->queue_at + 1) & (s->queue_cap - 1);
+	s->queue_n--;
+}
+
+void subscriber_pop(struct subscriber *s)
+{
+	struct message *m = place(s, 0)->m;
+
+	s->queue_bytes -= message_size(m);
+	drop_first(s);
+	while (s->queue_n && !place(s, 0)->m)
+		drop_first(s);
+	message_unref(m);
+	if (s->queue_n)
+		return;
+	s->queue_at = 0;
+	if (s->queue_cap > KEEP_QUEUE)
+		subscriber_queue_done(s);
+}
+
+void subscriber_queue_done(struct subscriber *s)
+{
+	for (uint32_t i = 0; i < s->queue_n; i++)
+		message_unref(place(s, i)->m);
+	mem_free(s->queue);
+	s->queue = NULL;
+	s->queue_at = s->queue_n = s->queue_cap = 0;
+	s->queue_bytes = 0;
+}
+
+/* ---- what is under way ---- */
+
+static uint16_t fresh_id(struct subscriber *s)
+{
+	do
+		s->next_id = s->next_id == UINT16_MAX ? 1 : s->next_id + 1;
+	while (subscriber_flight(s, s->next_id));
+	return s->next_id;
+}
+
+struct flight *subscriber_fly(struct subscriber *s, const struct delivery *d, const uint32_t *ids, size_t n)
+{
+	uint32_t *mine = NULL;
+
+	if (s->flights_n == s->flights_cap) {
+		uint32_t cap = s->flights_cap ? 2 * s->flights_cap : FIRST_FLIGHTS;
+		struct flight *v = mem_realloc(s->flights, cap * sizeof(*v));
+
+		if (!v)
+			return NULL;
+		s->flights = v;
+		s->flights_cap = cap;
+	}
+	if (n) {
+		mine = mem_alloc(n * sizeof(*mine));
+		if (!mine)
+			return NULL;
+		memcpy(mine, ids, n * sizeof(*mine));
+	}
+	s->flights[s->flights_n] = (struct flight){
+		.m = message_ref(d->m),
+		.ids = mine,
+		.n_ids = (uint16_t)n,
+		.id = fresh_id(s),
+		.qos = d->qos,
+		.retain = d->retain,
+		.sent = true,
+	};
+	return &s->flights[s->flights_n++];
+}
+
+struct flight *subscriber_flight(struct subscriber *s, uint16_t id)
+{
+	for (uint32_t i = 0; i < s->flights_n; i++)
+		if (s->flights[i].id == id)
+			return &s->flights[i];
+	return NULL;
+}
+
+void subscriber_landed(struct subscriber *s, struct flight *f)
+{
+	size_t behind = (size_t)(s->flights + s->flights_n - f) - 1;
+
+	message_unref(f->m);
+	mem_free(f->ids);
+	memmove(f, f + 1, behind * sizeof(*f)); /* they stay in order, for those that must be sent again */
+	s->flights_n--;
+}
+
+static uint32_t find_awaited(const struct subscriber *s, uint16_t id)
+{
+	uint32_t i = 0;
+
+	while (i < s->awaiting_n && s->awaiting[i] != id)
+		i++;
+	return i;
+}
+
+int subscriber_await(struct subscriber *s, uint16_t id, const struct subscriber_limits *lim)
+{
+	if (find_awaited(s, id) < s->awaiting_n)
+		return 0;
+	if (s->awaiting_n >= lim->awaiting)
+		return -ENOBUFS;
+	if (s->awaiting_n == s->awaiting_cap) {
+		uint32_t cap = s->awaiting_cap ? 2 * s->awaiting_cap : 8;
+		uint16_t *v = mem_realloc(s->awaiting, cap * sizeof(*v));
+
+		if (!v)
+			return -ENOMEM;
+		s->awaiting = v;
+		s->awaiting_cap = cap;
+	}
+	s->awaiting[s->awaiting_n++] = id;
+	return 1;
+}
+
+bool subscriber_release(struct subscriber *s, uint16_t id)
+{
+	uint32_t i = find_awaited(s, id);
+
+	if (i == s->awaiting_n)
+		return false;
+	s->awaiting[i] = s->awaiting[--s->awaiting_n];
+	return true;
+}

@@ -1,0 +1,127 @@
+/*
+ * subscriber.h - somebody who has subscriptions, and all that is known of it: what waits for it, what was sent and not yet
+ * confirmed, what it has sent and not yet released. It outlives its connections when it is `kept`.
+ *
+ * Whose it is: while `where` is a session, only that session's loop touches it; while it is nobody's, whoever holds the lock of
+ * topics.h. References and `where` are for all threads.
+ */
+#pragma once
+#include "base/heap.h"
+#include "base/list.h"
+#include "store/filters.h"
+#include "store/message.h"
+#include "store/topic_map.h"
+
+/* What waits: 16 bytes. */
+struct delivery {
+	struct message *m; /* a reference; NULL: `id` is one more subscription identifier of the delivery before */
+	uint32_t id;       /* a subscription identifier; 0 = none */
+	uint8_t qos;
+	bool retain;
+	bool alone; /* not to be one with another delivery of the same message: a shared subscription, a retained message */
+};
+
+/* What was sent and is not done. In the order of sending. */
+struct flight {
+	struct message *m; /* a reference; NULL: the receiver has it (PUBREC), and waits for PUBCOMP */
+	uint32_t *ids;     /* subscription identifiers; owned */
+	uint16_t n_ids, id;
+	uint8_t qos;
+	bool retain, sent; /* `sent`: on this connection */
+};
+
+struct subscriber_limits {
+	uint32_t queue;     /* deliveries that may wait */
+	size_t queue_bytes; /* and their bytes, each message counted for each who waits for it */
+	uint32_t subscriptions;
+	uint16_t awaiting; /* QoS 2: identifiers that it may leave unreleased */
+};
+
+/* A message that is published when its owner has gone without goodbye. */
+struct will {
+	struct message *m; /* a reference; NULL: none */
+	uint64_t delay;    /* nanoseconds */
+};
+
+struct subscriber {
+	_Atomic uint32_t refs;
+	_Atomic uint64_t where; /* the session that has it; 0: nobody */
+	_Atomic unsigned home;  /* and which of the service's loops that is in */
+	struct topic_link link; /* in the register of names; n is the name's size */
+	struct list all;        /* likewise */
+	uint64_t serial;        /* message.from of what it publishes */
+	struct list subs;       /* of sub.mine */
+	uint32_t n_subs;
+	bool kept;        /* what it subscribes to is in the index for all, and stays when it goes */
+	bool woken;       /* its session knows already that something waits */
+	bool slow;        /* its session could not send all: now the limits of the queue count */
+	bool dead;        /* taken out of the register: another one has its name, or nobody */
+	uint16_t next_id; /* of packets */
+
+	struct delivery *queue; /* a ring */
+	uint32_t queue_at, queue_n, queue_cap;
+	size_t queue_bytes;
+
+	struct flight *flights;
+	uint32_t flights_n, flights_cap;
+
+	uint16_t *awaiting; /* QoS 2, from it: not released yet */
+	uint32_t awaiting_n, awaiting_cap;
+
+	uint64_t expires; /* nobody's since, and until then; UINT64_MAX = for ever */
+	struct will will; /* due at will_at, while it is nobody's */
+	uint64_t will_at;
+	uint32_t epoch; /* of being nobody's: an alarm that was set for an older one is stale */
+	uint8_t name[];
+};
+
+struct share;
+
+/* What an index holds: a subscription, or a group of them that take turns. */
+struct entry {
+	struct filter_sub at;
+	struct share *share; /* whose entry this is; NULL: a subscription's */
+};
+
+struct sub {
+	struct entry entry; /* of one in a group: in no index, the group's is */
+	struct list mine;   /* of subscriber.subs */
+	struct subscriber *whose;
+	struct share *share; /* its group; NULL: none */
+	struct list in_share;
+	uint32_t id; /* subscription identifier; 0 = none */
+	uint8_t qos, retain_handling;
+	bool no_local, as_published;
+	bool global; /* in the index for all */
+};
+
+/* With one reference; NULL when memory is out. */
+[[nodiscard]] struct subscriber *subscriber_new(struct span name, uint64_t serial);
+struct subscriber *subscriber_ref(struct subscriber *s);
+void subscriber_unref(struct subscriber *s); /* the last one frees; subscriptions must be gone then. NULL is fine */
+struct span subscriber_name(const struct subscriber *s);
+
+/* ---- the queue ---- */
+
+/*
+ * Puts a delivery at the end, with a reference of its own. The same message again, through another subscription that overlaps, is
+ * one delivery with the higher QoS and both identifiers. 0; -ENOBUFS: the queue is full; -ENOMEM.
+ */
+[[nodiscard]] int subscriber_push(struct subscriber *s, const struct delivery *d, const struct subscriber_limits *lim);
+
+/* The next one with all its identifiers: at most `max` of them go to `ids`. NULL: nothing waits. Valid until the next push or pop. */
+const struct delivery *subscriber_head(const struct subscriber *s, uint32_t *ids, size_t max, size_t *ret_n);
+void subscriber_pop(struct subscriber *s); /* with its identifiers; its reference goes too */
+void subscriber_queue_done(struct subscriber *s);
+
+/* ---- what is under way ---- */
+
+/* A new flight at the end, with a fresh packet identifier and a reference to the message. NULL: -ENOMEM. */
+[[nodiscard]] struct flight *subscriber_fly(struct subscriber *s, const struct delivery *d, const uint32_t *ids,
+					    size_t n);
+struct flight *subscriber_flight(struct subscriber *s, uint16_t id); /* or NULL */
+void subscriber_landed(struct subscriber *s, struct flight *f);
+
+/* QoS 2 from it. The first: 1 = it is new; 0 = it was there; -ENOBUFS, -ENOMEM. The second: was it there? */
+[[nodiscard]] int subscriber_await(struct subscriber *s, uint16_t id, const struct subscriber_limits *lim);
+bool subscriber_release(struct subscriber *s, uint16_t id);

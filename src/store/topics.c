@@ -1,0 +1,225 @@
+/* topics.c - who is who: the register of names. See topics.h. */
+#include <errno.h>
+
+#include "base/mem.h"
+#include "store/topics_priv.h"
+
+/* ---- life ---- */
+
+int topics_new(const struct topic_key *key, struct topics **ret)
+{
+	struct topics *t = mem_zalloc(sizeof(*t));
+
+	if (!t)
+		return -ENOMEM;
+	t->key = *key;
+	list_init(&t->all);
+	pthread_mutex_init(&t->lock, NULL);
+	pthread_mutex_init(&t->turns, NULL);
+	pthread_mutex_init(&t->retained_lock, NULL);
+	pthread_rwlock_init(&t->subs_lock, NULL);
+	t->subs = filters_new(key);
+	t->retained = names_new(key);
+	if (!t->subs || !t->retained) {
+		topics_free(&t);
+		return -ENOMEM;
+	}
+	*ret = t;
+	return 0;
+}
+
+/* Those who might have come back, and now will not. */
+static void end_all(struct topics *t)
+{
+	while (!list_empty(&t->all)) {
+		struct subscriber *s = subscriber_ref(list_entry(t->all.next, struct subscriber, all));
+
+		topics_end(t, NULL, s);
+		subscriber_unref(s);
+	}
+}
+
+void topics_free(struct topics **tp)
+{
+	struct topics *t = *tp;
+
+	if (!t)
+		return;
+	*tp = NULL;
+	end_all(t);
+	if (t->retained)
+		topics_retained_done(t);
+	names_free(&t->retained);
+	filters_free(&t->subs);
+	topic_map_done(&t->names);
+	pthread_mutex_destroy(&t->lock);
+	pthread_mutex_destroy(&t->turns);
+	pthread_mutex_destroy(&t->retained_lock);
+	pthread_rwlock_destroy(&t->subs_lock);
+	mem_free(t);
+}
+
+/* ---- names ---- */
+
+static struct subscriber *find(const struct topics *t, struct span name, uint32_t hash)
+{
+	for (struct topic_link *l = t->names.n ? topic_map_first(&t->names, hash) : NULL; l; l = l->next) {
+		struct subscriber *s = list_entry(l, struct subscriber, link);
+
+		if (l->hash == hash && l->n == name.n && memcmp(s->name, name.p, name.n) == 0)
+			return s;
+	}
+	return NULL;
+}
+
+static void take_out(struct topics *t, struct subscriber *s)
+{
+	topic_map_del(&t->names, &s->link);
+	list_del(&s->all);
+	s->dead = true;
+}
+
+/* Of a new one: a reference for the register, and one for who has come. */
+static int put_in(struct topics *t, const struct claim *c, uint32_t hash, struct subscriber **ret)
+{
+	struct subscriber *s = subscriber_new(c->name, ++t->serial);
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	s->link.hash = hash;
+	r = topic_map_add(&t->names, &s->link);
+	if (r < 0) {
+		subscriber_unref(s);
+		return r;
+	}
+	list_add(&t->all, &s->all);
+	*ret = subscriber_ref(s);
+	return 0;
+}
+
+/* What waited for its end is over: it is somebody's again. */
+static void give_back(struct subscriber *s)
+{
+	s->epoch++;
+	s->slow = s->woken = false;
+	for (uint32_t i = 0; i < s->flights_n; i++)
+		s->flights[i].sent = false;
+}
+
+static void take_will(struct subscriber *s, struct message **ret)
+{
+	*ret = s->will.m;
+	s->will.m = NULL;
+}
+
+int topics_claim(struct topics *t, const struct claim *c, struct subscriber **ret, bool *ret_present,
+		 uint64_t *ret_where, struct message **ret_will)
+{
+	uint32_t hash = (uint32_t)topic_hash(&t->key, c->name);
+	struct subscriber *s, *old = NULL;
+	int r = 0;
+
+	*ret_present = false;
+	*ret_will = NULL;
+	pthread_mutex_lock(&t->lock);
+	s = find(t, c->name, hash);
+	if (s && s->where) {
+		*ret_where = s->where;
+		pthread_mutex_unlock(&t->lock);
+		return -EBUSY;
+	}
+	if (s && c->clean) {
+		take_will(s, ret_will);
+		take_out(t, s);
+		old = s;
+		s = NULL;
+	}
+	if (s) {
+		message_unref(s->will.m); /* it is back in time [MQTT-3.1.3-9] */
+		s->will.m = NULL;
+		give_back(s);
+		*ret = subscriber_ref(s);
+		*ret_present = true;
+	} else {
+		r = put_in(t, c, hash, ret);
+	}
+	if (r == 0) {
+		(*ret)->home = c->home;
+		(*ret)->where = c->where;
+	}
+	pthread_mutex_unlock(&t->lock);
+	if (old) {
+		topics_unsubscribe_all(t, NULL, old);
+		subscriber_unref(old);
+	}
+	return r;
+}
+
+uint32_t topics_leave(struct topics *t, struct subscriber *s, uint64_t expires, uint64_t will_at)
+{
+	uint32_t epoch;
+
+	pthread_mutex_lock(&t->lock);
+	s->expires = expires;
+	s->will_at = will_at;
+	s->where = 0;
+	epoch = ++s->epoch;
+	pthread_mutex_unlock(&t->lock);
+	return epoch;
+}
+
+void topics_end(struct topics *t, struct filters *ix, struct subscriber *s)
+{
+	bool was_in;
+
+	topics_unsubscribe_all(t, ix, s);
+	pthread_mutex_lock(&t->lock);
+	was_in = !s->dead;
+	if (was_in)
+		take_out(t, s);
+	s->where = 0;
+	pthread_mutex_unlock(&t->lock);
+	if (was_in)
+		subscriber_unref(s);
+}
+
+uint64_t topics_due(struct topics *t, struct subscriber *s, uint32_t epoch, uint64_t now, struct message **ret_will)
+{
+	uint64_t next = UINT64_MAX;
+	bool over = false;
+
+	*ret_will = NULL;
+	pthread_mutex_lock(&t->lock);
+	if (!s->dead && s->epoch == epoch) {
+		over = s->expires <= now;
+		if (s->will.m && (over || s->will_at <= now))
+			take_will(s, ret_will);
+		next = s->will.m && s->will_at < s->expires ? s->will_at : s->expires;
+		if (over)
+			take_out(t, s);
+	}
+	pthread_mutex_unlock(&t->lock);
+	if (!over)
+		return next;
+	topics_unsubscribe_all(t, NULL, s);
+	subscriber_unref(s);
+	return UINT64_MAX;
+}
+
+int topics_store(struct topics *t, struct subscriber *s, const struct delivery *d, const struct subscriber_limits *lim,
+		 uint64_t *ret_where)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&t->lock);
+	*ret_where = s->where;
+	if (s->where) {
+		r = -EAGAIN;
+	} else if (d->qos > 0 && !s->dead) {
+		s->slow = true; /* it takes nothing, so all limits count */
+		r = subscriber_push(s, d, lim);
+	}
+	pthread_mutex_unlock(&t->lock);
+	return r;
+}

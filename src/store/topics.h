@@ -1,0 +1,92 @@
+/*
+ * topics.h - the store of messages: who subscribes to what, what is retained, and by which name somebody is known. One for all
+ * services of a process that serve it, and for all their threads.
+ *
+ * Two indexes. Subscriptions that end with their connection are in the one of their loop (struct topics_here), which no other
+ * thread looks at. Those of whom comes back (kept), and shared ones, are in the one for all, behind a lock that publishers only
+ * take when there are any.
+ */
+#pragma once
+#include "store/names.h"
+#include "store/subscriber.h"
+
+struct topics;
+
+[[nodiscard]] int topics_new(const struct topic_key *key, struct topics **ret); /* 0 or -ENOMEM */
+void topics_free(struct topics **t); /* everybody has gone; NULL is fine, and set */
+
+/* ---- names: who is who ---- */
+
+/*
+ * Somebody of this name has come. 0: *ret is theirs, with a reference, and nobody else's; *ret_present: it is the one that was
+ * known, with all that waits for it. With `clean` that one is ended first, and its will, when one waits, comes out with its
+ * reference in *ret_will. -EBUSY: the session *ret_where has it; it must let go first. -ENOMEM.
+ */
+struct claim {
+	struct span name;
+	uint64_t where;
+	unsigned home;
+	bool clean;
+};
+[[nodiscard]] int topics_claim(struct topics *t, const struct claim *c, struct subscriber **ret, bool *ret_present,
+			       uint64_t *ret_where, struct message **ret_will);
+
+/* Nobody's from now on; stays until `expires`. Its epoch then, for an alarm. Its subscriptions must be in the index for all. */
+uint32_t topics_leave(struct topics *t, struct subscriber *s, uint64_t expires, uint64_t will_at);
+
+/* Out of the register, and without subscriptions. For who has it, with the index of its loop. Its reference stays. */
+void topics_end(struct topics *t, struct filters *ix, struct subscriber *s);
+
+/*
+ * An alarm has rung: what is due of one that was left in this epoch. The will, if it is time, with its reference; and its end, if that
+ * is. Returns when to ring again, UINT64_MAX: never.
+ */
+uint64_t topics_due(struct topics *t, struct subscriber *s, uint32_t epoch, uint64_t now, struct message **ret_will);
+
+/* ---- subscriptions ---- */
+
+struct wish {
+	struct span group, filter; /* group: empty = not shared */
+	uint32_t id;
+	uint8_t qos, retain_handling;
+	bool no_local, as_published;
+};
+
+/*
+ * `ix`: the index of the subscriber's loop; used when it is not kept. 0: new; 1: it was there and has changed; -ENOBUFS: it has too many;
+ * -ENOMEM.
+ */
+[[nodiscard]] int topics_subscribe(struct topics *t, struct filters *ix, struct subscriber *s, const struct wish *w,
+				   uint32_t max);
+bool topics_unsubscribe(struct topics *t, struct filters *ix, struct subscriber *s, struct span group,
+			struct span filter);
+void topics_unsubscribe_all(struct topics *t, struct filters *ix, struct subscriber *s);
+
+/* ---- publishing: the index for all ---- */
+
+bool topics_any(const struct topics *t); /* is there anything in it? Without a lock */
+
+/*
+ * All in the index for all whose filter matches, one member of each share; `give` is called with the index locked for reading, and
+ * must not come back here. 0 or -ENOMEM.
+ */
+typedef void topics_give(void *arg, struct sub *sub, bool shared);
+[[nodiscard]] int topics_match(struct topics *t, struct span name, struct filters_found *found, topics_give *give,
+			       void *arg);
+
+/*
+ * For one that is nobody's: waits in its queue, if its QoS is worth it. -EAGAIN: it is somebody's now, *ret_where. Else as
+ * subscriber_push().
+ */
+[[nodiscard]] int topics_store(struct topics *t, struct subscriber *s, const struct delivery *d,
+			       const struct subscriber_limits *lim, uint64_t *ret_where);
+
+/* ---- retained ---- */
+
+/* The last one of its topic; an empty payload takes it away. 0, -ENOMEM, or -ENOBUFS: there are `max` already. */
+[[nodiscard]] int topics_retain(struct topics *t, struct message *m, size_t max);
+
+/* At most `max` of those that match, with references; as names_step(). Those that have expired by `now` go. */
+[[nodiscard]] int topics_replay(struct topics *t, struct names_cursor *c, uint64_t now, struct message **ret,
+				uint32_t max);
+size_t topics_retained(struct topics *t);

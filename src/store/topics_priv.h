@@ -1,0 +1,33 @@
+/* topics_priv.h - what the files of the store of messages share. Locks in this order: subs, names; retained is alone. */
+#pragma once
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "store/topics.h"
+
+/* A group: its members take turns. In the index for all. */
+struct share {
+	struct entry entry;
+	struct list members; /* of sub.in_share; the first one is next */
+	uint32_t n;
+	uint16_t group_n;
+	uint8_t group[];
+};
+
+struct topics {
+	struct topic_key key;
+	pthread_mutex_t lock;   /* the register, and everybody who is nobody's */
+	struct topic_map names; /* of subscriber.link; a reference each */
+	struct list all;        /* the same */
+	uint64_t serial;
+
+	pthread_rwlock_t subs_lock;
+	struct filters *subs;  /* the index for all */
+	pthread_mutex_t turns; /* whose turn it is: publishers have the index for reading only */
+	_Atomic uint32_t subs_n;
+
+	pthread_mutex_t retained_lock;
+	struct names *retained;
+};
+
+void topics_retained_done(struct topics *t); /* topics_retained.c */

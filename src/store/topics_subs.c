@@ -1,0 +1,243 @@
+/* topics_subs.c - subscriptions: in the index of a loop, or in the one for all. See topics.h. */
+#include <errno.h>
+
+#include "base/mem.h"
+#include "store/topics_priv.h"
+
+/* ---- groups ---- */
+
+static struct span share_group(const struct share *g)
+{
+	return (struct span){ g->group, g->group_n };
+}
+
+static bool same(struct span a, struct span b)
+{
+	return a.n == b.n && memcmp(a.p, b.p, a.n) == 0;
+}
+
+/* The filter's groups are few, and hang on it: no other index is needed. */
+static struct share *share_find(const struct topics *t, struct span group, struct span filter)
+{
+	const struct filter *f = filters_find(t->subs, filter);
+
+	for (struct list *l = f ? f->subs.next : NULL; l && l != &f->subs; l = l->next) {
+		struct entry *e = list_entry(l, struct entry, at.in_filter);
+
+		if (e->share && same(share_group(e->share), group))
+			return e->share;
+	}
+	return NULL;
+}
+
+static int share_new(struct topics *t, struct span group, struct span filter, struct share **ret)
+{
+	struct share *g = mem_zalloc(sizeof(*g) + group.n);
+	int r;
+
+	if (!g)
+		return -ENOMEM;
+	g->entry.share = g;
+	g->group_n = (uint16_t)group.n;
+	memcpy(g->group, group.p, group.n);
+	list_init(&g->members);
+	r = filters_add(t->subs, filter, &g->entry.at);
+	if (r < 0) {
+		mem_free(g);
+		return r;
+	}
+	*ret = g;
+	return 0;
+}
+
+static void share_leave(struct topics *t, struct sub *sub)
+{
+	struct share *g = sub->share;
+
+	list_del(&sub->in_share);
+	if (--g->n)
+		return;
+	filters_del(t->subs, &g->entry.at);
+	mem_free(g);
+}
+
+/* ---- one subscription ---- */
+
+static struct span filter_of(const struct sub *sub)
+{
+	return filter_text(sub->share ? sub->share->entry.at.filter : sub->entry.at.filter);
+}
+
+static struct sub *sub_find(const struct subscriber *s, struct span group, struct span filter)
+{
+	for (struct list *l = s->subs.next; l != &s->subs; l = l->next) {
+		struct sub *sub = list_entry(l, struct sub, mine);
+
+		if (same(filter_of(sub), filter) && (sub->share ? same(share_group(sub->share), group) : group.n == 0))
+			return sub;
+	}
+	return NULL;
+}
+
+static int put_in_share(struct topics *t, struct sub *sub, const struct wish *w)
+{
+	struct share *g = share_find(t, w->group, w->filter);
+	int r = g ? 0 : share_new(t, w->group, w->filter, &g);
+
+	if (r < 0)
+		return r;
+	sub->share = g;
+	list_add(&g->members, &sub->in_share);
+	g->n++;
+	return 0;
+}
+
+static int put_in(struct topics *t, struct filters *ix, struct sub *sub, const struct wish *w)
+{
+	int r;
+
+	if (!sub->global)
+		return filters_add(ix, w->filter, &sub->entry.at);
+	pthread_rwlock_wrlock(&t->subs_lock);
+	r = w->group.n ? put_in_share(t, sub, w) : filters_add(t->subs, w->filter, &sub->entry.at);
+	if (r == 0)
+		atomic_fetch_add(&t->subs_n, 1);
+	pthread_rwlock_unlock(&t->subs_lock);
+	return r;
+}
+
+static void take_out(struct topics *t, struct filters *ix, struct sub *sub)
+{
+	if (!sub->global) {
+		filters_del(ix, &sub->entry.at);
+		return;
+	}
+	pthread_rwlock_wrlock(&t->subs_lock);
+	if (sub->share)
+		share_leave(t, sub);
+	else
+		filters_del(t->subs, &sub->entry.at);
+	atomic_fetch_sub(&t->subs_n, 1);
+	pthread_rwlock_unlock(&t->subs_lock);
+}
+
+/* Others may be matching: in the index for all, options change behind its lock. */
+static void change(struct topics *t, struct sub *sub, const struct wish *w)
+{
+	if (sub->global)
+		pthread_rwlock_wrlock(&t->subs_lock);
+	sub->id = w->id;
+	sub->qos = w->qos;
+	sub->retain_handling = w->retain_handling;
+	sub->no_local = w->no_local;
+	sub->as_published = w->as_published;
+	if (sub->global)
+		pthread_rwlock_unlock(&t->subs_lock);
+}
+
+int topics_subscribe(struct topics *t, struct filters *ix, struct subscriber *s, const struct wish *w, uint32_t max)
+{
+	struct sub *sub = sub_find(s, w->group, w->filter);
+	int r;
+
+	if (sub) {
+		change(t, sub, w);
+		return 1;
+	}
+	if (s->n_subs >= max)
+		return -ENOBUFS;
+	sub = mem_zalloc(sizeof(*sub));
+	if (!sub)
+		return -ENOMEM;
+	sub->whose = s;
+	sub->global = s->kept || w->group.n;
+	list_init(&sub->in_share);
+	sub->id = w->id;
+	sub->qos = w->qos;
+	sub->retain_handling = w->retain_handling;
+	sub->no_local = w->no_local;
+	sub->as_published = w->as_published;
+	r = put_in(t, ix, sub, w);
+	if (r < 0) {
+		mem_free(sub);
+		return r;
+	}
+	list_add(&s->subs, &sub->mine);
+	s->n_subs++;
+	return 0;
+}
+
+static void remove_sub(struct topics *t, struct filters *ix, struct sub *sub)
+{
+	take_out(t, ix, sub);
+	list_del(&sub->mine);
+	sub->whose->n_subs--;
+	mem_free(sub);
+}
+
+bool topics_unsubscribe(struct topics *t, struct filters *ix, struct subscriber *s, struct span group,
+			struct span filter)
+{
+	struct sub *sub = sub_find(s, group, filter);
+
+	if (sub)
+		remove_sub(t, ix, sub);
+	return sub != NULL;
+}
+
+void topics_unsubscribe_all(struct topics *t, struct filters *ix, struct subscriber *s)
+{
+	while (!list_empty(&s->subs))
+		remove_sub(t, ix, list_entry(s->subs.next, struct sub, mine));
+}
+
+/* ---- publishing ---- */
+
+bool topics_any(const struct topics *t)
+{
+	return atomic_load_explicit(&t->subs_n, memory_order_acquire) != 0;
+}
+
+/* One that has a connection, if there is such a one; the next message goes to the one behind it [4.8.2]. */
+static struct sub *take_turn(struct share *g)
+{
+	struct sub *first = NULL;
+
+	for (uint32_t i = 0; i < g->n; i++) {
+		struct sub *sub = list_entry(g->members.next, struct sub, in_share);
+
+		list_del(&sub->in_share);
+		list_add(&g->members, &sub->in_share);
+		if (sub->whose->where)
+			return sub;
+		first = first ? first : sub;
+	}
+	return first;
+}
+
+static void give_entry(struct topics *t, struct entry *e, topics_give *give, void *arg)
+{
+	struct sub *sub;
+
+	if (!e->share) {
+		give(arg, list_entry(e, struct sub, entry), false);
+		return;
+	}
+	pthread_mutex_lock(&t->turns);
+	sub = take_turn(e->share);
+	pthread_mutex_unlock(&t->turns);
+	give(arg, sub, true);
+}
+
+int topics_match(struct topics *t, struct span name, struct filters_found *found, topics_give *give, void *arg)
+{
+	int r;
+
+	pthread_rwlock_rdlock(&t->subs_lock);
+	r = filters_match(t->subs, name, found);
+	for (uint32_t i = 0; r == 0 && i < found->n; i++)
+		for (struct list *l = found->v[i]->subs.next; l != &found->v[i]->subs; l = l->next)
+			give_entry(t, list_entry(l, struct entry, at.in_filter), give, arg);
+	pthread_rwlock_unlock(&t->subs_lock);
+	return r;
+}
