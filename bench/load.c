@@ -48,6 +48,23 @@ static const struct mode {
 	  load_chat,
 	  { .conns = 500, .flight = 16, .size = 64 } },
 	{ "udp", "datagrams under way at once", load_udp, { .conns = 1, .flight = 64, .size = 64 } },
+	{ "mqtt",
+	  "publishers and subscribers of a broker, nothing may be lost",
+	  load_mqtt,
+	  { .conns = 1, .pubs = 1, .subs = 1, .topics = 1, .flight = 500, .size = 16 } },
+	{ "mqtt-pingpong",
+	  "one message at a time, there and back, beside such a stream",
+	  load_mqtt_pingpong,
+	  { .conns = 1, .pubs = 1, .subs = 1, .topics = 1, .flight = 500, .size = 16, .count = 100000 } },
+	{ "mqtt-connect", "CONNECT, CONNACK, DISCONNECT in bursts", load_mqtt_connect, { .conns = 200, .size = 16 } },
+	{ "mqtt-idle",
+	  "a subscription for each, in bursts, then silence",
+	  load_mqtt_idle,
+	  { .conns = 10000, .flight = 200, .size = 16 } },
+	{ "mqtt-reconnect",
+	  "kept sessions that lose their connections and all come back at once",
+	  load_mqtt_reconnect,
+	  { .conns = 10000, .flight = 200, .size = 16 } },
 };
 
 static char bytes[PATTERN_PERIOD + PATTERN_ROOM];
@@ -192,10 +209,19 @@ static void usage(void)
 {
 	printf("usage: load MODE HOST:PORT [options]\n\n");
 	for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++)
-		printf("  %-10s %s\n", modes[i].name, modes[i].help);
+		printf("  %-14s %s\n", modes[i].name, modes[i].help);
 	printf("\n  --connections N  --flight N  --size BYTES  --seconds S  --count N  --release N\n"
 	       "  --one-source     leave from 127.0.0.1 only, not from 127.0.0.x\n"
-	       "  --sync           say {\"ready\": true}, wait for a line on stdin, then run\n\n"
+	       "  --sync           say {\"ready\": true}, wait for a line on stdin, then run\n"
+	       "mqtt:\n"
+	       "  --publishers N  --subscribers N  --topics N (of each publisher)  --qos 0|1|2\n"
+	       "  --window N       messages published and not yet with all who hear them, in all; as --flight\n"
+	       "  --pairs          the n-th subscriber hears the n-th publisher alone\n"
+	       "  --turns          publishers take turns: one publishes all that the window allows, then the next\n"
+	       "  --kept           subscribers do not ask for a clean session\n"
+	       "  --lossy          count what is lost, doubled or out of order: else it is an error\n"
+	       "  --v5             MQTT 5.0, not 3.1.1\n"
+	       "  --user NAME  --password TEXT\n\n"
 	       "One line of JSON is the result. HOST is an IPv4 address.\n");
 }
 
@@ -213,51 +239,70 @@ static void parse_address(const char *text, struct sockaddr_in *ret)
 		die("not an IPv4 address: %s", host);
 }
 
+/* What an option's text becomes, and where. */
+static const struct setting {
+	const char *name;
+	enum { NUMBER, BYTES, SECONDS, TEXT, FLAG } kind;
+	size_t at;
+} settings[] = {
+	{ "connections", NUMBER, offsetof(struct options, conns) },
+	{ "flight", NUMBER, offsetof(struct options, flight) },
+	{ "window", NUMBER, offsetof(struct options, flight) },
+	{ "size", BYTES, offsetof(struct options, size) },
+	{ "seconds", SECONDS, offsetof(struct options, seconds) },
+	{ "count", NUMBER, offsetof(struct options, count) },
+	{ "release", NUMBER, offsetof(struct options, release) },
+	{ "publishers", NUMBER, offsetof(struct options, pubs) },
+	{ "subscribers", NUMBER, offsetof(struct options, subs) },
+	{ "topics", NUMBER, offsetof(struct options, topics) },
+	{ "qos", NUMBER, offsetof(struct options, qos) },
+	{ "user", TEXT, offsetof(struct options, user) },
+	{ "password", TEXT, offsetof(struct options, password) },
+	{ "pairs", FLAG, offsetof(struct options, pairs) },
+	{ "turns", FLAG, offsetof(struct options, turns) },
+	{ "kept", FLAG, offsetof(struct options, kept) },
+	{ "lossy", FLAG, offsetof(struct options, lossy) },
+	{ "v5", FLAG, offsetof(struct options, v5) },
+	{ "sync", FLAG, offsetof(struct options, sync) },
+	{ "one-source", FLAG, offsetof(struct options, one_source) },
+};
+enum { SETTINGS = sizeof settings / sizeof settings[0] };
+
+static void set(struct options *o, const struct setting *s, const char *text)
+{
+	void *to = (char *)o + s->at;
+
+	switch (s->kind) {
+	case NUMBER:
+		*(unsigned *)to = (unsigned)strtoul(text, NULL, 10);
+		break;
+	case BYTES:
+		*(size_t *)to = strtoul(text, NULL, 10);
+		break;
+	case SECONDS:
+		*(double *)to = strtod(text, NULL);
+		break;
+	case TEXT:
+		*(const char **)to = text;
+		break;
+	case FLAG:
+		*(bool *)to = true;
+		break;
+	}
+}
+
 static void parse_options(int argc, char **argv, struct options *o)
 {
-	static const struct option table[] = {
-		{ "connections", required_argument, NULL, 'c' },
-		{ "flight", required_argument, NULL, 'f' },
-		{ "size", required_argument, NULL, 's' },
-		{ "seconds", required_argument, NULL, 't' },
-		{ "count", required_argument, NULL, 'n' },
-		{ "release", required_argument, NULL, 'r' },
-		{ "sync", no_argument, NULL, 'y' },
-		{ "one-source", no_argument, NULL, 'o' },
-		{},
-	};
+	struct option table[SETTINGS + 1] = {};
+	int which;
 
-	for (int c; (c = getopt_long(argc, argv, "", table, NULL)) != -1;) {
-		unsigned n = optarg ? (unsigned)strtoul(optarg, NULL, 10) : 0;
-
-		switch (c) {
-		case 'c':
-			o->conns = n;
-			break;
-		case 'f':
-			o->flight = n;
-			break;
-		case 's':
-			o->size = n;
-			break;
-		case 't':
-			o->seconds = strtod(optarg, NULL);
-			break;
-		case 'n':
-			o->count = n;
-			break;
-		case 'r':
-			o->release = n;
-			break;
-		case 'y':
-			o->sync = true;
-			break;
-		case 'o':
-			o->one_source = true;
-			break;
-		default:
+	for (int i = 0; i < SETTINGS; i++)
+		table[i] = (struct option){ .name = settings[i].name,
+					    .has_arg = settings[i].kind == FLAG ? no_argument : required_argument };
+	while ((which = -1, getopt_long(argc, argv, "", table, &which)) != -1) {
+		if (which < 0)
 			exit(2);
-		}
+		set(o, &settings[which], optarg);
 	}
 	if (o->conns == 0 || o->size == 0 || o->size > PATTERN_ROOM)
 		die("connections or size out of range");

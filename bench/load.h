@@ -17,10 +17,20 @@ struct options {
 	unsigned flight; /* messages under way at once: per connection; in all for chat and udp */
 	size_t size;     /* bytes in a message */
 	double seconds;
-	unsigned count;   /* round trips, for pingpong */
+	unsigned count; /* round trips, for pingpong; connections, for mqtt-connect (0: as many as there is time for) */
 	unsigned release; /* clients that leave, for crowd */
 	bool one_source;  /* every connection from 127.0.0.1 */
-	bool sync;        /* wait for a line on stdin where a run is about to start or to end */
+	/* MQTT */
+	unsigned pubs, subs; /* publishers, subscribers */
+	unsigned topics;     /* that each publisher has */
+	unsigned qos;
+	bool pairs; /* the n-th subscriber hears the n-th publisher alone, not all of them */
+	bool turns; /* publishers take turns with the whole window, instead of a share of it for each */
+	bool kept;  /* subscribers have sessions that outlive their connections */
+	bool lossy; /* count what is lost, doubled or out of order, instead of calling it an error */
+	bool v5;    /* speak MQTT 5.0, not 3.1.1 */
+	const char *user, *password;
+	bool sync; /* wait for a line on stdin where a run is about to start or to end */
 };
 
 /* The modes, one per file but for the first two; they print their result. */
@@ -33,6 +43,13 @@ void load_crowd(const struct options *o);    /* more clients than the server has
 void load_tls(const struct options *o);      /* as idle, over TLS */
 void load_chat(const struct options *o);     /* one sender, many receivers */
 void load_udp(const struct options *o);      /* datagrams under way, losses counted */
+
+/* Of a broker, in load_mqtt*.c. */
+void load_mqtt(const struct options *o);           /* publishers and subscribers, nothing may be lost */
+void load_mqtt_pingpong(const struct options *o);  /* one message there and back, beside such a stream */
+void load_mqtt_connect(const struct options *o);   /* CONNECT, CONNACK, DISCONNECT, in bursts */
+void load_mqtt_idle(const struct options *o);      /* a subscription for each, then silence */
+void load_mqtt_reconnect(const struct options *o); /* kept sessions that all come back at once */
 
 /* Prints {"error": ...} and leaves. */
 _Noreturn __attribute__((format(printf, 1, 2))) void die(const char *fmt, ...);

@@ -1,8 +1,8 @@
-"""The two programs that have always done this: xinetd and openbsd-inetd, as Debian ships them.
+"""The programs that have always done this: xinetd and openbsd-inetd, and the broker mosquitto, as Debian ships them.
 
-The two packages exclude each other and would start services, so they are never installed: they are fetched into
-build/peers, unpacked there and run in the foreground on a loopback port with a configuration made for the run. Libraries
-that the machine lacks are fetched the same way.
+Installed, they would start services, and two of them exclude each other. So what is not there is never installed: it is
+fetched into build/peers, unpacked there and run in the foreground on a loopback port with a configuration made for the
+run. Libraries that the machine lacks are fetched the same way.
 """
 
 import getpass
@@ -41,6 +41,16 @@ service echo
 
 # The number after nowait is how many a minute it may start (256 unless said); past it the service stops for ten minutes.
 INETD_CONF = "127.0.0.1:{port} stream tcp nowait.100000000 {user} /bin/cat cat\n"
+
+# Nothing on disk and no log; TCP_NODELAY, without which it is slower when it has little to say. The rest is as Debian
+# ships it.
+MOSQUITTO_CONF = """\
+listener {port} 127.0.0.1
+allow_anonymous true
+persistence false
+log_type none
+set_tcp_nodelay true
+"""
 
 
 def _run(*argv):
@@ -120,3 +130,11 @@ def inetd(folder, **how):
     program = _provide("openbsd-inetd", "usr/sbin/inetd")
     port, conf = _configure(folder, "inetd.conf", INETD_CONF)
     return Foreign("inetd", [*_environment(), program, "-i", "-R", "0", conf], folder, port, **how)
+
+
+def mosquitto(folder, **how):
+    """mosquitto, persistence off."""
+    program = Path("/usr/sbin/mosquitto")
+    argv = [program] if program.exists() else [*_environment(), _provide("mosquitto", "usr/sbin/mosquitto")]
+    port, conf = _configure(folder, "mosquitto.conf", MOSQUITTO_CONF)
+    return Foreign("mosquitto", [*argv, "-c", conf], folder, port, **how)

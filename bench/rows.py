@@ -201,11 +201,14 @@ def models(b):
     """connect, one echo, close: each model against event"""
     server, load = harness.two_sides()
     contenders = {m: _of_model(b, m, server) for m in [*MODELS, "event"]}
+    contenders["tiny_fork"] = lambda: b.tiny("tiny_fork", cpus=server)
     runs = _interleave(b, "models", contenders, "connect", ["--connections", 16, "--one-source"], load_cpus=load)
     for model, known in MODELS.items():
         pair = {model: runs[model], "event": runs["event"]}
         least = round(0.8 * known, 2) if known else None
         yield _compare("models", f"{model}: connections per CPU second", "", pair, _per_cpu_second, least=least)
+    pair = {"fork": runs["fork"], "tiny_fork": runs["tiny_fork"]}
+    yield _compare("models", "the same of fork, against no more than fork()", "", pair, _per_cpu_second)
 
 
 # The other service holds what its clients have said of a line that has no end yet.
@@ -428,4 +431,100 @@ def nofile(b):
     yield _alone("nofile", "accepting again after room", "ms", waited, most=1000, note=after)
 
 
-ROWS = {f.__name__: f for f in (echo, bulk, pingpong, relay, chat, xinetd, inetd, models, beside, idle, slow, udp, ready, tls, nofile)}
+MQTT = "[guichet]\nloops = 1\n[mqtt]\nlisten = tcp:0\nmodel = event\n"
+
+
+def _brokers(b, row, mode, args, *, tiny=False):
+    """Guichet and mosquitto, each on one processor with one loop; with `tiny` also the limit."""
+    server, load = harness.two_sides()
+    contenders = {
+        "guichet": lambda: b.guichet(MQTT, cpus=server),
+        "mosquitto": lambda: peers.mosquitto(b.folder, cpus=server),
+    }
+    if tiny:
+        contenders["tiny_mqtt"] = lambda: b.tiny("tiny_mqtt", cpus=server)
+    return _interleave(b, row, contenders, mode, args, load_cpus=load)
+
+
+def _per_second(r):
+    return r["per_second"]
+
+
+def _passed_on(row, what, runs, least, *, of_tiny=None):
+    """Messages per second against mosquitto and, where it takes part, the limit; CPU per message for scale."""
+    yield _compare(row, what, "/s", runs, _per_second, least=least)
+    yield _compare(row, "  CPU per message", "us", runs, _micro("deliveries"))
+    if "tiny_mqtt" in runs:
+        yield _compare(row, "  beside the limit", "/s", runs, _per_second, peer="tiny_mqtt", least=of_tiny)
+        yield _compare(row, "  CPU beside the limit", "us", runs, _micro("deliveries"), peer="tiny_mqtt")
+
+
+def mqtt(b):
+    """messages per second through a broker, QoS 0: one to one, four to four"""
+    for size in 16, 256:
+        runs = _brokers(b, "mqtt", "mqtt", ["--size", size, "--window", 500], tiny=True)
+        yield from _passed_on("mqtt", f"1 to 1, {size} bytes", runs, 12, of_tiny=0.35)
+    args = ["--publishers", 4, "--subscribers", 4, "--window", 500]
+    yield from _passed_on("mqtt", "4 to 4, each to all", _brokers(b, "mqtt", "mqtt", args, tiny=True), 12)
+    yield from _passed_on("mqtt", "4 to 4, each to one", _brokers(b, "mqtt", "mqtt", [*args, "--pairs"]), 12)
+
+
+def mqtt_fan(b):
+    """messages per second through a broker, QoS 0: one to 500, 500 to one"""
+    one = ["--subscribers", 500]
+    runs = _brokers(b, "mqtt_fan", "mqtt", [*one, "--window", 100], tiny=True)
+    yield from _passed_on("mqtt_fan", "1 to 500, 100 in flight", runs, 6)
+    runs = _brokers(b, "mqtt_fan", "mqtt", [*one, "--window", 1], tiny=True)
+    yield from _passed_on("mqtt_fan", "1 to 500, 1 in flight", runs, None)
+    one = ["--publishers", 500, "--window", 500]
+    runs = _brokers(b, "mqtt_fan", "mqtt", [*one, "--turns"], tiny=True)
+    yield from _passed_on("mqtt_fan", "500 to 1, 500 in flight, in turns", runs, 8)
+    runs = _brokers(b, "mqtt_fan", "mqtt", one, tiny=True)
+    yield from _passed_on("mqtt_fan", "500 to 1, 500 in flight, one of each", runs, None)
+
+
+def mqtt_qos(b):
+    """messages per second through a broker, acknowledged; the session of the last line outlives its connection"""
+    lines = (("QoS 1", ["--qos", 1, "--window", 100], 3.5), ("QoS 2", ["--qos", 2, "--window", 20], 5),
+             ("QoS 1, kept session", ["--qos", 1, "--window", 100, "--kept"], 1.5))
+    for what, args, least in lines:
+        runs = _brokers(b, "mqtt_qos", "mqtt", args)
+        yield from _passed_on("mqtt_qos", f"1 to 1, {what}, {args[3]} in flight", runs, least)
+
+
+def mqtt_connect(b):
+    """CONNECT, CONNACK, DISCONNECT"""
+    # Bursts of 50 for the comparison: mosquitto's backlog is 100, and a client that it drops comes a second later.
+    runs = _brokers(b, "mqtt_connect", "mqtt-connect", ["--connections", 50], tiny=True)
+    yield _compare("mqtt_connect", "connections per CPU second", "", runs, _per_cpu_second, least=1.1)
+    yield _compare("mqtt_connect", "  beside the limit", "", runs, _per_cpu_second, peer="tiny_mqtt")
+    server, load = harness.two_sides()
+    ours = {"guichet": lambda: b.guichet(MQTT, cpus=server)}
+    args = ["--connections", 200, "--count", 10000]
+    runs = _interleave(b, "mqtt_connect", ours, "mqtt-connect", args, load_cpus=load)
+    yield _alone("mqtt_connect", "10,000 in bursts of 200", "s", [r["seconds"] for r in runs["guichet"]], most=1)
+
+
+def mqtt_idle(b):
+    """10,000 clients with a subscription each that say nothing: memory for each"""
+    n = min(10000, b.fd_limit - 512)
+    note = "" if n == 10000 else f"only {n} clients: the hard limit is {b.fd_limit} descriptors"
+    runs = _grow_rounds(b, "mqtt_idle", "[mqtt]\nlisten = tcp:0\n", "mqtt-idle", "tcp", n)
+    yield _heap("mqtt_idle", "heap for each idle client", runs, 1024, note)
+    yield _alone("mqtt_idle", "resident growth for each", "B", [r["rss"] for r in runs], note=note)
+    yield _alone("mqtt_idle", "all connected and subscribed", "s", [r["seconds"] for r in runs], note=note)
+
+
+def mqtt_latency(b):
+    """round trip of one message through a broker, beside a stream at full speed"""
+    runs = _brokers(b, "mqtt_latency", "mqtt-pingpong", ["--window", 500])
+    p99 = [r["pingpong_p99_us"] / 1e3 for r in runs["guichet"]]
+    yield _alone("mqtt_latency", "there and back, 99th in 100", "ms", p99, most=1)
+    for key, what in (("p99", "99th in 100"), ("p50", "median")):
+        yield _compare("mqtt_latency", f"  {what}", "us", runs, lambda r, k=key: r[f"pingpong_{k}_us"])
+    yield _compare("mqtt_latency", "  messages per second of the stream", "/s", runs, _per_second)
+
+
+ROWS = {f.__name__: f for f in (
+    echo, bulk, pingpong, relay, chat, xinetd, inetd, models, beside, idle, slow, udp, ready, tls, nofile,
+    mqtt, mqtt_fan, mqtt_qos, mqtt_connect, mqtt_idle, mqtt_latency)}
