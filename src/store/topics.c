@@ -184,7 +184,8 @@ void topics_end(struct topics *t, struct filters *ix, struct subscriber *s)
 		subscriber_unref(s);
 }
 
-uint64_t topics_due(struct topics *t, struct subscriber *s, uint32_t epoch, uint64_t now, struct message **ret_will)
+uint64_t topics_due(struct topics *t, struct subscriber *s, uint32_t epoch, uint64_t now, struct message **ret_will,
+		    bool *ret_over)
 {
 	uint64_t next = UINT64_MAX;
 	bool over = false;
@@ -200,6 +201,7 @@ uint64_t topics_due(struct topics *t, struct subscriber *s, uint32_t epoch, uint
 			take_out(t, s);
 	}
 	pthread_mutex_unlock(&t->lock);
+	*ret_over = over;
 	if (!over)
 		return next;
 	topics_unsubscribe_all(t, NULL, s);
@@ -222,4 +224,17 @@ int topics_store(struct topics *t, struct subscriber *s, const struct delivery *
 	}
 	pthread_mutex_unlock(&t->lock);
 	return r;
+}
+
+struct topics_sizes topics_sizes(struct topics *t)
+{
+	struct topics_sizes n = { .subscriptions = atomic_load(&t->subscriptions) };
+
+	pthread_mutex_lock(&t->lock);
+	n.known = t->names.n;
+	pthread_mutex_unlock(&t->lock);
+	pthread_mutex_lock(&t->retained_lock);
+	n.retained = names_count(t->retained);
+	pthread_mutex_unlock(&t->retained_lock);
+	return n;
 }

@@ -39,9 +39,10 @@ void topics_end(struct topics *t, struct filters *ix, struct subscriber *s);
 
 /*
  * An alarm has rung: what is due of one that was left in this epoch. The will, if it is time, with its reference; and its end, if that
- * is. Returns when to ring again, UINT64_MAX: never.
+ * is (*ret_over). Returns when to ring again, UINT64_MAX: never.
  */
-uint64_t topics_due(struct topics *t, struct subscriber *s, uint32_t epoch, uint64_t now, struct message **ret_will);
+uint64_t topics_due(struct topics *t, struct subscriber *s, uint32_t epoch, uint64_t now, struct message **ret_will,
+		    bool *ret_over);
 
 /* ---- subscriptions ---- */
 
@@ -89,4 +90,9 @@ typedef void topics_give(void *arg, struct sub *sub, bool shared);
 /* At most `max` of those that match, with references; as names_step(). Those that have expired by `now` go. */
 [[nodiscard]] int topics_replay(struct topics *t, struct names_cursor *c, uint64_t now, struct message **ret,
 				uint32_t max);
-size_t topics_retained(struct topics *t);
+
+struct topics_sizes {
+	size_t known; /* subscribers, connected or not */
+	size_t subscriptions, retained;
+};
+struct topics_sizes topics_sizes(struct topics *t);

@@ -25,6 +25,7 @@ struct topics {
 	struct filters *subs;  /* the index for all */
 	pthread_mutex_t turns; /* whose turn it is: publishers have the index for reading only */
 	_Atomic uint32_t subs_n;
+	_Atomic uint32_t subscriptions; /* in all indexes */
 
 	pthread_mutex_t retained_lock;
 	struct names *retained;

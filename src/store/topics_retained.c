@@ -82,16 +82,6 @@ int topics_replay(struct topics *t, struct names_cursor *c, uint64_t now, struct
 	return n < 0 ? n : kept;
 }
 
-size_t topics_retained(struct topics *t)
-{
-	size_t n;
-
-	pthread_mutex_lock(&t->retained_lock);
-	n = names_count(t->retained);
-	pthread_mutex_unlock(&t->retained_lock);
-	return n;
-}
-
 void topics_retained_done(struct topics *t)
 {
 	struct name *n;

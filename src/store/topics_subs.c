@@ -164,6 +164,7 @@ int topics_subscribe(struct topics *t, struct filters *ix, struct subscriber *s,
 	}
 	list_add(&s->subs, &sub->mine);
 	s->n_subs++;
+	atomic_fetch_add_explicit(&t->subscriptions, 1, memory_order_relaxed);
 	return 0;
 }
 
@@ -172,6 +173,7 @@ static void remove_sub(struct topics *t, struct filters *ix, struct sub *sub)
 	take_out(t, ix, sub);
 	list_del(&sub->mine);
 	sub->whose->n_subs--;
+	atomic_fetch_sub_explicit(&t->subscriptions, 1, memory_order_relaxed);
 	mem_free(sub);
 }
 

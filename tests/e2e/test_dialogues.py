@@ -18,7 +18,7 @@ TO = {"tcp": ("tcp4", "tcp:0"), "unix": ("unix", "unix:s.sock"), "tls": ("tls4",
 
 
 def suits(d, model):
-    if d.service == "chat":
+    if d.service in ("chat", "mqtt"):
         return model == "event"
     if d.dgram:
         return model in ("event", "iterative", "pool")

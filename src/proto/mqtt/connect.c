@@ -44,7 +44,7 @@ static void agree(struct mqtt *self, const struct io *io, const struct mqtt_conn
 	self->aliases_out_max = (uint16_t)(c->props.alias_max < o->aliases ? c->props.alias_max : o->aliases);
 }
 
-static int take_will(struct mqtt *self, const struct io *io, const struct mqtt_connect *c)
+static int take_will(struct mqtt *self, const struct mqtt_connect *c)
 {
 	const struct mqtt_props *p = &c->will_props;
 	struct message_birth b = {
@@ -55,9 +55,8 @@ static int take_will(struct mqtt *self, const struct io *io, const struct mqtt_c
 	if (p->raw.n && !props)
 		return -ENOMEM;
 	b.props = (struct span){ props, props ? mqtt_props_kept(p, props) : 0 };
-	if (p->has & MQTT_HAS(MQTT_P_EXPIRY))
-		b.expires = io->now +
-			    (p->expiry + (uint64_t)p->will_delay) * SEC; /* of the message, which is not yet */
+	if (p->has & MQTT_HAS(MQTT_P_EXPIRY)) /* from when it is published: mqtt_publish_will() */
+		b.expires = p->expiry ? p->expiry * SEC : 1;
 	self->will.m = message_new(&b);
 	self->will.delay = p->will_delay * SEC;
 	mem_free(props);
@@ -141,15 +140,6 @@ static void wait_for(struct mqtt *self, struct io *io, sess_id where)
 	io_post(io, where, MQTT_TAKE_OVER, NULL, POST_REPLY);
 }
 
-static void publish_now(struct io *io, struct message *will)
-{
-	io_count(io, MQTT_WILLS, 1);
-	if (will->retain)
-		mqtt_retain(io, will);
-	mqtt_route(NULL, io, will);
-	message_unref(will);
-}
-
 static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_connect *c)
 {
 	char array[NAME];
@@ -168,18 +158,19 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 		wait_for(self, io, where);
 		return V_GO;
 	}
-	if (will)
-		publish_now(io, will);
+	mqtt_publish_will(io, will);
 	if (r < 0)
 		return refuse(self, io, MQTT_SERVER_BUSY, "out-of-memory");
 	self->state = MQTT_OPEN;
+	mqtt_count(io, MQTT_T_CONNECTIONS, 1);
+	mqtt_count(io, MQTT_T_CLIENTS, 1);
 	self->who->kept |= self->session_expiry > 0;
 	in_cap(io, mqtt_options(io)->packet);
 	accept(self, io, c, present);
 	if (!present)
 		return V_GO;
 	io_count(io, MQTT_RESUMED, 1);
-	mqtt_resend(self, io);
+	self->behind = true;
 	mqtt_pump(self, io);
 	return V_GO;
 }
@@ -196,7 +187,8 @@ static int fault_of(const struct io *io, const struct mqtt_connect *c, const cha
 	if (!c->will)
 		return 0;
 	*ret_why = "will-topic-invalid";
-	if (topic_check_name(c->will_topic, o->levels) < 0 || span_starts(c->will_topic, "$SYS"))
+	if (topic_check_name(c->will_topic, o->levels) < 0 || span_starts(c->will_topic, "$SYS") ||
+	    span_starts(c->will_topic, "$CONTROL/")) /* where others have commands */
 		return MQTT_BAD_TOPIC;
 	*ret_why = "retain-off";
 	return c->will_retain && !o->retain ? MQTT_NO_RETAIN : 0;
@@ -218,7 +210,7 @@ enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_fr
 	agree(self, io, &c);
 	message_unref(self->will.m); /* of a first try */
 	self->will.m = NULL;
-	if (c.will && take_will(self, io, &c) < 0)
+	if (c.will && take_will(self, &c) < 0)
 		return refuse(self, io, MQTT_SERVER_BUSY, "out-of-memory");
 	return enter(self, io, &c);
 }
@@ -258,13 +250,14 @@ void mqtt_leave(struct mqtt *self, struct io *io)
 	self->state = MQTT_OVER;
 	if (self->who && will && !self->goodbye && (!self->will.delay || !self->session_expiry)) {
 		self->will.m = NULL;
-		publish_now(io, will);
+		mqtt_publish_will(io, will);
 	} else if (self->goodbye || !self->who) {
 		self->will.m = NULL;
 		message_unref(will);
 	}
 	if (!self->who)
 		return;
+	mqtt_count(io, MQTT_T_CLIENTS, (uint64_t)-1);
 	if (self->session_expiry)
 		stay(self, io);
 	else

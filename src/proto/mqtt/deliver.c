@@ -76,20 +76,30 @@ static void fill(struct mqtt *self, const struct io *io, const struct sending *s
 	p->kept = message_props(s->m);
 	p->sub_ids = s->ids;
 	p->n_sub_ids = s->n_ids;
-	if (s->m->expires) /* what is left of it [MQTT-3.3.2-6] */
-		mqtt_props_set(&p->props, MQTT_P_EXPIRY, (uint32_t)((s->m->expires - io->now + SEC - 1) / SEC));
+	if (s->m->expires) /* what is left of it [MQTT-3.3.2-6]; nothing when it must be sent again [MQTT-4.4.0-1] */
+		mqtt_props_set(&p->props, MQTT_P_EXPIRY,
+			       is_over(io, s->m) ? 0 : (uint32_t)((s->m->expires - io->now + SEC - 1) / SEC));
 }
 
-static void use_alias(struct mqtt *self, const struct sending *s, struct mqtt_publish *p)
+/* Returns a new one, which this packet tells of; 0: it is known, or there is none. */
+static uint16_t use_alias(struct mqtt *self, const struct sending *s, struct mqtt_publish *p)
 {
-	uint16_t alias = alias_of(self, p->topic);
+	uint16_t alias = alias_of(self, p->topic), fresh = 0;
 
 	if (alias)
 		p->topic = (struct span){};
 	else
-		alias = new_alias(self, s->m);
+		alias = fresh = new_alias(self, s->m);
 	if (alias)
 		mqtt_props_set(&p->props, MQTT_P_ALIAS, alias);
+	return fresh;
+}
+
+/* The packet that would have told of it is not sent. */
+static void forget_alias(struct mqtt *self, struct mqtt_publish *p)
+{
+	message_unref(self->out.v[--self->out.n]);
+	p->props.has &= ~MQTT_HAS(MQTT_P_ALIAS);
 }
 
 static int write_head(const struct mqtt *self, struct io *io, const struct mqtt_publish *p, uint8_t *array, size_t size)
@@ -123,38 +133,64 @@ static int send_head(const struct mqtt *self, struct io *io, const struct mqtt_p
 	return r;
 }
 
-static int send(struct mqtt *self, struct io *io, const struct sending *s)
+static void sent(const struct sending *s, struct io *io)
+{
+	size_t n = s->m->payload_n;
+
+	if (io->traced)
+		io_note(io, NOTE_OUT, "PUBLISH q%u r%u m%u \"%.*s\" %zu bytes", s->qos, s->retain, s->id,
+			(int)s->m->topic_n, message_topic(s->m).p, n);
+	io_count(io, MQTT_SENT, 1);
+	mqtt_count(io, MQTT_T_PUBLISH_OUT, 1);
+	mqtt_count(io, MQTT_T_PUBLISH_BYTES_OUT, n);
+	mqtt_count(io, MQTT_T_PACKETS_OUT, 1);
+	mqtt_count(io, MQTT_T_BYTES_OUT, n + s->m->topic_n + 4);
+}
+
+static int send_in_parts(struct mqtt *self, struct io *io, const struct sending *s)
 {
 	struct mqtt_publish p = {};
+	uint16_t fresh = 0;
 	int r;
 
 	fill(self, io, s, &p);
 	if (self->aliases_out_max)
-		use_alias(self, s, &p);
-	if (self->version == MQTT_5 || s->qos || s->retain || s->m->large) {
-		r = send_head(self, io, &p);
-		if (r < 0)
-			return r;
-		if (s->m->large)
-			out_blob(io, s->m->large);
-		else
-			out_mem(io, p.payload.p, p.payload.n);
-	} else {
+		fresh = use_alias(self, s, &p);
+	r = send_head(self, io, &p);
+	if (r < 0 && fresh) {
+		forget_alias(self, &p);
+		r = send_head(self, io, &p); /* it may just fit without */
+	}
+	if (r < 0)
+		return r;
+	if (s->m->large)
+		out_blob(io, s->m->large);
+	else
+		out_mem(io, p.payload.p, p.payload.n);
+	return 0;
+}
+
+/* What most are sent, most of the time, lies there as it is. */
+static int send(struct mqtt *self, struct io *io, const struct sending *s)
+{
+	int r = 0;
+
+	if (self->version != MQTT_5 && s->qos == 0 && !s->retain && !s->m->large) {
 		struct span packet = message_packet(s->m);
 
 		out_mem(io, packet.p, packet.n);
+	} else {
+		r = send_in_parts(self, io, s);
 	}
-	if (io->traced)
-		io_note(io, NOTE_OUT, "PUBLISH q%u r%u m%u \"%.*s\" %zu bytes", s->qos, s->retain, s->id,
-			(int)s->m->topic_n, message_topic(s->m).p, p.payload.n);
-	io_count(io, MQTT_SENT, 1);
-	return 0;
+	if (r == 0)
+		sent(s, io);
+	return r;
 }
 
 static void send_or_drop(struct mqtt *self, struct io *io, const struct sending *s)
 {
 	if (send(self, io, s) < 0)
-		io_count(io, MQTT_DROPPED, 1);
+		mqtt_dropped(io);
 }
 
 /* ---- the queue ---- */
@@ -170,7 +206,7 @@ static bool launch(struct mqtt *self, struct io *io, const struct delivery *d, c
 	s = (struct sending){ .m = d->m, .ids = ids, .n_ids = n, .id = f->id, .qos = d->qos, .retain = d->retain };
 	if (send(self, io, &s) == 0)
 		return true;
-	io_count(io, MQTT_DROPPED, 1);
+	mqtt_dropped(io);
 	subscriber_landed(self->who, f);
 	return true;
 }
@@ -193,51 +229,6 @@ static bool send_next(struct mqtt *self, struct io *io)
 	return true;
 }
 
-void mqtt_pump(struct mqtt *self, struct io *io)
-{
-	if (!self->who)
-		return;
-	self->who->woken = false;
-	do {
-		while (self->who->queue_n && out_room(io) && send_next(self, io))
-			;
-		self->who->slow = self->who->queue_n != 0;
-		if (!self->replays || self->who->slow || !out_room(io))
-			return;
-		mqtt_replay(self, io);
-	} while (self->who->queue_n);
-}
-
-/* In the order in which they were sent first [MQTT-4.4.0-1] [MQTT-4.6.0-1]. */
-void mqtt_resend(struct mqtt *self, struct io *io)
-{
-	struct subscriber *who = self->who;
-
-	for (uint32_t i = 0; i < who->flights_n; i++) {
-		struct flight *f = &who->flights[i];
-		uint8_t array[16];
-		struct mqtt_writer w;
-
-		f->sent = true;
-		if (f->m) {
-			send_or_drop(self, io,
-				     &(struct sending){ .m = f->m,
-							.ids = f->ids,
-							.n_ids = f->n_ids,
-							.id = f->id,
-							.qos = f->qos,
-							.retain = f->retain,
-							.dup = true });
-			continue;
-		}
-		mqtt_writer_init(&w, self->version, array, sizeof(array));
-		(void)mqtt_put_id(&w, MQTT_PUBREL, f->id, MQTT_OK);
-		mqtt_out(io, &w);
-	}
-}
-
-/* ---- acknowledgements ---- */
-
 static enum verdict answer(struct mqtt *self, struct io *io, enum mqtt_type type, uint16_t id, uint8_t code)
 {
 	uint8_t array[16];
@@ -248,6 +239,63 @@ static enum verdict answer(struct mqtt *self, struct io *io, enum mqtt_type type
 	mqtt_out(io, &w);
 	return V_GO;
 }
+
+/* ---- what was under way on an earlier connection ---- */
+
+/* False: it is no more. */
+static bool send_again(struct mqtt *self, struct io *io, struct flight *f)
+{
+	struct sending s = {
+		.m = f->m, .ids = f->ids, .n_ids = f->n_ids, .id = f->id, .qos = f->qos, .retain = f->retain, .dup = true
+	};
+
+	f->sent = true;
+	if (!f->m) {
+		answer(self, io, MQTT_PUBREL, f->id, MQTT_OK);
+	} else if (send(self, io, &s) == -EMSGSIZE) { /* it takes less than it did before */
+		io_count(io, MQTT_DROPPED, 1);
+		subscriber_landed(self->who, f);
+		return false;
+	}
+	return true;
+}
+
+/* In the order in which they were sent first [MQTT-4.4.0-1] [MQTT-4.6.0-1]. False: some must wait, and all new ones. */
+static bool send_all_again(struct mqtt *self, struct io *io)
+{
+	struct subscriber *who = self->who;
+
+	for (uint32_t i = 0; i < who->flights_n;) {
+		struct flight *f = &who->flights[i];
+
+		if (!f->sent && (i >= self->window || !out_room(io)))
+			return false;
+		if (f->sent || send_again(self, io, f))
+			i++;
+	}
+	self->behind = false;
+	return true;
+}
+
+void mqtt_pump(struct mqtt *self, struct io *io)
+{
+	if (!self->who)
+		return;
+	self->who->woken = false;
+	self->who->slow = true;
+	if (self->behind && !send_all_again(self, io))
+		return;
+	do {
+		while (self->who->queue_n && out_room(io) && send_next(self, io))
+			;
+		self->who->slow = self->who->queue_n != 0;
+		if (!self->replays || self->who->slow || !out_room(io))
+			return;
+		mqtt_replay(self, io);
+	} while (self->who->queue_n);
+}
+
+/* ---- acknowledgements ---- */
 
 static enum verdict landed(struct mqtt *self, struct io *io, struct flight *f)
 {

@@ -11,6 +11,7 @@
 
 enum {
 	BEFORE_CONNECT = 64 << 10, /* bytes of a CONNECT */
+	BEFORE_IT = 128 << 10,     /* that may be queued before a packet */
 	NOTE = 300,
 	END = 256,
 };
@@ -38,6 +39,8 @@ static const struct option rows[] = {
 	OPT_NSEC(O, session_expiry_max, "7d", 0, 365 * 24 * 3600 * NSEC_PER_SEC,
 		 "how long the state of a client is kept at most while it is away"),
 	OPT_UINT(O, subscriptions, "1000", 1, 1000000, "subscriptions of one client"),
+	OPT_NSEC(O, sys_interval, "10s", 0, 3600 * NSEC_PER_SEC,
+		 "how often $SYS/broker/... is brought up to date; 0 = there is none"),
 };
 #undef O
 
@@ -48,6 +51,8 @@ static const struct option_table table = OPTION_TABLE("mqtt", rows, struct mqtt_
 void mqtt_out(struct io *io, const struct mqtt_writer *w)
 {
 	out_mem(io, w->p, w->n);
+	mqtt_count(io, MQTT_T_PACKETS_OUT, 1);
+	mqtt_count(io, MQTT_T_BYTES_OUT, w->n);
 }
 
 enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const char *why)
@@ -165,6 +170,7 @@ static size_t packet_max(const struct mqtt *self, const struct io *io)
 static enum verdict take_packets(struct mqtt *self, struct io *io)
 {
 	enum verdict v = V_GO;
+	size_t packets = 0, bytes = 0;
 
 	while (v == V_GO) {
 		const struct mqtt_form form = { self->version, MQTT_FROM_CLIENT };
@@ -184,7 +190,11 @@ static enum verdict take_packets(struct mqtt *self, struct io *io)
 		if (self->state == MQTT_WAITING)
 			break; /* with this CONNECT again, when its name is free */
 		in_take(io, f.total);
+		packets++;
+		bytes += f.total;
 	}
+	mqtt_count(io, MQTT_T_PACKETS_IN, packets);
+	mqtt_count(io, MQTT_T_BYTES_IN, bytes);
 	stay_alive(self, io);
 	return v;
 }
@@ -256,8 +266,9 @@ static enum verdict one_event(struct mqtt *self, const struct ev *ev, struct io 
 		return take_packets(self, io);
 	case EV_MSG:
 		return read_letters(self, ev, io);
-	case EV_GONE: /* who had the name has ended meanwhile */
-		return try_again(self, io);
+	case EV_GONE: /* who had the name has ended, or will have at the end of this turn: not before the next one */
+		io_post(io, io->self, MQTT_LET_GO, NULL, 0);
+		return V_GO;
 	case EV_ROOM:
 		mqtt_pump(self, io);
 		return V_GO;
@@ -303,7 +314,17 @@ static void svc_close(struct svc *svc)
 
 	topics_free(&service->topics);
 	mem_free(service->heard);
+	mem_free(service->tallies);
 	mem_free(service);
+}
+
+/*
+ * The largest packet must pass behind what is queued already, or who subscribes to it would lose its connection again
+ * and again.
+ */
+static size_t largest_output(const struct mqtt_options *o)
+{
+	return o->packet + BEFORE_IT;
 }
 
 static int svc_open(struct svc *svc, struct buf *ret_why)
@@ -314,12 +335,15 @@ static int svc_open(struct svc *svc, struct buf *ret_why)
 	if (!service)
 		return -ENOMEM;
 	svc->state = service;
+	if (svc->limits.output < largest_output(svc->options))
+		svc->limits.output = largest_output(svc->options);
 	r = random_fill(&service->key, sizeof(service->key));
 	if (r == 0)
 		r = topics_new(&service->key, &service->topics);
 	if (r == 0) {
 		service->heard = mem_zalloc(port_loops(svc->port) * sizeof(*service->heard));
-		r = service->heard ? 0 : -ENOMEM;
+		service->tallies = mem_zalloc(port_loops(svc->port) * sizeof(*service->tallies));
+		r = service->heard && service->tallies ? 0 : -ENOMEM;
 	}
 	if (r < 0) {
 		buf_addf(ret_why, "cannot begin: %s", strerror(-r));

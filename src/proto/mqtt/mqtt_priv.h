@@ -8,8 +8,11 @@
  *	deliver.c    what it is sent: its queue, the window, acknowledgements
  *	route.c      from a message to all who hear it: this loop, other loops, those who are away
  *	room.c       the shard: what other loops send, wills and ends that are due
+ *	sys.c        $SYS: what the broker tells of itself
  */
 #pragma once
+#include <stdatomic.h>
+
 #include "base/buf.h"
 #include "conf/option.h"
 #include "core/proto.h"
@@ -22,16 +25,38 @@ struct mqtt_options {
 	size_t packet;
 	unsigned queue, inflight, receive_max, levels, subscriptions, retained, aliases, keepalive_max;
 	size_t queue_bytes;
-	uint64_t session_expiry_max;
+	uint64_t session_expiry_max, sys_interval;
 	bool retain;
+};
+
+/* What $SYS tells of; each room counts for itself, the first one adds. */
+enum mqtt_tally {
+	MQTT_T_PACKETS_IN,
+	MQTT_T_PACKETS_OUT,
+	MQTT_T_BYTES_IN,
+	MQTT_T_BYTES_OUT,
+	MQTT_T_PUBLISH_IN,
+	MQTT_T_PUBLISH_OUT,
+	MQTT_T_PUBLISH_BYTES_IN,
+	MQTT_T_PUBLISH_BYTES_OUT,
+	MQTT_T_DROPPED,
+	MQTT_T_CONNECTIONS,
+	MQTT_T_CLIENTS, /* now */
+	MQTT_T_ENDED,   /* sessions whose time was over */
+	MQTT_TALLIES,
+};
+
+struct mqtt_tallies {
+	_Alignas(64) _Atomic uint64_t v[MQTT_TALLIES]; /* its room alone writes */
 };
 
 /* A service: svc->state. */
 struct mqtt_service {
 	struct topics *topics;
 	struct topic_key key;
-	_Atomic uint64_t named;  /* client identifiers that were assigned */
-	_Atomic uint32_t *heard; /* by loop: subscriptions in its index */
+	_Atomic uint64_t named;       /* client identifiers that were assigned */
+	_Atomic uint32_t *heard;      /* by loop: subscriptions in its index */
+	struct mqtt_tallies *tallies; /* by loop */
 };
 
 /* For another loop. */
@@ -56,6 +81,8 @@ struct mqtt_room {
 	bool parcelled;            /* one of them is not NULL */
 	struct heap alarms;        /* of those who left it */
 	struct topic_map who_left; /* the same */
+	struct mqtt_tallies *tallies;
+	struct mqtt_sys *sys; /* of the first loop */
 };
 
 enum mqtt_state {
@@ -90,7 +117,7 @@ struct mqtt {
 	bool quiet;   /* wants no reason strings */
 	bool kept;    /* its state stays when it goes */
 	bool goodbye; /* no will */
-	bool stuck;   /* it waits for room */
+	bool behind;  /* what was under way on an earlier connection is not all sent again */
 	uint16_t keep_alive, window, aliases_out_max;
 	uint16_t replays_n;
 	uint32_t max_packet, session_expiry;
@@ -112,6 +139,21 @@ static inline struct mqtt_service *mqtt_service(const struct io *io)
 	return io->svc->state;
 }
 
+/* One writer, so no locked addition is needed. */
+static inline void mqtt_count(const struct io *io, enum mqtt_tally which, uint64_t n)
+{
+	struct mqtt_room *room = io->shard;
+	_Atomic uint64_t *at = &room->tallies->v[which];
+
+	atomic_store_explicit(at, atomic_load_explicit(at, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+static inline void mqtt_dropped(struct io *io)
+{
+	io_count(io, MQTT_DROPPED, 1);
+	mqtt_count(io, MQTT_T_DROPPED, 1);
+}
+
 struct subscriber_limits mqtt_limits(const struct io *io);
 
 /* mqtt.c. Ends the conversation in the words of its version. */
@@ -131,8 +173,7 @@ void mqtt_replay(struct mqtt *self, struct io *io); /* a step of it: the queue i
 void mqtt_replays_done(struct mqtt *self);
 
 /* deliver.c */
-void mqtt_pump(struct mqtt *self, struct io *io);   /* sends what waits, as far as there is room */
-void mqtt_resend(struct mqtt *self, struct io *io); /* what was under way on an earlier connection */
+void mqtt_pump(struct mqtt *self, struct io *io); /* sends what waits, as far as there is room */
 enum verdict mqtt_acked(struct mqtt *self, struct io *io, const struct mqtt_ack *a);
 void mqtt_aliases_done(struct mqtt_aliases *a);
 
@@ -143,7 +184,12 @@ void mqtt_retain(struct io *io, struct message *m);
 void mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d); /* to one, wherever it is */
 void mqtt_send_off(struct io *io);
 
+/* sys.c */
+struct mqtt_sys *mqtt_sys_new(nsec now); /* or NULL */
+void mqtt_sys_tell(struct mqtt_room *room, struct io *io);
+
 /* room.c */
+void mqtt_publish_will(struct io *io, struct message *will); /* with its reference; its time begins. NULL is fine */
 enum verdict mqtt_room(void *self, const struct ev *ev, struct io *io);
 void mqtt_room_done(void *self, struct io *io);
 void mqtt_alarm(struct io *io, struct subscriber *s, uint32_t epoch, nsec at);

@@ -115,7 +115,7 @@ static int publish(struct mqtt *self, struct io *io, const struct mqtt_publish *
 /* 3.x has no word for what is wrong with a message: it is acknowledged, and goes nowhere. Its topic is an error though. */
 static enum verdict refuse(struct mqtt *self, struct io *io, const struct mqtt_publish *p, int code)
 {
-	io_count(io, MQTT_DROPPED, 1);
+	mqtt_dropped(io);
 	if (p->qos == 0 || (self->version != MQTT_5 && code == MQTT_BAD_TOPIC))
 		return code == MQTT_BAD_TOPIC ? mqtt_bye(self, io, MQTT_BAD_TOPIC, "topic-invalid") : V_GO;
 	acknowledge(self, io, p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p->id, (uint8_t)code);
@@ -148,6 +148,8 @@ enum verdict mqtt_publish(struct mqtt *self, struct io *io, const struct mqtt_fr
 	if (r)
 		return mqtt_bye(self, io, (unsigned)r, why);
 	io_count(io, MQTT_RECEIVED, 1);
+	mqtt_count(io, MQTT_T_PUBLISH_IN, 1);
+	mqtt_count(io, MQTT_T_PUBLISH_BYTES_IN, p.payload.n);
 	r = resolve(self, io, &p);
 	if (r < 0)
 		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");

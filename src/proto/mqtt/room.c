@@ -5,7 +5,9 @@
 #include "base/mem.h"
 #include "proto/mqtt/mqtt_priv.h"
 
-enum { TIMER_ALARM };
+enum { TIMER_ALARM, TIMER_SYS };
+
+#define FIRST_SYS (100 * MSEC)
 
 /* Of one that has left, in this loop: its will, its end. Stale when it came back meanwhile. One for each, however often it goes. */
 struct alarm {
@@ -54,10 +56,12 @@ static void forget(struct mqtt_room *room, struct alarm *a)
 	drop_alarm(&a->mail);
 }
 
-static void publish_will(struct io *io, struct message *will)
+void mqtt_publish_will(struct io *io, struct message *will)
 {
 	if (!will)
 		return;
+	if (will->expires) /* until now nobody else has it */
+		will->expires += io->now;
 	io_count(io, MQTT_WILLS, 1);
 	if (will->retain)
 		mqtt_retain(io, will);
@@ -68,9 +72,12 @@ static void publish_will(struct io *io, struct message *will)
 static void ring(struct mqtt_room *room, struct io *io, struct alarm *a)
 {
 	struct message *will;
-	uint64_t next = topics_due(mqtt_service(io)->topics, a->whose, a->epoch, io->now, &will);
+	bool over;
+	uint64_t next = topics_due(mqtt_service(io)->topics, a->whose, a->epoch, io->now, &will, &over);
 
-	publish_will(io, will);
+	if (over)
+		mqtt_count(io, MQTT_T_ENDED, 1);
+	mqtt_publish_will(io, will);
 	if (next != UINT64_MAX && heap_set(&room->alarms, &a->node, next) == 0)
 		return;
 	forget(room, a);
@@ -88,10 +95,18 @@ static void ring_all(struct mqtt_room *room, struct io *io)
 	set_timer(room, io);
 }
 
+static bool is_named(const struct subscriber *s, struct span name)
+{
+	struct span mine = subscriber_name(s);
+
+	return mine.n == name.n && memcmp(mine.p, name.p, name.n) == 0;
+}
+
+/* Of this one, or of one that had its name before and has been ended: what was due of that is not due any more. */
 static struct alarm *alarm_of(const struct mqtt_room *room, const struct subscriber *s, uint32_t hash)
 {
 	for (struct topic_link *l = room->who_left.n ? topic_map_first(&room->who_left, hash) : NULL; l; l = l->next)
-		if (list_entry(l, struct alarm, link)->whose == s)
+		if (is_named(list_entry(l, struct alarm, link)->whose, subscriber_name(s)))
 			return list_entry(l, struct alarm, link);
 	return NULL;
 }
@@ -109,6 +124,10 @@ static void take_alarm(struct mqtt_room *room, struct io *io, struct letter *l)
 			return;
 		l->mail = NULL;
 		a = new;
+	}
+	if (a->whose != new->whose) {
+		subscriber_unref(a->whose);
+		a->whose = subscriber_ref(new->whose);
 	}
 	a->epoch = new->epoch;
 	(void)heap_set(&room->alarms, &a->node, new->at); /* there is room */
@@ -129,13 +148,28 @@ static void unpack(struct io *io, const struct parcel *p)
 	}
 }
 
+/* With the interval that holds by now; one that was turned off is looked at again when the service begins anew. */
+static void tell_of_itself(struct mqtt_room *room, struct io *io)
+{
+	nsec interval = mqtt_options(io)->sys_interval;
+
+	mqtt_sys_tell(room, io);
+	if (interval)
+		io_timer(io, TIMER_SYS, io->now + interval);
+}
+
 static void open_room(struct mqtt_room *room, struct io *io)
 {
 	unsigned loops = port_loops(io->svc->port);
 
 	room->heard = filters_new(&mqtt_service(io)->key);
 	room->parcels = mem_zalloc(loops * sizeof(struct parcel *));
+	room->tallies = &mqtt_service(io)->tallies[port_here(io->svc->port, io)];
 	room->loops = room->heard && room->parcels ? loops : 0; /* none: nobody can be served here */
+	if (room->loops && port_here(io->svc->port, io) == 0 && mqtt_options(io)->sys_interval)
+		room->sys = mqtt_sys_new(io->now);
+	if (room->sys)
+		io_timer(io, TIMER_SYS, io->now + FIRST_SYS);
 }
 
 enum verdict mqtt_room(void *self, const struct ev *ev, struct io *io)
@@ -144,8 +178,10 @@ enum verdict mqtt_room(void *self, const struct ev *ev, struct io *io)
 
 	if (ev->kind == EV_OPEN)
 		open_room(room, io);
-	if (ev->kind == EV_TIMER)
+	if (ev->kind == EV_TIMER && ev->tag == TIMER_ALARM)
 		ring_all(room, io);
+	if (ev->kind == EV_TIMER && ev->tag == TIMER_SYS)
+		tell_of_itself(room, io);
 	for (size_t i = 0; ev->kind == EV_MSG && i < ev->mail.n; i++) {
 		struct letter *l = &ev->mail.v[i];
 
@@ -175,4 +211,5 @@ void mqtt_room_done(void *self, struct io *io)
 	filters_found_done(&room->found_all);
 	filters_free(&room->heard);
 	mem_free(room->parcels);
+	mem_free(room->sys);
 }

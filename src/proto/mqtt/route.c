@@ -50,7 +50,7 @@ static void pack(struct io *io, unsigned loop, struct message *m, struct subscri
 	struct parcel *p = loop < ((struct mqtt_room *)io->shard)->loops ? parcel_for(io->shard, loop) : NULL;
 
 	if (!p) {
-		io_count(io, MQTT_DROPPED, 1);
+		mqtt_dropped(io);
 		return;
 	}
 	p->v[p->n++] = (struct item){
@@ -83,7 +83,7 @@ static void push(struct io *io, struct subscriber *to, const struct delivery *d,
 	struct subscriber_limits lim = mqtt_limits(io);
 
 	if (subscriber_push(to, d, &lim) < 0)
-		io_count(io, MQTT_DROPPED, 1);
+		mqtt_dropped(io);
 	if (to->woken)
 		return;
 	to->woken = true;
@@ -99,7 +99,7 @@ static void store(struct io *io, struct subscriber *to, const struct delivery *d
 	if (r == -EAGAIN) /* it has come back in this moment */
 		pack(io, to->home, d->m, to, d);
 	else if (r < 0)
-		io_count(io, MQTT_DROPPED, 1);
+		mqtt_dropped(io);
 }
 
 void mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d)
@@ -192,7 +192,7 @@ bool mqtt_route_here(struct mqtt *self, struct io *io, struct message *m)
 	if (found)
 		give_all(&h, found);
 	else
-		io_count(io, MQTT_DROPPED, 1);
+		mqtt_dropped(io);
 	return h.heard;
 }
 
@@ -206,12 +206,12 @@ bool mqtt_route(struct mqtt *self, struct io *io, struct message *m)
 	if (room->loops > 1)
 		heard |= pack_for_others(io, m);
 	if (topics_any(t) && topics_match(t, message_topic(m), &room->found_all, give, &h) < 0)
-		io_count(io, MQTT_DROPPED, 1);
+		mqtt_dropped(io);
 	return heard || h.heard;
 }
 
 void mqtt_retain(struct io *io, struct message *m)
 {
 	if (topics_retain(mqtt_service(io)->topics, m, mqtt_options(io)->retained) < 0)
-		io_count(io, MQTT_DROPPED, 1);
+		mqtt_dropped(io);
 }

@@ -24,11 +24,27 @@ void mqtt_replays_done(struct mqtt *self)
 	}
 }
 
+/* Of a filter that is given up, or asked for again from its beginning. */
+static void drop_replay(struct mqtt *self, struct span filter)
+{
+	for (struct mqtt_replay **at = &self->replays; *at; at = &(*at)->next) {
+		struct mqtt_replay *r = *at;
+
+		if (r->cursor.filter_n != filter.n || memcmp(r->cursor.bytes, filter.p, filter.n) != 0)
+			continue;
+		*at = r->next;
+		names_cursor_close(&r->cursor);
+		mem_free(r);
+		return;
+	}
+}
+
 /* Behind those that are not done yet. */
 static int add_replay(struct mqtt *self, const struct wish *w)
 {
 	struct mqtt_replay **end = &self->replays, *r = mem_zalloc(sizeof(*r));
 
+	drop_replay(self, w->filter);
 	if (!r || names_cursor_open(&r->cursor, w->filter) < 0) {
 		mem_free(r);
 		return -ENOMEM;
@@ -46,7 +62,8 @@ void mqtt_replay(struct mqtt *self, struct io *io)
 {
 	struct mqtt_replay *r = self->replays;
 	struct message *found[BATCH];
-	struct subscriber_limits lim = mqtt_limits(io);
+	static const struct subscriber_limits lim = { .queue = UINT32_MAX,
+						      .queue_bytes = SIZE_MAX }; /* BATCH at most */
 	int n = topics_replay(mqtt_service(io)->topics, &r->cursor, io->now, found, BATCH);
 
 	for (int i = 0; i < n; i++) {
@@ -54,7 +71,7 @@ void mqtt_replay(struct mqtt *self, struct io *io)
 
 		d.qos = d.m->qos < r->qos ? d.m->qos : r->qos;
 		if (subscriber_push(self->who, &d, &lim) < 0)
-			io_count(io, MQTT_DROPPED, 1);
+			mqtt_dropped(io);
 		message_unref(found[i]);
 	}
 	io_count(io, MQTT_RETAINED, n > 0 ? (uint64_t)n : 0);
@@ -102,7 +119,7 @@ static uint8_t take(struct mqtt *self, struct io *io, const struct mqtt_sub *sub
 		return r == -ENOBUFS ? MQTT_QUOTA : MQTT_UNSPECIFIED;
 	/* [MQTT-3.3.1-9] [-10] [-11], and nothing of it for a group [4.8.2] */
 	if (!w.group.n && (w.retain_handling == 0 || (w.retain_handling == 1 && r == 0)) && add_replay(self, &w) < 0)
-		io_count(io, MQTT_DROPPED, 1);
+		mqtt_dropped(io);
 	return w.qos;
 }
 
@@ -117,6 +134,7 @@ static enum verdict answer(struct mqtt *self, struct io *io, const struct mqtt_l
 	if (!array)
 		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
 	mqtt_writer_init(&w, self->version, array, size);
+	w.max_packet = self->max_packet;
 	r = mqtt_put_list(&w, l);
 	if (r == 0)
 		mqtt_out(io, &w);
@@ -133,11 +151,15 @@ static uint8_t *codes_for(size_t n, uint8_t *usual)
 static void fill_codes(struct mqtt *self, struct io *io, const struct mqtt_list *l, uint8_t *codes)
 {
 	struct span at = l->list;
+	const uint32_t most = mqtt_options(io)->subscriptions;
 	struct mqtt_sub sub;
 	uint32_t id = l->props.has & MQTT_HAS(MQTT_P_SUB_ID) ? l->props.sub_id : 0, before = self->who->n_subs;
 
 	for (size_t i = 0; mqtt_sub_next(&at, &sub); i++) {
-		codes[i] = take(self, io, &sub, id);
+		if (i >= most && self->who->n_subs >= most) /* not looked up one by one: others wait */
+			codes[i] = MQTT_QUOTA;
+		else
+			codes[i] = take(self, io, &sub, id);
 		if (self->version != MQTT_5 && codes[i] > MQTT_UNSPECIFIED)
 			codes[i] = MQTT_UNSPECIFIED;
 	}
@@ -181,6 +203,8 @@ static uint8_t give_up(struct mqtt *self, struct io *io, struct span text)
 		return MQTT_BAD_FILTER;
 	if (!topics_unsubscribe(mqtt_service(io)->topics, room->heard, self->who, group, filter))
 		return MQTT_NO_SUBSCRIPTION;
+	if (!group.n)
+		drop_replay(self, filter); /* [MQTT-3.10.4-3] */
 	return MQTT_OK;
 }
 
