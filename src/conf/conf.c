@@ -643,3 +643,35 @@ int conf_apply(const struct conf_section *s, const struct conf_target *targets, 
 	}
 	return 0;
 }
+
+/* ---- lines in order ---- */
+
+static int take_one(const struct conf_section *s, const struct conf_entry *e, const char *const *names, conf_take *take,
+		    void *arg, struct conf_problems *ps)
+{
+	BUF_AUTO struct buf why = BUF_INIT(TEXT_MAX);
+	int err;
+
+	for (size_t i = 0; names[i]; i++) {
+		if (strcmp(names[i], e->name) != 0)
+			continue;
+		err = take(arg, i, e->value, &why);
+		if (why.err == -ENOMEM)
+			return -ENOMEM;
+		if (err && err != -ENOMEM)
+			conf_problem(ps, s->file, e->line, "%s: %s", e->name, buf_str(&why));
+		return err == -ENOMEM ? err : 0;
+	}
+	explain_unknown(s, e, NULL, 0, names, ps);
+	return 0;
+}
+
+int conf_lines(const struct conf_section *s, const char *const *names, conf_take *take, void *arg,
+	       struct conf_problems *ps)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < s->n && !err; i++)
+		err = take_one(s, &s->entries[i], names, take, arg, ps);
+	return err;
+}

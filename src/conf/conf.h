@@ -107,6 +107,16 @@ void conf_free(struct conf **c);
 const struct conf_section *conf_find(const struct conf *c, const char *name);
 const struct conf_entry *conf_section_find(const struct conf_section *s, const char *name);
 
+/*
+ * A section of lines in order instead of options: its entries have one of these names (NULL-ended), each as often as it likes.
+ * take() gets them one after the other, with the index of the name; the value may have several lines. It returns 0, -ENOMEM, or
+ * -EINVAL with a sentence in `why`, which becomes a problem with the entry's line, behind its name. Other names are problems
+ * too. Returns 0, whatever was found, or -ENOMEM.
+ */
+typedef int conf_take(void *arg, size_t which, const char *value, struct buf *why);
+[[nodiscard]] int conf_lines(const struct conf_section *s, const char *const *names, conf_take *take, void *arg,
+			     struct conf_problems *ps);
+
 /* One of the tables a section's entries may be known by, and where their values go. */
 struct conf_target {
 	const struct option_table *table;

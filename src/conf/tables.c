@@ -46,12 +46,16 @@ static const struct option guichet_rows[] = {
 	OPT_PATH(G, log, "stderr", log_words, "where log lines go; a file is opened again on reload"),
 	OPT_ENUM(G, log_format, "text", log_formats, "form of a log line: name=value pairs or JSON"),
 	OPT_ENUM(G, log_level, "info", log_levels, "least weight of what is logged"),
+	OPT_UINT(G, logins, "10", 0, 200,
+		 "logins that fail from one address (IPv6: /64) within `penalty`, at all services together, until it is not let in any "
+		 "more; 0 = as many as it likes"),
 	OPT_UINT(G, loops, "0", 0, 1024, "threads that run event loops; 0 = one per core; a change needs a restart"),
 	OPT_BOOL(G, overload, "yes",
 		 "when a service has seven eighths of `max`, or descriptors or memory are short, a quarter of first, auth, idle and "
 		 "the time of min_rate must do"),
 	OPT_NSEC(G, penalty, "10m", NSEC_PER_SEC, 365 * DAY,
-		 "how long no service lets an address in that has crashed the server"),
+		 "how long no service lets an address in that has crashed the server, or failed to log in too often"),
+	OPT_PATH(G, people, NULL, NULL, "file of those who may log in; people in the data folder when not set"),
 	OPT_UINT(G, reserve, "256", 0, 1000000,
 		 "descriptors that no client gets; with reserve_service at most a quarter of all there are"),
 	OPT_UINT(G, reserve_service, "64", 0, 1000000,

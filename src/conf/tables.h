@@ -31,9 +31,11 @@ struct guichet_options {
 	char *log; /* "stderr" or a path */
 	enum tables_log_format log_format;
 	enum log_level log_level;
-	unsigned loops; /* 0 = one per core */
+	unsigned logins; /* that fail, by one source, and it has a penalty; 0 = none */
+	unsigned loops;  /* 0 = one per core */
 	bool overload;
 	uint64_t penalty; /* ns */
+	char *people;     /* the file; NULL = people in data */
 	unsigned reserve; /* descriptors */
 	unsigned reserve_service;
 	char *user; /* NULL = guichet or nobody */

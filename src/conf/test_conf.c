@@ -307,6 +307,36 @@ static void test_apply(void **state)
 	}
 }
 
+/* ---- lines in order ---- */
+
+static int take_line(void *arg, size_t which, const char *value, struct buf *why)
+{
+	buf_addf(arg, "%zu=%s\n", which, value);
+	if (*value)
+		return 0;
+	buf_adds(why, "it is empty\nand it should not be");
+	return -EINVAL;
+}
+
+static void test_lines(void **state)
+{
+	static const char text[] = "[a]\nallow = x\n  y\ndeny = z\nallow = x\n  y\nallwo = 1\ndeny =\n";
+	static const char *const names[] = { "allow", "deny", NULL };
+	struct conf_problems ps = {};
+	BUF_AUTO struct buf b = BUF_INIT(10000);
+	struct conf *c;
+
+	(void)state;
+	assert_int_equal(conf_parse("f", span_str(text), &c, &ps), 0);
+	assert_int_equal(conf_lines(conf_find(c, "a"), names, take_line, &b, &ps), 0);
+	conf_problems_format(&ps, &b);
+	assert_string_equal(buf_str(&b), "0=x\ny\n1=z\n0=x\ny\n1=\n"
+					 "f:7: unknown option \"allwo\" in [a], did you mean \"allow\"?\n"
+					 "f:8: deny: it is empty\nf:8: and it should not be\n");
+	conf_free(&c);
+	conf_problems_done(&ps);
+}
+
 #ifdef GUICHET_FAULTS
 static void test_no_memory(void **state)
 {
@@ -336,7 +366,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_parse),     cmocka_unit_test(test_long_lines), cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_find),      cmocka_unit_test(test_problems),   cmocka_unit_test(test_warnings),
-		cmocka_unit_test(test_apply),
+		cmocka_unit_test(test_apply),     cmocka_unit_test(test_lines),
 #ifdef GUICHET_FAULTS
 		cmocka_unit_test(test_no_memory),
 #endif

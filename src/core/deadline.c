@@ -68,6 +68,14 @@ void io_who(struct io *io, const struct who *who)
 	s->flags &= ~(uint32_t)S_NO_LOGIN;
 }
 
+bool io_login_failed(struct io *io, struct span user)
+{
+	struct sess *s = sess_stepper(io->sess);
+
+	stat_add(s->lane, STAT_LOGINS_FAILED, 1);
+	return s->host->login_failed && s->host->login_failed(s->host, s, user);
+}
+
 /* ---- a span of time that began at `from` ---- */
 
 /* It wraps after 49 days, and no limit is that long. */

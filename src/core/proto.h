@@ -21,6 +21,7 @@ typedef uint64_t sess_id; /* loop 16 | slot 20 | generation 28 bits; a stale one
 #define SEC 1000000000ull
 #define MSEC 1000000ull
 
+struct access;
 struct buf;
 struct file;
 struct io;
@@ -111,9 +112,10 @@ enum verdict {
 struct svc {
 	const char *name;
 	const struct proto *proto;
-	const void *options; /* values of proto->options */
-	void *state;         /* what svc_open() made; shared by all threads of the process */
-	struct port *port;   /* to every loop of this service; NULL for a protocol without shards */
+	const void *options;   /* values of proto->options */
+	void *state;           /* what svc_open() made; shared by all threads of the process */
+	struct port *port;     /* to every loop of this service; NULL for a protocol without shards */
+	struct access *access; /* store/access.h: people and rules, the same for all services; NULL: there are none */
 	struct {
 		size_t input;  /* most unread input a session may hold */
 		size_t output; /* hard cap on queued output */
@@ -256,6 +258,7 @@ enum {
 		4096, /* its own rule says when a silent peer is gone (MQTT's keep alive), and not the option `idle` */
 	/* WebSocket messages of text end the connection ([MQTT-6.0.0-1]), and none are sent. */
 	P_BINARY = 8192,
+	P_KEEPS = 16384, /* has a durable store (store/keep.h): its process may write `topics` of the data folder */
 };
 
 #define PROTO_COUNTERS 8
@@ -265,6 +268,7 @@ struct proto {
 	const char *name;
 	const char *summary; /* one line for `guichet help` */
 	const char *doc;     /* RFC */
+	const char *store;   /* that rules say who may use: "topics"; NULL: none */
 	const char *needs;   /* P_SHARED: why it needs model event; an end to "chat needs ... because" */
 	unsigned flags;
 	uint16_t port; /* the classic number; 0: none, which only P_OFF and one other may have */

@@ -3,7 +3,10 @@
  * login. Part of proto.h.
  */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
+
+#include "base/span.h"
 
 struct io;
 
@@ -25,3 +28,10 @@ void io_who(struct io *io, const struct who *who);
  * session is ended. Once is enough.
  */
 void io_first(struct io *io);
+
+/*
+ * It has tried to log in as this user (as it said; empty: it did not say), and could not. Counted, logged, and held against its
+ * address: with too many of them, at all services together, no service lets it in for a while. true: it has come to that; the
+ * protocol should end the conversation, after its answer. Also when another conversation of this address was the last straw.
+ */
+bool io_login_failed(struct io *io, struct span user);

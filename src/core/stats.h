@@ -22,6 +22,7 @@
 	X(OUTPUT, ended_output, "sessions ended because they did not read (option output)") \
 	X(INPUT, ended_input, "sessions ended because a message was too long (option input)") \
 	X(MEMORY, ended_memory, "sessions ended because memory was out") \
+	X(LOGINS_FAILED, logins_failed, "logins that failed: a wrong password, or nobody of that name") \
 	X(HANDSHAKES, handshakes, "TLS handshakes completed") \
 	X(HANDSHAKES_FAILED, handshakes_failed, "TLS handshakes failed or past the option first") \
 	X(PROXIED, proxied, "connections that began with a right PROXY header (option proxy)") \

@@ -52,6 +52,8 @@ void admit_tune(struct admit_all *all, const struct guichet_options *g, unsigned
 	atomic_store(&all->others, (int)others);
 	atomic_store(&all->loopback, g->limit_loopback);
 	atomic_store(&all->overload, g->overload);
+	atomic_store(&all->logins, g->logins);
+	atomic_store(&all->penalty, g->penalty);
 }
 
 void admit_init(struct admit *a, struct admit_all *all, struct admit_state *state, const char *name,
@@ -75,27 +77,53 @@ void admit_lane(const struct admit *a, struct lane *lane)
 	lane->pressed[1] = &a->all->pressed;
 }
 
-/* ---- crashes ---- */
+/* ---- lines of one kind ---- */
+
+/* One more in this second; false: there are enough of them, and it is counted. Some threads are late: theirs is this second too. */
+static bool may_log(struct admit_brake *b, unsigned most, nsec now)
+{
+	uint64_t old = atomic_load(&b->lines), second = now / SEC, next;
+
+	do {
+		if (old >> LINE_BITS < second) {
+			next = second << LINE_BITS | 1;
+		} else if (old % (1 << LINE_BITS) < most) {
+			next = old + 1;
+		} else {
+			atomic_fetch_add(&b->silent, 1);
+			return false;
+		}
+	} while (!atomic_compare_exchange_weak(&b->lines, &old, next));
+	return true;
+}
+
+/* ---- penalties ---- */
+
+static void log_penalty(const struct peer *peer, const char *why, nsec penalty)
+{
+	char text[PEER_TEXT];
+	struct log_line line;
+
+	if (!log_begin(&line, LOG_WARN, "penalty"))
+		return;
+	if (peer)
+		log_str(&line, "peer", peer_host(peer, text));
+	log_str(&line, "reason", why);
+	log_seconds(&line, "seconds", penalty);
+	log_end(&line);
+}
 
 void admit_crashed(struct limits *t, const struct guichet_options *g, const uint8_t *b, unsigned n, nsec now)
 {
 	struct limits_source src = limits_of_bytes(b, n);
-	char text[PEER_TEXT];
-	struct log_line line;
 	struct peer *peer;
 
 	if (!src.family || (src.loopback && !g->limit_loopback))
 		return;
 	if (!limits_strike(t, LIMITS_CRASH, &src, now, g->crashes, g->penalty, g->penalty))
 		return;
-	if (!log_begin(&line, LOG_WARN, "penalty"))
-		return;
 	peer = peer_new(n == 4 ? PEER_IP4 : PEER_IP6, b, n, 0, 0);
-	if (peer)
-		log_str(&line, "peer", peer_host(peer, text));
-	log_str(&line, "reason", "crash");
-	log_seconds(&line, "seconds", g->penalty);
-	log_end(&line);
+	log_penalty(peer, "crash", g->penalty);
 	peer_unref(peer);
 }
 
@@ -279,6 +307,47 @@ bool admit_is_penalised(const struct lane *lane, const struct route *from, nsec 
 	return true;
 }
 
+/* ---- logins ---- */
+
+static void log_login(const struct lane *lane, const struct peer *peer, struct span user, nsec now)
+{
+	const struct admit *a = admit_of(lane);
+	char text[PEER_TEXT];
+	struct log_line line;
+
+	admit_tell(lane, now);
+	if (!may_log(&a->state->failed, REFUSED, now) || !log_begin(&line, LOG_WARN, "login-failed"))
+		return;
+	log_str(&line, "service", lane->svc->name);
+	if (peer)
+		log_str(&line, "peer", peer_text(peer, text));
+	if (user.n)
+		log_bytes(&line, "user", user.p, user.n);
+	log_end(&line);
+}
+
+bool admit_login_failed(const struct lane *lane, const struct peer *peer, struct span user)
+{
+	const struct admit *a = admit_of(lane);
+	struct limits_source src = limits_of_peer(peer);
+	nsec now = clock_mono(), penalty;
+	unsigned most;
+
+	if (!a)
+		return false;
+	log_login(lane, peer, user, now);
+	most = atomic_load_explicit(&a->all->logins, memory_order_relaxed);
+	penalty = atomic_load_explicit(&a->all->penalty, memory_order_relaxed);
+	if (!most || !a->all->limits || is_free(a->all, &src))
+		return false;
+	if (limits_is_penalised(a->all->limits, &src, now))
+		return true;
+	if (!limits_strike(a->all->limits, LIMITS_LOGIN, &src, now, most, penalty, penalty))
+		return false;
+	log_penalty(peer, "logins", penalty);
+	return true;
+}
+
 /* ---- in and out ---- */
 
 static const char *take_all(const struct lane *lane, int fd, uint32_t ticket)
@@ -355,24 +424,6 @@ bool admit_clear(const struct lane *lane, struct admit_note *note)
 
 /* ---- lines of the log ---- */
 
-/* One more in this second; false: there are enough of them, and it is counted. Some threads are late: theirs is this second too. */
-static bool may_log(struct admit_brake *b, unsigned most, nsec now)
-{
-	uint64_t old = atomic_load(&b->lines), second = now / SEC, next;
-
-	do {
-		if (old >> LINE_BITS < second) {
-			next = second << LINE_BITS | 1;
-		} else if (old % (1 << LINE_BITS) < most) {
-			next = old + 1;
-		} else {
-			atomic_fetch_add(&b->silent, 1);
-			return false;
-		}
-	} while (!atomic_compare_exchange_weak(&b->lines, &old, next));
-	return true;
-}
-
 static nsec brake_due(const struct admit_brake *b)
 {
 	if (!atomic_load_explicit(&b->silent, memory_order_relaxed))
@@ -380,13 +431,19 @@ static nsec brake_due(const struct admit_brake *b)
 	return ((atomic_load_explicit(&b->lines, memory_order_relaxed) >> LINE_BITS) + 1) * SEC;
 }
 
+static nsec sooner(nsec a, nsec b)
+{
+	return !a || (b && b < a) ? b : a;
+}
+
 nsec admit_due(const struct lane *lane)
 {
 	const struct admit *a = admit_of(lane);
 	nsec refused = a ? brake_due(&a->state->refused) : 0;
 	nsec closed = a ? brake_due(&a->state->closed) : 0;
+	nsec failed = a ? brake_due(&a->state->failed) : 0;
 
-	return !refused || (closed && closed < refused) ? closed : refused;
+	return sooner(sooner(refused, closed), failed);
 }
 
 static void tell_more(const struct lane *lane, struct admit_brake *b, enum log_level level, const char *event, nsec now)
@@ -413,6 +470,7 @@ void admit_tell(const struct lane *lane, nsec now)
 		return;
 	tell_more(lane, &a->state->refused, LOG_WARN, "refused-more", now);
 	tell_more(lane, &a->state->closed, LOG_INFO, "closed-more", now);
+	tell_more(lane, &a->state->failed, LOG_WARN, "login-failed-more", now);
 }
 
 bool admit_may_log_end(const struct lane *lane)

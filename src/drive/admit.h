@@ -17,6 +17,8 @@ struct admit_all {
 	unsigned owner;        /* our number there */
 	_Atomic bool loopback; /* the options of [guichet] */
 	_Atomic bool overload;
+	_Atomic unsigned logins;
+	_Atomic nsec penalty;
 	_Atomic int fds_most;  /* the first descriptor that no client may have */
 	_Atomic int fds_share; /* of these, what is kept for each service */
 	_Atomic int fds_busy;  /* from this one on descriptors are short */
@@ -35,7 +37,7 @@ struct admit_brake {
 /* Of one service, whatever its options are: beside its counters. Zeroed is right. */
 struct admit_state {
 	_Atomic bool pressed; /* lane->pressed[0] */
-	struct admit_brake refused, closed;
+	struct admit_brake refused, closed, failed;
 };
 
 /* Of one service with its options. */
@@ -86,6 +88,12 @@ bool admit_clear(const struct lane *lane, struct admit_note *note);
 /* A datagram is not to be answered; counted. */
 bool admit_is_penalised(const struct lane *lane, const struct route *from, nsec now);
 
+/*
+ * A session of this peer could not log in as this user, as it calls him. Logged; with the option `logins` of these within `penalty`
+ * no door lets the peer's source in for so long. true: so it is now.
+ */
+bool admit_login_failed(const struct lane *lane, const struct peer *peer, struct span user);
+
 /* Descriptors or memory are out just now: `reason` is out-of-descriptors or out-of-memory. */
 void admit_short(const struct lane *lane, const char *reason);
 
@@ -93,7 +101,7 @@ void admit_short(const struct lane *lane, const char *reason);
 
 /*
  * So that a flood of connections is none of lines: at most ten `refused` a second for a service, and fifty `closed` of
- * conversations that have ended by an error. How many more there were is told when that second is over: admit_due() says when
+ * conversations that have ended by an error, and ten `login-failed`. How many more there were is told when that second is over: admit_due() says when
  * (0: there were none), and admit_tell() does it.
  */
 void admit_log(const struct lane *lane, const struct peer *peer, const char *reason); /* `refused` */

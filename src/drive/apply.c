@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "drive/server_priv.h"
+#include "store/access.h"
 
 /* The running one, or NULL. */
 static struct service *find(const struct server *s, const char *name)
@@ -294,6 +295,8 @@ int server_prepare(struct server *s, struct plan **plan, struct doors *given, st
 	if (r == 0) {
 		s->next.global = global;
 		(*plan)->global = NULL;
+		s->next.people = people_ref((*plan)->people);
+		s->next.rules = rules_ref((*plan)->rules);
 	} else {
 		if (conf_problems_none(ps))
 			conf_problem(ps, "guichet", 0, "%s", strerrordesc_np(-r));
@@ -303,10 +306,19 @@ int server_prepare(struct server *s, struct plan **plan, struct doors *given, st
 	return r;
 }
 
+static void forget_access(struct server *s)
+{
+	people_unref(s->next.people);
+	rules_unref(s->next.rules);
+	s->next.people = NULL;
+	s->next.rules = NULL;
+}
+
 void server_cancel(struct server *s)
 {
 	void *global = s->next.global;
 
+	forget_access(s);
 	put_back(s);
 	option_values_free(&tables_guichet, &global);
 }
@@ -314,12 +326,24 @@ void server_cancel(struct server *s)
 int server_commit(struct server *s, struct conf_problems *ps)
 {
 	struct guichet_options *global = s->next.global;
-	int r = install(s, ps);
+	struct people *people;
+	struct rules *rules;
+	int r;
 
+	/* Before anybody can come to what is new; who serves nothing has no need to keep it. */
+	access_get(s->access, &people, &rules);
+	if (s->setup.role != SERVER_MONITOR)
+		access_set(s->access, s->next.people, s->next.rules);
+	r = install(s, ps);
+	if (r < 0)
+		access_set(s->access, people, rules);
+	people_unref(people);
+	rules_unref(rules);
 	if (r < 0) {
 		server_cancel(s);
 		return r;
 	}
+	forget_access(s);
 	commit(s);
 	s->next = (struct prepared){};
 	server_tune(s, global);

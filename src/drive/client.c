@@ -6,6 +6,7 @@
 #include <signal.h>
 
 #include "core/stats.h"
+#include "drive/clock.h"
 #include "drive/loop.h"
 #include "drive/sys.h"
 
@@ -63,14 +64,23 @@ bool client_has_transport(enum addr_transport t)
 	       t == ADDR_UNIXGRAM || t == ADDR_FIFO || t == ADDR_MQ || t == ADDR_WS || t == ADDR_WSS;
 }
 
-int client_run(const struct proto *proto, const void *options, struct blob *arg, const char **ret_reason)
+/* After the order to stop, which is EV_STOP to the session: at most `grace`. */
+static void run_out(struct loop *l, nsec grace)
+{
+	nsec end = clock_mono() + grace;
+
+	while (!loop_empty(l) && clock_mono() < end)
+		loop_turn(l, end - clock_mono());
+}
+
+static int run(const struct proto *proto, const void *options, struct blob *arg, nsec grace, const char **ret_reason)
 {
 	struct outcome out = {};
 	struct svc svc = {
 		.name = proto->name,
 		.proto = proto,
 		.options = options,
-		.limits = { .input = 1 << 20, .output = 4 << 20, .linger = 3600 * SEC },
+		.limits = { .input = 1 << 20, .output = 512 << 20, .linger = 3600 * SEC },
 	};
 	_Atomic uint64_t stats[STAT_N] = {};
 	struct lane lane = { .svc = &svc, .stats = stats };
@@ -87,9 +97,21 @@ int client_run(const struct proto *proto, const void *options, struct blob *arg,
 		r = loop_add_bare(l, &lane, arg, &id);
 	while (r == 0 && !loop_empty(l) && !loop_stopping(l))
 		loop_turn(l, UINT64_MAX);
+	if (r == 0 && grace)
+		run_out(l, grace);
 	loop_free(&l);
 	obey(setup.stop_fd, &before);
 	if (ret_reason)
 		*ret_reason = out.reason;
 	return r == 0 && out.aborted ? -ECANCELED : r;
+}
+
+int client_run(const struct proto *proto, const void *options, struct blob *arg, const char **ret_reason)
+{
+	return run(proto, options, arg, 0, ret_reason);
+}
+
+int client_run_until(const struct proto *proto, const void *options, nsec grace)
+{
+	return run(proto, options, NULL, grace, NULL);
 }

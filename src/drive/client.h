@@ -15,3 +15,9 @@ bool client_has_transport(enum addr_transport t);
  * to io_reason(), or NULL. 0, or -errno when it could not start; -ECANCELED when it ended by V_ABORT.
  */
 [[nodiscard]] int client_run(const struct proto *proto, const void *options, struct blob *arg, const char **ret_reason);
+
+/*
+ * The same for one that has something to say before it goes: told to end by a signal, it gets EV_STOP and at most `grace`. The
+ * program then ends by that signal all the same.
+ */
+[[nodiscard]] int client_run_until(const struct proto *proto, const void *options, nsec grace);

@@ -159,6 +159,12 @@ void conn_met(struct host *h, struct sess *s)
 	sess_abort(s, reason, STAT_ERRORS);
 }
 
+bool conn_login_failed(struct host *h, struct sess *s, struct span user)
+{
+	list_entry(h, struct loop, host)->untold = true;
+	return admit_login_failed(s->lane, s->peer, user);
+}
+
 size_t conn_unsent(struct host *h, struct sess *s)
 {
 	const struct conn *c = conn_of(s);

@@ -119,13 +119,16 @@ static void sync_dir_of(const char *path)
 	mem_free(dir);
 }
 
-static int write_new(const char *name, mode_t mode, struct span bytes)
+static int write_new(const char *name, mode_t mode, uid_t uid, gid_t gid, struct span bytes)
 {
-	int fd = create(name, mode), err;
+	int fd = create(name, mode), err = 0;
 
 	if (fd < 0)
 		return fd;
-	err = write_all(fd, bytes);
+	if ((uid != (uid_t)-1 || gid != (gid_t)-1) && sys_fchown(fd, uid, gid) < 0)
+		err = -errno;
+	if (!err)
+		err = write_all(fd, bytes);
 	if (!err && sys_fsync(fd) < 0)
 		err = -errno;
 	fd_close(&fd);
@@ -134,6 +137,11 @@ static int write_new(const char *name, mode_t mode, struct span bytes)
 
 int files_write(const char *path, mode_t mode, struct span bytes, struct buf *why)
 {
+	return files_write_for(path, mode, (uid_t)-1, (gid_t)-1, bytes, why);
+}
+
+int files_write_for(const char *path, mode_t mode, uid_t uid, gid_t gid, struct span bytes, struct buf *why)
+{
 	size_t size = strlen(path) + NAME_ROOM;
 	char *name = mem_alloc(size);
 	int err;
@@ -141,7 +149,7 @@ int files_write(const char *path, mode_t mode, struct span bytes, struct buf *wh
 	if (!name)
 		return failed(why, "write", path, ENOMEM);
 	snprintf(name, size, "%s.%ld.new", path, (long)getpid());
-	err = write_new(name, mode, bytes);
+	err = write_new(name, mode, uid, gid, bytes);
 	if (!err && sys_rename(name, path) < 0)
 		err = -errno;
 	if (err)

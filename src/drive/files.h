@@ -18,6 +18,10 @@
  */
 [[nodiscard]] int files_write(const char *path, mode_t mode, struct span bytes, struct buf *why);
 
+/* The same, and it is theirs; (uid_t)-1, (gid_t)-1: ours. */
+[[nodiscard]] int files_write_for(const char *path, mode_t mode, uid_t uid, gid_t gid, struct span bytes,
+				  struct buf *why);
+
 /* A folder that is ours alone (0700); one that is there already will do. Its parent must exist. */
 [[nodiscard]] int files_make_dir(const char *path, struct buf *why);
 

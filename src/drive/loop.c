@@ -109,6 +109,7 @@ int loop_new(const struct loop_setup *setup, struct loop **ret)
 	l->host.wall = clock_wall();
 	l->host.clock = clock_mono;
 	l->host.met = conn_met;
+	l->host.login_failed = conn_login_failed;
 	l->host.unsent = conn_unsent;
 	l->host.note = connlog_note;
 	l->host.tap = connlog_tap;

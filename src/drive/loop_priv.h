@@ -203,9 +203,10 @@ void conn_settle(struct loop *l, struct conn *c); /* go on, flush, arm the timer
 void conn_end(struct loop *l, struct conn *c, int err);
 void conn_arm(struct loop *l, struct conn *c);
 void conn_timer(struct loop *l, struct conn *c);
-void conn_linger(struct loop *l, struct conn *c);   /* CONN_LINGER: is it over? */
-void conn_bury(struct loop *l);                     /* frees the graveyard */
-void conn_met(struct host *h, struct sess *s);      /* its peer is another than it came as */
+void conn_linger(struct loop *l, struct conn *c); /* CONN_LINGER: is it over? */
+void conn_bury(struct loop *l);                   /* frees the graveyard */
+void conn_met(struct host *h, struct sess *s);    /* its peer is another than it came as */
+bool conn_login_failed(struct host *h, struct sess *s, struct span user);
 size_t conn_unsent(struct host *h, struct sess *s); /* bytes that our system has yet */
 
 /* stream.c */

@@ -148,6 +148,11 @@ void memdrive_advance(struct memdrive *w, nsec ns)
 	mem_rest(w);
 }
 
+void memdrive_bar(struct memdrive *w, bool on)
+{
+	w->barred = on;
+}
+
 void memdrive_press(struct memdrive *w, bool on)
 {
 	atomic_store(&w->pressed, on);
@@ -307,6 +312,13 @@ static int add_shard(struct memdrive *w)
 	return 0;
 }
 
+static bool login_failed(struct host *h, struct sess *s, struct span user)
+{
+	(void)s;
+	(void)user;
+	return ((struct memdrive *)h)->barred;
+}
+
 static void set_up(struct memdrive *w, const struct mem_setup *m)
 {
 	w->svc = (struct svc){
@@ -325,6 +337,7 @@ static void set_up(struct memdrive *w, const struct mem_setup *m)
 			.linger = m->linger,
 		},
 		.trace = m->trace,
+		.access = m->access,
 	};
 	mem_port_init(&w->port, m->loops ? m->loops : 1);
 	w->lane = (struct lane){ .svc = &w->svc, .stats = w->stats, .pressed = { &w->pressed } };
@@ -333,6 +346,7 @@ static void set_up(struct memdrive *w, const struct mem_setup *m)
 	w->wall0 = m->wall ? m->wall : 1000000000;
 	w->host.note = trace_note;
 	w->host.tap = trace_tap;
+	w->host.login_failed = login_failed;
 	w->host.handshakes = w->handshakes;
 	set_time(w, w->now0);
 }

@@ -39,6 +39,8 @@ struct mem_setup {
 	unsigned loops;      /* what port_loops() says; 0: 1. All sessions are in loop 0, see memdrive_away() */
 	int handshakes;      /* handshake steps per turn; 0: HOST_HANDSHAKES */
 	bool trace;          /* memdrive_trace() gets text */
+	struct access *
+		access; /* store/access.h: people and rules, borrowed; NULL: no people, and 127.0.0.1 may do everything */
 };
 
 /* Calls svc_open() and makes the shard. 0 or -errno; what svc_open() said is in `why` (may be NULL). */
@@ -60,6 +62,7 @@ void memdrive_advance(struct memdrive *w,
 		      nsec ns); /* the clock goes on; what falls due on the way fires at its time, in order */
 
 void memdrive_press(struct memdrive *w, bool on); /* overload */
+void memdrive_bar(struct memdrive *w, bool on);   /* what io_login_failed() says from now on; false at first */
 
 struct svc *memdrive_svc(struct memdrive *w);
 uint64_t memdrive_stat(const struct memdrive *w, enum counter which);

@@ -75,6 +75,7 @@ struct memdrive {
 	struct lane lane;
 	_Atomic uint64_t stats[STAT_N];
 	_Atomic bool pressed;
+	bool barred;
 	struct ids ids;
 	struct list conns, children, graveyard;
 	void *own_options; /* made here */

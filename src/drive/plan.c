@@ -5,6 +5,8 @@
 #include "conf/option.h"
 #include "drive/server.h"
 #include "layer/tls.h"
+#include "store/people.h"
+#include "store/rules.h"
 
 int plan_new(struct plan **ret)
 {
@@ -55,6 +57,8 @@ void plan_free(struct plan **pp)
 	option_values_free(&tables_guichet, &global);
 	for (size_t i = 0; i < p->n; i++)
 		plan_service_done(&p->services[i]);
+	people_unref(p->people);
+	rules_unref(p->rules);
 	mem_free(p->services);
 	mem_free(p->made);
 	mem_free(p);

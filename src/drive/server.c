@@ -16,6 +16,7 @@
 #include "drive/net/given.h"
 #include "drive/net/guard.h"
 #include "drive/sys.h"
+#include "store/access.h"
 
 enum { HANDS_MS = 1000 };
 
@@ -340,9 +341,10 @@ int server_new(const struct server_setup *setup, struct server **ret)
 	s->stop_fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->stop_fd >= 0)
 		s->cut_fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (s->cut_fd < 0 || (given = given_new(&s->given)) < 0) {
+	if (s->cut_fd < 0 || (given = access_new(&s->access)) < 0 || (given = given_new(&s->given)) < 0) {
 		int r = s->cut_fd < 0 ? -errno : given;
 
+		access_free(&s->access);
 		fd_close(&s->cut_fd);
 		fd_close(&s->stop_fd);
 		mem_free(s);
@@ -393,6 +395,7 @@ void server_free(struct server **sp)
 	end_loops(s);
 	for (size_t i = 0; i < s->n; i++)
 		service_unref(s->services[i]);
+	access_free(&s->access);
 	guard_share_ports(NULL);
 	if (!s->setup.shared)
 		shared_free(&s->shared);

@@ -16,6 +16,8 @@
 #include "conf/tables.h"
 #include "core/proto.h"
 
+struct people;
+struct rules;
 struct tls_ctx;
 
 /* One section of the configuration, checked. Owned by the plan. */
@@ -36,6 +38,8 @@ struct plan_service {
 
 struct plan {
 	struct guichet_options *global;
+	struct people *people; /* store/people.h; a reference; NULL: nobody of it asks */
+	struct rules *rules;   /* store/rules.h, likewise; NULL: there is no section [rules] */
 	char *made; /* path of a certificate that was made for it: to be logged when the log is open. NULL = none */
 	struct plan_service *services;
 	size_t n, cap;

@@ -16,6 +16,7 @@
 #include "drive/server.h"
 #include "drive/shared.h"
 
+struct access;
 struct brood;
 struct crew;
 struct ground;
@@ -72,6 +73,8 @@ struct prepared {
 	struct service **v;
 	size_t n;
 	struct guichet_options *global;
+	struct people *people; /* references */
+	struct rules *rules;
 	bool placed; /* some loops may serve them already */
 };
 
@@ -81,6 +84,7 @@ struct server {
 	struct jobs *jobs;
 	struct shared *shared; /* counters, and what guards us; the server's own unless it is a worker's */
 	struct admit_all admit;
+	struct access *access; /* who may log in, and do what, at all services */
 	struct loop_tuning tuning;
 	struct loop **loops;  /* [0] is the main thread's: signals, control, accepting for the models thread and pool */
 	pthread_t *threads;   /* of loops 1.. */

@@ -222,6 +222,7 @@ static void fill_svc(struct service *v)
 	v->pub.limits.rate_time = c->min_rate_time;
 	v->pub.limits.linger = c->linger;
 	v->pub.trace = c->trace;
+	v->pub.access = v->server->access;
 }
 
 static bool same_tls(const struct tls_options *a, const struct tls_options *b)

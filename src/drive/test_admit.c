@@ -149,6 +149,52 @@ static void our_own_machine_is_not_locked_out(void **state)
 	admit_crashed(all.limits, &g, NULL, 0, now); /* of a pipe */
 }
 
+/* ---- logins ---- */
+
+static bool fails(struct place *p, const char *host)
+{
+	struct peer *from = peer(host);
+	bool barred = admit_login_failed(&p->lane, from, span_str("al ice"));
+
+	peer_unref(from);
+	return barred;
+}
+
+static void who_cannot_log_in_is_not_let_in(void **state)
+{
+	(void)state;
+	g.logins = 3;
+	admit_tune(&all, &g, 2);
+	assert_false(fails(&a, "192.0.2.1"));
+	assert_string_equal(logged[0], "warn login-failed service=echo peer=192.0.2.1:99 user=\"al ice\"");
+	assert_false(fails(&b, "192.0.2.1")); /* all doors count together */
+	assert_string_equal(came(&a, "192.0.2.1", 10), "");
+	assert_true(fails(&a, "192.0.2.1"));
+	assert_string_equal(logged[3], "warn penalty peer=192.0.2.1 reason=logins seconds=600.000");
+	assert_int_equal(lines, 4);
+	assert_string_equal(came(&b, "192.0.2.1", 10), "penalty");
+	assert_true(fails(&b, "192.0.2.1")); /* another conversation of his, which is open yet */
+	assert_false(fails(&b, "192.0.2.2"));
+	for (int i = 0; i < 5; i++)
+		assert_false(fails(&a, "127.0.0.1"));
+	assert_string_equal(came(&a, "127.0.0.1", 10), "");
+}
+
+static void they_may_be_without_limit(void **state)
+{
+	struct lane alone = { .svc = &svc };
+
+	(void)state;
+	admit_tune(&all, &g, 2); /* logins = 0 */
+	for (int i = 0; i < 50; i++)
+		assert_false(fails(&a, "192.0.2.1"));
+	assert_int_equal(lines, 10); /* a second's */
+	assert_int_not_equal(admit_due(&a.lane), 0);
+	admit_tell(&a.lane, clock_mono() + 2 * SEC);
+	assert_string_equal(logged[10], "warn login-failed-more service=echo count=40");
+	assert_false(admit_login_failed(&alone, NULL, span_str("")));
+}
+
 /* ---- descriptors ---- */
 
 static void some_are_kept_for_others(void **state)
@@ -413,6 +459,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(who_crashes_us_is_not_let_in),
 		T(our_own_machine_is_not_locked_out),
+		T(who_cannot_log_in_is_not_let_in),
+		T(they_may_be_without_limit),
 		T(some_are_kept_for_others),
 		T(with_few_of_them_the_reserves_are_smaller),
 		T(no_reserve_is_none),

@@ -112,3 +112,8 @@ void args_form(const struct args_option *o, struct buf *b)
 	if (o->value)
 		buf_addf(b, " %s", o->value);
 }
+
+bool args_has_letter(const struct args_option *options, char letter)
+{
+	return by_letter(options, letter) >= 0;
+}

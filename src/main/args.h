@@ -39,3 +39,6 @@ enum { ARGS_END = -1, ARGS_WORD = -2, ARGS_BAD = -3 };
 
 /* `--ready PATH`, and its short form: as help shows it. */
 void args_form(const struct args_option *o, struct buf *b);
+
+/* Has the table an option with this letter? */
+bool args_has_letter(const struct args_option *options, char letter);

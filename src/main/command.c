@@ -24,7 +24,9 @@ enum {
 };
 
 const struct command *const commands[] = {
-	&serve_command, &check_command, &stats_command, &connect_command, &help_command, NULL,
+	&serve_command, &check_command,   &stats_command, &user_command, &import_command,
+	&store_command, &connect_command, &pub_command,   &sub_command,  &help_command,
+	NULL,
 };
 
 const struct command *command_find(const char *name)
@@ -39,7 +41,9 @@ const struct command *command_find(const char *name)
 
 static void add_options(const struct args_option *o, struct buf *b)
 {
-	static const struct args_option help = { .name = "help", .letter = 'h', .help = "shows this" };
+	struct args_option help = { .name = "help",
+				    .letter = args_has_letter(o, 'h') ? '\0' : 'h',
+				    .help = "shows this" };
 
 	buf_adds(b, "\nOptions:\n");
 	for (bool last = false; !last; o++) {
@@ -94,8 +98,14 @@ void command_help(const struct command *c, struct buf *b)
 	buf_addc(b, '\n');
 	add_options(c->options, b);
 	add_examples(c->examples, b);
-	buf_adds(b, "\nExit status: 0 all went well, 1 something failed while it ran, 2 the command line or the\n"
-		    "configuration is wrong.\n");
+	buf_adds(b, "\nExit status: ");
+	wrap_add(
+		b,
+		c->status
+			? c->status
+			: "0 all went well, 1 something failed while it ran, 2 the command line or the configuration is wrong.",
+		0, 13);
+	buf_addc(b, '\n');
 }
 
 int command_help_option(const struct command *c, const char *name, struct buf *b)
@@ -203,11 +213,13 @@ static bool is_help(const char *word)
 	return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
-/* Asked for anywhere before a `--`, help is all that is done. */
-static bool wants_help(int argc, char **argv)
+/* Asked for anywhere before a `--`, help is all that is done. Where -h is the host only --help asks. */
+static bool wants_help(const struct command *c, int argc, char **argv)
 {
+	bool host = args_has_letter(c->options, 'h');
+
 	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
-		if (is_help(argv[i]))
+		if (host ? strcmp(argv[i], "--help") == 0 : is_help(argv[i]))
 			return true;
 	return false;
 }
@@ -280,5 +292,5 @@ int command_main(int argc, char **argv)
 	c = command_find(argv[1]);
 	if (!c)
 		return unknown_command(argv[1]);
-	return wants_help(argc - 1, argv + 1) ? print_help(c) : c->run(argc - 1, argv + 1);
+	return wants_help(c, argc - 1, argv + 1) ? print_help(c) : c->run(argc - 1, argv + 1);
 }

@@ -23,6 +23,7 @@ struct command {
 	const char *summary;  /* one line */
 	const char *synopsis; /* behind the name; one line per way to use it */
 	const char *text;     /* what it does: wrap_add() */
+	const char *status;   /* its exit statuses, when they are not the usual ones; NULL = they are */
 	const struct args_option *options;
 	const struct command_example *examples; /* ends with a NULL line */
 	int (*run)(int argc, char **argv);      /* argv[0] is its name; returns an exit status */
@@ -61,4 +62,5 @@ int command_problems(const struct conf_problems *ps);
 typedef int command_take(void *arg, int what, const char *value);
 [[nodiscard]] int command_each(const struct command *c, int argc, char **argv, command_take *take, void *arg);
 
-extern const struct command serve_command, check_command, help_command, stats_command, connect_command;
+extern const struct command serve_command, check_command, help_command, stats_command, connect_command, user_command,
+	import_command, store_command, pub_command, sub_command;

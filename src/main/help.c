@@ -293,6 +293,7 @@ static const struct {
 	{ "too many of one address", "per_source", "refused_per_source", "per-source" },
 	{ "too many new ones of it", "rate", "refused_rate", "rate" },
 	{ "an address that crashed us", "crashes*, penalty*", "refused_penalty", "penalty" },
+	{ "guessing passwords", "logins*, penalty*", "logins_failed", "logins, penalty" },
 	{ "what others need", "reserve_service*", "refused_reserve", "reserve" },
 	{ "no descriptors left", "fds*, reserve*", "paused_fds", "out-of-descriptors" },
 	{ "all workers busy", "workers, queue", "queue_full", "they wait" },
@@ -364,6 +365,7 @@ const struct help_topic help_topics[] = {
 	{ "limits", "what is refused, ended or dropped, and by which option", add_limits, find_limit },
 	{ "models", "ways to serve many clients at once", add_models, find_model },
 	{ "options", "options that every service has", add_service_options, find_service_option },
+	{ "rules", "who may do what: the section [rules]", help_rules, help_rules_word },
 	{ "tls", "certificates, and options of TLS", add_tls_options, find_tls_option },
 	{},
 };

@@ -23,6 +23,11 @@ extern const struct help_topic help_topics[]; /* ends with a NULL name */
 /* -ENOENT, and the sentence: no help on "upd" of addresses, did you mean "udp"? */
 int help_unknown(const char *word, const char *page, const char *nearest, struct buf *b);
 
+/* help_rules.c: the page on rules, its text for the manual, a word of it (-ENOENT as above). */
+void help_rules(struct buf *b);
+const char *help_rules_text(void);
+int help_rules_word(const char *word, struct buf *b);
+
 void help_services(struct buf *b); /* a line for each protocol */
 
 /* The manual page guichet(1), completion for bash, and all of it as JSON. */

@@ -98,6 +98,11 @@ static void man_command(struct buf *b, const struct command *c)
 		roff(b, e->what);
 		buf_adds(b, "\n.RE\n");
 	}
+	if (!c->status)
+		return;
+	buf_adds(b, ".PP\nExit status: ");
+	roff(b, c->status);
+	buf_addc(b, '\n');
 }
 
 static void man_table(struct buf *b, const struct option_table *t)
@@ -150,6 +155,9 @@ void help_man(struct buf *b)
 		"  [shout]\n  protocol = echo\n  listen = tcp:8765 unix:./shout.sock\n  upper = yes\n");
 	buf_adds(b, ".SS Section [guichet]\n");
 	man_table(b, &tables_guichet);
+	buf_adds(b, ".SS Section [rules]\n");
+	roff_text(b, help_rules_text());
+	buf_addc(b, '\n');
 	buf_adds(b, ".SS Every service\n");
 	man_table(b, &tables_service);
 	buf_adds(b, ".SS Services at tls: addresses\n");

@@ -62,7 +62,20 @@ static int add_option(struct needs *n, const struct option *row, const void *val
 	return 0;
 }
 
-static int add_needs(const struct plan_service *p, struct needs *n)
+/* The folder of the durable store. */
+static int add_store(struct needs *n, const char *data)
+{
+	char *dir;
+	int r = str_path_from(data, "topics", &dir);
+
+	if (r < 0)
+		return r;
+	r = add_path(n, dir, SANDBOX_READ | SANDBOX_WRITE | SANDBOX_MAKE);
+	mem_free(dir);
+	return r;
+}
+
+static int add_needs(const struct plan_service *p, const char *data, struct needs *n)
 {
 	const struct option_table *t = p->proto->options;
 	bool dials = p->proto->flags & P_DIALS;
@@ -70,14 +83,16 @@ static int add_needs(const struct plan_service *p, struct needs *n)
 
 	n->connects |= dials;
 	n->runs |= (p->proto->flags & P_RUNS) != 0;
+	if (r == 0 && (p->proto->flags & P_KEEPS))
+		r = add_store(n, data);
 	for (size_t i = 0; t && i < t->n && r == 0; i++)
 		r = add_option(n, &t->rows[i], (const char *)p->options + t->rows[i].offset, dials);
 	return r;
 }
 
-static int add_service(const struct plan_service *p, struct needs *n, struct conf_problems *ps)
+static int add_service(const struct plan_service *p, const char *data, struct needs *n, struct conf_problems *ps)
 {
-	int r = add_needs(p, n);
+	int r = add_needs(p, data, n);
 
 	if (r == -E2BIG)
 		conf_problem(ps, p->file ? p->file : "command line", p->line,
@@ -95,7 +110,7 @@ int needs_add(struct needs *n, const struct plan *plan, const struct worker_of *
 		if (!worker_wants(&plan->services[i], of))
 			continue;
 		*ret_any = true;
-		r = add_service(&plan->services[i], n, ps);
+		r = add_service(&plan->services[i], plan->global->data, n, ps);
 	}
 	return r;
 }

@@ -548,6 +548,9 @@ static int make(struct planner *p)
 	if (err)
 		return err;
 	drop_disabled(p);
+	err = planner_finish_access(p);
+	if (err)
+		return err;
 	return p->setup->control && p->plan->global->control ? add_control(p) : 0;
 }
 

@@ -67,6 +67,8 @@ static int take_section(struct planner *p, const struct conf_section *section)
 		targets[0] = (struct conf_target){ &tables_guichet, p->plan->global };
 		return conf_apply(section, targets, 1, NULL, p->ps);
 	}
+	if (strcmp(section->name, "rules") == 0)
+		return planner_take_rules(p, section);
 	proto = proto_of_section(p, section);
 	if (!proto)
 		return 0;

@@ -47,6 +47,12 @@ bool planner_was_worded(const struct planner *p, const char *name); /* a word na
 
 [[nodiscard]] int planner_take_sockets(struct planner *p);
 
+/* ---- planner_access.c: 0 or -ENOMEM ---- */
+
+[[nodiscard]] int planner_take_rules(struct planner *p, const struct conf_section *section);
+/* When all services are known: who may log in, and is it said what they may do? */
+[[nodiscard]] int planner_finish_access(struct planner *p);
+
 /* ---- planner_test.c ---- */
 
 void planner_move(struct planner *p, struct plan_service *s);

@@ -85,7 +85,8 @@ static void test_program(void **state)
 	check(WORDS("daytime"), STATUS_USAGE, NULL, "to serve it: guichet serve daytime@tcp:");
 	for (const struct command *const *c = commands; *c; c++) {
 		check(WORDS((*c)->name, "--help"), STATUS_OK, "Usage: guichet ", NULL);
-		check(WORDS((*c)->name, "x", "-h"), STATUS_OK, "Usage: guichet ", NULL);
+		if (!args_has_letter((*c)->options, 'h')) /* pub and sub: the host */
+			check(WORDS((*c)->name, "x", "-h"), STATUS_OK, "Usage: guichet ", NULL);
 		check(WORDS((*c)->name, "--xyzzy"), STATUS_USAGE, NULL,
 		      "guichet: unknown option \"--xyzzy\"\nTry `guichet ");
 	}

@@ -118,9 +118,11 @@ static int make_plan(struct worker *w, int kit_fd, bool none, struct plan **ret,
 	return r;
 }
 
-/* WebSocket's handshake has a digest of OpenSSL's. */
+/* WebSocket's handshake has a digest of OpenSSL's, and so has who looks at passwords. */
 static bool needs_openssl(const struct plan_service *s)
 {
+	if (s->proto->store)
+		return true;
 	for (size_t i = 0; i < s->common->listen.n; i++)
 		if (addr_flags(&s->common->listen.v[i]) & (ADDR_F_SECURE | ADDR_F_WEB))
 			return true;

@@ -1,0 +1,167 @@
+/* login.c - see login.h. */
+#include "proto/common/login.h"
+
+#include <errno.h>
+
+#include "base/mem.h"
+
+struct login_job {
+	struct job job; /* first */
+	struct people_memory *memory;
+	struct people *people; /* a reference */
+	nsec now;
+	bool right;
+	size_t user, password;
+	uint8_t text[]; /* one behind the other */
+};
+
+static struct span user_of(const struct login_job *j)
+{
+	return (struct span){ j->text, j->user };
+}
+
+static void drop(struct job *job)
+{
+	struct login_job *j = (struct login_job *)job;
+
+	explicit_bzero(j->text, j->user + j->password);
+	people_unref(j->people);
+	mem_free(j);
+}
+
+/* In any thread. */
+static void run(struct job *job)
+{
+	struct login_job *j = (struct login_job *)job;
+	struct span password = { j->text + j->user, j->password };
+	struct people_answer answer = {};
+
+	job->err = people_verify(j->memory, j->people, user_of(j), password, j->now, &answer);
+	j->right = job->err == 0 && answer.who;
+}
+
+static struct login_job *new_job(const struct io *io, struct people *people, struct span user, struct span password)
+{
+	struct login_job *j = mem_alloc(sizeof(*j) + user.n + password.n);
+
+	if (!j)
+		return NULL;
+	*j = (struct login_job){ .job = { .run = run, .drop = drop },
+				 .memory = access_memory(io->svc->access),
+				 .people = people_ref(people),
+				 .now = io->now,
+				 .user = user.n,
+				 .password = password.n };
+	if (user.n)
+		memcpy(j->text, user.p, user.n);
+	if (password.n)
+		memcpy(j->text + user.n, password.p, password.n);
+	return j;
+}
+
+void login_take(struct io *io, struct span user)
+{
+	char name[PEOPLE_NAME_MAX + 1] = "";
+
+	if (user.n == 0 || user.n >= sizeof(name))
+		return;
+	memcpy(name, user.p, user.n);
+	io_who(io, &(struct who){ .how = WHO_PASSWORD, .user = name });
+}
+
+enum login login_refuse(struct io *io, struct span user)
+{
+	return io_login_failed(io, user) ? LOGIN_BARRED : LOGIN_WRONG;
+}
+
+enum login login_begin(struct io *io, uint32_t tag, struct span user, struct span password)
+{
+	struct access *access = io->svc->access;
+	enum login r = LOGIN_FAILED;
+	struct people *people;
+	struct login_job *j;
+
+	if (!access)
+		return login_refuse(io, user); /* without people */
+	access_get(access, &people, NULL);
+	if (people_recall(access_memory(access), people, user, password, io->now)) {
+		login_take(io, user);
+		r = LOGIN_IN;
+	} else {
+		j = new_job(io, people, user, password);
+		if (j) {
+			io_job(io, tag, &j->job);
+			r = LOGIN_WAIT;
+		}
+	}
+	people_unref(people);
+	return r;
+}
+
+enum login login_end(struct io *io, const struct ev *ev)
+{
+	const struct login_job *j = (const struct login_job *)ev->job;
+
+	if (ev->err)
+		return LOGIN_FAILED;
+	if (!j->right)
+		return login_refuse(io, user_of(j));
+	login_take(io, user_of(j));
+	return LOGIN_IN;
+}
+
+/* ---- what he may ---- */
+
+static bool is_local(const struct peer *p)
+{
+	static const uint8_t six[16] = { [15] = 1 }, mapped[12] = { [10] = 0xff, [11] = 0xff };
+
+	if (!p)
+		return false;
+	if (p->kind == PEER_IP4)
+		return p->b[0] == 127;
+	if (p->kind == PEER_IP6)
+		return memcmp(p->b, six, sizeof(six)) == 0 ||
+		       (memcmp(p->b, mapped, sizeof(mapped)) == 0 && p->b[12] == 127);
+	return p->kind == PEER_UNIX || p->kind == PEER_NAME;
+}
+
+static int view_of(const struct io *io, const struct people *people, struct rules *rules, struct span user,
+		   struct span client, struct rules_view **ret)
+{
+	const struct who *who = io->who;
+	const struct person *person = NULL;
+	struct rules_who asks = { .client = client, .local = is_local(io->peer) };
+
+	if (user.n == 0 && who && who->how == WHO_PASSWORD && who->user)
+		user = span_str(who->user);
+	if (user.n) {
+		person = people_find(people, user);
+		if (!person || person->disabled)
+			return -EACCES;
+	} else if (who && who->how == WHO_CERTIFICATE && who->user) {
+		person = people_by_certificate(people, who->user);
+	}
+	if (person) {
+		asks.user = span_str(person->name);
+		asks.groups = &person->groups;
+	}
+	return rules_view_new(rules, &asks, ret);
+}
+
+int login_view(const struct io *io, struct span user, struct span client, struct rules_view **ret,
+	       uint64_t *ret_generation)
+{
+	uint64_t generation = access_generation(io->svc->access); /* first: newer rules are then looked at twice */
+	struct people *people;
+	struct rules *rules;
+	int r;
+
+	access_get(io->svc->access, &people, &rules);
+	r = view_of(io, people, rules, user, client, ret);
+	people_unref(people);
+	rules_unref(rules);
+	if (r == 0)
+		*ret_generation = generation;
+	return r;
+}

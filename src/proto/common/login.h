@@ -1,0 +1,41 @@
+/*
+ * login.h - how a protocol lets somebody log in with a password, and learns what he may do. The people and rules are those of
+ * io->svc->access.
+ *
+ *	r = login_begin(io, TAG_LOGIN, user, password);
+ *	if (r == LOGIN_WAIT)                  a slow hash is computed in a job
+ *		io_hold(io, true);
+ *	...
+ *	case EV_DONE:                         of TAG_LOGIN
+ *		io_hold(io, false);
+ *		r = login_end(io, ev);
+ *
+ * and afterwards, for whoever is allowed in: login_view(). io->who is the new one from the next step on.
+ */
+#pragma once
+#include "core/proto.h"
+#include "store/access.h"
+
+enum login {
+	LOGIN_IN,     /* he is: io_who() was said */
+	LOGIN_WAIT,   /* EV_DONE with the tag comes */
+	LOGIN_WRONG,  /* the password is not his, or he is nobody; io_login_failed() was said */
+	LOGIN_BARRED, /* the same, and the conversation should end: there were too many of these */
+	LOGIN_FAILED, /* it could not be found out (memory is out, it was cancelled); nobody's fault */
+};
+
+/* The spans are copied. LOGIN_IN at once for whom the process remembers. */
+[[nodiscard]] enum login login_begin(struct io *io, uint32_t tag, struct span user, struct span password);
+[[nodiscard]] enum login login_end(struct io *io, const struct ev *ev);
+
+/* Of an exchange that the protocol has had itself (SCRAM): he is in; he is not. */
+void login_take(struct io *io, struct span user);
+[[nodiscard]] enum login login_refuse(struct io *io, struct span user);
+
+/*
+ * What the peer may do: io->who, or `user` when it is not empty (who has logged in in this very step), or by his certificate.
+ * `client` is what %c is. *generation gets what access_generation() must still be, or the view is to be made anew. 0; -ENOMEM; -EACCES:
+ * who has logged in is nobody any more, or must not (a reload): the conversation should end.
+ */
+[[nodiscard]] int login_view(const struct io *io, struct span user, struct span client, struct rules_view **ret,
+			     uint64_t *ret_generation);

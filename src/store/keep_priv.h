@@ -1,0 +1,255 @@
+/*
+ * keep_priv.h - what the files of the durable store share.
+ *
+ *	keep.c         open, close, the queue of batches
+ *	keep_batch.c   from records to bytes, in a batch
+ *	keep_row.c     from bytes to records: rows of the file
+ *	keep_walk.c    the file's pages, read by ourselves and believed in nothing
+ *	keep_mend.c    is the file sound; what is good in one that is not
+ *	keep_read.c    what the owner is given at the start
+ *	keep_writer.c  the thread: transactions, room, what becomes of errors
+ *	keep_apply.c   from a batch to LMDB
+ *
+ * A row is a key and a value. The key is the kind, and numbers that sort as bytes (big-endian); the value is its
+ * CRC32C, over the key and the rest, and the rest (little-endian).
+ */
+#pragma once
+#include <lmdb.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "store/keep.h"
+
+enum {
+	KEEP_VERSION = 1, /* of all this, in the row KEEP_ROW_HEAD */
+	KEEP_KEY = 32,    /* bytes of a key at most */
+	KEEP_SUM = 4,     /* of the checksum */
+	KEEP_DIGEST = 16, /* of a name in a key: SHA-256, cut */
+	KEEP_COPY = 4096, /* payloads above are referred to, when there is a blob */
+};
+
+/* Kinds of rows; those of keep.h, and: */
+enum {
+	KEEP_ROW_HEAD = 0, /* no key; version */
+	/*
+	 * The key of a message is its id and the largest number. Before it, under its id and a session, are those
+	 * deliveries that have come further; first of all, under its id and 0, how many it still waits for, unless it
+	 * was for one from the start.
+	 */
+	KEEP_ROW_TURN = 6,
+	KEEP_ROW_LEFT = 7,
+};
+
+#define KEEP_SELF UINT64_MAX /* in place of a session */
+
+/* In values. */
+enum {
+	KEEP_F_RETAIN = 4, /* beside the QoS */
+	KEEP_F_WILL = 1,
+	KEEP_F_LOCAL = 1,
+	KEEP_F_AS_PUBLISHED = 2,
+};
+
+enum { KEEP_DONE = 2 }; /* a third turn, for those who share a message */
+
+/* ---- batches ---- */
+
+enum keep_what {
+	KEEP_OP_PUT,
+	KEEP_OP_DEL,
+	KEEP_OP_DEL_ALL, /* whose keys begin so */
+	KEEP_OP_TURN,    /* a put, if its message is there */
+	KEEP_OP_OVER,    /* one waiter less; the value is the row that says so */
+};
+
+/* What a batch begins with, so that it can be queued without more memory. */
+struct keep_queued {
+	struct keep_queued *next;
+	struct keep_batch b; /* whose memory this is in */
+	uint64_t position;
+};
+
+enum { KEEP_FIRST = (sizeof(struct keep_queued) + 7) & ~7u }; /* where the first operation is */
+
+/* In a batch; each begins at a multiple of 8. */
+struct keep_op {
+	uint32_t size;      /* to the next one */
+	uint32_t value_n;   /* without the blob's bytes */
+	struct blob *large; /* a reference: they follow the value; NULL: none */
+	uint8_t what, key_n;
+	uint8_t key[KEEP_KEY - 2];
+	uint8_t value[];
+};
+
+void keep_drop_blobs(struct keep_batch *b);
+struct keep_op *keep_op_at(const struct keep_batch *b, size_t at);
+
+/* Of another kind than keep.h has: a row as it is. */
+[[nodiscard]] int keep_put_row(struct keep_batch *b, struct span key, struct span value);
+[[nodiscard]] int keep_put_head(struct keep_batch *b);
+[[nodiscard]] int keep_put_left(struct keep_batch *b, uint64_t id, uint32_t n);
+[[nodiscard]] int keep_delete(struct keep_batch *b, struct span prefix); /* all whose key begins so */
+
+/* ---- rows ---- */
+
+struct keep_row {
+	uint8_t kind; /* of the rows above */
+	uint8_t turn;
+	uint16_t packet;
+	uint32_t left, version;
+	uint64_t id, session;
+	struct keep_session of;
+	struct keep_subscription subscription;
+	struct keep_message message;
+	struct span waiters; /* encoded */
+	uint32_t n_waiters;
+};
+
+/* 0; -EBADMSG: its checksum or form is wrong. What it gives borrows from the two. */
+[[nodiscard]] int keep_row(struct span key, struct span value, struct keep_row *ret);
+
+/* The next of the waiters of a row; its identifiers are still bytes, 4 each. False: that was the last. */
+struct keep_raw_waiter {
+	struct keep_waiter w; /* `ids` not set */
+	const uint8_t *ids;
+};
+bool keep_row_waiter(struct span *at, struct keep_raw_waiter *ret);
+
+/* Numbers in memory. */
+static inline uint64_t keep_get(const uint8_t *p, unsigned bytes)
+{
+	uint64_t v = 0;
+
+	while (bytes--)
+		v = v << 8 | p[bytes];
+	return v;
+}
+
+static inline uint64_t keep_get_key(const uint8_t *p)
+{
+	uint64_t v = 0;
+
+	for (unsigned i = 0; i < 8; i++)
+		v = v << 8 | p[i];
+	return v;
+}
+
+static inline void keep_set_key(uint8_t *p, uint64_t v)
+{
+	for (unsigned i = 8; i--; v >>= 8)
+		p[i] = (uint8_t)v;
+}
+
+/* ---- pages ---- */
+
+enum { WALK_DEPTH = 24 };
+
+struct walk_level {
+	uint8_t *page; /* owned; stays for the next page of this level */
+	unsigned at, n;
+	bool leaf;
+	struct span from, to; /* keys are at least, and below; empty = no bound. In pages of the levels above */
+};
+
+/* A tree of LMDB, as the file says it is. */
+struct walk_tree {
+	uint16_t depth;
+	uint64_t branches, leaves, overflows, entries, root;
+};
+
+struct walk {
+	int fd; /* borrowed */
+	uint64_t size;
+	uint32_t page;
+	uint64_t serial, last; /* of the meta page that counts: transaction, last page in use */
+	struct walk_tree free_pages, rows;
+
+	uint8_t *seen; /* a bit for each page up to `last` */
+	struct walk_level level[WALK_DEPTH];
+	unsigned depth;
+	struct walk_tree want, have; /* of the tree that is walked, as it should be, as it was found */
+	bool numbers;                /* its keys are */
+	uint8_t *large;              /* of a value with pages of its own */
+	size_t large_cap;
+	uint8_t before[512]; /* the last key */
+	size_t before_n;
+	uint64_t faults; /* pages and nodes that were passed over */
+	char what[96];   /* the first of them */
+	int err;         /* -ENOMEM */
+};
+
+/* Finds the meta page that counts. 0; -EBADMSG: none can be used; -EPROTONOSUPPORT: another format; -ENOMEM, -EIO */
+[[nodiscard]] int walk_open(int fd, struct walk *ret);
+void walk_done(struct walk *w);
+void walk_fault(struct walk *w, const char *what, uint64_t page);
+
+void walk_rows(struct walk *w);       /* from the first row on */
+void walk_rows_whole(struct walk *w); /* all of them were read: is it as many as there should be? */
+void walk_free_pages(struct walk *w); /* afterwards: are they those of nobody? */
+
+/* Key and value as they lie there; until the next call. 1, 0, or -ENOMEM. What is damaged is passed over. */
+[[nodiscard]] int walk_next(struct walk *w, struct span *ret_key, struct span *ret_value);
+
+/* ---- the store ---- */
+
+struct keep {
+	struct keep_setup setup;
+	char *dir, *path; /* owned */
+	int lock_fd, fd;  /* of the folder's lock; of the file, for reading */
+
+	/* reading */
+	struct walk walk;
+	struct keep_found found;
+	bool reading;
+	struct keep_row *turns; /* of the message that comes */
+	size_t turns_n, turns_cap;
+	uint64_t turns_of;
+	uint32_t left;      /* likewise, 0 = it does not say */
+	uint64_t *sessions; /* that are there, ascending */
+	size_t sessions_n, sessions_cap;
+	struct keep_waiter *waiters;
+	uint32_t *ids;
+	size_t waiters_cap, ids_cap;
+	struct keep_batch mend; /* for the writer: rows that nobody needs */
+
+	_Atomic uint64_t next_id;
+	_Atomic uint64_t committed;
+	_Atomic int state;
+
+	/* the queue */
+	pthread_mutex_t lock;
+	pthread_cond_t some;
+	struct keep_queued *first, **end, *spare;
+	unsigned spares;
+	uint64_t position;
+	_Atomic uint64_t waiting_bytes;
+	bool closing, sleeping;
+
+	/* the writer's */
+	pthread_t thread;
+	bool runs;
+	MDB_env *env;
+	MDB_dbi dbi;
+	uint64_t map;     /* bytes of the map, and of the file */
+	uint64_t reserve; /* bytes of it that only what takes away may use */
+	uint64_t inside;  /* about so many bytes are in free pages */
+	unsigned look;    /* transactions until they are counted again */
+	_Atomic uint64_t commits, records, file_bytes;
+};
+
+/* keep_mend.c. A new file; `from`: with what is sound there, -1 = empty. 0 or -errno. */
+[[nodiscard]] int keep_make(const char *path, int from, uint64_t limit);
+
+/* keep_read.c */
+[[nodiscard]] int keep_read_open(struct keep *k); /* 0, -EPROTONOSUPPORT, -errno */
+void keep_read_done(struct keep *k);
+
+/* keep_writer.c */
+void *keep_writer(void *arg);
+void keep_set_state(struct keep *k, enum keep_state state, int err);
+[[nodiscard]] int keep_env(const char *path, uint64_t map, MDB_env **ret, MDB_dbi *ret_dbi);
+int keep_errno(int lmdb); /* -errno of what LMDB returns; of its own: -ENOSPC, -EFBIG, -EUCLEAN */
+
+/* keep_apply.c. All of these into one transaction; the first error of LMDB. */
+[[nodiscard]] int keep_apply(MDB_txn *txn, MDB_dbi dbi, const struct keep_batch *b);
+uint64_t keep_batch_room(const struct keep_batch *b); /* bytes that it may need in the file */

@@ -1,0 +1,329 @@
+/*
+ * keep_writer.c - the thread that writes. It takes all that was submitted, makes one transaction of it, and tells how
+ * far it has come. While one is on its way to the disk the next ones gather: the slower the disk, the larger the
+ * groups.
+ *
+ * What becomes of errors:
+ *	no room (the map, the disk)  the transaction is undone; the file grows, or the same is tried again until it can
+ *	no memory                    tried again
+ *	anything else                broken, for good. After a failed fsync nobody knows what the disk has, and the kernel
+ *	                             forgets that it failed: a second one that succeeds would say nothing
+ */
+#include <errno.h>
+
+#include "store/keep_priv.h"
+#include "store/keep_sys.h"
+
+enum {
+	TOGETHER = 16 << 20, /* bytes of one transaction, about */
+	STEP_MIN = 4 << 20,  /* the file grows by a quarter, but by these at least and at most */
+	STEP_MAX = 256 << 20,
+	TRY_AGAIN = 50, /* ms */
+	LOOK = 32,      /* transactions from one count of the free pages to the next, where room is short */
+	SPARES = 16,
+	SPARE_MAX = 256 << 10,
+};
+
+int keep_errno(int lmdb)
+{
+	switch (lmdb) {
+	case MDB_MAP_FULL:
+	case MDB_TXN_FULL:
+		return -ENOSPC;
+	case MDB_MAP_RESIZED:
+		return -EFBIG;
+	default:
+		return lmdb >= 0 ? -lmdb : -EUCLEAN;
+	}
+}
+
+int keep_env(const char *path, uint64_t map, MDB_env **ret, MDB_dbi *ret_dbi)
+{
+	MDB_env *env;
+	MDB_txn *txn;
+	int r = mdb_env_create(&env);
+
+	if (r)
+		return keep_errno(r);
+	r = mdb_env_set_mapsize(env, map);
+	/* One process by our own lock, one thread: LMDB need not lock, nor keep a table of readers */
+	if (r == 0)
+		r = mdb_env_open(env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOTLS | MDB_NORDAHEAD, 0600);
+	if (r == 0)
+		r = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
+	if (r == 0) {
+		r = mdb_dbi_open(txn, NULL, 0, ret_dbi);
+		mdb_txn_abort(txn);
+	}
+	if (r)
+		mdb_env_close(env);
+	else
+		*ret = env;
+	return keep_errno(r);
+}
+
+void keep_set_state(struct keep *k, enum keep_state state, int err)
+{
+	enum keep_state before = atomic_load(&k->state);
+
+	if (before == state || before == KEEP_BROKEN)
+		return;
+	atomic_store(&k->state, state);
+	if (k->setup.state)
+		k->setup.state(k->setup.arg, state, err);
+}
+
+/* ---- room ---- */
+
+static uint64_t page_size(const struct keep *k)
+{
+	MDB_stat st;
+
+	return mdb_env_stat(k->env, &st) == 0 ? st.ms_psize : 4096;
+}
+
+/* Behind the last page in use. */
+static uint64_t room_at_end(const struct keep *k)
+{
+	MDB_envinfo info = {};
+	uint64_t used;
+
+	mdb_env_info(k->env, &info);
+	used = (info.me_last_pgno + 1) * page_size(k);
+	return k->map > used ? k->map - used : 0;
+}
+
+/* In pages that were in use once. */
+static uint64_t room_inside(const struct keep *k)
+{
+	MDB_cursor *c;
+	MDB_val key, value;
+	MDB_txn *txn;
+	uint64_t n = 0;
+
+	if (mdb_txn_begin(k->env, NULL, MDB_RDONLY, &txn))
+		return 0;
+	if (mdb_cursor_open(txn, 0, &c) == 0) {
+		while (mdb_cursor_get(c, &key, &value, MDB_NEXT) == 0)
+			n += keep_get(value.mv_data, 8);
+		mdb_cursor_close(c);
+	}
+	mdb_txn_abort(txn);
+	return n * page_size(k);
+}
+
+/*
+ * The map is as large as the file, whose blocks are the disk's promise: so a disk that is full is met here and not in
+ * a transaction. Where file systems cannot promise, it is met there.
+ */
+static int grow(struct keep *k, uint64_t at_least)
+{
+	uint64_t step = k->map / 4, map;
+
+	step = step < STEP_MIN ? STEP_MIN : step > STEP_MAX ? STEP_MAX : step;
+	map = k->map + (step > at_least ? step : at_least);
+	map = (map < k->setup.limit ? map : k->setup.limit) & ~UINT64_C(65535);
+	if (map <= k->map)
+		return -EFBIG;
+	if (sys_fallocate(k->fd, 0, 0, (off_t)map) < 0 && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
+		return -errno;
+	if (mdb_env_set_mapsize(k->env, map))
+		return -ENOMEM;
+	k->map = map;
+	atomic_store_explicit(&k->file_bytes, map, memory_order_relaxed);
+	return 0;
+}
+
+/* Before a transaction: is there room for it, and for those that only take away? */
+static void look_for_room(struct keep *k, uint64_t need)
+{
+	bool fine;
+	int r;
+
+	if (room_at_end(k) >= need + k->reserve) {
+		keep_set_state(k, KEEP_FINE, 0);
+		return;
+	}
+	r = grow(k, need + k->reserve);
+	if (r < 0 && (k->look == 0 || room_at_end(k) + k->inside < need + k->reserve)) {
+		k->look = LOOK;
+		k->inside = room_inside(k);
+	}
+	fine = r == 0 || room_at_end(k) + k->inside >= need + k->reserve;
+	keep_set_state(k, fine ? KEEP_FINE : KEEP_FULL, r);
+	k->inside -= k->inside < need ? k->inside : need;
+	k->look -= k->look > 0;
+}
+
+/* ---- transactions ---- */
+
+/* What LMDB writes itself no test can make fail; so this does. */
+static int commit(MDB_txn *txn)
+{
+	if (fault_hit(FAULT_SYS)) {
+		mdb_txn_abort(txn);
+		return errno;
+	}
+	return mdb_txn_commit(txn);
+}
+
+static int write_some(struct keep *k, const struct keep_queued *first, const struct keep_queued *end)
+{
+	MDB_txn *txn;
+	int r = mdb_txn_begin(k->env, NULL, 0, &txn);
+
+	for (const struct keep_queued *q = first; r == 0 && q != end; q = q->next) {
+		r = keep_apply(txn, k->dbi, &q->b);
+		if (r)
+			mdb_txn_abort(txn);
+	}
+	return keep_errno(r ? r : commit(txn));
+}
+
+static bool may_pass(int r)
+{
+	return r == -ENOSPC || r == -EFBIG || r == -ENOMEM || r == -EDQUOT;
+}
+
+static bool is_closing(struct keep *k)
+{
+	bool closing;
+
+	pthread_mutex_lock(&k->lock);
+	closing = k->closing;
+	pthread_mutex_unlock(&k->lock);
+	return closing;
+}
+
+/* Until it is written, or never will be. A store that is closed does not wait for a disk that is full. */
+static int write_until(struct keep *k, const struct keep_queued *first, const struct keep_queued *end, uint64_t need)
+{
+	int r;
+
+	for (;;) {
+		look_for_room(k, need);
+		r = write_some(k, first, end);
+		if (r == 0 || !may_pass(r))
+			return r;
+		if (r != -ENOMEM && grow(k, need + k->reserve) == 0)
+			continue;
+		keep_set_state(k, KEEP_FULL, r);
+		if (is_closing(k))
+			return r;
+		usleep(TRY_AGAIN * 1000);
+	}
+}
+
+/* ---- the queue ---- */
+
+static bool has_reason(const struct keep *k)
+{
+	return k->first || k->closing;
+}
+
+/* Lazy: what comes within a moment goes together; not when that would be much. */
+static void dawdle(struct keep *k)
+{
+	for (unsigned ms = 0; ms < KEEP_LAZY_MS && !k->closing && atomic_load(&k->waiting_bytes) < TOGETHER; ms += 20) {
+		pthread_mutex_unlock(&k->lock);
+		usleep(20 * 1000);
+		pthread_mutex_lock(&k->lock);
+	}
+}
+
+/* All of the queue; NULL: closed. A store that is full looks again from time to time, for nobody may come. */
+static struct keep_queued *take_queue(struct keep *k)
+{
+	struct keep_queued *q;
+
+	pthread_mutex_lock(&k->lock);
+	while (!has_reason(k)) {
+		if (atomic_load(&k->state) == KEEP_FULL) {
+			pthread_mutex_unlock(&k->lock);
+			usleep(TRY_AGAIN * 1000);
+			look_for_room(k, 0);
+			pthread_mutex_lock(&k->lock);
+			continue;
+		}
+		k->sleeping = true;
+		pthread_cond_wait(&k->some, &k->lock);
+		k->sleeping = false;
+	}
+	if (k->setup.lazy)
+		dawdle(k);
+	q = k->first;
+	k->first = NULL;
+	k->end = &k->first;
+	pthread_mutex_unlock(&k->lock);
+	return q;
+}
+
+/* Their memory goes back to those who submit, when it is not much. */
+static void put_back(struct keep *k, struct keep_queued *q)
+{
+	struct keep_batch b = q->b;
+
+	keep_drop_blobs(&b);
+	q->b = (struct keep_batch){ .p = b.p, .cap = b.cap };
+	pthread_mutex_lock(&k->lock);
+	if (k->spares < SPARES && b.cap <= SPARE_MAX) {
+		q->next = k->spare;
+		k->spare = q;
+		k->spares++;
+		q = NULL;
+	}
+	pthread_mutex_unlock(&k->lock);
+	if (q)
+		keep_batch_done(&b);
+}
+
+static void written(struct keep *k, struct keep_queued *q, const struct keep_queued *end, bool ok)
+{
+	while (q != end) {
+		struct keep_queued *next = q->next;
+
+		atomic_fetch_sub_explicit(&k->waiting_bytes, q->b.n + q->b.large, memory_order_relaxed);
+		if (ok)
+			atomic_fetch_add_explicit(&k->records, q->b.records, memory_order_relaxed);
+		put_back(k, q);
+		q = next;
+	}
+}
+
+/* One transaction from the front of them. */
+static struct keep_queued *write_front(struct keep *k, struct keep_queued *first)
+{
+	struct keep_queued *end = first;
+	uint64_t bytes = 0, need = 0, position = 0;
+	int r = -EIO;
+
+	do {
+		bytes += end->b.n + end->b.large;
+		need += keep_batch_room(&end->b);
+		position = end->position;
+		end = end->next;
+	} while (end && bytes < TOGETHER);
+	if (atomic_load(&k->state) != KEEP_BROKEN)
+		r = write_until(k, first, end, need);
+	if (r < 0)
+		keep_set_state(k, KEEP_BROKEN, r);
+	written(k, first, end, r == 0);
+	if (r < 0)
+		return end;
+	atomic_fetch_add_explicit(&k->commits, 1, memory_order_relaxed);
+	atomic_store(&k->committed, position);
+	if (k->setup.committed)
+		k->setup.committed(k->setup.arg, position);
+	return end;
+}
+
+void *keep_writer(void *arg)
+{
+	struct keep *k = arg;
+	struct keep_queued *q;
+
+	while ((q = take_queue(k)))
+		while (q)
+			q = write_front(k, q);
+	return NULL;
+}

@@ -1,0 +1,435 @@
+/*
+ * test_keep.c - what was written is there after another start, and what was taken away is not; and what errors mean.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/crc.h"
+#include "base/fault.h"
+#include "base/mem.h"
+#include "store/keep_priv.h"
+#include "support/keeper.h"
+
+static void expect(struct keeper *t, const char *text)
+{
+	char *got = keeper_text(t);
+
+	assert_string_equal(got, text);
+	mem_free(got);
+}
+
+/* Written, read by another, and whole. */
+static void expect_after_restart(struct keeper *t, const char *text)
+{
+	keeper_submit(t);
+	keeper_reopen(t);
+	expect(t, text);
+	keeper_start(t);
+	assert_false(t->found.damaged);
+}
+
+static void test_all_kinds(void **state)
+{
+	static const uint32_t ids[] = { 7, 268435455 };
+	const struct keep_message m = {
+		.topic = span_str("a/b"), .props = span_str("P"), .payload = span_str("hello"), .until = 99, .qos = 2
+	};
+	const struct keep_session s = { .id = 5,
+					.name = span_str("bob"),
+					.expiry = UINT32_MAX,
+					.until = 1234567890123,
+					.has_will = true,
+					.will_delay = 3,
+					.will_at = 77,
+					.will = m };
+	const struct keep_subscription sub = { .session = 5,
+					       .group = span_str("g"),
+					       .filter = span_str("a/#"),
+					       .id = 7,
+					       .qos = 2,
+					       .retain_handling = 1,
+					       .no_local = true,
+					       .as_published = true };
+	const struct keep_waiter w[] = { { .session = 4, .qos = 1, .packet = 65535, .retain = true },
+					 { .session = 5, .ids = ids, .n_ids = 2, .qos = 2, .packet = 1 } };
+	struct keeper t;
+
+	(void)state;
+	keeper_init(&t);
+	keeper_start(&t);
+	keeper_session(&t, 4, "alice");
+	assert_int_equal(keep_put_session(&t.b, &s), 0);
+	assert_int_equal(keep_subscribe(&t.b, &sub), 0);
+	assert_int_equal(keep_await(&t.b, 4, 300), 0);
+	keeper_retain(&t, "t", "1");
+	keeper_retain(&t, "t", "2");
+	assert_int_equal(keep_put_message(&t.b, 9, &m, w, 2), 0);
+	assert_int_equal(keep_received(&t.b, 9, 5, 44), 0);
+	expect_after_restart(
+		&t, "session 4 name=alice expiry=60 until=0\n"
+		    "session 5 name=bob expiry=4294967295 until=1234567890123 will 3 77 topic=a/b payload=hello "
+		    "props=P q2 r0 until=99\n"
+		    "subscription 5 group=g filter=a/# #7 q2 h1 l1 p1\n"
+		    "awaited 4 300\n"
+		    "retained topic=t payload=2 q1 r1 until=0\n"
+		    "message 9 topic=a/b payload=hello props=P q2 r0 until=99 [4 q1 r1 p65535 t0] [5 q2 r0 p44 t1 #7 "
+		    "#268435455]\n");
+	assert_true(keep_new_id(t.k) > 9);
+	assert_int_equal(keep_release(&t.b, 4, 300), 0);
+	assert_int_equal(keep_unsubscribe(&t.b, 5, span_str("g"), span_str("a/#")), 0);
+	keeper_retain(&t, "t", "");
+	assert_int_equal(keep_done(&t.b, 9, 4), 0);
+	assert_int_equal(keep_end_session(&t.b, 4), 0);
+	expect_after_restart(
+		&t, "session 5 name=bob expiry=4294967295 until=1234567890123 will 3 77 topic=a/b payload=hello "
+		    "props=P q2 r0 until=99\n"
+		    "message 9 topic=a/b payload=hello props=P q2 r0 until=99 [5 q2 r0 p44 t1 #7 #268435455]\n");
+	keeper_done(&t);
+}
+
+/* Each waiter counts once; the last one takes the message away, and all its rows. */
+static void test_last_one(void **state)
+{
+	static const uint64_t who[] = { 1, 2, 3 };
+	struct keeper t;
+
+	(void)state;
+	keeper_init(&t);
+	keeper_start(&t);
+	for (uint64_t i = 1; i <= 3; i++)
+		keeper_session(&t, i, "s");
+	keeper_message(&t, 10, "t", "for three", who, 3);
+	keeper_message(&t, 11, "t", "for one", who, 1);
+	assert_int_equal(keep_done(&t.b, 10, 2), 0);
+	assert_int_equal(keep_done(&t.b, 10, 2), 0);
+	assert_int_equal(keep_sent(&t.b, 10, 2, 5), 0); /* over is over */
+	assert_int_equal(keep_sent(&t.b, 11, 1, 6), 0);
+	assert_int_equal(keep_sent(&t.b, 12, 1, 6), 0); /* of nothing */
+	assert_int_equal(keep_done(&t.b, 12, 1), 0);
+	keeper_submit(&t);
+	keeper_reopen(&t);
+	expect(&t,
+	       "session 1 name=s expiry=60 until=0\nsession 2 name=s expiry=60 until=0\nsession 3 name=s expiry=60 until=0\n"
+	       "message 10 topic=t payload=for three q1 r0 until=0 [1 q1 r0 p10 t0] [3 q1 r0 p10 t0]\n"
+	       "message 11 topic=t payload=for one q1 r0 until=0 [1 q1 r0 p6 t0]\n");
+	keeper_start(&t);
+	assert_int_equal(keep_done(&t.b, 10, 3), 0);
+	assert_int_equal(keep_done(&t.b, 11, 1), 0);
+	assert_int_equal(keep_done(&t.b, 10, 1), 0);
+	for (uint64_t i = 1; i <= 3; i++)
+		assert_int_equal(keep_end_session(&t.b, i), 0);
+	keeper_submit(&t);
+	keeper_reopen(&t);
+	expect(&t, "");
+	keeper_start(&t);
+	assert_int_equal(t.found.records, 1); /* the head; nothing else is left */
+	keeper_done(&t);
+}
+
+/* Who is not there any more has no messages, whatever was forgotten. */
+static void test_nobody(void **state)
+{
+	static const uint64_t who[] = { 1, 2 }, gone[] = { 2 };
+	struct keeper t;
+
+	(void)state;
+	keeper_init(&t);
+	keeper_start(&t);
+	keeper_session(&t, 1, "s");
+	keeper_message(&t, 10, "t", "both", who, 2);
+	keeper_message(&t, 11, "t", "gone", gone, 1);
+	assert_int_equal(keep_await(&t.b, 2, 1), 0);
+	expect_after_restart(
+		&t,
+		"session 1 name=s expiry=60 until=0\nmessage 10 topic=t payload=both q1 r0 until=0 [1 q1 r0 p10 t0]\n");
+	assert_true(keep_new_id(t.k) == 12);
+	assert_int_equal(keep_done(&t.b, 10, 1), 0);
+	expect_after_restart(&t, "session 1 name=s expiry=60 until=0\n");
+	assert_int_equal(t.found.records, 2);
+	keeper_done(&t);
+}
+
+static void test_large(void **state)
+{
+	const struct keep_waiter w = { .session = 1, .qos = 1 };
+	size_t n = 3 << 20;
+	uint8_t *p = calloc(1, n);
+	struct keep_message m = { .topic = span_str("t") };
+	struct keeper t;
+
+	(void)state;
+	memset(p, 'x', n);
+	keeper_init(&t);
+	keeper_start(&t);
+	keeper_session(&t, 1, "s");
+	m.large = blob_new(&(struct span){ p, n }, 1);
+	assert_int_equal(keep_put_message(&t.b, 2, &m, &w, 1), 0);
+	assert_true(t.b.cap < 65536);
+	blob_unref(m.large);
+	m.large = NULL;
+	m.payload = (struct span){ p, 100000 };
+	assert_int_equal(keep_put_message(&t.b, 3, &m, &w, 1), 0);
+	expect_after_restart(&t, "session 1 name=s expiry=60 until=0\n"
+				 "message 2 topic=t payload=3145728:x..x q0 r0 until=0 [1 q1 r0 p0 t0]\n"
+				 "message 3 topic=t payload=100000:x..x q0 r0 until=0 [1 q1 r0 p0 t0]\n");
+	keeper_done(&t);
+	free(p);
+}
+
+static void test_one_owner(void **state)
+{
+	char text[300];
+	struct buf why;
+	struct keep *k = NULL;
+	struct keeper t;
+
+	(void)state;
+	keeper_init(&t);
+	keeper_start(&t);
+	buf_init_fixed(&why, text, sizeof(text));
+	assert_int_equal(keep_open(&t.setup, &k, &why), -EBUSY);
+	assert_non_null(strstr(text, "another process"));
+	assert_int_equal(keep_look(t.dir, &k, NULL), -EBUSY);
+	keeper_close(&t);
+	unlink(t.file);
+	assert_int_equal(keep_look(t.dir, &k, NULL), -ENOENT);
+	keeper_done(&t);
+}
+
+/* ---- errors ---- */
+
+/* The disk fails once: nothing after it is acknowledged, although it would work. */
+static void test_broken(void **state)
+{
+	static const uint64_t who[] = { 1 };
+	struct keeper t;
+
+	(void)state;
+	keeper_init(&t);
+	keeper_start(&t);
+	keeper_session(&t, 1, "s");
+	keeper_message(&t, 2, "t", "before", who, 1);
+	keeper_submit(&t);
+	fault_arm(FAULT_SYS, 1, EIO, false);
+	keeper_message(&t, 3, "t", "lost", who, 1);
+	assert_true(keep_submit(t.k, &t.b) == 2);
+	keeper_wait_state(&t, KEEP_BROKEN);
+	fault_arm(FAULT_SYS, 0, 0, false);
+	assert_int_equal(t.err, -EIO);
+	assert_true(keep_full(t.k));
+	keeper_message(&t, 4, "t", "later", who, 1);
+	assert_true(keep_submit(t.k, &t.b) == UINT64_MAX);
+	assert_true(keep_committed(t.k) == 1);
+	keeper_reopen(&t);
+	expect(&t,
+	       "session 1 name=s expiry=60 until=0\nmessage 2 topic=t payload=before q1 r0 until=0 [1 q1 r0 p2 t0]\n");
+	keeper_done(&t);
+}
+
+/* A disk that is full for a while costs time, and nothing else. */
+static void test_full_and_back(void **state)
+{
+	static const uint64_t who[] = { 1 };
+	uint64_t position;
+	struct keeper t;
+
+	(void)state;
+	keeper_init(&t);
+	keeper_start(&t);
+	keeper_session(&t, 1, "s");
+	keeper_message(&t, 2, "t", "before", who, 1);
+	fault_arm(FAULT_SYS, 1, ENOSPC, true);
+	position = keep_submit(t.k, &t.b);
+	keeper_wait_state(&t, KEEP_FULL);
+	assert_int_equal(t.err, -ENOSPC);
+	assert_true(keep_committed(t.k) < position);
+	fault_arm(FAULT_SYS, 0, 0, false);
+	keeper_wait_state(&t, KEEP_FINE);
+	keeper_submit(&t); /* of nothing: the one before is there now, or will be */
+	keeper_session(&t, 3, "s");
+	keeper_submit(&t);
+	assert_true(keep_committed(t.k) > position);
+	keeper_done(&t);
+}
+
+/* Up to its limit; what takes away still works, and then there is room again. */
+static void test_limit(void **state)
+{
+	static const uint64_t who[] = { 1 };
+	char payload[4000];
+	uint64_t id = 2, first = 2;
+	struct keeper t;
+
+	(void)state;
+	memset(payload, 'p', sizeof(payload) - 1);
+	payload[sizeof(payload) - 1] = 0;
+	keeper_init(&t);
+	t.setup.limit = KEEP_LIMIT_MIN;
+	keeper_start(&t);
+	keeper_session(&t, 1, "s");
+	while (!keep_full(t.k)) {
+		for (int i = 0; i < 20; i++)
+			keeper_message(&t, id++, "t", payload, who, 1);
+		keeper_submit(&t);
+		assert_true(id < 10000);
+	}
+	assert_true(id > 2000);
+	while (keep_full(t.k)) {
+		assert_true(first < id);
+		assert_int_equal(keep_done(&t.b, first++, 1), 0);
+		keeper_submit(&t);
+	}
+	while (first < id)
+		assert_int_equal(keep_done(&t.b, first++, 1), 0);
+	expect_after_restart(&t, "session 1 name=s expiry=60 until=0\n");
+	keeper_done(&t);
+}
+
+static void fill_until_full(struct keeper *t)
+{
+	static const uint64_t who[] = { 1 };
+	char payload[4000];
+	uint64_t id = 2;
+
+	memset(payload, 'p', sizeof(payload) - 1);
+	payload[sizeof(payload) - 1] = 0;
+	keeper_session(t, 1, "s");
+	while (!keep_full(t->k)) {
+		for (int i = 0; i < 20; i++)
+			keeper_message(t, id++, "t", payload, who, 1);
+		keeper_submit(t);
+		assert_true(id < 10000);
+	}
+	while (id-- > 2)
+		assert_int_equal(keep_done(&t->b, id, 1), 0);
+	keeper_submit(t);
+}
+
+/* A real file system without room: for root only. */
+static void test_small_disk(void **state)
+{
+	struct keeper t;
+
+	(void)state;
+	keeper_init(&t);
+	if (mount("none", t.dir, "tmpfs", 0, "size=12m") < 0) {
+		keeper_done(&t);
+		skip();
+	}
+	keeper_start(&t);
+	fill_until_full(&t);
+	assert_int_equal(t.state == KEEP_FULL ? t.err : -ENOSPC, -ENOSPC);
+	keeper_session(&t, 3, "s");
+	keeper_submit(&t);
+	keeper_reopen(&t);
+	expect(&t, "session 1 name=s expiry=60 until=0\nsession 3 name=s expiry=60 until=0\n");
+	keeper_close(&t);
+	umount2(t.dir, MNT_DETACH);
+	keeper_done(&t);
+}
+
+/* Each call that we make ourselves, one by one: it opens, or it says why. */
+static void test_each_call(void **state)
+{
+	static const int errors[] = { EIO, ENOSPC };
+	char text[300];
+	struct keeper t;
+
+	(void)state;
+	keeper_init(&t);
+	for (size_t e = 0; e < 2; e++)
+		for (unsigned long n = 1, calls = 1; n <= calls; n++) {
+			struct buf why;
+			int r;
+
+			unlink(t.file);
+			buf_init_fixed(&why, text, sizeof(text));
+			fault_arm(FAULT_SYS, n, errors[e], false);
+			r = keep_open(&t.setup, &t.k, &why);
+			if (r == 0)
+				r = keep_start(t.k, &t.found, &why);
+			calls = fault_calls(FAULT_SYS);
+			fault_arm(FAULT_SYS, 0, 0, false);
+			assert_true(r == 0 || *text);
+			keeper_close(&t);
+			keeper_start(&t);
+			keeper_close(&t);
+		}
+	keeper_done(&t);
+}
+
+static void test_each_allocation(void **state)
+{
+	static const uint64_t who[] = { 1, 2 };
+	struct keeper t;
+
+	(void)state;
+	keeper_init(&t);
+	keeper_start(&t);
+	keeper_session(&t, 1, "a");
+	keeper_session(&t, 2, "b");
+	keeper_message(&t, 3, "t", "x", who, 2);
+	keeper_submit(&t);
+	keeper_close(&t);
+	for (unsigned long n = 1, calls = 1; n <= calls; n++) {
+		struct keep_record r;
+		int got = 1;
+
+		fault_arm(FAULT_MEM, n, 0, false);
+		if (keep_open(&t.setup, &t.k, NULL) == 0) {
+			while (got == 1)
+				got = keep_next(t.k, &r);
+			if (got == 0)
+				(void)!keep_start(t.k, &t.found, NULL);
+		}
+		calls = fault_calls(FAULT_MEM);
+		fault_arm(FAULT_MEM, 0, 0, false);
+		keeper_close(&t);
+	}
+	keeper_open(&t);
+	expect(&t, "session 1 name=a expiry=60 until=0\nsession 2 name=b expiry=60 until=0\n"
+		   "message 3 topic=t payload=x q1 r0 until=0 [1 q1 r0 p3 t0] [2 q1 r0 p3 t0]\n");
+	keeper_done(&t);
+}
+
+static void test_newer(void **state)
+{
+	static const uint8_t key[] = { KEEP_ROW_HEAD };
+	uint8_t value[8] = { [4] = KEEP_VERSION + 1 };
+	uint32_t sum = crc32c(crc32c(0, key, 1), value + 4, 4);
+	struct keep *k = NULL;
+	struct keeper t;
+
+	(void)state;
+	memcpy(value, &sum, sizeof(sum));
+	keeper_init(&t);
+	keeper_start(&t);
+	assert_int_equal(keep_put_row(&t.b, (struct span){ key, 1 }, (struct span){ value, 8 }), 0);
+	keeper_submit(&t);
+	keeper_close(&t);
+	assert_int_equal(keep_open(&t.setup, &k, NULL), -EPROTONOSUPPORT);
+	keeper_done(&t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_all_kinds),       cmocka_unit_test(test_last_one),
+		cmocka_unit_test(test_nobody),          cmocka_unit_test(test_large),
+		cmocka_unit_test(test_one_owner),       cmocka_unit_test(test_broken),
+		cmocka_unit_test(test_full_and_back),   cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_small_disk),      cmocka_unit_test(test_each_call),
+		cmocka_unit_test(test_each_allocation), cmocka_unit_test(test_newer),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,374 @@
+"""
+`guichet pub` and `guichet sub` beside mosquitto_pub and mosquitto_sub: each kind of client against our broker, and against Debian's
+mosquitto (unpacked by tools/unpack, not installed). What they print is compared byte for byte.
+"""
+import contextlib
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+from certificates import Authority
+from daemon import PATIENCE, PROGRAM, eventually
+from superservers import SBIN, free_port
+
+MOSQUITTO = SBIN / "mosquitto"
+OURS = {"pub": [PROGRAM, "pub"], "sub": [PROGRAM, "sub"]}
+THEIRS = {"pub": ["mosquitto_pub"], "sub": ["mosquitto_sub"]}
+
+STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6}Z)?([+]\d{4})?|\d{10}\.\d{9}")
+
+
+class Broker:
+    """Where a broker listens on loopback."""
+
+    def __init__(self, port):
+        self.port = port
+        self.at = ["-h", "127.0.0.1", "-p", str(port)]
+
+
+@contextlib.contextmanager
+def mosquitto(folder, *lines):
+    port = free_port()
+    file = folder / f"mosquitto-{port}.conf"
+    file.write_text("\n".join([f"listener {port} 127.0.0.1", *(lines or ["allow_anonymous true"])]) + "\n")
+    process = subprocess.Popen([MOSQUITTO, "-c", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def listens():
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return True
+        return False
+
+    try:
+        eventually(listens, "mosquitto listens")
+        yield Broker(port)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(params=["guichet", "mosquitto"])
+def broker(request, guichet, tmp_path):
+    if request.param == "guichet":
+        name = guichet("mqtt@tcp:0").at("tcp4").name
+        yield Broker(name[1])
+        return
+    with mosquitto(tmp_path) as b:
+        yield b
+
+
+class Sub:
+    """A subscriber under way."""
+
+    def __init__(self, who, broker, *words):
+        self.argv = [*who["sub"], *broker.at, *words]
+        self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def end(self):
+        out, err = self.process.communicate(timeout=PATIENCE)
+        return out, err, self.process.returncode
+
+
+def publish(who, broker, *words, given=b"", status=0):
+    r = subprocess.run([*who["pub"], *broker.at, *words], input=given, capture_output=True, timeout=PATIENCE, check=False)
+    assert r.returncode == status, r.stderr
+    return r.stdout
+
+
+def both(broker, words, messages, count):
+    """What our subscriber and mosquitto's print for the same messages: times made alike."""
+    subs = [Sub(who, broker, "-W", str(PATIENCE), "-C", str(count), *words) for who in (OURS, THEIRS)]
+    time.sleep(0.4)
+    for message in messages:
+        publish(OURS, broker, *message)
+    return [(STAMP.sub(b"TIME", out), err, status) for out, err, status in (s.end() for s in subs)]
+
+
+V5 = ("-V", "5")
+RICH = (*V5, "-D", "publish", "content-type", "text/plain", "-D", "publish", "correlation-data", "cd", "-D", "publish",
+        "response-topic", "r/t", "-D", "publish", "user-property", "k", "v", "-D", "publish", "user-property", "k2", "v2 x",
+        "-D", "publish", "payload-format-indicator", "1")
+JSON = '{"x":  [1,2.50, -1e3, {}, []] ,"s":"a\\u00e9\\n\\/","t":true, "n":null,"big":12345678901234567890, "tiny":0.1}'
+
+FORMATS = [
+    "%t|%p|%q|%r|%l|%m", "%x|%X|%6x|%-8X|%10p|%-10p|%010p|%3p", "%10t|%-10t|%2.1t|%.2t|%-5l|%05l|%5m",
+    "%A|%5A|%C|%12C|%-12C|%.3C|%D|%E|%5E|%F|%03F|%P|%R|%9R|%S|%4S", "%j", "%J", "%I|%30I|%U|@Y-@m-@d|@@|%%",
+    r"\\\a\e\n\r\t\v\0.", "plain",
+]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_formats(broker, form):
+    messages = [("-t", "a/b", "-m", "hello"), ("-t", "a/c", "-m", "1", *RICH), ("-t", "a/d", "-n"),
+                ("-t", "a/e", "-m", JSON), ("-t", "a/f", "-m", "ü \\ \"")]
+    for version in ((), V5):
+        ours, theirs = both(broker, ("-t", "a/#", "-F", form, *version), messages, len(messages))
+        assert ours == theirs
+
+
+OPTIONS = [
+    (), ("-v",), ("-N",), ("-v", "-N"), ("-v", "-T", "a/b", "-C", "4"), ("-V", "31"), ("-V", "mqttv5", "-v"), ("-q", "1"), ("-q", "2", "-v"),
+    ("-F", "%j", "--pretty"), ("-F", "%J", "--pretty", "-V", "5"), ("--quiet", "-F", "%J"),
+    ("-F", "%q %m %t", "-q", "1"), ("-F", "%q %m %t", "-q", "2", "-V", "5"), ("-R", "-v"), ("-V", "5", "--retain-as-published", "-F", "%r"),
+]
+
+
+@pytest.mark.parametrize("words", OPTIONS, ids=" ".join)
+def test_options(broker, words):
+    messages = [("-t", "a/b", "-m", "hello", "-q", "2"), ("-t", "a/c", "-m", '{"a":[1, 2,{"b":null}]}', *RICH, "-q", "1"),
+                ("-t", "a/d", "-n"), ("-t", "a/e", "-m", '[]'), ("-t", "a/f", "-m", "12", "-r")]
+    ours, theirs = both(broker, ("-t", "a/#", *words), messages, 4 if "-T" in words else 5)
+    assert ours == theirs
+
+
+def dialogue(who, broker, verb, *words, given=b""):
+    r = subprocess.run([*who[verb], *broker.at, *words], input=given, capture_output=True, timeout=PATIENCE, check=False)
+    return re.sub(rb"Client \S+ ", b"Client X ", r.stdout), r.returncode
+
+
+@pytest.mark.parametrize("words", [
+    ("pub", "-t", "x", "-m", "y", "-d"), ("pub", "-t", "x", "-m", "y", "-d", "-q", "1", "-i", "me"),
+    ("pub", "-t", "x", "-n", "-r", "-d", "-q", "2", "-V", "5"), ("pub", "-t", "x", "-m", "y", "-d", "-V", "31"),
+    ("pub", "-t", "x", "-m", "hi", "-d", "--repeat", "3", "--repeat-delay", "0.05"), ("pub", "-t", "x", "-s", "-d"),
+    ("sub", "-t", "x", "-t", "y/#", "-q", "1", "-E", "-d"), ("sub", "-t", "x", "-U", "z", "-E", "-d", "-V", "5"),
+    ("sub", "-t", "x", "-W", "1", "-d"), ("sub", "-t", "x", "-c", "-i", "kept", "-E", "-d"),
+], ids=" ".join)
+def test_debug_lines(broker, words):
+    """Packets as -d prints them, and the exit status: 27 when the time of -W is over."""
+    verb, *rest = words
+    ours = dialogue(OURS, broker, verb, *rest, given=b"two\nlines\n")
+    theirs = dialogue(THEIRS, broker, verb, *rest, given=b"two\nlines\n")
+    assert ours == theirs
+    assert ours[1] == (27 if "-W" in words else 0)
+
+
+def test_timed_out(broker):
+    out, err, status = Sub(OURS, broker, "-t", "x", "-W", "1").end()
+    assert (out, err, status) == (b"", b"Timed out\n", 27)
+
+
+@pytest.mark.parametrize("qos", ["0", "1", "2"])
+@pytest.mark.parametrize("who", [OURS, THEIRS], ids=["guichet sub", "mosquitto_sub"])
+def test_lines(broker, qos, who):
+    """Each line is a message, in order, none lost: fewer than a broker drops for a slow subscriber (1000)."""
+    lines = b"".join(b"%d\n" % i for i in range(800)) + b"\nlast"
+    sub = Sub(who, broker, "-t", "l", "-q", qos, "-F", "%p", "-C", "802", "-W", "10")
+    time.sleep(0.4)
+    publish(OURS, broker, "-t", "l", "-l", "-q", qos, given=lines)
+    out, err, status = sub.end()
+    assert (out, status) == (lines + b"\n", 0), err
+
+
+def test_large_payload(broker, tmp_path):
+    data = os.urandom(900_000)
+    (tmp_path / "f").write_bytes(data)
+    sub = Sub(OURS, broker, "-t", "f", "-q", "1", "-N", "-C", "2")
+    time.sleep(0.4)
+    publish(OURS, broker, "-t", "f", "-f", str(tmp_path / "f"), "-q", "1")
+    publish(THEIRS, broker, "-t", "f", "-s", "-q", "1", given=data)
+    assert sub.end() == (data * 2, b"", 0)
+
+
+def test_retained(broker):
+    for i in range(5):
+        publish(OURS, broker, "-t", f"r/{i}", "-m", str(i), "-r", "-q", "1")
+    out, _, status = Sub(OURS, broker, "-t", "r/#", "-C", "5", "-F", "%t %p %r").end()
+    assert sorted(out.split(b"\n")[:5]) == [b"r/%d %d 1" % (i, i) for i in range(5)] and status == 0
+    sub = Sub(OURS, broker, "-t", "r/#", "--remove-retained", "--retained-only", "-T", "r/3", "-W", "5", "-q", "1")
+    time.sleep(0.5)
+    publish(THEIRS, broker, "-t", "r/x", "-m", "fresh", "-q", "1")
+    out, _, status = sub.end()
+    assert sorted(out.split()) == [b"0", b"1", b"2", b"4"] and status == 0
+    out, _, status = Sub(OURS, broker, "-t", "r/#", "-v", "-W", "1").end()
+    assert (out, status) == (b"r/3 3\n", 27)
+
+
+def test_kept_session(broker):
+    """-C takes its messages and leaves the others where they are: no one is lost between two runs."""
+    words = ("-c", "-i", "keeper", "-t", "k", "-q", "2")
+    assert Sub(OURS, broker, *words, "-E").end()[2] == 0
+    publish(OURS, broker, "-t", "k", "-q", "2", "-l", given=b"".join(b"%d\n" % i for i in range(10)))
+    got = b""
+    for n in ("3", "4", "3"):
+        out, err, status = Sub(OURS, broker, *words, "-C", n, "-W", "5").end()
+        assert status == 0, err
+        got += out
+    assert got == b"".join(b"%d\n" % i for i in range(10))
+
+
+@pytest.mark.parametrize("version", ["5", "311"])
+def test_will(broker, version):
+    watch = Sub(THEIRS, broker, "-t", "w", "-v", "-C", "1", "-W", "5")
+    ours = Sub(OURS, broker, "-t", "x", "-V", version, "--will-topic", "w", "--will-payload", "gone", "--will-qos", "1")
+    time.sleep(0.5)
+    ours.process.kill()
+    ours.end()
+    assert watch.end()[0] == b"w gone\n"
+
+
+def test_signal_says_goodbye(broker):
+    """SIGTERM: DISCONNECT, and what has come is printed; the status is the signal's."""
+    sub = Sub(OURS, broker, "-t", "x", "-d")
+    time.sleep(0.5)
+    sub.process.send_signal(signal.SIGTERM)
+    out, _, status = sub.end()
+    assert out.endswith(b"sending DISCONNECT\n") and status == -signal.SIGTERM
+
+
+def test_reader_that_left(broker):
+    """As `| head -1` does."""
+    sub = subprocess.Popen(f"{PROGRAM} sub {' '.join(broker.at)} -t h -W 10 | head -1", shell=True, stdout=subprocess.PIPE)
+    time.sleep(0.5)
+    for i in range(3):
+        publish(OURS, broker, "-t", "h", "-m", str(i))
+        time.sleep(0.2)
+    assert sub.communicate(timeout=PATIENCE)[0] == b"0\n"
+
+
+# ---- losses ----
+
+
+class Door:
+    """A relay to the broker that a test can break: each connection is cut after it has passed `most` bytes to the broker."""
+
+    def __init__(self, port):
+        self.target = port
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.at = ["-h", "127.0.0.1", "-p", str(self.port)]
+
+    def serve_once(self, most):
+        """Relays one connection in this thread, until it ends or is cut."""
+        client, _ = self.listener.accept()
+        with client, socket.create_connection(("127.0.0.1", self.target)) as server:
+            passed = 0
+            while True:
+                for sock in select.select([client, server], [], [])[0]:
+                    data = sock.recv(4096)
+                    if not data or (most and passed > most):
+                        return
+                    (server if sock is client else client).sendall(data)
+                    passed += len(data) if sock is client else 0
+
+    def close(self):
+        self.listener.close()
+
+
+@pytest.mark.parametrize("qos", ["1", "2"])
+def test_pub_goes_on_after_a_loss(broker, qos):
+    """What was not confirmed is sent again: no line is lost, and with QoS 1 one may come twice."""
+    door = Door(broker.port)
+    lines = [b"line %d" % i for i in range(800)]
+    sub = Sub(THEIRS, broker, "-t", "g", "-q", qos, "-W", "6")
+    time.sleep(0.4)
+
+    def relay():
+        for most in (4000, 4000, 0):
+            door.serve_once(most)
+
+    thread = threading.Thread(target=relay, daemon=True)
+    thread.start()
+    publish(OURS, door, "-t", "g", "-l", "-q", qos, "-i", "goer", "-c", given=b"\n".join(lines))
+    thread.join(PATIENCE)
+    door.close()
+    got = sub.end()[0].split(b"\n")[:-1]
+    assert set(got) == set(lines)
+    if qos == "2":
+        assert got == lines
+
+
+def test_sub_comes_again(broker):
+    door = Door(broker.port)
+    thread = threading.Thread(target=lambda: [door.serve_once(most) for most in (20, 0)], daemon=True)
+    thread.start()
+    sub = Sub(OURS, door, "-t", "again", "-C", "1", "-W", "10", "-k", "5")
+    time.sleep(2.5)
+    publish(OURS, broker, "-t", "again", "-m", "back", "-r")
+    out, err, status = sub.end()
+    door.close()
+    assert (out, status) == (b"back\n", 0)
+    assert b"The connection was lost, trying again" in err
+
+
+def test_no_reconnect(guichet):
+    g = guichet("mqtt@tcp:0")
+    sub = Sub(OURS, Broker(g.at("tcp4").name[1]), "-t", "x", "--no-reconnect")
+    time.sleep(0.4)
+    g.stop()
+    out, err, status = sub.end()
+    assert out == b"" and status != 0 and b"Error: The" in err
+
+
+# ---- refusals ----
+
+
+@pytest.mark.parametrize("words", [(), V5], ids=["3.1.1", "5.0"])
+def test_refused(tmp_path, words):
+    with mosquitto(tmp_path, "allow_anonymous false") as b:
+        for verb, more in (("pub", ("-m", "x")), ("sub", ())):
+            ours = subprocess.run([*OURS[verb], *b.at, "-t", "x", *more, *words], capture_output=True, timeout=PATIENCE, check=False)
+            theirs = subprocess.run([*THEIRS[verb], *b.at, "-t", "x", *more, *words], capture_output=True, timeout=PATIENCE, check=False)
+            assert ours.returncode == theirs.returncode == (135 if words else 5)
+            assert ours.stderr.splitlines()[0] == theirs.stderr.splitlines()[0]
+
+
+def test_nobody_there():
+    r = subprocess.run([*OURS["pub"], "-h", "127.0.0.1", "-p", str(free_port()), "-t", "x", "-m", "y"], capture_output=True,
+                       timeout=PATIENCE, check=False)
+    assert r.returncode == 1 and b"Connection refused" in r.stderr
+
+
+MISTAKES = [
+    (("pub", "-t", "a/#", "-m", "x"), "does it contain '+' or '#'"), (("pub", "-t", "a"), "topic and message must be supplied"),
+    (("pub", "-m", "x"), "topic and message must be supplied"), (("pub", "-t", "a", "-m", "x", "-n"), "Only one type of message"),
+    (("pub", "-t", "a", "-m", "x", "-D", "publish", "will-delay-interval", "1"), "not allowed for publish"),
+    (("pub", "-t", "a", "-m", "x", "-D", "publish", "topic-alias", "70000"), "out of range"),
+    (("pub", "-t", "a", "-m", "x", "-D", "publish", "nonsense", "1"), "Invalid property name"),
+    (("pub", "-t", "a", "-m", "x", "-D", "publish", "user-property", "1"), "not enough arguments"),
+    (("pub", "-t", "a", "-m", "x", "-V", "6"), "protocol version"), (("pub", "-t", "a", "-m", "x", "-q", "3"), "QoS"),
+    (("pub", "-t", "a", "-m", "x", "udp:7"), "not spoken over udp"), (("pub", "-t", "a", "-m", "x", "-k", "2"), "keepalive"),
+    (("pub", "-t", "a", "-m", "x", "--will-payload", "y"), "no will topic"), (("pub", "-t", "a", "-m", "x", "--cert", "y"), "--key"),
+    (("sub",), "specify a topic"), (("sub", "-t", "a/#/b"), "wildcards correct"), (("sub", "-t", "a", "-C", "0"), "message count"),
+    (("sub", "-t", "a", "-F", "%k"), "format specifier 'k'"), (("sub", "-t", "a", "-F", "%"), "Incomplete format"),
+    (("sub", "-t", "a", "-F", "\\k"), "escape specifier 'k'"), (("sub", "-t", "a", "-c"), "must provide a client id"),
+    (("sub", "-t", "a", "-R", "--retained-only"), "makes no sense"), (("sub", "-L", "mqtt://host"), "topic missing"),
+]
+
+
+@pytest.mark.parametrize("words,says", MISTAKES, ids=[" ".join(w) for w, _ in MISTAKES])
+def test_mistakes(words, says):
+    r = subprocess.run([PROGRAM, *words], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=PATIENCE, check=False)
+    assert r.returncode == 2 and says in r.stderr and "--help" in r.stderr
+
+
+# ---- transports ----
+
+
+def test_transports(guichet, tmp_path):
+    """The same conversation over each that MQTT is served on; with TLS the authority is asked for."""
+    authority = Authority(tmp_path)
+    crt, key = authority.sign("localhost")
+    g = guichet(config=f"[mqtt]\nlisten = tcp:0 tls:0 ws:0 wss:0 unix:./m.sock\ncertificate = {crt}\nkey = {key}\n")
+    addresses = {a.kind: a.text for a in g.addresses("mqtt") if a.kind in ("tcp4", "tls4", "ws4", "wss4", "unix")}
+    assert len(addresses) == 5
+    for kind, text in addresses.items():
+        more = ["--cafile", str(authority.ca), "--tls-name", "localhost"] if kind in ("tls4", "wss4") else []
+        sub = subprocess.Popen([PROGRAM, "sub", text, *more, "-t", "t", "-C", "2", "-W", "10"], stdout=subprocess.PIPE)
+        time.sleep(0.4)
+        for where in (["-h", text], [text]):
+            subprocess.run([PROGRAM, "pub", *where, *more, "-t", "t", "-q", "1", "-m", kind], check=True, timeout=PATIENCE)
+        assert sub.communicate(timeout=PATIENCE)[0].decode() == f"{kind}\n" * 2
+        if more:
+            r = subprocess.run([PROGRAM, "pub", text, "-t", "t", "-m", "x"], capture_output=True, timeout=PATIENCE, check=False)
+            assert r.returncode == 1 and b"certificate" in r.stderr
+            subprocess.run([PROGRAM, "pub", text, "--insecure", "-t", "t", "-m", "x"], check=True, timeout=PATIENCE)
+    port = addresses["tcp4"].rsplit(":", 1)[1]
+    subprocess.run([PROGRAM, "pub", "-L", f"mqtt://u:p@127.0.0.1:{port}/t", "-m", "x", "-q", "1"], check=True, timeout=PATIENCE)
+    path = addresses["unix"].partition(":")[2]
+    subprocess.run([PROGRAM, "pub", "--unix", path, "-t", "t", "-m", "x", "-q", "2"], check=True, timeout=PATIENCE)

@@ -1,0 +1,65 @@
+"""`guichet store`: check, dump, load, of a store that nobody serves."""
+import json
+import os
+import subprocess
+
+GUICHET = os.environ.get("GUICHET", "build/guichet")
+
+RECORDS = [
+    {"kind": "session", "id": 1, "name": "alice", "expiry": 60, "until": 0,
+     "will": {"delay": 3, "at": 0, "message": {"topic": "w", "payload": "bye", "properties": "", "qos": 1, "retain": False, "until": 0}}},
+    {"kind": "session", "id": 2, "name": {"hex": "ff00"}, "expiry": 4294967295, "until": 1700000000000},
+    {"kind": "subscription", "session": 1, "group": "", "filter": "a/#", "id": 7, "qos": 2, "retain_handling": 1,
+     "no_local": True, "as_published": False},
+    {"kind": "awaited", "session": 2, "packet": 300},
+    {"kind": "retained", "message": {"topic": "t", "payload": "\u00e9\u0000x", "properties": {"hex": "c0"}, "qos": 1,
+                                     "retain": True, "until": 5}},
+    {"kind": "message", "id": 9,
+     "message": {"topic": "a/b", "payload": "p" * 9000, "properties": "", "qos": 2, "retain": False, "until": 0},
+     "waiters": [{"session": 1, "qos": 2, "retain": False, "packet": 44, "received": True, "ids": [7, 268435455]},
+                 {"session": 2, "qos": 1, "retain": True, "packet": 0, "received": False, "ids": []}]},
+]
+
+
+def store(*words, text=None):
+    return subprocess.run([GUICHET, "store", *map(str, words)], input=text, capture_output=True, text=True, timeout=60)
+
+
+def lines(records):
+    return "".join(json.dumps(r) + "\n" for r in records)
+
+
+def test_there_and_back(tmp_path):
+    assert store("load", tmp_path, text=lines(RECORDS)).returncode == 0
+    assert oct(os.stat(tmp_path / "topics").st_mode)[-3:] == "700"
+    out = store("dump", tmp_path)
+    assert out.returncode == 0
+    assert [json.loads(line) for line in out.stdout.splitlines()] == RECORDS
+    out = store("check", "--json", tmp_path / "topics")
+    assert out.returncode == 0 and json.loads(out.stdout)["sound"]
+    again = store("load", tmp_path, text=lines(RECORDS))
+    assert again.returncode == 1 and "not empty" in again.stderr
+
+
+def test_damaged(tmp_path):
+    many = RECORDS + [dict(RECORDS[4], message=dict(RECORDS[4]["message"], topic=f"t/{i}")) for i in range(500)]
+    assert store("load", tmp_path, text=lines(many)).returncode == 0
+    file = tmp_path / "topics" / "store.mdb"
+    data = bytearray(file.read_bytes())
+    at = data.rindex(b"t/77")
+    data[at] ^= 4
+    file.write_bytes(data)
+    out = store("check", tmp_path)
+    assert out.returncode == 1 and "1 are lost" in out.stdout
+    out = store("dump", tmp_path)
+    assert out.returncode == 1 and "damaged" in out.stderr
+    assert len(out.stdout.splitlines()) == len(many) - 1
+    assert file.read_bytes() == data # it was only looked at
+
+
+def test_mistakes(tmp_path):
+    assert store().returncode == 2
+    assert store("frobnicate").returncode == 2
+    assert store("check", tmp_path).returncode == 1
+    bad = store("load", tmp_path, text=lines(RECORDS[:1]) + '{"kind": "retained"}\n')
+    assert bad.returncode == 1 and "record 2" in bad.stderr
