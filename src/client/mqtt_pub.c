@@ -234,6 +234,13 @@ static enum verdict packet(struct mqtt_link *l, const struct mqtt_frame *f, stru
 	return take_ack(pubber_of(l), &a, io);
 }
 
+static struct span body_of(const struct pending *at)
+{
+	struct span none = {};
+
+	return at->body ? blob_span(at->body) : none;
+}
+
 /* ---- connections ---- */
 
 /* What was under way when the last one was lost. */
@@ -247,8 +254,7 @@ static int send_again(struct pubber *p, bool session_present, struct io *io)
 		if (at->state == WAITS_COMP)
 			mqtt_send_id(&p->link, io, MQTT_PUBREL, id_of(i));
 		else if (at->state == WAITS_ACK)
-			r = send_one(p, i, at->body ? blob_span(at->body) : (struct span){}, at->body, session_present,
-				     io);
+			r = send_one(p, i, body_of(at), at->body, session_present, io);
 	}
 	return r;
 }

@@ -283,7 +283,9 @@ static struct span common_name(const char *subject)
 		}
 		s += n + (s[n] != '\0');
 	}
-	return found.n && memchr(found.p, '\\', found.n) ? (struct span){} : found;
+	if (found.n && memchr(found.p, '\\', found.n))
+		return (struct span){};
+	return found;
 }
 
 const struct person *people_by_certificate(const struct people *p, const char *subject)

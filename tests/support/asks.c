@@ -31,15 +31,16 @@ static enum verdict say(struct io *io, enum login r)
 static enum verdict ask(struct asks *t, struct io *io, const char *verb, struct span name)
 {
 	static const struct span client = { (const uint8_t *)"c1", 2 };
+	enum rules_verb wants = *verb == 'r' ? RULES_READ : RULES_WRITE;
+	struct span same = {}; /* as io->who has it */
 	int r = 0;
 
 	if (!t->view || t->generation != access_generation(io->svc->access)) {
 		rules_view_free(&t->view);
-		r = login_view(io, (struct span){}, client, &t->view, &t->generation);
+		r = login_view(io, same, client, &t->view, &t->generation);
 	}
 	if (r == 0)
-		out_str(io, rules_check(t->view, *verb == 'r' ? RULES_READ : RULES_WRITE, RULES_TOPICS, name) ? "yes\n"
-													      : "no\n");
+		out_str(io, rules_check(t->view, wants, RULES_TOPICS, name) ? "yes\n" : "no\n");
 	else
 		out_str(io, r == -EACCES ? "gone\n" : "memory\n");
 	return V_GO;
