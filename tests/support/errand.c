@@ -96,6 +96,22 @@ void errand_turn(struct errand *w)
 	loop_turn(w->l, 10 * MSEC);
 }
 
+void errand_log_end(struct errand *w, const char *maybe, const char *want)
+{
+	nsec until = clock_mono() + LONG * SEC;
+
+	while (!strstr(buf_str(&toy.log), want) && clock_mono() < until)
+		errand_turn(w);
+	if (strncmp(buf_str(&toy.log), maybe, strlen(maybe)) == 0) {
+		BUF_AUTO struct buf rest = BUF_INIT(4096);
+
+		buf_adds(&rest, buf_str(&toy.log) + strlen(maybe));
+		buf_reset(&toy.log);
+		buf_adds(&toy.log, buf_str(&rest));
+	}
+	errand_log(w, want);
+}
+
 void errand_log(struct errand *w, const char *want)
 {
 	nsec until = clock_mono() + LONG * SEC;

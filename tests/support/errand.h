@@ -42,6 +42,7 @@ int errand_client(struct errand *w, int family);
 
 void errand_turn(struct errand *w);
 void errand_log(struct errand *w, const char *want);
+void errand_log_end(struct errand *w, const char *maybe, const char *want); /* the same, perhaps with this before it */
 void errand_until(struct errand *w, int fd, const char *text);
 void errand_until_end(struct errand *w, int fd);  /* and nothing more came */
 pid_t errand_until_pid(struct errand *w, int fd); /* a line with a number in it; and it runs, as the loop knows */
