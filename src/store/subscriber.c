@@ -95,6 +95,7 @@ static int merge(struct subscriber *s, struct delivery *into, const struct deliv
 {
 	into->qos = d->qos > into->qos ? d->qos : into->qos;
 	into->retain |= d->retain;
+	into->ask &= d->ask; /* it may by one of them */
 	if (!d->id)
 		return 0;
 	if (!into->id) {

@@ -18,6 +18,7 @@ struct delivery {
 	uint32_t id;       /* a subscription identifier; 0 = none */
 	uint8_t qos;
 	bool retain;
+	bool ask; /* whether it may have it, when it is sent: of what it subscribes to, it may hear a part */
 	bool alone; /* not to be one with another delivery of the same message: a shared subscription, a retained message */
 };
 
@@ -50,6 +51,7 @@ struct subscriber {
 	struct topic_link link; /* in the register of names; n is the name's size */
 	struct list all;        /* likewise */
 	uint64_t serial;        /* message.from of what it publishes */
+	uint64_t owner;         /* as who came first with this name: claim.owner */
 	struct list subs;       /* of sub.mine */
 	uint32_t n_subs;
 	bool kept;        /* what it subscribes to is in the index for all, and stays when it goes */
@@ -91,7 +93,7 @@ struct sub {
 	struct list in_share;
 	uint32_t id; /* subscription identifier; 0 = none */
 	uint8_t qos, retain_handling;
-	bool no_local, as_published;
+	bool no_local, as_published, ask;
 	bool global; /* in the index for all */
 };
 

@@ -88,6 +88,7 @@ static int put_in(struct topics *t, const struct claim *c, uint32_t hash, struct
 	if (!s)
 		return -ENOMEM;
 	s->link.hash = hash;
+	s->owner = c->owner;
 	r = topic_map_add(&t->names, &s->link);
 	if (r < 0) {
 		subscriber_unref(s);
@@ -124,6 +125,10 @@ int topics_claim(struct topics *t, const struct claim *c, struct subscriber **re
 	*ret_will = NULL;
 	pthread_mutex_lock(&t->lock);
 	s = find(t, c->name, hash);
+	if (s && s->owner != c->owner) {
+		pthread_mutex_unlock(&t->lock);
+		return -EACCES;
+	}
 	if (s && s->where) {
 		*ret_where = s->where;
 		pthread_mutex_unlock(&t->lock);

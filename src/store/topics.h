@@ -20,12 +20,13 @@ void topics_free(struct topics **t); /* everybody has gone; NULL is fine, and se
 /*
  * Somebody of this name has come. 0: *ret is theirs, with a reference, and nobody else's; *ret_present: it is the one that was
  * known, with all that waits for it. With `clean` that one is ended first, and its will, when one waits, comes out with its
- * reference in *ret_will. -EBUSY: the session *ret_where has it; it must let go first. -ENOMEM.
+ * reference in *ret_will. -EACCES: it is another owner's. -EBUSY: the session *ret_where has it; it must let go first. -ENOMEM.
  */
 struct claim {
 	struct span name;
 	uint64_t where;
 	unsigned home;
+	uint64_t owner; /* 0: nobody in particular */
 	bool clean;
 };
 [[nodiscard]] int topics_claim(struct topics *t, const struct claim *c, struct subscriber **ret, bool *ret_present,
@@ -51,6 +52,7 @@ struct wish {
 	uint32_t id;
 	uint8_t qos, retain_handling;
 	bool no_local, as_published;
+	bool ask; /* delivery.ask */
 };
 
 /*

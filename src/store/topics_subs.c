@@ -131,6 +131,7 @@ static void change(struct topics *t, struct sub *sub, const struct wish *w)
 	sub->retain_handling = w->retain_handling;
 	sub->no_local = w->no_local;
 	sub->as_published = w->as_published;
+	sub->ask = w->ask;
 	if (sub->global)
 		pthread_rwlock_unlock(&t->subs_lock);
 }
@@ -157,6 +158,7 @@ int topics_subscribe(struct topics *t, struct filters *ix, struct subscriber *s,
 	sub->retain_handling = w->retain_handling;
 	sub->no_local = w->no_local;
 	sub->as_published = w->as_published;
+	sub->ask = w->ask;
 	r = put_in(t, ix, sub, w);
 	if (r < 0) {
 		mem_free(sub);

@@ -65,7 +65,7 @@ static int take_will(struct mqtt *self, const struct mqtt_connect *c)
 
 /* ---- CONNACK ---- */
 
-static enum verdict refuse(struct mqtt *self, struct io *io, unsigned code, const char *why)
+enum verdict mqtt_refuse(struct mqtt *self, struct io *io, unsigned code, const char *why)
 {
 	struct mqtt_connack back = { .code = (uint8_t)code };
 	uint8_t array[ANSWER];
@@ -132,6 +132,12 @@ static struct span assign_name(const struct io *io, char array[NAME])
 	return span_str(array);
 }
 
+/* Nobody takes over what another user has left, though the name of the client is the same. */
+static uint64_t owner_of(const struct mqtt *self, const struct io *io, const struct mqtt_connect *c)
+{
+	return self->logged_in ? topic_hash(&mqtt_service(io)->key, c->user) | 1 : 0;
+}
+
 /* The one that has the name is asked to let go; until then nothing more is read, and this CONNECT stays where it is. */
 static void wait_for(struct mqtt *self, struct io *io, sess_id where)
 {
@@ -147,6 +153,7 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 		.name = c->client_id.n ? c->client_id : assign_name(io, array),
 		.where = io->self,
 		.home = port_here(io->svc->port, io),
+		.owner = owner_of(self, io, c),
 		.clean = c->clean,
 	};
 	struct message *will = NULL;
@@ -159,8 +166,10 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 		return V_GO;
 	}
 	mqtt_publish_will(io, will);
+	if (r == -EACCES)
+		return mqtt_refuse(self, io, MQTT_BAD_CLIENT_ID, "client-of-another");
 	if (r < 0)
-		return refuse(self, io, MQTT_SERVER_BUSY, "out-of-memory");
+		return mqtt_refuse(self, io, MQTT_SERVER_BUSY, "out-of-memory");
 	self->state = MQTT_OPEN;
 	mqtt_count(io, MQTT_T_CONNECTIONS, 1);
 	mqtt_count(io, MQTT_T_CLIENTS, 1);
@@ -194,6 +203,30 @@ static int fault_of(const struct io *io, const struct mqtt_connect *c, const cha
 	return c->will_retain && !o->retain ? MQTT_NO_RETAIN : 0;
 }
 
+/* Who it is, and may it have its will? 0, a reason code, or -EINPROGRESS: a job finds out, and this CONNECT waits where it is. */
+static int admit(struct mqtt *self, struct io *io, const struct mqtt_connect *c, const char **ret_why)
+{
+	struct span user = {};
+	int r = mqtt_login(self, io, c);
+
+	*ret_why = r == MQTT_BAD_USER ? "login" : "out-of-memory";
+	if (r == -EINPROGRESS) {
+		self->state = MQTT_PROVING;
+		io_hold(io, true);
+	}
+	if (r)
+		return r;
+	if (self->logged_in)
+		user = c->user;
+	r = mqtt_look(self, io, user, c->client_id);
+	if (r < 0) {
+		*ret_why = r == -EACCES ? "login" : "out-of-memory";
+		return r == -EACCES ? MQTT_NOT_AUTHORIZED : MQTT_SERVER_BUSY;
+	}
+	*ret_why = "will-denied";
+	return c->will && !mqtt_may(self, RULES_WRITE, c->will_topic) ? MQTT_NOT_AUTHORIZED : 0;
+}
+
 enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_frame *f)
 {
 	struct mqtt_connect c;
@@ -202,16 +235,21 @@ enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_fr
 
 	self->version = c.version;
 	if (r)
-		return refuse(self, io, (unsigned)r, why);
+		return mqtt_refuse(self, io, (unsigned)r, why);
 	r = fault_of(io, &c, &why);
 	if (r)
-		return refuse(self, io, (unsigned)r, why);
+		return mqtt_refuse(self, io, (unsigned)r, why);
 	io_first(io);
+	r = admit(self, io, &c, &why);
+	if (r == -EINPROGRESS)
+		return V_GO;
+	if (r)
+		return mqtt_refuse(self, io, (unsigned)r, why);
 	agree(self, io, &c);
 	message_unref(self->will.m); /* of a first try */
 	self->will.m = NULL;
 	if (c.will && take_will(self, &c) < 0)
-		return refuse(self, io, MQTT_SERVER_BUSY, "out-of-memory");
+		return mqtt_refuse(self, io, MQTT_SERVER_BUSY, "out-of-memory");
 	return enter(self, io, &c);
 }
 

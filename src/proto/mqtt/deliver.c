@@ -220,6 +220,8 @@ static bool send_next(struct mqtt *self, struct io *io)
 
 	if (is_over(io, d->m)) {
 		io_count(io, MQTT_EXPIRED, 1);
+	} else if (!mqtt_may_have(self, d)) {
+		; /* it never learns of it */
 	} else if (d->qos == 0) {
 		send_or_drop(self, io, &(struct sending){ .m = d->m, .ids = ids, .n_ids = n, .retain = d->retain });
 	} else if (self->who->flights_n >= self->window || !launch(self, io, d, ids, n)) {
@@ -250,6 +252,10 @@ static bool send_again(struct mqtt *self, struct io *io, struct flight *f)
 	};
 
 	f->sent = true;
+	if (f->m && self->ask_all && !mqtt_may(self, RULES_READ, message_topic(f->m))) {
+		subscriber_landed(self->who, f);
+		return false;
+	}
 	if (!f->m) {
 		answer(self, io, MQTT_PUBREL, f->id, MQTT_OK);
 	} else if (send(self, io, &s) == -EMSGSIZE) { /* it takes less than it did before */

@@ -187,8 +187,8 @@ static enum verdict take_packets(struct mqtt *self, struct io *io)
 		if (io->traced)
 			note(io, &f);
 		v = self->state == MQTT_OPEN ? handle(self, io, &f) : mqtt_connect(self, io, &f);
-		if (self->state == MQTT_WAITING)
-			break; /* with this CONNECT again, when its name is free */
+		if (self->state == MQTT_WAITING || self->state == MQTT_PROVING)
+			break; /* with this CONNECT again, when its name is free, or its password was right */
 		in_take(io, f.total);
 		packets++;
 		bytes += f.total;
@@ -209,6 +209,21 @@ static enum verdict try_again(struct mqtt *self, struct io *io)
 	self->state = MQTT_NEW;
 	self->version = MQTT_UNKNOWN;
 	io_hold(io, false);
+	return take_packets(self, io);
+}
+
+/* Its password was looked at. */
+static enum verdict proven(struct mqtt *self, const struct ev *ev, struct io *io)
+{
+	int r = mqtt_login_end(self, io, ev);
+
+	if (self->state != MQTT_PROVING)
+		return V_GO;
+	io_hold(io, false);
+	if (r)
+		return mqtt_refuse(self, io, (unsigned)r, r == MQTT_BAD_USER ? "login" : "out-of-memory");
+	self->state = MQTT_NEW;
+	self->version = MQTT_UNKNOWN;
 	return take_packets(self, io);
 }
 
@@ -259,6 +274,8 @@ static enum verdict begin(struct mqtt *self, struct io *io)
 
 static enum verdict one_event(struct mqtt *self, const struct ev *ev, struct io *io)
 {
+	if (self->state == MQTT_OPEN && mqtt_look_again(self, io) < 0)
+		return mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "login");
 	switch (ev->kind) {
 	case EV_OPEN:
 		return begin(self, io);
@@ -269,6 +286,8 @@ static enum verdict one_event(struct mqtt *self, const struct ev *ev, struct io 
 	case EV_GONE: /* who had the name has ended, or will have at the end of this turn: not before the next one */
 		io_post(io, io->self, MQTT_LET_GO, NULL, 0);
 		return V_GO;
+	case EV_DONE:
+		return proven(self, ev, io);
 	case EV_ROOM:
 		mqtt_pump(self, io);
 		return V_GO;
@@ -304,8 +323,8 @@ static void fini(void *selfp, struct io *io)
 	mqtt_replays_done(self);
 	mqtt_aliases_done(&self->in);
 	mqtt_aliases_done(&self->out);
-	message_unref(self->last);
-	filters_found_done(&self->found);
+	mqtt_forget(self);
+	rules_view_free(&self->view);
 }
 
 static void svc_close(struct svc *svc)
@@ -361,6 +380,7 @@ const struct proto mqtt_proto = {
 	.flags = P_STREAM | P_SHARED | P_FIRST | P_ALIVE | P_BINARY | P_OFF,
 	.subprotocols = (const char *const[]){ "mqtt", "mqttv3.1", NULL },
 	.port = 1883,
+	.store = "topics",
 	.self_size = sizeof(struct mqtt),
 	.shard_size = sizeof(struct mqtt_room),
 	.options = &table,

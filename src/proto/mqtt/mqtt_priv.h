@@ -3,6 +3,7 @@
  *
  *	mqtt.c       the protocol: steps, packets by their type, keep-alive, the end
  *	connect.c    CONNECT: names, takeover, what was agreed
+ *	rights.c     who a client is, and what it may
  *	publish.c    what a client publishes: acknowledgements, aliases
  *	subscribe.c  what it wants to hear, and what is retained of that
  *	deliver.c    what it is sent: its queue, the window, acknowledgements
@@ -17,6 +18,7 @@
 #include "conf/option.h"
 #include "core/proto.h"
 #include "proto/mqtt/write.h"
+#include "store/access.h"
 #include "store/topics.h"
 
 enum { MQTT_RECEIVED, MQTT_SENT, MQTT_DROPPED, MQTT_RETAINED, MQTT_EXPIRED, MQTT_TAKEN, MQTT_RESUMED, MQTT_WILLS };
@@ -87,6 +89,7 @@ struct mqtt_room {
 
 enum mqtt_state {
 	MQTT_NEW,     /* nothing but CONNECT may come */
+	MQTT_PROVING, /* its password is looked at; nothing more is read */
 	MQTT_WAITING, /* for another connection of its name to let go */
 	MQTT_OPEN,
 	MQTT_OVER,
@@ -96,6 +99,7 @@ enum mqtt_state {
 enum { MQTT_WAKE = 1, MQTT_TAKE_OVER, MQTT_LET_GO, MQTT_PARCEL, MQTT_ALARM };
 
 enum { MQTT_TIMER_ALIVE };
+enum { MQTT_JOB_LOGIN = 1 };
 
 /* Topics by a number, in one direction. */
 struct mqtt_aliases {
@@ -109,6 +113,14 @@ struct mqtt_replay {
 	struct names_cursor cursor;
 	uint32_t id;
 	uint8_t qos;
+	bool ask; /* for each, whether it may hear it */
+};
+
+/* Most publishers have one topic, and say it again and again. */
+struct mqtt_memo {
+	struct message *last;       /* the last that was published; NULL: none, or it was large */
+	struct filters_found found; /* for its topic */
+	uint64_t found_at;          /* filters_generation() */
 };
 
 struct mqtt {
@@ -117,6 +129,8 @@ struct mqtt {
 	bool quiet;   /* wants no reason strings */
 	bool kept;    /* its state stays when it goes */
 	bool goodbye; /* no will */
+	bool logged_in;
+	bool ask_all; /* the rules have changed: each delivery is asked for */
 	bool behind;  /* what was under way on an earlier connection is not all sent again */
 	uint16_t keep_alive, window, aliases_out_max;
 	uint16_t replays_n;
@@ -124,10 +138,20 @@ struct mqtt {
 	struct will will;
 	struct mqtt_aliases in, out;
 	struct mqtt_replay *replays;
-	struct message *last; /* published, and what was found for its topic */
-	struct filters_found found;
-	uint64_t found_at; /* filters_generation() */
+	struct mqtt_memo *memo;  /* NULL: it has not published yet */
+	struct rules_view *view; /* what it may */
+	uint64_t access;         /* access_generation() of that */
 };
+
+static inline bool mqtt_is_last(const struct mqtt_memo *memo, struct span topic)
+{
+	struct span last;
+
+	if (!memo->last)
+		return false;
+	last = message_topic(memo->last);
+	return last.n == topic.n && memcmp(last.p, topic.p, topic.n) == 0;
+}
 
 static inline const struct mqtt_options *mqtt_options(const struct io *io)
 {
@@ -162,7 +186,22 @@ void mqtt_out(struct io *io, const struct mqtt_writer *w);
 
 /* connect.c */
 enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
+enum verdict mqtt_refuse(struct mqtt *self, struct io *io, unsigned code, const char *why); /* by a CONNACK */
 void mqtt_leave(struct mqtt *self, struct io *io);
+
+/*
+ * rights.c. The first: 0, a reason code, or -EINPROGRESS: EV_DONE comes. The third: 0, -ENOMEM, or -EACCES: it is nobody (any more);
+ * `user` is who has logged in in this very step. The fourth: the same, if people or rules have changed.
+ */
+[[nodiscard]] int mqtt_login(struct mqtt *self, struct io *io, const struct mqtt_connect *c);
+[[nodiscard]] int mqtt_login_end(struct mqtt *self, struct io *io, const struct ev *ev);
+[[nodiscard]] int mqtt_look(struct mqtt *self, struct io *io, struct span user, struct span client);
+[[nodiscard]] int mqtt_look_again(struct mqtt *self, struct io *io);
+bool mqtt_may(const struct mqtt *self, enum rules_verb verb, struct span topic);
+bool mqtt_may_publish(struct mqtt *self, struct span topic);
+bool mqtt_may_have(const struct mqtt *self, const struct delivery *d); /* as it is about to be sent */
+void mqtt_forget(struct mqtt *self);                                   /* what was published */
+enum rules_share mqtt_may_hear(const struct mqtt *self, struct span filter);
 
 /* publish.c, subscribe.c */
 enum verdict mqtt_publish(struct mqtt *self, struct io *io, const struct mqtt_frame *f);

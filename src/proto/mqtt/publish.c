@@ -86,12 +86,14 @@ static struct message *make(const struct mqtt *self, const struct io *io, const 
 }
 
 /* What a client may not say, in the words of 5.0; 0: it may. */
-static int fault_of(const struct io *io, const struct mqtt_publish *p)
+static int fault_of(struct mqtt *self, const struct io *io, const struct mqtt_publish *p)
 {
 	if (topic_check_name(p->topic, mqtt_options(io)->levels) < 0)
 		return MQTT_BAD_TOPIC;
 	if (span_starts(p->topic, "$SYS/") || span_is(p->topic, "$SYS")) /* the server's own [4.7.2] */
 		return MQTT_BAD_TOPIC;
+	if (!mqtt_may_publish(self, p->topic))
+		return MQTT_NOT_AUTHORIZED;
 	if (p->props.format && !utf8_valid(p->payload))
 		return MQTT_BAD_FORMAT;
 	return 0;
@@ -157,7 +159,7 @@ enum verdict mqtt_publish(struct mqtt *self, struct io *io, const struct mqtt_fr
 		return mqtt_bye(self, io, (unsigned)r, "alias-unknown");
 	if (p.retain && !mqtt_options(io)->retain)
 		return mqtt_bye(self, io, MQTT_NO_RETAIN, "retain-off");
-	r = fault_of(io, &p);
+	r = fault_of(self, io, &p);
 	if (r)
 		return refuse(self, io, &p, r);
 	if (p.qos == 2)

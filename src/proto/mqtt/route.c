@@ -131,6 +131,7 @@ static void give(void *arg, struct sub *sub, bool shared)
 		.qos = h->m->qos < sub->qos ? h->m->qos : sub->qos,
 		.retain = sub->as_published && h->m->retain,
 		.alone = shared,
+		.ask = sub->ask,
 	};
 
 	if (sub->no_local && h->m->from == sub->whose->serial)
@@ -146,24 +147,30 @@ static void give_all(struct hearing *h, const struct filters_found *found)
 			give(h, list_entry(l, struct sub, entry.at.in_filter), false);
 }
 
-/* Most publishers have one topic, and say it again and again. */
+static struct mqtt_memo *memo_of(struct mqtt *self)
+{
+	if (self && !self->memo)
+		self->memo = mem_zalloc(sizeof(*self->memo));
+	return self ? self->memo : NULL; /* without one it is looked up each time */
+}
+
 static const struct filters_found *look_up(struct mqtt *self, struct mqtt_room *room, struct message *m)
 {
-	struct filters_found *found = self ? &self->found : &room->found;
+	struct mqtt_memo *memo = memo_of(self);
+	struct filters_found *found = memo ? &memo->found : &room->found;
 	uint64_t now = filters_generation(room->heard);
-	struct span topic = message_topic(m), before;
 
-	if (self && self->last && self->found_at == now) {
-		before = message_topic(self->last);
-		if (before.n == topic.n && memcmp(before.p, topic.p, topic.n) == 0)
-			return found;
+	if (memo && memo->found_at == now && mqtt_is_last(memo, message_topic(m)))
+		return found;
+	if (memo) {
+		message_unref(memo->last);
+		memo->last = NULL;
 	}
-	if (filters_match(room->heard, topic, found) < 0)
+	if (filters_match(room->heard, message_topic(m), found) < 0)
 		return NULL;
-	if (self) {
-		message_unref(self->last);
-		self->last = m->large ? NULL : message_ref(m);
-		self->found_at = now;
+	if (memo) {
+		memo->last = m->large ? NULL : message_ref(m);
+		memo->found_at = now;
 	}
 	return found;
 }

@@ -51,6 +51,7 @@ static int add_replay(struct mqtt *self, const struct wish *w)
 	}
 	r->id = w->id;
 	r->qos = w->qos;
+	r->ask = w->ask;
 	while (*end)
 		end = &(*end)->next;
 	*end = r;
@@ -67,7 +68,7 @@ void mqtt_replay(struct mqtt *self, struct io *io)
 	int n = topics_replay(mqtt_service(io)->topics, &r->cursor, io->now, found, BATCH);
 
 	for (int i = 0; i < n; i++) {
-		struct delivery d = { .m = found[i], .id = r->id, .retain = true, .alone = true };
+		struct delivery d = { .m = found[i], .id = r->id, .retain = true, .alone = true, .ask = r->ask };
 
 		d.qos = d.m->qos < r->qos ? d.m->qos : r->qos;
 		if (subscriber_push(self->who, &d, &lim) < 0)
@@ -109,11 +110,16 @@ static uint8_t take(struct mqtt *self, struct io *io, const struct mqtt_sub *sub
 		.no_local = sub->no_local,
 		.as_published = sub->as_published,
 	};
+	enum rules_share may;
 	int r;
 
 	if (topic_split_share(sub->filter, &w.group, &w.filter) < 0 ||
 	    topic_check_filter(w.filter, mqtt_options(io)->levels) < 0)
 		return MQTT_BAD_FILTER;
+	may = mqtt_may_hear(self, w.filter);
+	if (may == RULES_NONE)
+		return MQTT_NOT_AUTHORIZED;
+	w.ask = may == RULES_PART;
 	r = topics_subscribe(mqtt_service(io)->topics, room->heard, self->who, &w, mqtt_options(io)->subscriptions);
 	if (r < 0)
 		return r == -ENOBUFS ? MQTT_QUOTA : MQTT_UNSPECIFIED;
