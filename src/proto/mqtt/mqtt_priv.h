@@ -127,13 +127,11 @@ struct mqtt {
 	struct subscriber *who; /* a reference; NULL before it is MQTT_OPEN */
 	uint8_t version, state;
 	bool quiet;   /* wants no reason strings */
-	bool kept;    /* its state stays when it goes */
 	bool goodbye; /* no will */
 	bool logged_in;
 	bool ask_all; /* the rules have changed: each delivery is asked for */
 	bool behind;  /* what was under way on an earlier connection is not all sent again */
 	uint16_t keep_alive, window, aliases_out_max;
-	uint16_t replays_n;
 	uint32_t max_packet, session_expiry;
 	struct will will;
 	struct mqtt_aliases in, out;
