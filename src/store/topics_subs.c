@@ -68,7 +68,7 @@ static struct span filter_of(const struct sub *sub)
 	return filter_text(sub->share ? sub->share->entry.at.filter : sub->entry.at.filter);
 }
 
-static struct sub *sub_find(const struct subscriber *s, struct span group, struct span filter)
+static struct sub *among_its_own(const struct subscriber *s, struct span group, struct span filter)
 {
 	for (struct list *l = s->subs.next; l != &s->subs; l = l->next) {
 		struct sub *sub = list_entry(l, struct sub, mine);
@@ -77,6 +77,36 @@ static struct sub *sub_find(const struct subscriber *s, struct span group, struc
 			return sub;
 	}
 	return NULL;
+}
+
+static struct sub *among_the_filters(const struct filter *f, const struct subscriber *s)
+{
+	for (struct list *l = f->subs.next; l != &f->subs; l = l->next) {
+		struct entry *e = list_entry(l, struct entry, at.in_filter);
+
+		if (!e->share && list_entry(e, struct sub, entry)->whose == s)
+			return list_entry(e, struct sub, entry);
+	}
+	return NULL;
+}
+
+/* Whoever has fewer is looked through, the filter or the subscriber: a packet can ask for a hundred thousand. */
+static struct sub *sub_find(struct topics *t, const struct filters *ix, const struct subscriber *s, struct span group,
+			    struct span filter)
+{
+	bool global = s->kept || group.n, few;
+	struct sub *found = NULL;
+	const struct filter *f;
+
+	if (global)
+		pthread_rwlock_rdlock(&t->subs_lock);
+	f = filters_find(global ? t->subs : ix, filter);
+	few = f && !group.n && f->n_subs < s->n_subs;
+	if (few)
+		found = among_the_filters(f, s);
+	if (global)
+		pthread_rwlock_unlock(&t->subs_lock);
+	return f && !few ? among_its_own(s, group, filter) : found;
 }
 
 static int put_in_share(struct topics *t, struct sub *sub, const struct wish *w)
@@ -138,7 +168,7 @@ static void change(struct topics *t, struct sub *sub, const struct wish *w)
 
 int topics_subscribe(struct topics *t, struct filters *ix, struct subscriber *s, const struct wish *w, uint32_t max)
 {
-	struct sub *sub = sub_find(s, w->group, w->filter);
+	struct sub *sub = sub_find(t, ix, s, w->group, w->filter);
 	int r;
 
 	if (sub) {
@@ -182,7 +212,7 @@ static void remove_sub(struct topics *t, struct filters *ix, struct sub *sub)
 bool topics_unsubscribe(struct topics *t, struct filters *ix, struct subscriber *s, struct span group,
 			struct span filter)
 {
-	struct sub *sub = sub_find(s, group, filter);
+	struct sub *sub = sub_find(t, ix, s, group, filter);
 
 	if (sub)
 		remove_sub(t, ix, sub);

@@ -36,7 +36,9 @@ def test_version():
 def test_command(command):
     text = helped(command, "--help")
     assert text.startswith(f"Usage: guichet {command} ") and "Exit status: 0 " in text and "--help" in text
-    assert text == helped(command, "-h") == helped("help", command)
+    assert text == helped("help", command)
+    if command not in {"pub", "sub"}:  # of mosquitto's clients -h is the host
+        assert text == helped(command, "-h")
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
