@@ -1,8 +1,8 @@
 /*
  * http_head.c - see http_head.h: reading a head. What its values are made of is in http_value.c.
  *
- * Each byte is looked at once, as it comes; each line is parsed once, when its end has come. Nothing is kept of a line but that it was
- * right: whoever wants a field finds it again in the bytes, which is quick, as nothing can be wrong with it any more.
+ * Each byte is looked at once, as it comes; each line is judged when its end has come. Nothing is kept of a line but that it was
+ * right: whoever wants what it says finds it again in the bytes, which is quick, as nothing can be wrong with it any more.
  */
 #include "base/http_head.h"
 

@@ -19,12 +19,16 @@ static inline struct span span_str(const char *s)
 	return (struct span){ (const uint8_t *)s, strlen(s) };
 }
 
+/* True when both have the same bytes. */
+static inline bool span_same(struct span a, struct span b)
+{
+	return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0); /* an empty span may point nowhere */
+}
+
 /* True when the span is exactly the bytes of `word`. */
 static inline bool span_is(struct span s, const char *word)
 {
-	size_t n = strlen(word);
-
-	return s.n == n && (n == 0 || memcmp(s.p, word, n) == 0); /* an empty span may point nowhere */
+	return span_same(s, (struct span){ (const uint8_t *)word, strlen(word) });
 }
 
 /* True when the span starts with the bytes of `word`. */

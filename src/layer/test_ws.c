@@ -2,65 +2,13 @@
  * test_ws.c - WebSocket by itself: handshakes and their refusals, frames in every chunking, what breaks the rules, ends, text, pongs that
  * wait, memory that is out. A client: test_ws_client.c; through sessions: test_ws_session.c; clients of others: tests/e2e/test_ws.py.
  */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "layer/ws.h"
-#include "support/tls_peer.h"
+#include "layer/test_ws.h"
 
 #define N(array) (sizeof(array) / sizeof((array)[0]))
 #define KEY "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 #define REST "Host: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n" KEY
 #define REQUEST "GET /mqtt?a=b HTTP/1.1\r\n" REST "\r\n"
 #define ACCEPT "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-#define ANSWER_TO(KEY_ACCEPT) \
-	"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " KEY_ACCEPT \
-	"\r\n"
-
-static const char *const names[] = { "mqtt", "mqttv3.1", NULL };
-
-static struct side s;
-static struct bytes wire; /* what the peer sends */
-
-static void start(const struct ws_setup *setup)
-{
-	struct ws_ctx *ctx;
-
-	assert_int_equal(ws_ctx_new(setup, &ctx), 0);
-	assert_int_equal(side_start(&s, setup->client ? &ws_client_layer : &ws_server_layer, ctx), 0);
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	side_done(&s);
-	bytes_done(&wire);
-	return 0;
-}
-
-static const char *why(void)
-{
-	return s.layer->why(s.self);
-}
-
-static struct layer_info info(void)
-{
-	struct layer_info i = {};
-
-	s.layer->info(s.self, &i);
-	return i;
-}
-
-static ssize_t feeds(const char *text)
-{
-	return side_feed(&s, text, strlen(text));
-}
-
 static void up(const struct ws_setup *setup)
 {
 	start(setup);
@@ -112,18 +60,6 @@ static void put(uint8_t b0, const void *p, size_t n)
 }
 
 #define PUT(b0, text) put(b0, text, sizeof(text) - 1)
-
-/* All of `wire`, in pieces; the last result. */
-static ssize_t feed(size_t piece)
-{
-	ssize_t r = 0;
-
-	for (size_t at = 0, k; at < wire.n && r >= 0; at += k) {
-		k = wire.n - at < piece ? wire.n - at : piece;
-		r = side_feed(&s, wire.p + at, k);
-	}
-	return r;
-}
 
 /* ---- the server's handshake ---- */
 
@@ -416,14 +352,9 @@ static void payload_comes_before_its_end(void **state)
 static void broken(const struct ws_setup *setup, const void *p, size_t n, unsigned code, const char *reason)
 {
 	for (size_t piece = 1; piece <= n; piece++) {
-		ssize_t r = 0;
-
 		up(setup);
-		for (size_t at = 0, k; at < n && r >= 0; at += k) {
-			k = n - at < piece ? n - at : piece;
-			r = side_feed(&s, (const uint8_t *)p + at, k);
-		}
-		assert_int_equal(r, -EPROTO);
+		assert_int_equal(bytes_add(&wire, p, n), 0);
+		assert_int_equal(feed(piece), -EPROTO);
 		assert_string_equal(why(), reason);
 		assert_int_equal(s.down.n, 4 + strlen(reason) - 4);
 		assert_int_equal(s.down.p[0], 0x88);

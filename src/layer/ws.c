@@ -3,10 +3,9 @@
  * handed up as it comes. So nothing is ever held here, but the four bytes of a mask.
  */
 #include <errno.h>
-#include <openssl/err.h>
-#include <openssl/rand.h>
 
 #include "base/mem.h"
+#include "base/random.h"
 #include "base/utf8.h"
 #include "layer/ws_priv.h"
 
@@ -63,8 +62,7 @@ static int new_mask(struct ws *w, uint8_t ret[static 4])
 	struct ws_masks *m = w->masks;
 
 	if (m->left == 0) {
-		if (RAND_bytes(m->b, sizeof(m->b)) != 1) {
-			ERR_clear_error();
+		if (random_fill(m->b, sizeof(m->b)) < 0) {
 			w->why = "ws: no random numbers";
 			return w->err = -EIO;
 		}

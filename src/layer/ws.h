@@ -58,6 +58,6 @@ void ws_ctx_unref(struct ws_ctx *ctx);         /* from any thread; NULL is fine 
  * say at EV_EOF. What comes after the peer's Close is thrown away. encode() before is_up is -ENOTCONN, after finish() -EPIPE.
  *
  * A ping gets its pong, but while more than 16 KiB wait for the peer only the last one does (5.5.3), when there is room
- * again. A client's masks are random numbers of OpenSSL's.
+ * again. A client's masks are random numbers that nobody can guess (10.3).
  */
 extern const struct layer ws_server_layer, ws_client_layer;

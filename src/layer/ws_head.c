@@ -3,11 +3,12 @@
  * behind it are frames; whoever is refused is told in words, since it is often a person who typed the port into a browser.
  */
 #include <errno.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/rand.h>
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "base/random.h"
 #include "layer/ws_priv.h"
 
 /* The answer to the key in `ret`, ended by NUL (4.2.2). 0, -ENOMEM. */
@@ -19,8 +20,10 @@ static int make_accept(const struct ws_ctx *c, struct span key, char ret[static 
 
 	memcpy(text, key.p, WS_KEY);
 	memcpy(text + WS_KEY, guid, sizeof(guid) - 1);
-	if (EVP_Digest(text, sizeof(text), digest, &n, c->sha1, NULL) != 1)
+	if (EVP_Digest(text, sizeof(text), digest, &n, c->sha1, NULL) != 1) {
+		ERR_clear_error();
 		return -ENOMEM;
+	}
 	EVP_EncodeBlock((uint8_t *)ret, digest, (int)n);
 	return 0;
 }
@@ -35,12 +38,9 @@ static bool is_key(struct span s)
 	return s.n == WS_KEY && i == WS_KEY - 2 && s.p[i] == '=' && s.p[i + 1] == '=';
 }
 
-static int say(struct layer_io *lio, struct buf *b)
+static int say(struct layer_io *lio, const struct buf *b)
 {
-	int r = b->err ? b->err : layer_down(lio, b->p, b->n);
-
-	buf_done(b);
-	return r;
+	return b->err ? b->err : layer_down(lio, b->p, b->n);
 }
 
 /* ---- the server ---- */
@@ -224,7 +224,7 @@ int ws_ask(struct ws *w, struct layer_io *lio)
 	BUF_AUTO struct buf b = BUF_INIT(4096);
 	uint8_t random[16];
 
-	if (RAND_bytes(random, sizeof(random)) != 1) {
+	if (random_fill(random, sizeof(random)) < 0) {
 		w->why = "ws: no random numbers";
 		return -EIO;
 	}

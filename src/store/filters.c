@@ -48,7 +48,7 @@ static struct filter *exact_find(const struct filters *ix, struct span text)
 	for (struct topic_link *l = topic_map_first(&ix->exact, hash); l; l = l->next) {
 		struct filter *f = list_entry(l, struct filter, link);
 
-		if (l->hash == hash && l->n == text.n && memcmp(f->text, text.p, text.n) == 0)
+		if (l->hash == hash && span_same(filter_text(f), text))
 			return f;
 	}
 	return NULL;

@@ -262,7 +262,7 @@ struct filter *trie_find(const struct filters *ix, struct span text)
 		struct filter *leaf = leaf_of(to);
 
 		if (!to || leaf)
-			return leaf && leaf->link.n == text.n && !memcmp(leaf->text, text.p, text.n) ? leaf : NULL;
+			return leaf && span_same(filter_text(leaf), text) ? leaf : NULL;
 		at = node_of(to);
 		off += (uint32_t)level.n + 1;
 	}

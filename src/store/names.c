@@ -43,7 +43,7 @@ static struct name *find(const struct names *ix, struct span text, uint32_t hash
 	for (struct topic_link *l = topic_map_first(&ix->map, hash); l; l = l->next) {
 		struct name *node = list_entry(l, struct name, link);
 
-		if (l->hash == hash && l->n == text.n && memcmp(node->p, text.p, text.n) == 0)
+		if (l->hash == hash && span_same(name_text(node), text))
 			return node;
 	}
 	return NULL;

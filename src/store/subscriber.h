@@ -34,8 +34,7 @@ struct flight {
 struct subscriber_limits {
 	uint32_t queue;     /* deliveries that may wait */
 	size_t queue_bytes; /* and their bytes, each message counted for each who waits for it */
-	uint32_t subscriptions;
-	uint16_t awaiting; /* QoS 2: identifiers that it may leave unreleased */
+	uint16_t awaiting;  /* QoS 2: identifiers that it may leave unreleased */
 };
 
 /* A message that is published when its owner has gone without goodbye. */
@@ -92,7 +91,7 @@ struct sub {
 	struct share *share; /* its group; NULL: none */
 	struct list in_share;
 	uint32_t id; /* subscription identifier; 0 = none */
-	uint8_t qos, retain_handling;
+	uint8_t qos;
 	bool no_local, as_published, ask;
 	bool global; /* in the index for all */
 };

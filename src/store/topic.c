@@ -134,11 +134,6 @@ static struct walk start(struct span text)
 	return w;
 }
 
-static bool is_same(struct span a, struct span b)
-{
-	return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
-}
-
 /* `a/#` matches its parent, but the parent of these two would be no level, and an empty name: both are not. */
 static struct span in_full(struct span filter)
 {
@@ -160,7 +155,7 @@ bool topic_covers(struct span wide, struct span narrow)
 			return w.level.p == n.level.p;
 		if (span_is(n.level, "#"))
 			return false;
-		if (!span_is(w.level, "+") && !is_same(w.level, n.level))
+		if (!span_is(w.level, "+") && !span_same(w.level, n.level))
 			return false;
 	}
 }
@@ -176,7 +171,7 @@ bool topic_overlap(struct span a, struct span b)
 			return true;
 		if (!v.level.p || !w.level.p)
 			return v.level.p == w.level.p;
-		if (!span_is(v.level, "+") && !span_is(w.level, "+") && !is_same(v.level, w.level))
+		if (!span_is(v.level, "+") && !span_is(w.level, "+") && !span_same(v.level, w.level))
 			return false;
 	}
 }

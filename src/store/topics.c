@@ -66,7 +66,7 @@ static struct subscriber *find(const struct topics *t, struct span name, uint32_
 	for (struct topic_link *l = t->names.n ? topic_map_first(&t->names, hash) : NULL; l; l = l->next) {
 		struct subscriber *s = list_entry(l, struct subscriber, link);
 
-		if (l->hash == hash && l->n == name.n && memcmp(s->name, name.p, name.n) == 0)
+		if (l->hash == hash && span_same(subscriber_name(s), name))
 			return s;
 	}
 	return NULL;

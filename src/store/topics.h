@@ -1,13 +1,14 @@
 /*
- * topics.h - the store of messages: who subscribes to what, what is retained, and by which name somebody is known. One for all
- * services of a process that serve it, and for all their threads.
+ * topics.h - the store of messages: who subscribes to what, what is retained, and by which name somebody is known. One for a
+ * service, and for all its threads.
  *
- * Two indexes. Subscriptions that end with their connection are in the one of their loop (struct topics_here), which no other
- * thread looks at. Those of whom comes back (kept), and shared ones, are in the one for all, behind a lock that publishers only
+ * Two indexes. Subscriptions that end with their connection are in the one of their loop, which no other thread looks at, and which
+ * the caller has. Those of who comes back (kept), and shared ones, are in the one for all, behind a lock that publishers only
  * take when there are any.
  */
 #pragma once
 #include "store/names.h"
+#include "store/rules.h"
 #include "store/subscriber.h"
 
 struct topics;
@@ -45,22 +46,43 @@ void topics_end(struct topics *t, struct filters *ix, struct subscriber *s);
 uint64_t topics_due(struct topics *t, struct subscriber *s, uint32_t epoch, uint64_t now, struct message **ret_will,
 		    bool *ret_over);
 
+/* ---- what one may ---- */
+
+/* Of one connection, and its thread. Zeroes may nothing. */
+struct topics_access {
+	struct rules_view *view;
+	struct message *last; /* that it made: its topic may be published to again; a reference, or NULL */
+	bool changed;         /* there is another view than in the beginning: every delivery is asked for */
+};
+
+void topics_access_set(struct topics_access *a, struct rules_view *view); /* takes the view, NULL too */
+void topics_access_done(struct topics_access *a);
+
+/*
+ * A message of this one's, to be published. 0; 1: it has the topic of the one before; -EACCES: it may not; -ENOMEM. What the server
+ * says itself is a message_new().
+ */
+[[nodiscard]] int topics_make(struct topics_access *a, const struct message_birth *b, struct message **ret);
+
+/* A filter: -EACCES: it may hear nothing of it; *ret_ask: a part, so each message is to be asked for. And such a message. */
+[[nodiscard]] int topics_may_hear(const struct topics_access *a, struct span filter, bool *ret_ask);
+bool topics_may_have(const struct topics_access *a, const struct message *m, bool ask);
+
 /* ---- subscriptions ---- */
 
 struct wish {
 	struct span group, filter; /* group: empty = not shared */
 	uint32_t id;
-	uint8_t qos, retain_handling;
+	uint8_t qos;
 	bool no_local, as_published;
-	bool ask; /* delivery.ask */
 };
 
 /*
- * `ix`: the index of the subscriber's loop; used when it is not kept. 0: new; 1: it was there and has changed; -ENOBUFS: it has too many;
- * -ENOMEM.
+ * `ix`: the index of the subscriber's loop; used when it is not kept. 0: new; 1: it was there and has changed; -EACCES: it may hear
+ * nothing of it; -ENOBUFS: it has `max` already; -ENOMEM.
  */
-[[nodiscard]] int topics_subscribe(struct topics *t, struct filters *ix, struct subscriber *s, const struct wish *w,
-				   uint32_t max);
+[[nodiscard]] int topics_subscribe(struct topics *t, struct filters *ix, struct subscriber *s,
+				   const struct topics_access *a, const struct wish *w, uint32_t max);
 bool topics_unsubscribe(struct topics *t, struct filters *ix, struct subscriber *s, struct span group,
 			struct span filter);
 void topics_unsubscribe_all(struct topics *t, struct filters *ix, struct subscriber *s);

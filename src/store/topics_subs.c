@@ -11,11 +11,6 @@ static struct span share_group(const struct share *g)
 	return (struct span){ g->group, g->group_n };
 }
 
-static bool same(struct span a, struct span b)
-{
-	return a.n == b.n && memcmp(a.p, b.p, a.n) == 0;
-}
-
 /* The filter's groups are few, and hang on it: no other index is needed. */
 static struct share *share_find(const struct topics *t, struct span group, struct span filter)
 {
@@ -24,7 +19,7 @@ static struct share *share_find(const struct topics *t, struct span group, struc
 	for (struct list *l = f ? f->subs.next : NULL; l && l != &f->subs; l = l->next) {
 		struct entry *e = list_entry(l, struct entry, at.in_filter);
 
-		if (e->share && same(share_group(e->share), group))
+		if (e->share && span_same(share_group(e->share), group))
 			return e->share;
 	}
 	return NULL;
@@ -73,7 +68,8 @@ static struct sub *among_its_own(const struct subscriber *s, struct span group, 
 	for (struct list *l = s->subs.next; l != &s->subs; l = l->next) {
 		struct sub *sub = list_entry(l, struct sub, mine);
 
-		if (same(filter_of(sub), filter) && (sub->share ? same(share_group(sub->share), group) : group.n == 0))
+		if (span_same(filter_of(sub), filter) &&
+		    (sub->share ? span_same(share_group(sub->share), group) : group.n == 0))
 			return sub;
 	}
 	return NULL;
@@ -151,44 +147,36 @@ static void take_out(struct topics *t, struct filters *ix, struct sub *sub)
 	pthread_rwlock_unlock(&t->subs_lock);
 }
 
+static void set_options(struct sub *sub, const struct wish *w, bool ask)
+{
+	sub->id = w->id;
+	sub->qos = w->qos;
+	sub->no_local = w->no_local;
+	sub->as_published = w->as_published;
+	sub->ask = ask;
+}
+
 /* Others may be matching: in the index for all, options change behind its lock. */
-static void change(struct topics *t, struct sub *sub, const struct wish *w)
+static void change(struct topics *t, struct sub *sub, const struct wish *w, bool ask)
 {
 	if (sub->global)
 		pthread_rwlock_wrlock(&t->subs_lock);
-	sub->id = w->id;
-	sub->qos = w->qos;
-	sub->retain_handling = w->retain_handling;
-	sub->no_local = w->no_local;
-	sub->as_published = w->as_published;
-	sub->ask = w->ask;
+	set_options(sub, w, ask);
 	if (sub->global)
 		pthread_rwlock_unlock(&t->subs_lock);
 }
 
-int topics_subscribe(struct topics *t, struct filters *ix, struct subscriber *s, const struct wish *w, uint32_t max)
+static int sub_new(struct topics *t, struct filters *ix, struct subscriber *s, const struct wish *w, bool ask)
 {
-	struct sub *sub = sub_find(t, ix, s, w->group, w->filter);
+	struct sub *sub = mem_zalloc(sizeof(*sub));
 	int r;
 
-	if (sub) {
-		change(t, sub, w);
-		return 1;
-	}
-	if (s->n_subs >= max)
-		return -ENOBUFS;
-	sub = mem_zalloc(sizeof(*sub));
 	if (!sub)
 		return -ENOMEM;
 	sub->whose = s;
 	sub->global = s->kept || w->group.n;
 	list_init(&sub->in_share);
-	sub->id = w->id;
-	sub->qos = w->qos;
-	sub->retain_handling = w->retain_handling;
-	sub->no_local = w->no_local;
-	sub->as_published = w->as_published;
-	sub->ask = w->ask;
+	set_options(sub, w, ask);
 	r = put_in(t, ix, sub, w);
 	if (r < 0) {
 		mem_free(sub);
@@ -198,6 +186,22 @@ int topics_subscribe(struct topics *t, struct filters *ix, struct subscriber *s,
 	s->n_subs++;
 	atomic_fetch_add_explicit(&t->subscriptions, 1, memory_order_relaxed);
 	return 0;
+}
+
+int topics_subscribe(struct topics *t, struct filters *ix, struct subscriber *s, const struct topics_access *a,
+		     const struct wish *w, uint32_t max)
+{
+	struct sub *sub;
+	bool ask;
+	int r = topics_may_hear(a, w->filter, &ask);
+
+	if (r < 0)
+		return r;
+	sub = sub_find(t, ix, s, w->group, w->filter);
+	if (!sub)
+		return s->n_subs < max ? sub_new(t, ix, s, w, ask) : -ENOBUFS;
+	change(t, sub, w, ask);
+	return 1;
 }
 
 static void remove_sub(struct topics *t, struct filters *ix, struct sub *sub)

@@ -40,10 +40,10 @@ static void agree(struct mqtt *self, const struct io *io, const struct mqtt_conn
 		self->keep_alive = (uint16_t)o->keepalive_max;
 	self->window = (uint16_t)(window < o->inflight ? window : o->inflight);
 	self->max_packet = c->props.max_packet;
-	self->quiet = !c->props.request_problem;
 	self->aliases_out_max = (uint16_t)(c->props.alias_max < o->aliases ? c->props.alias_max : o->aliases);
 }
 
+/* As topics_make(). */
 static int take_will(struct mqtt *self, const struct mqtt_connect *c)
 {
 	const struct mqtt_props *p = &c->will_props;
@@ -51,16 +51,17 @@ static int take_will(struct mqtt *self, const struct mqtt_connect *c)
 		.topic = c->will_topic, .payload = c->will_payload, .qos = c->will_qos, .retain = c->will_retain
 	};
 	uint8_t *props = p->raw.n ? mem_alloc(p->raw.n) : NULL;
+	int r;
 
 	if (p->raw.n && !props)
 		return -ENOMEM;
 	b.props = (struct span){ props, props ? mqtt_props_kept(p, props) : 0 };
 	if (p->has & MQTT_HAS(MQTT_P_EXPIRY)) /* from when it is published: mqtt_publish_will() */
 		b.expires = p->expiry ? p->expiry * SEC : 1;
-	self->will.m = message_new(&b);
+	r = topics_make(&self->access, &b, &self->will.m);
 	self->will.delay = p->will_delay * SEC;
 	mem_free(props);
-	return self->will.m ? 0 : -ENOMEM;
+	return r;
 }
 
 /* ---- CONNACK ---- */
@@ -112,7 +113,7 @@ static void accept(struct mqtt *self, struct io *io, const struct mqtt_connect *
 	if (c->version == MQTT_5)
 		tell_limits(self, io, c, &back.props);
 	if (c->version == MQTT_5 && !c->client_id.n)
-		mqtt_props_set_span(&back.props, MQTT_P_CLIENT_ID, subscriber_name(self->who));
+		mqtt_props_set_span(&back.props, MQTT_P_CLIENT_ID, subscriber_name(self->session));
 	mqtt_writer_init(&w, self->version, array, sizeof(array));
 	w.max_packet = self->max_packet;
 	if (mqtt_put_connack(&w, &back) == 0)
@@ -159,7 +160,7 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 	struct message *will = NULL;
 	uint64_t where;
 	bool present;
-	int r = topics_claim(mqtt_service(io)->topics, &claim, &self->who, &present, &where, &will);
+	int r = topics_claim(mqtt_service(io)->topics, &claim, &self->session, &present, &where, &will);
 
 	if (r == -EBUSY) {
 		wait_for(self, io, where);
@@ -173,7 +174,7 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 	self->state = MQTT_OPEN;
 	mqtt_count(io, MQTT_T_CONNECTIONS, 1);
 	mqtt_count(io, MQTT_T_CLIENTS, 1);
-	self->who->kept |= self->session_expiry > 0;
+	self->session->kept |= self->session_expiry > 0;
 	in_cap(io, mqtt_options(io)->packet);
 	accept(self, io, c, present);
 	if (!present)
@@ -203,7 +204,7 @@ static int fault_of(const struct io *io, const struct mqtt_connect *c, const cha
 	return c->will_retain && !o->retain ? MQTT_NO_RETAIN : 0;
 }
 
-/* Who it is, and may it have its will? 0, a reason code, or -EINPROGRESS: a job finds out, and this CONNECT waits where it is. */
+/* Who is it? 0, a reason code, or -EINPROGRESS: a job finds out, and this CONNECT waits where it is. */
 static int admit(struct mqtt *self, struct io *io, const struct mqtt_connect *c, const char **ret_why)
 {
 	struct span user = {};
@@ -223,8 +224,7 @@ static int admit(struct mqtt *self, struct io *io, const struct mqtt_connect *c,
 		*ret_why = r == -EACCES ? "login" : "out-of-memory";
 		return r == -EACCES ? MQTT_NOT_AUTHORIZED : MQTT_SERVER_BUSY;
 	}
-	*ret_why = "will-denied";
-	return c->will && !mqtt_may(self, RULES_WRITE, c->will_topic) ? MQTT_NOT_AUTHORIZED : 0;
+	return 0;
 }
 
 enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_frame *f)
@@ -248,7 +248,10 @@ enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_fr
 	agree(self, io, &c);
 	message_unref(self->will.m); /* of a first try */
 	self->will.m = NULL;
-	if (c.will && take_will(self, &c) < 0)
+	r = c.will ? take_will(self, &c) : 0;
+	if (r == -EACCES)
+		return mqtt_refuse(self, io, MQTT_NOT_AUTHORIZED, "will-denied");
+	if (r < 0)
 		return mqtt_refuse(self, io, MQTT_SERVER_BUSY, "out-of-memory");
 	return enter(self, io, &c);
 }
@@ -258,12 +261,12 @@ enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_fr
 static void end_now(struct mqtt *self, struct io *io)
 {
 	struct mqtt_service *service = mqtt_service(io);
-	struct mqtt_room *room = io->shard;
+	struct mqtt_shard *shard = io->shard;
 
-	if (!self->who->kept)
-		atomic_fetch_sub_explicit(&service->heard[port_here(io->svc->port, io)], self->who->n_subs,
+	if (!self->session->kept)
+		atomic_fetch_sub_explicit(&service->heard[port_here(io->svc->port, io)], self->session->n_subs,
 					  memory_order_relaxed);
-	topics_end(service->topics, room->heard, self->who);
+	topics_end(service->topics, shard->heard, self->session);
 }
 
 static void stay(struct mqtt *self, struct io *io)
@@ -273,11 +276,11 @@ static void stay(struct mqtt *self, struct io *io)
 
 	if (self->will.m) {
 		will_at = io->now + self->will.delay;
-		self->who->will = self->will;
+		self->session->will = self->will;
 		self->will.m = NULL;
 	}
-	epoch = topics_leave(mqtt_service(io)->topics, self->who, expires, will_at);
-	mqtt_alarm(io, self->who, epoch, will_at < expires ? will_at : expires);
+	epoch = topics_leave(mqtt_service(io)->topics, self->session, expires, will_at);
+	mqtt_alarm(io, self->session, epoch, will_at < expires ? will_at : expires);
 }
 
 /* Its will, and what becomes of its state. Once; the name is free afterwards. */
@@ -286,20 +289,20 @@ void mqtt_leave(struct mqtt *self, struct io *io)
 	struct message *will = self->will.m;
 
 	self->state = MQTT_OVER;
-	if (self->who && will && !self->goodbye && (!self->will.delay || !self->session_expiry)) {
+	if (self->session && will && !self->goodbye && (!self->will.delay || !self->session_expiry)) {
 		self->will.m = NULL;
 		mqtt_publish_will(io, will);
-	} else if (self->goodbye || !self->who) {
+	} else if (self->goodbye || !self->session) {
 		self->will.m = NULL;
 		message_unref(will);
 	}
-	if (!self->who)
+	if (!self->session)
 		return;
 	mqtt_count(io, MQTT_T_CLIENTS, (uint64_t)-1);
 	if (self->session_expiry)
 		stay(self, io);
 	else
 		end_now(self, io);
-	subscriber_unref(self->who);
-	self->who = NULL;
+	subscriber_unref(self->session);
+	self->session = NULL;
 }

@@ -5,9 +5,8 @@
 #include "proto/mqtt/mqtt_priv.h"
 
 enum {
-	HEAD = 512,     /* bytes of a PUBLISH before its payload: nearly always enough */
-	ID_BATCH = 64,  /* subscription identifiers of one delivery */
-	COPY = 4 << 10, /* as in message.h */
+	HEAD = 512,    /* bytes of a PUBLISH before its payload: nearly always enough */
+	ID_BATCH = 64, /* subscription identifiers of one delivery */
 };
 
 /* One message on its way to one client. */
@@ -24,12 +23,9 @@ struct sending {
 
 static uint16_t alias_of(const struct mqtt *self, struct span topic)
 {
-	for (uint16_t i = 0; i < self->out.n; i++) {
-		struct span have = message_topic(self->out.v[i]);
-
-		if (have.n == topic.n && memcmp(have.p, topic.p, topic.n) == 0)
+	for (uint16_t i = 0; i < self->out.n; i++)
+		if (span_same(message_topic(self->out.v[i]), topic))
 			return i + 1;
-	}
 	return 0;
 }
 
@@ -198,7 +194,7 @@ static void send_or_drop(struct mqtt *self, struct io *io, const struct sending 
 /* QoS 1 and 2: it stays under way until it is acknowledged. False: memory is out, later. */
 static bool launch(struct mqtt *self, struct io *io, const struct delivery *d, const uint32_t *ids, size_t n)
 {
-	struct flight *f = subscriber_fly(self->who, d, ids, n);
+	struct flight *f = subscriber_fly(self->session, d, ids, n);
 	struct sending s;
 
 	if (!f)
@@ -207,7 +203,7 @@ static bool launch(struct mqtt *self, struct io *io, const struct delivery *d, c
 	if (send(self, io, &s) == 0)
 		return true;
 	mqtt_dropped(io);
-	subscriber_landed(self->who, f);
+	subscriber_landed(self->session, f);
 	return true;
 }
 
@@ -216,30 +212,19 @@ static bool send_next(struct mqtt *self, struct io *io)
 {
 	uint32_t ids[ID_BATCH];
 	size_t n;
-	const struct delivery *d = subscriber_head(self->who, ids, ID_BATCH, &n);
+	const struct delivery *d = subscriber_head(self->session, ids, ID_BATCH, &n);
 
 	if (is_over(io, d->m)) {
 		io_count(io, MQTT_EXPIRED, 1);
-	} else if (!mqtt_may_have(self, d)) {
+	} else if (!topics_may_have(&self->access, d->m, d->ask)) {
 		; /* it never learns of it */
 	} else if (d->qos == 0) {
 		send_or_drop(self, io, &(struct sending){ .m = d->m, .ids = ids, .n_ids = n, .retain = d->retain });
-	} else if (self->who->flights_n >= self->window || !launch(self, io, d, ids, n)) {
+	} else if (self->session->flights_n >= self->window || !launch(self, io, d, ids, n)) {
 		return false;
 	}
-	subscriber_pop(self->who);
+	subscriber_pop(self->session);
 	return true;
-}
-
-static enum verdict answer(struct mqtt *self, struct io *io, enum mqtt_type type, uint16_t id, uint8_t code)
-{
-	uint8_t array[16];
-	struct mqtt_writer w;
-
-	mqtt_writer_init(&w, self->version, array, sizeof(array));
-	(void)mqtt_put_id(&w, type, id, code);
-	mqtt_out(io, &w);
-	return V_GO;
 }
 
 /* ---- what was under way on an earlier connection ---- */
@@ -252,15 +237,15 @@ static bool send_again(struct mqtt *self, struct io *io, struct flight *f)
 	};
 
 	f->sent = true;
-	if (f->m && self->ask_all && !mqtt_may(self, RULES_READ, message_topic(f->m))) {
-		subscriber_landed(self->who, f);
+	if (f->m && !topics_may_have(&self->access, f->m, false)) {
+		subscriber_landed(self->session, f);
 		return false;
 	}
 	if (!f->m) {
-		answer(self, io, MQTT_PUBREL, f->id, MQTT_OK);
+		mqtt_answer(self, io, MQTT_PUBREL, f->id, MQTT_OK);
 	} else if (send(self, io, &s) == -EMSGSIZE) { /* it takes less than it did before */
 		io_count(io, MQTT_DROPPED, 1);
-		subscriber_landed(self->who, f);
+		subscriber_landed(self->session, f);
 		return false;
 	}
 	return true;
@@ -269,7 +254,7 @@ static bool send_again(struct mqtt *self, struct io *io, struct flight *f)
 /* In the order in which they were sent first [MQTT-4.4.0-1] [MQTT-4.6.0-1]. False: some must wait, and all new ones. */
 static bool send_all_again(struct mqtt *self, struct io *io)
 {
-	struct subscriber *who = self->who;
+	struct subscriber *who = self->session;
 
 	for (uint32_t i = 0; i < who->flights_n;) {
 		struct flight *f = &who->flights[i];
@@ -285,45 +270,51 @@ static bool send_all_again(struct mqtt *self, struct io *io)
 
 void mqtt_pump(struct mqtt *self, struct io *io)
 {
-	if (!self->who)
+	if (!self->session)
 		return;
-	self->who->woken = false;
-	self->who->slow = true;
+	self->session->woken = false;
+	self->session->slow = true;
 	if (self->behind && !send_all_again(self, io))
 		return;
 	do {
-		while (self->who->queue_n && out_room(io) && send_next(self, io))
+		while (self->session->queue_n && out_room(io) && send_next(self, io))
 			;
-		self->who->slow = self->who->queue_n != 0;
-		if (!self->replays || self->who->slow || !out_room(io))
+		self->session->slow = self->session->queue_n != 0;
+		if (!self->replays || self->session->slow || !out_room(io))
 			return;
 		mqtt_replay(self, io);
-	} while (self->who->queue_n);
+	} while (self->session->queue_n);
 }
 
 /* ---- acknowledgements ---- */
 
 static enum verdict landed(struct mqtt *self, struct io *io, struct flight *f)
 {
-	subscriber_landed(self->who, f);
+	subscriber_landed(self->session, f);
 	mqtt_pump(self, io);
+	return V_GO;
+}
+
+static enum verdict released(const struct mqtt *self, struct io *io, uint16_t id, unsigned code)
+{
+	mqtt_answer(self, io, MQTT_PUBREL, id, code);
 	return V_GO;
 }
 
 static enum verdict received(struct mqtt *self, struct io *io, const struct mqtt_ack *a, struct flight *f)
 {
 	if (!f || f->qos != 2)
-		return answer(self, io, MQTT_PUBREL, a->id, MQTT_ID_UNKNOWN);
+		return released(self, io, a->id, MQTT_ID_UNKNOWN);
 	if (a->code >= MQTT_UNSPECIFIED) /* it does not want it [4.3.3] */
 		return landed(self, io, f);
 	message_unref(f->m);
 	f->m = NULL;
-	return answer(self, io, MQTT_PUBREL, a->id, MQTT_OK);
+	return released(self, io, a->id, MQTT_OK);
 }
 
 enum verdict mqtt_acked(struct mqtt *self, struct io *io, const struct mqtt_ack *a)
 {
-	struct flight *f = subscriber_flight(self->who, a->id);
+	struct flight *f = subscriber_flight(self->session, a->id);
 
 	if (a->type == MQTT_PUBREC)
 		return received(self, io, a, f);

@@ -55,6 +55,16 @@ void mqtt_out(struct io *io, const struct mqtt_writer *w)
 	mqtt_count(io, MQTT_T_BYTES_OUT, w->n);
 }
 
+void mqtt_answer(const struct mqtt *self, struct io *io, enum mqtt_type type, uint16_t id, unsigned code)
+{
+	uint8_t array[16];
+	struct mqtt_writer w;
+
+	mqtt_writer_init(&w, self->version, array, sizeof(array));
+	(void)mqtt_put_id(&w, type, id, self->version == MQTT_5 ? (uint8_t)code : MQTT_OK);
+	mqtt_out(io, &w);
+}
+
 enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const char *why)
 {
 	struct mqtt_end end = { .type = MQTT_DISCONNECT, .code = (uint8_t)code };
@@ -263,10 +273,10 @@ static enum verdict read_letters(struct mqtt *self, const struct ev *ev, struct 
 
 static enum verdict begin(struct mqtt *self, struct io *io)
 {
-	const struct mqtt_room *room = io->shard;
+	const struct mqtt_shard *shard = io->shard;
 
 	self->state = MQTT_NEW;
-	if (room->loops)
+	if (shard->loops)
 		return V_GO;
 	io_reason(io, "out-of-memory");
 	return V_ABORT;
@@ -323,8 +333,10 @@ static void fini(void *selfp, struct io *io)
 	mqtt_replays_done(self);
 	mqtt_aliases_done(&self->in);
 	mqtt_aliases_done(&self->out);
-	mqtt_forget(self);
-	rules_view_free(&self->view);
+	if (self->memo)
+		filters_found_done(&self->memo->found);
+	mem_free(self->memo);
+	topics_access_done(&self->access);
 }
 
 static void svc_close(struct svc *svc)
@@ -382,13 +394,13 @@ const struct proto mqtt_proto = {
 	.port = 1883,
 	.store = "topics",
 	.self_size = sizeof(struct mqtt),
-	.shard_size = sizeof(struct mqtt_room),
+	.shard_size = sizeof(struct mqtt_shard),
 	.options = &table,
 	.counters = counters,
 	.step = step,
-	.shard = mqtt_room,
+	.shard = mqtt_shard,
 	.fini = fini,
-	.shard_fini = mqtt_room_done,
+	.shard_fini = mqtt_shard_done,
 	.svc_open = svc_open,
 	.svc_close = svc_close,
 };

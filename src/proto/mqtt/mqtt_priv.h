@@ -3,12 +3,12 @@
  *
  *	mqtt.c       the protocol: steps, packets by their type, keep-alive, the end
  *	connect.c    CONNECT: names, takeover, what was agreed
- *	rights.c     who a client is, and what it may
+ *	login.c      who a client is, and so what it may
  *	publish.c    what a client publishes: acknowledgements, aliases
  *	subscribe.c  what it wants to hear, and what is retained of that
  *	deliver.c    what it is sent: its queue, the window, acknowledgements
  *	route.c      from a message to all who hear it: this loop, other loops, those who are away
- *	room.c       the shard: what other loops send, wills and ends that are due
+ *	shard.c       the shard: what other loops send, wills and ends that are due
  *	sys.c        $SYS: what the broker tells of itself
  */
 #pragma once
@@ -31,7 +31,7 @@ struct mqtt_options {
 	bool retain;
 };
 
-/* What $SYS tells of; each room counts for itself, the first one adds. */
+/* What $SYS tells of; each loop counts for itself, the first one adds. */
 enum mqtt_tally {
 	MQTT_T_PACKETS_IN,
 	MQTT_T_PACKETS_OUT,
@@ -49,7 +49,7 @@ enum mqtt_tally {
 };
 
 struct mqtt_tallies {
-	_Alignas(64) _Atomic uint64_t v[MQTT_TALLIES]; /* its room alone writes */
+	_Alignas(64) _Atomic uint64_t v[MQTT_TALLIES]; /* its loop alone writes */
 };
 
 /* A service: svc->state. */
@@ -68,19 +68,19 @@ struct item {
 	struct delivery d;     /* with `to`; m is the one above */
 };
 
-struct parcel {
+struct batch {
 	struct mail mail; /* first */
 	uint32_t n, cap;
 	struct item v[];
 };
 
 /* A loop: io->shard. */
-struct mqtt_room {
+struct mqtt_shard {
 	struct filters *heard; /* of those whose subscriptions end with their connection */
 	struct filters_found found, found_all;
-	struct parcel **parcels; /* by loop; NULL: nothing for it in this step */
+	struct batch **batches; /* by loop; NULL: nothing for it in this step */
 	unsigned loops;
-	bool parcelled;            /* one of them is not NULL */
+	bool batched;              /* one of them is not NULL */
 	struct heap alarms;        /* of those who left it */
 	struct topic_map who_left; /* the same */
 	struct mqtt_tallies *tallies;
@@ -96,7 +96,7 @@ enum mqtt_state {
 };
 
 /* Letters between sessions and rooms. */
-enum { MQTT_WAKE = 1, MQTT_TAKE_OVER, MQTT_LET_GO, MQTT_PARCEL, MQTT_ALARM };
+enum { MQTT_WAKE = 1, MQTT_TAKE_OVER, MQTT_LET_GO, MQTT_BATCH, MQTT_ALARM };
 
 enum { MQTT_TIMER_ALIVE };
 enum { MQTT_JOB_LOGIN = 1 };
@@ -113,43 +113,29 @@ struct mqtt_replay {
 	struct names_cursor cursor;
 	uint32_t id;
 	uint8_t qos;
-	bool ask; /* for each, whether it may hear it */
 };
 
-/* Most publishers have one topic, and say it again and again. */
+/* Who hears the topic that it published to last, in this loop. */
 struct mqtt_memo {
-	struct message *last;       /* the last that was published; NULL: none, or it was large */
-	struct filters_found found; /* for its topic */
-	uint64_t found_at;          /* filters_generation() */
+	struct filters_found found;
+	uint64_t found_at; /* filters_generation(); 0: nothing is known */
 };
 
 struct mqtt {
-	struct subscriber *who; /* a reference; NULL before it is MQTT_OPEN */
+	struct subscriber *session; /* a reference; NULL before it is MQTT_OPEN */
 	uint8_t version, state;
-	bool quiet;   /* wants no reason strings */
 	bool goodbye; /* no will */
 	bool logged_in;
-	bool ask_all; /* the rules have changed: each delivery is asked for */
-	bool behind;  /* what was under way on an earlier connection is not all sent again */
+	bool behind; /* what was under way on an earlier connection is not all sent again */
 	uint16_t keep_alive, window, aliases_out_max;
 	uint32_t max_packet, session_expiry;
 	struct will will;
 	struct mqtt_aliases in, out;
 	struct mqtt_replay *replays;
-	struct mqtt_memo *memo;  /* NULL: it has not published yet */
-	struct rules_view *view; /* what it may */
-	uint64_t access;         /* access_generation() of that */
+	struct mqtt_memo *memo; /* NULL: it has not published yet */
+	struct topics_access access;
+	uint64_t looked_at; /* access_generation() of that */
 };
-
-static inline bool mqtt_is_last(const struct mqtt_memo *memo, struct span topic)
-{
-	struct span last;
-
-	if (!memo->last)
-		return false;
-	last = message_topic(memo->last);
-	return last.n == topic.n && memcmp(last.p, topic.p, topic.n) == 0;
-}
 
 static inline const struct mqtt_options *mqtt_options(const struct io *io)
 {
@@ -164,8 +150,8 @@ static inline struct mqtt_service *mqtt_service(const struct io *io)
 /* One writer, so no locked addition is needed. */
 static inline void mqtt_count(const struct io *io, enum mqtt_tally which, uint64_t n)
 {
-	struct mqtt_room *room = io->shard;
-	_Atomic uint64_t *at = &room->tallies->v[which];
+	struct mqtt_shard *shard = io->shard;
+	_Atomic uint64_t *at = &shard->tallies->v[which];
 
 	atomic_store_explicit(at, atomic_load_explicit(at, memory_order_relaxed) + n, memory_order_relaxed);
 }
@@ -181,6 +167,7 @@ struct subscriber_limits mqtt_limits(const struct io *io);
 /* mqtt.c. Ends the conversation in the words of its version. */
 enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const char *why);
 void mqtt_out(struct io *io, const struct mqtt_writer *w);
+void mqtt_answer(const struct mqtt *self, struct io *io, enum mqtt_type type, uint16_t id, unsigned code);
 
 /* connect.c */
 enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
@@ -188,18 +175,13 @@ enum verdict mqtt_refuse(struct mqtt *self, struct io *io, unsigned code, const 
 void mqtt_leave(struct mqtt *self, struct io *io);
 
 /*
- * rights.c. The first: 0, a reason code, or -EINPROGRESS: EV_DONE comes. The third: 0, -ENOMEM, or -EACCES: it is nobody (any more);
+ * login.c. The first: 0, a reason code, or -EINPROGRESS: EV_DONE comes. The third: 0, -ENOMEM, or -EACCES: it is nobody (any more);
  * `user` is who has logged in in this very step. The fourth: the same, if people or rules have changed.
  */
 [[nodiscard]] int mqtt_login(struct mqtt *self, struct io *io, const struct mqtt_connect *c);
 [[nodiscard]] int mqtt_login_end(struct mqtt *self, struct io *io, const struct ev *ev);
 [[nodiscard]] int mqtt_look(struct mqtt *self, struct io *io, struct span user, struct span client);
 [[nodiscard]] int mqtt_look_again(struct mqtt *self, struct io *io);
-bool mqtt_may(const struct mqtt *self, enum rules_verb verb, struct span topic);
-bool mqtt_may_publish(struct mqtt *self, struct span topic);
-bool mqtt_may_have(const struct mqtt *self, const struct delivery *d); /* as it is about to be sent */
-void mqtt_forget(struct mqtt *self);                                   /* what was published */
-enum rules_share mqtt_may_hear(const struct mqtt *self, struct span filter);
 
 /* publish.c, subscribe.c */
 enum verdict mqtt_publish(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
@@ -214,19 +196,23 @@ void mqtt_pump(struct mqtt *self, struct io *io); /* sends what waits, as far as
 enum verdict mqtt_acked(struct mqtt *self, struct io *io, const struct mqtt_ack *a);
 void mqtt_aliases_done(struct mqtt_aliases *a);
 
-/* route.c. A message to all who hear it; false: nobody does. `self`: whose it is, or NULL. Then, once in a step, mqtt_send_off(). */
-bool mqtt_route(struct mqtt *self, struct io *io, struct message *m);
-bool mqtt_route_here(struct mqtt *self, struct io *io, struct message *m); /* to those of this loop's index alone */
+/*
+ * route.c. A message to all who hear it; false: nobody does. `memo`: of whose it is, NULL: nobody's. Then, once in a step,
+ * mqtt_send_off().
+ */
+bool mqtt_route(struct mqtt_memo *memo, struct io *io, struct message *m);
+bool mqtt_route_here(struct mqtt_memo *memo, struct io *io,
+		     struct message *m); /* to those of this loop's index alone */
 void mqtt_retain(struct io *io, struct message *m);
 void mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d); /* to one, wherever it is */
 void mqtt_send_off(struct io *io);
 
 /* sys.c */
 struct mqtt_sys *mqtt_sys_new(nsec now); /* or NULL */
-void mqtt_sys_tell(struct mqtt_room *room, struct io *io);
+void mqtt_sys_tell(struct mqtt_shard *shard, struct io *io);
 
-/* room.c */
+/* shard.c */
 void mqtt_publish_will(struct io *io, struct message *will); /* with its reference; its time begins. NULL is fine */
-enum verdict mqtt_room(void *self, const struct ev *ev, struct io *io);
-void mqtt_room_done(void *self, struct io *io);
+enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io);
+void mqtt_shard_done(void *self, struct io *io);
 void mqtt_alarm(struct io *io, struct subscriber *s, uint32_t epoch, nsec at);

@@ -107,43 +107,29 @@ size_t mqtt_props_kept(const struct mqtt_props *p, uint8_t *to)
 static void give_one(struct give *g, unsigned which, const struct mqtt_props *p)
 {
 	const struct mqtt_prop_kind *k = &mqtt_prop_kinds[which];
-	const uint8_t *at = (const uint8_t *)p + k->offset;
-	uint32_t wide;
-	uint16_t middle;
-	struct span s;
 
 	give_u8(g, k->id);
 	switch (k->type) {
 	case MQTT_T_BOOL:
-		give_u8(g, *at);
+		give_u8(g, prop_number(p, k));
 		break;
 	case MQTT_T_U16:
-		memcpy(&middle, at, sizeof(middle));
-		give_u16(g, middle);
+		give_u16(g, prop_number(p, k));
 		break;
 	case MQTT_T_U32:
+		give_u32(g, prop_number(p, k));
+		break;
 	case MQTT_T_VARINT:
-		memcpy(&wide, at, sizeof(wide));
-		if (k->type == MQTT_T_U32)
-			give_u32(g, wide);
-		else
-			give_varint(g, wide);
+		give_varint(g, prop_number(p, k));
 		break;
 	default:
-		memcpy(&s, at, sizeof(s));
-		give_binary(g, s);
+		give_binary(g, prop_span(p, k));
 	}
-}
-
-/* Which of p's are read from raw when they are written into this packet? */
-static uint32_t repeated(unsigned where)
-{
-	return MQTT_HAS(MQTT_P_USER) | (where == MQTT_PUBLISH ? MQTT_HAS(MQTT_P_SUB_ID) : 0);
 }
 
 void mqtt_props_give(struct give *g, unsigned where, const struct mqtt_props *p, uint32_t leave)
 {
-	uint32_t raw = repeated(where);
+	uint32_t raw = props_repeated(where);
 
 	for (uint32_t has = p->has & ~(raw | leave); has; has &= has - 1)
 		give_one(g, (unsigned)__builtin_ctz(has), p);

@@ -8,16 +8,6 @@
 
 enum { PROPS = 1024 };
 
-static void acknowledge(struct mqtt *self, struct io *io, enum mqtt_type type, uint16_t id, uint8_t code)
-{
-	uint8_t array[16];
-	struct mqtt_writer w;
-
-	mqtt_writer_init(&w, self->version, array, sizeof(array));
-	(void)mqtt_put_id(&w, type, id, self->version == MQTT_5 ? code : MQTT_OK);
-	mqtt_out(io, &w);
-}
-
 /* ---- aliases ---- */
 
 /* A message that has the topic and nothing else: what an alias stands for. */
@@ -59,57 +49,66 @@ static int resolve(struct mqtt *self, const struct io *io, struct mqtt_publish *
 
 /* ---- the message ---- */
 
-static struct message *make(const struct mqtt *self, const struct io *io, const struct mqtt_publish *p)
+/* As topics_make(). */
+static int make(struct mqtt *self, const struct io *io, const struct mqtt_publish *p, struct message **ret)
 {
 	struct message_birth b = {
 		.topic = p->topic,
 		.payload = p->payload,
 		.qos = p->qos,
 		.retain = p->retain,
-		.from = self->who->serial,
+		.from = self->session->serial,
 	};
 	uint8_t usual[PROPS], *props = usual;
-	struct message *m;
+	int r;
 
 	if (p->props.has & MQTT_HAS(MQTT_P_EXPIRY))
 		b.expires = io->now + p->props.expiry * SEC;
 	if (p->props.raw.n > sizeof(usual)) {
 		props = mem_alloc(p->props.raw.n);
 		if (!props)
-			return NULL;
+			return -ENOMEM;
 	}
 	b.props = (struct span){ props, p->props.raw.n ? mqtt_props_kept(&p->props, props) : 0 };
-	m = message_new(&b);
+	r = topics_make(&self->access, &b, ret);
 	if (props != usual)
 		mem_free(props);
-	return m;
+	return r;
 }
 
 /* What a client may not say, in the words of 5.0; 0: it may. */
-static int fault_of(struct mqtt *self, const struct io *io, const struct mqtt_publish *p)
+static int fault_of(const struct io *io, const struct mqtt_publish *p)
 {
 	if (topic_check_name(p->topic, mqtt_options(io)->levels) < 0)
 		return MQTT_BAD_TOPIC;
 	if (span_starts(p->topic, "$SYS/") || span_is(p->topic, "$SYS")) /* the server's own [4.7.2] */
 		return MQTT_BAD_TOPIC;
-	if (!mqtt_may_publish(self, p->topic))
-		return MQTT_NOT_AUTHORIZED;
 	if (p->props.format && !utf8_valid(p->payload))
 		return MQTT_BAD_FORMAT;
 	return 0;
 }
 
+static struct mqtt_memo *memo_of(struct mqtt *self, bool same_topic)
+{
+	if (!self->memo)
+		self->memo = mem_zalloc(sizeof(*self->memo));
+	else if (!same_topic)
+		self->memo->found_at = 0;
+	return self->memo; /* without one it is looked up each time */
+}
+
 /* To all who hear it; the reason code of its acknowledgement. */
 static int publish(struct mqtt *self, struct io *io, const struct mqtt_publish *p)
 {
-	struct message *m = make(self, io, p);
+	struct message *m;
 	bool heard;
+	int r = make(self, io, p, &m);
 
-	if (!m)
-		return MQTT_QUOTA;
+	if (r < 0)
+		return r == -EACCES ? MQTT_NOT_AUTHORIZED : MQTT_QUOTA;
 	if (p->retain)
 		mqtt_retain(io, m);
-	heard = mqtt_route(self, io, m);
+	heard = mqtt_route(memo_of(self, r == 1), io, m);
 	message_unref(m);
 	return heard ? MQTT_OK : MQTT_NO_SUBSCRIBERS;
 }
@@ -120,7 +119,7 @@ static enum verdict refuse(struct mqtt *self, struct io *io, const struct mqtt_p
 	mqtt_dropped(io);
 	if (p->qos == 0 || (self->version != MQTT_5 && code == MQTT_BAD_TOPIC))
 		return code == MQTT_BAD_TOPIC ? mqtt_bye(self, io, MQTT_BAD_TOPIC, "topic-invalid") : V_GO;
-	acknowledge(self, io, p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p->id, (uint8_t)code);
+	mqtt_answer(self, io, p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p->id, (unsigned)code);
 	return V_GO;
 }
 
@@ -128,16 +127,18 @@ static enum verdict refuse(struct mqtt *self, struct io *io, const struct mqtt_p
 static enum verdict exactly_once(struct mqtt *self, struct io *io, const struct mqtt_publish *p)
 {
 	struct subscriber_limits lim = mqtt_limits(io);
-	int r = subscriber_await(self->who, p->id, &lim);
+	int r = subscriber_await(self->session, p->id, &lim);
 
 	if (r == -ENOBUFS)
 		return mqtt_bye(self, io, MQTT_RECEIVE_MAX, "receive-maximum");
 	if (r < 0)
 		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
 	r = r == 1 ? publish(self, io, p) : MQTT_OK;
-	if (r >= MQTT_UNSPECIFIED)
-		subscriber_release(self->who, p->id);
-	acknowledge(self, io, MQTT_PUBREC, p->id, (uint8_t)r);
+	if (r >= MQTT_UNSPECIFIED) {
+		mqtt_dropped(io);
+		subscriber_release(self->session, p->id);
+	}
+	mqtt_answer(self, io, MQTT_PUBREC, p->id, (unsigned)r);
 	return V_GO;
 }
 
@@ -159,21 +160,23 @@ enum verdict mqtt_publish(struct mqtt *self, struct io *io, const struct mqtt_fr
 		return mqtt_bye(self, io, (unsigned)r, "alias-unknown");
 	if (p.retain && !mqtt_options(io)->retain)
 		return mqtt_bye(self, io, MQTT_NO_RETAIN, "retain-off");
-	r = fault_of(self, io, &p);
+	r = fault_of(io, &p);
 	if (r)
 		return refuse(self, io, &p, r);
 	if (p.qos == 2)
 		return exactly_once(self, io, &p);
 	r = publish(self, io, &p);
+	if (r >= MQTT_UNSPECIFIED)
+		mqtt_dropped(io);
 	if (p.qos)
-		acknowledge(self, io, MQTT_PUBACK, p.id, (uint8_t)r);
+		mqtt_answer(self, io, MQTT_PUBACK, p.id, (unsigned)r);
 	return V_GO;
 }
 
 enum verdict mqtt_pubrel(struct mqtt *self, struct io *io, const struct mqtt_ack *a)
 {
-	bool was = subscriber_release(self->who, a->id);
+	bool was = subscriber_release(self->session, a->id);
 
-	acknowledge(self, io, MQTT_PUBCOMP, a->id, was ? MQTT_OK : MQTT_ID_UNKNOWN);
+	mqtt_answer(self, io, MQTT_PUBCOMP, a->id, was ? MQTT_OK : MQTT_ID_UNKNOWN);
 	return V_GO;
 }

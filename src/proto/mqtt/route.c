@@ -2,7 +2,7 @@
  * route.c - from a message to all who hear it. See mqtt_priv.h.
  *
  * Who is in this loop gets a reference into the queue, and one letter that wakes its session, however many follow in the same turn.
- * For other loops there is a parcel each, filled during a step and sent at its end. Who is away has a queue in the store.
+ * For other loops there is a batch each, filled during a step and sent at its end. Who is away has a queue in the store.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -13,11 +13,11 @@
 
 enum { FIRST_ITEMS = 8 };
 
-/* ---- parcels ---- */
+/* ---- batches ---- */
 
-static void drop_parcel(struct mail *mail)
+static void drop_batch(struct mail *mail)
 {
-	struct parcel *p = (struct parcel *)mail;
+	struct batch *p = (struct batch *)mail;
 
 	for (uint32_t i = 0; i < p->n; i++) {
 		message_unref(p->v[i].m);
@@ -26,9 +26,9 @@ static void drop_parcel(struct mail *mail)
 	mem_free(p);
 }
 
-static struct parcel *parcel_for(struct mqtt_room *room, unsigned loop)
+static struct batch *batch_for(struct mqtt_shard *shard, unsigned loop)
 {
-	struct parcel *p = room->parcels[loop], *q;
+	struct batch *p = shard->batches[loop], *q;
 	uint32_t cap = p ? 2 * p->cap : FIRST_ITEMS;
 
 	if (p && p->n < p->cap)
@@ -38,16 +38,16 @@ static struct parcel *parcel_for(struct mqtt_room *room, unsigned loop)
 		return NULL;
 	if (!p)
 		q->n = 0;
-	q->mail.drop = drop_parcel;
+	q->mail.drop = drop_batch;
 	q->cap = cap;
-	room->parcels[loop] = q;
-	room->parcelled = true;
+	shard->batches[loop] = q;
+	shard->batched = true;
 	return q;
 }
 
 static void pack(struct io *io, unsigned loop, struct message *m, struct subscriber *to, const struct delivery *d)
 {
-	struct parcel *p = loop < ((struct mqtt_room *)io->shard)->loops ? parcel_for(io->shard, loop) : NULL;
+	struct batch *p = loop < ((struct mqtt_shard *)io->shard)->loops ? batch_for(io->shard, loop) : NULL;
 
 	if (!p) {
 		mqtt_dropped(io);
@@ -62,17 +62,17 @@ static void pack(struct io *io, unsigned loop, struct message *m, struct subscri
 
 void mqtt_send_off(struct io *io)
 {
-	struct mqtt_room *room = io->shard;
+	struct mqtt_shard *shard = io->shard;
 
-	if (!room->parcelled)
+	if (!shard->batched)
 		return;
-	room->parcelled = false;
-	for (unsigned i = 0; i < room->loops; i++) {
-		struct parcel *p = room->parcels[i];
+	shard->batched = false;
+	for (unsigned i = 0; i < shard->loops; i++) {
+		struct batch *p = shard->batches[i];
 
-		room->parcels[i] = NULL;
+		shard->batches[i] = NULL;
 		if (p)
-			port_post(io->svc->port, i, MQTT_PARCEL, &p->mail);
+			port_post(io->svc->port, i, MQTT_BATCH, &p->mail);
 	}
 }
 
@@ -147,42 +147,30 @@ static void give_all(struct hearing *h, const struct filters_found *found)
 			give(h, list_entry(l, struct sub, entry.at.in_filter), false);
 }
 
-static struct mqtt_memo *memo_of(struct mqtt *self)
+static const struct filters_found *look_up(struct mqtt_memo *memo, struct mqtt_shard *shard, struct message *m)
 {
-	if (self && !self->memo)
-		self->memo = mem_zalloc(sizeof(*self->memo));
-	return self ? self->memo : NULL; /* without one it is looked up each time */
-}
+	struct filters_found *found = memo ? &memo->found : &shard->found;
+	uint64_t now = filters_generation(shard->heard);
 
-static const struct filters_found *look_up(struct mqtt *self, struct mqtt_room *room, struct message *m)
-{
-	struct mqtt_memo *memo = memo_of(self);
-	struct filters_found *found = memo ? &memo->found : &room->found;
-	uint64_t now = filters_generation(room->heard);
-
-	if (memo && memo->found_at == now && mqtt_is_last(memo, message_topic(m)))
+	if (memo && memo->found_at == now)
 		return found;
-	if (memo) {
-		message_unref(memo->last);
-		memo->last = NULL;
-	}
-	if (filters_match(room->heard, message_topic(m), found) < 0)
+	if (memo)
+		memo->found_at = 0;
+	if (filters_match(shard->heard, message_topic(m), found) < 0)
 		return NULL;
-	if (memo) {
-		memo->last = m->large ? NULL : message_ref(m);
+	if (memo)
 		memo->found_at = now;
-	}
 	return found;
 }
 
 static bool pack_for_others(struct io *io, struct message *m)
 {
 	struct mqtt_service *service = mqtt_service(io);
-	struct mqtt_room *room = io->shard;
+	struct mqtt_shard *shard = io->shard;
 	unsigned here = port_here(io->svc->port, io);
 	bool any = false;
 
-	for (unsigned i = 0; i < room->loops; i++) {
+	for (unsigned i = 0; i < shard->loops; i++) {
 		if (i == here || !atomic_load_explicit(&service->heard[i], memory_order_relaxed))
 			continue;
 		pack(io, i, m, NULL, NULL);
@@ -191,10 +179,10 @@ static bool pack_for_others(struct io *io, struct message *m)
 	return any;
 }
 
-bool mqtt_route_here(struct mqtt *self, struct io *io, struct message *m)
+bool mqtt_route_here(struct mqtt_memo *memo, struct io *io, struct message *m)
 {
 	struct hearing h = { .io = io, .m = m };
-	const struct filters_found *found = look_up(self, io->shard, m);
+	const struct filters_found *found = look_up(memo, io->shard, m);
 
 	if (found)
 		give_all(&h, found);
@@ -203,16 +191,16 @@ bool mqtt_route_here(struct mqtt *self, struct io *io, struct message *m)
 	return h.heard;
 }
 
-bool mqtt_route(struct mqtt *self, struct io *io, struct message *m)
+bool mqtt_route(struct mqtt_memo *memo, struct io *io, struct message *m)
 {
-	struct mqtt_room *room = io->shard;
+	struct mqtt_shard *shard = io->shard;
 	struct topics *t = mqtt_service(io)->topics;
 	struct hearing h = { .io = io, .m = m };
-	bool heard = mqtt_route_here(self, io, m);
+	bool heard = mqtt_route_here(memo, io, m);
 
-	if (room->loops > 1)
+	if (shard->loops > 1)
 		heard |= pack_for_others(io, m);
-	if (topics_any(t) && topics_match(t, message_topic(m), &room->found_all, give, &h) < 0)
+	if (topics_any(t) && topics_match(t, message_topic(m), &shard->found_all, give, &h) < 0)
 		mqtt_dropped(io);
 	return heard || h.heard;
 }

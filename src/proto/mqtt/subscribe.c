@@ -30,7 +30,7 @@ static void drop_replay(struct mqtt *self, struct span filter)
 	for (struct mqtt_replay **at = &self->replays; *at; at = &(*at)->next) {
 		struct mqtt_replay *r = *at;
 
-		if (r->cursor.filter_n != filter.n || memcmp(r->cursor.bytes, filter.p, filter.n) != 0)
+		if (!span_same((struct span){ r->cursor.bytes, r->cursor.filter_n }, filter))
 			continue;
 		*at = r->next;
 		names_cursor_close(&r->cursor);
@@ -51,7 +51,6 @@ static int add_replay(struct mqtt *self, const struct wish *w)
 	}
 	r->id = w->id;
 	r->qos = w->qos;
-	r->ask = w->ask;
 	while (*end)
 		end = &(*end)->next;
 	*end = r;
@@ -68,17 +67,18 @@ void mqtt_replay(struct mqtt *self, struct io *io)
 	int n = topics_replay(mqtt_service(io)->topics, &r->cursor, io->now, found, BATCH);
 
 	for (int i = 0; i < n; i++) {
-		struct delivery d = { .m = found[i], .id = r->id, .retain = true, .alone = true, .ask = r->ask };
+		struct delivery d = { .m = found[i], .id = r->id, .retain = true, .alone = true };
 
 		d.qos = d.m->qos < r->qos ? d.m->qos : r->qos;
-		if (subscriber_push(self->who, &d, &lim) < 0)
+		if (subscriber_push(self->session, &d, &lim) < 0)
 			mqtt_dropped(io);
 		message_unref(found[i]);
 	}
 	io_count(io, MQTT_RETAINED, n > 0 ? (uint64_t)n : 0);
 	if (n >= 0 && !r->cursor.over) {
-		if (!self->who->queue_n && !self->who->woken) { /* nothing of these matched: go on in the next turn */
-			self->who->woken = true;
+		if (!self->session->queue_n &&
+		    !self->session->woken) { /* nothing of these matched: go on in the next turn */
+			self->session->woken = true;
 			io_post(io, io->self, MQTT_WAKE, NULL, 0);
 		}
 		return;
@@ -99,32 +99,33 @@ static void count(struct io *io, const struct subscriber *who, uint32_t before)
 		atomic_fetch_add_explicit(heard, who->n_subs - before, memory_order_relaxed);
 }
 
+static uint8_t refusal(int r)
+{
+	return r == -EACCES ? MQTT_NOT_AUTHORIZED : r == -ENOBUFS ? MQTT_QUOTA : MQTT_UNSPECIFIED;
+}
+
 /* The reason code of one filter. */
 static uint8_t take(struct mqtt *self, struct io *io, const struct mqtt_sub *sub, uint32_t id)
 {
-	struct mqtt_room *room = io->shard;
+	struct mqtt_shard *shard = io->shard;
 	struct wish w = {
 		.id = id,
 		.qos = sub->qos,
-		.retain_handling = sub->retain_handling,
 		.no_local = sub->no_local,
 		.as_published = sub->as_published,
 	};
-	enum rules_share may;
 	int r;
 
 	if (topic_split_share(sub->filter, &w.group, &w.filter) < 0 ||
 	    topic_check_filter(w.filter, mqtt_options(io)->levels) < 0)
 		return MQTT_BAD_FILTER;
-	may = mqtt_may_hear(self, w.filter);
-	if (may == RULES_NONE)
-		return MQTT_NOT_AUTHORIZED;
-	w.ask = may == RULES_PART;
-	r = topics_subscribe(mqtt_service(io)->topics, room->heard, self->who, &w, mqtt_options(io)->subscriptions);
+	r = topics_subscribe(mqtt_service(io)->topics, shard->heard, self->session, &self->access, &w,
+			     mqtt_options(io)->subscriptions);
 	if (r < 0)
-		return r == -ENOBUFS ? MQTT_QUOTA : MQTT_UNSPECIFIED;
+		return refusal(r);
 	/* [MQTT-3.3.1-9] [-10] [-11], and nothing of it for a group [4.8.2] */
-	if (!w.group.n && (w.retain_handling == 0 || (w.retain_handling == 1 && r == 0)) && add_replay(self, &w) < 0)
+	if (!w.group.n && (sub->retain_handling == 0 || (sub->retain_handling == 1 && r == 0)) &&
+	    add_replay(self, &w) < 0)
 		mqtt_dropped(io);
 	return w.qos;
 }
@@ -159,17 +160,17 @@ static void fill_codes(struct mqtt *self, struct io *io, const struct mqtt_list 
 	struct span at = l->list;
 	const uint32_t most = mqtt_options(io)->subscriptions;
 	struct mqtt_sub sub;
-	uint32_t id = l->props.has & MQTT_HAS(MQTT_P_SUB_ID) ? l->props.sub_id : 0, before = self->who->n_subs;
+	uint32_t id = l->props.has & MQTT_HAS(MQTT_P_SUB_ID) ? l->props.sub_id : 0, before = self->session->n_subs;
 
 	for (size_t i = 0; mqtt_sub_next(&at, &sub); i++) {
-		if (i >= most && self->who->n_subs >= most) /* not looked up one by one: others wait */
+		if (i >= most && self->session->n_subs >= most) /* not looked up one by one: others wait */
 			codes[i] = MQTT_QUOTA;
 		else
 			codes[i] = take(self, io, &sub, id);
 		if (self->version != MQTT_5 && codes[i] > MQTT_UNSPECIFIED)
 			codes[i] = MQTT_UNSPECIFIED;
 	}
-	count(io, self->who, before);
+	count(io, self->session, before);
 }
 
 enum verdict mqtt_subscribe(struct mqtt *self, struct io *io, const struct mqtt_frame *f)
@@ -202,12 +203,12 @@ enum verdict mqtt_subscribe(struct mqtt *self, struct io *io, const struct mqtt_
 
 static uint8_t give_up(struct mqtt *self, struct io *io, struct span text)
 {
-	struct mqtt_room *room = io->shard;
+	struct mqtt_shard *shard = io->shard;
 	struct span group, filter;
 
 	if (topic_split_share(text, &group, &filter) < 0 || topic_check_filter(filter, mqtt_options(io)->levels) < 0)
 		return MQTT_BAD_FILTER;
-	if (!topics_unsubscribe(mqtt_service(io)->topics, room->heard, self->who, group, filter))
+	if (!topics_unsubscribe(mqtt_service(io)->topics, shard->heard, self->session, group, filter))
 		return MQTT_NO_SUBSCRIPTION;
 	if (!group.n)
 		drop_replay(self, filter); /* [MQTT-3.10.4-3] */
@@ -230,10 +231,10 @@ enum verdict mqtt_unsubscribe(struct mqtt *self, struct io *io, const struct mqt
 	if (!codes)
 		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
 	at = l.list;
-	before = self->who->n_subs;
+	before = self->session->n_subs;
 	for (size_t i = 0; mqtt_unsub_next(&at, &text); i++)
 		codes[i] = give_up(self, io, text);
-	count(io, self->who, before);
+	count(io, self->session, before);
 	back.id = l.id;
 	back.n = l.n;
 	back.list = self->version == MQTT_5 ? (struct span){ codes, l.n } : (struct span){};

@@ -1,6 +1,6 @@
 /*
  * sys.c - what the broker tells of itself: $SYS/broker/..., under the names that mosquitto gave it, retained, and again when it has
- * changed. The room of the first loop does it for all. See mqtt_priv.h.
+ * changed. The shard of the first loop does it for all. See mqtt_priv.h.
  */
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -126,9 +126,9 @@ static void tell_load(struct mqtt_sys *sys, struct io *io, unsigned i, uint64_t 
 	}
 }
 
-void mqtt_sys_tell(struct mqtt_room *room, struct io *io)
+void mqtt_sys_tell(struct mqtt_shard *shard, struct io *io)
 {
-	struct mqtt_sys *sys = room->sys;
+	struct mqtt_sys *sys = shard->sys;
 	uint64_t v[FIGURES];
 	char text[TEXT];
 

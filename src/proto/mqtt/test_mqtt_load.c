@@ -232,7 +232,7 @@ static void test_other_loops(void **state)
 {
 	struct memconn *a, *b;
 	struct mem_away away;
-	struct parcel *p;
+	struct batch *p;
 	struct world w;
 
 	(void)state;
@@ -249,8 +249,8 @@ static void test_other_loops(void **state)
 	talk_take(b);
 	assert_int_equal(memdrive_away(w.drive, &away), 1);
 	assert_int_equal(away.loop, 2);
-	assert_int_equal(away.tag, MQTT_PARCEL);
-	p = (struct parcel *)away.mail;
+	assert_int_equal(away.tag, MQTT_BATCH);
+	p = (struct batch *)away.mail;
 	assert_int_equal(p->n, 2);
 	assert_true(span_is(message_payload(p->v[0].m), "x"));
 	memdrive_shard_post(w.drive, away.tag, away.mail); /* as if from there */
@@ -276,7 +276,7 @@ static void test_kept_elsewhere(void **state)
 {
 	struct memconn *a, *b;
 	struct mem_away away;
-	struct parcel *p;
+	struct batch *p;
 	struct world w;
 
 	(void)state;
@@ -289,7 +289,7 @@ static void test_kept_elsewhere(void **state)
 	take_packet(a, MQTT_PUBREC);
 	assert_said(b, "");
 	assert_int_equal(memdrive_away(w.drive, &away), 1);
-	p = (struct parcel *)away.mail;
+	p = (struct batch *)away.mail;
 	assert_int_equal(p->n, 1);
 	assert_true(span_is(subscriber_name(p->v[0].to), "b"));
 	assert_int_equal(p->v[0].d.qos, 1);

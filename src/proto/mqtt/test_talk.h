@@ -165,7 +165,7 @@ struct say {
 	return p;
 }
 
-static inline struct mqtt_room *talk_room(struct memconn *c)
+static inline struct mqtt_shard *talk_room(struct memconn *c)
 {
 	return memconn_sess(c)->lane->shard;
 }

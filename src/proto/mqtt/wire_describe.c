@@ -10,45 +10,25 @@ static void add_text(struct buf *b, const char *name, struct span s)
 	buf_add_excerpt(b, s);
 }
 
-static void add_number(struct buf *b, const struct mqtt_prop_kind *k, const uint8_t *at)
-{
-	uint32_t v = *at;
-	uint16_t middle;
-
-	if (k->type == MQTT_T_U16) {
-		memcpy(&middle, at, sizeof(middle));
-		v = middle;
-	} else if (k->type != MQTT_T_BOOL) {
-		memcpy(&v, at, sizeof(v));
-	}
-	buf_addf(b, " %s=%u", k->word, v);
-}
-
 static void add_one(struct buf *b, unsigned which, const struct mqtt_props *p)
 {
 	const struct mqtt_prop_kind *k = &mqtt_prop_kinds[which];
-	const uint8_t *at = (const uint8_t *)p + k->offset;
-	struct span s;
 
-	if (k->type < MQTT_T_TEXT) {
-		add_number(b, k, at);
-		return;
-	}
-	memcpy(&s, at, sizeof(s));
-	if (k->type == MQTT_T_BINARY) /* authentication data must not be shown, correlation data is seldom text */
-		buf_addf(b, " %s=%zu-bytes", k->word, s.n);
+	if (k->type < MQTT_T_TEXT)
+		buf_addf(b, " %s=%u", k->word, prop_number(p, k));
+	else if (k->type == MQTT_T_BINARY) /* authentication data must not be shown, correlation data is seldom text */
+		buf_addf(b, " %s=%zu-bytes", k->word, prop_span(p, k).n);
 	else
-		add_text(b, k->word, s);
+		add_text(b, k->word, prop_span(p, k));
 }
 
 static void add_props(struct buf *b, unsigned where, const struct mqtt_props *p)
 {
-	uint32_t repeated = MQTT_HAS(MQTT_P_USER) | (where == MQTT_PUBLISH ? MQTT_HAS(MQTT_P_SUB_ID) : 0);
 	struct span users = p->raw, ids = p->raw;
 	struct mqtt_user u;
 	uint32_t id;
 
-	for (uint32_t has = p->has & ~repeated; has; has &= has - 1)
+	for (uint32_t has = p->has & ~props_repeated(where); has; has &= has - 1)
 		add_one(b, (unsigned)__builtin_ctz(has), p);
 	while (where == MQTT_PUBLISH && mqtt_sub_id_next(&ids, &id))
 		buf_addf(b, " sub-id=%u", id);

@@ -105,6 +105,37 @@ static inline int take_end(const struct take *t, const char **ret_why)
 	return t->n ? mqtt_fail(ret_why, "bytes-left", MQTT_MALFORMED) : 0;
 }
 
+/* The properties that are read from `raw` alone in this packet, and from there into it, because they may repeat. */
+static inline uint32_t props_repeated(unsigned where)
+{
+	return MQTT_HAS(MQTT_P_USER) | (where == MQTT_PUBLISH ? MQTT_HAS(MQTT_P_SUB_ID) : 0);
+}
+
+/* The value of a property in p, by its kind: of a number; of any other but a pair. */
+static inline uint32_t prop_number(const struct mqtt_props *p, const struct mqtt_prop_kind *k)
+{
+	const uint8_t *at = (const uint8_t *)p + k->offset;
+	uint16_t middle;
+	uint32_t wide;
+
+	if (k->type == MQTT_T_BOOL)
+		return *at;
+	if (k->type == MQTT_T_U16) {
+		memcpy(&middle, at, sizeof(middle));
+		return middle;
+	}
+	memcpy(&wide, at, sizeof(wide));
+	return wide;
+}
+
+static inline struct span prop_span(const struct mqtt_props *p, const struct mqtt_prop_kind *k)
+{
+	struct span s;
+
+	memcpy(&s, (const uint8_t *)p + k->offset, sizeof(s));
+	return s;
+}
+
 /* Properties at the place that was reached; of 3.x: none. */
 int take_props(struct take *t, unsigned version, unsigned where, struct mqtt_props *ret, const char **ret_why);
 

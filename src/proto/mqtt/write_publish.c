@@ -3,22 +3,9 @@
 
 #include "proto/mqtt/write_priv.h"
 
-/* Bytes of its properties without their length; sets *bad when a text is too long. */
-static size_t props_size(const struct mqtt_publish *p, bool *bad)
+/* Its properties without their length. */
+static void give_publish_props(struct give *g, const struct mqtt_publish *p)
 {
-	struct give count = {};
-
-	mqtt_props_give(&count, MQTT_PUBLISH, &p->props, 0);
-	count.n += p->kept.n;
-	for (size_t i = 0; i < p->n_sub_ids; i++)
-		count.n += 1 + varint_size(p->sub_ids[i]);
-	*bad |= count.bad;
-	return count.n;
-}
-
-static void give_publish_props(struct give *g, const struct mqtt_publish *p, size_t n)
-{
-	give_varint(g, n);
 	mqtt_props_give(g, MQTT_PUBLISH, &p->props, 0);
 	give_bytes(g, p->kept);
 	for (size_t i = 0; i < p->n_sub_ids; i++) {
@@ -32,12 +19,14 @@ static size_t body_size(unsigned version, const struct mqtt_publish *p, size_t *
 {
 	bool bad = p->topic.n > UINT16_MAX || p->payload.n > VARINT_MAX;
 	size_t n = 2 + p->topic.n + (p->qos > 0 ? 2 : 0) + p->payload.n;
+	struct give count = {};
 
-	*ret_props = 0;
 	if (version == MQTT_5) {
-		*ret_props = props_size(p, &bad);
-		n += varint_size(*ret_props) + *ret_props;
+		give_publish_props(&count, p);
+		n += varint_size(count.n) + count.n;
 	}
+	bad |= count.bad;
+	*ret_props = count.n;
 	return bad || n > VARINT_MAX ? VARINT_MAX + 1 : n;
 }
 
@@ -63,7 +52,9 @@ int mqtt_put_publish(struct mqtt_writer *w, const struct mqtt_publish *p)
 	give_binary(&g, p->topic);
 	if (p->qos > 0)
 		give_u16(&g, p->id);
-	if (w->version == MQTT_5)
-		give_publish_props(&g, p, props);
+	if (w->version == MQTT_5) {
+		give_varint(&g, props);
+		give_publish_props(&g, p);
+	}
 	return 0;
 }

@@ -1,4 +1,4 @@
-/* room.c - the shard: what other loops send, and what is due of those who are away. See mqtt_priv.h. */
+/* shard.c - the shard: what other loops send, and what is due of those who are away. See mqtt_priv.h. */
 #include <stdatomic.h>
 
 #include "base/list.h"
@@ -13,7 +13,7 @@ enum { TIMER_ALARM, TIMER_SYS };
 struct alarm {
 	struct mail mail; /* first */
 	struct heap_node node;
-	struct topic_link link;   /* in mqtt_room.who_left */
+	struct topic_link link;   /* in mqtt_shard.who_left */
 	struct subscriber *whose; /* a reference */
 	uint32_t epoch;
 	nsec at;
@@ -43,16 +43,16 @@ void mqtt_alarm(struct io *io, struct subscriber *s, uint32_t epoch, nsec at)
 
 /* ---- alarms ---- */
 
-static void set_timer(struct mqtt_room *room, struct io *io)
+static void set_timer(struct mqtt_shard *shard, struct io *io)
 {
 	uint64_t first = 0;
 
-	io_timer(io, TIMER_ALARM, heap_min(&room->alarms, &first) ? first : 0);
+	io_timer(io, TIMER_ALARM, heap_min(&shard->alarms, &first) ? first : 0);
 }
 
-static void forget(struct mqtt_room *room, struct alarm *a)
+static void forget(struct mqtt_shard *shard, struct alarm *a)
 {
-	topic_map_del(&room->who_left, &a->link);
+	topic_map_del(&shard->who_left, &a->link);
 	drop_alarm(&a->mail);
 }
 
@@ -69,7 +69,7 @@ void mqtt_publish_will(struct io *io, struct message *will)
 	message_unref(will);
 }
 
-static void ring(struct mqtt_room *room, struct io *io, struct alarm *a)
+static void ring(struct mqtt_shard *shard, struct io *io, struct alarm *a)
 {
 	struct message *will;
 	bool over;
@@ -78,49 +78,42 @@ static void ring(struct mqtt_room *room, struct io *io, struct alarm *a)
 	if (over)
 		mqtt_count(io, MQTT_T_ENDED, 1);
 	mqtt_publish_will(io, will);
-	if (next != UINT64_MAX && heap_set(&room->alarms, &a->node, next) == 0)
+	if (next != UINT64_MAX && heap_set(&shard->alarms, &a->node, next) == 0)
 		return;
-	forget(room, a);
+	forget(shard, a);
 }
 
-static void ring_all(struct mqtt_room *room, struct io *io)
+static void ring_all(struct mqtt_shard *shard, struct io *io)
 {
 	struct heap_node *n;
 	uint64_t at;
 
-	while ((n = heap_min(&room->alarms, &at)) && at <= io->now) {
-		heap_del(&room->alarms, n);
-		ring(room, io, list_entry(n, struct alarm, node));
+	while ((n = heap_min(&shard->alarms, &at)) && at <= io->now) {
+		heap_del(&shard->alarms, n);
+		ring(shard, io, list_entry(n, struct alarm, node));
 	}
-	set_timer(room, io);
-}
-
-static bool is_named(const struct subscriber *s, struct span name)
-{
-	struct span mine = subscriber_name(s);
-
-	return mine.n == name.n && memcmp(mine.p, name.p, name.n) == 0;
+	set_timer(shard, io);
 }
 
 /* Of this one, or of one that had its name before and has been ended: what was due of that is not due any more. */
-static struct alarm *alarm_of(const struct mqtt_room *room, const struct subscriber *s, uint32_t hash)
+static struct alarm *alarm_of(const struct mqtt_shard *shard, const struct subscriber *s, uint32_t hash)
 {
-	for (struct topic_link *l = room->who_left.n ? topic_map_first(&room->who_left, hash) : NULL; l; l = l->next)
-		if (is_named(list_entry(l, struct alarm, link)->whose, subscriber_name(s)))
+	for (struct topic_link *l = shard->who_left.n ? topic_map_first(&shard->who_left, hash) : NULL; l; l = l->next)
+		if (span_same(subscriber_name(list_entry(l, struct alarm, link)->whose), subscriber_name(s)))
 			return list_entry(l, struct alarm, link);
 	return NULL;
 }
 
-static void take_alarm(struct mqtt_room *room, struct io *io, struct letter *l)
+static void take_alarm(struct mqtt_shard *shard, struct io *io, struct letter *l)
 {
 	struct alarm *new = (struct alarm *)l->mail;
 	uint32_t hash = (uint32_t)topic_hash(&mqtt_service(io)->key, subscriber_name(new->whose));
-	struct alarm *a = alarm_of(room, new->whose, hash);
+	struct alarm *a = alarm_of(shard, new->whose, hash);
 
 	if (!a) {
 		new->link.hash = hash;
-		if (heap_reserve(&room->alarms, room->alarms.n + 1) < 0 ||
-		    topic_map_add(&room->who_left, &new->link) < 0)
+		if (heap_reserve(&shard->alarms, shard->alarms.n + 1) < 0 ||
+		    topic_map_add(&shard->who_left, &new->link) < 0)
 			return;
 		l->mail = NULL;
 		a = new;
@@ -130,13 +123,13 @@ static void take_alarm(struct mqtt_room *room, struct io *io, struct letter *l)
 		a->whose = subscriber_ref(new->whose);
 	}
 	a->epoch = new->epoch;
-	(void)heap_set(&room->alarms, &a->node, new->at); /* there is room */
-	set_timer(room, io);
+	(void)heap_set(&shard->alarms, &a->node, new->at); /* there is room */
+	set_timer(shard, io);
 }
 
-/* ---- parcels ---- */
+/* ---- batches ---- */
 
-static void unpack(struct io *io, const struct parcel *p)
+static void unpack(struct io *io, const struct batch *p)
 {
 	for (uint32_t i = 0; i < p->n; i++) {
 		const struct item *item = &p->v[i];
@@ -149,67 +142,67 @@ static void unpack(struct io *io, const struct parcel *p)
 }
 
 /* With the interval that holds by now; one that was turned off is looked at again when the service begins anew. */
-static void tell_of_itself(struct mqtt_room *room, struct io *io)
+static void tell_of_itself(struct mqtt_shard *shard, struct io *io)
 {
 	nsec interval = mqtt_options(io)->sys_interval;
 
-	mqtt_sys_tell(room, io);
+	mqtt_sys_tell(shard, io);
 	if (interval)
 		io_timer(io, TIMER_SYS, io->now + interval);
 }
 
-static void open_room(struct mqtt_room *room, struct io *io)
+static void open_shard(struct mqtt_shard *shard, struct io *io)
 {
 	unsigned loops = port_loops(io->svc->port);
 
-	room->heard = filters_new(&mqtt_service(io)->key);
-	room->parcels = mem_zalloc(loops * sizeof(struct parcel *));
-	room->tallies = &mqtt_service(io)->tallies[port_here(io->svc->port, io)];
-	room->loops = room->heard && room->parcels ? loops : 0; /* none: nobody can be served here */
-	if (room->loops && port_here(io->svc->port, io) == 0 && mqtt_options(io)->sys_interval)
-		room->sys = mqtt_sys_new(io->now);
-	if (room->sys)
+	shard->heard = filters_new(&mqtt_service(io)->key);
+	shard->batches = mem_zalloc(loops * sizeof(struct batch *));
+	shard->tallies = &mqtt_service(io)->tallies[port_here(io->svc->port, io)];
+	shard->loops = shard->heard && shard->batches ? loops : 0; /* none: nobody can be served here */
+	if (shard->loops && port_here(io->svc->port, io) == 0 && mqtt_options(io)->sys_interval)
+		shard->sys = mqtt_sys_new(io->now);
+	if (shard->sys)
 		io_timer(io, TIMER_SYS, io->now + FIRST_SYS);
 }
 
-enum verdict mqtt_room(void *self, const struct ev *ev, struct io *io)
+enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io)
 {
-	struct mqtt_room *room = self;
+	struct mqtt_shard *shard = self;
 
 	if (ev->kind == EV_OPEN)
-		open_room(room, io);
+		open_shard(shard, io);
 	if (ev->kind == EV_TIMER && ev->tag == TIMER_ALARM)
-		ring_all(room, io);
+		ring_all(shard, io);
 	if (ev->kind == EV_TIMER && ev->tag == TIMER_SYS)
-		tell_of_itself(room, io);
+		tell_of_itself(shard, io);
 	for (size_t i = 0; ev->kind == EV_MSG && i < ev->mail.n; i++) {
 		struct letter *l = &ev->mail.v[i];
 
 		if (l->tag == MQTT_ALARM)
-			take_alarm(room, io, l);
-		else if (l->tag == MQTT_PARCEL)
-			unpack(io, (struct parcel *)l->mail);
+			take_alarm(shard, io, l);
+		else if (l->tag == MQTT_BATCH)
+			unpack(io, (struct batch *)l->mail);
 	}
 	mqtt_send_off(io);
 	return V_GO;
 }
 
-void mqtt_room_done(void *self, struct io *io)
+void mqtt_shard_done(void *self, struct io *io)
 {
-	struct mqtt_room *room = self;
+	struct mqtt_shard *shard = self;
 	struct heap_node *n;
 	uint64_t at;
 
 	(void)io;
-	while ((n = heap_min(&room->alarms, &at))) {
-		heap_del(&room->alarms, n);
-		forget(room, list_entry(n, struct alarm, node));
+	while ((n = heap_min(&shard->alarms, &at))) {
+		heap_del(&shard->alarms, n);
+		forget(shard, list_entry(n, struct alarm, node));
 	}
-	topic_map_done(&room->who_left);
-	heap_done(&room->alarms);
-	filters_found_done(&room->found);
-	filters_found_done(&room->found_all);
-	filters_free(&room->heard);
-	mem_free(room->parcels);
-	mem_free(room->sys);
+	topic_map_done(&shard->who_left);
+	heap_done(&shard->alarms);
+	filters_found_done(&shard->found);
+	filters_found_done(&shard->found_all);
+	filters_free(&shard->heard);
+	mem_free(shard->batches);
+	mem_free(shard->sys);
 }

@@ -1,0 +1,66 @@
+/* login.c - who a client is, and so what it may. See mqtt_priv.h; people and rules: docs/design/people.md. */
+#include <errno.h>
+
+#include "proto/common/login.h"
+#include "proto/mqtt/mqtt_priv.h"
+
+/* Where there are no people, a name and a password prove nothing and refuse nobody. */
+static bool has_people(const struct io *io)
+{
+	struct people *people;
+	bool any;
+
+	if (!io->svc->access)
+		return false;
+	access_get(io->svc->access, &people, NULL);
+	any = people && people_count(people);
+	people_unref(people);
+	return any;
+}
+
+static int outcome(struct mqtt *self, enum login r)
+{
+	switch (r) {
+	case LOGIN_IN:
+		self->logged_in = true;
+		return 0;
+	case LOGIN_WRONG:
+	case LOGIN_BARRED:
+		return MQTT_BAD_USER;
+	default:
+		return MQTT_SERVER_UNAVAILABLE;
+	}
+}
+
+int mqtt_login(struct mqtt *self, struct io *io, const struct mqtt_connect *c)
+{
+	enum login r;
+
+	if (self->logged_in || !c->has_user || !has_people(io))
+		return 0;
+	r = login_begin(io, MQTT_JOB_LOGIN, c->user, c->password);
+	return r == LOGIN_WAIT ? -EINPROGRESS : outcome(self, r);
+}
+
+int mqtt_login_end(struct mqtt *self, struct io *io, const struct ev *ev)
+{
+	return outcome(self, login_end(io, ev));
+}
+
+int mqtt_look(struct mqtt *self, struct io *io, struct span user, struct span client)
+{
+	struct rules_view *view = NULL;
+	int r = login_view(io, user, client, &view, &self->looked_at);
+
+	topics_access_set(&self->access, view);
+	return r;
+}
+
+int mqtt_look_again(struct mqtt *self, struct io *io)
+{
+	struct span as_before = {};
+
+	if (self->looked_at == access_generation(io->svc->access))
+		return 0;
+	return mqtt_look(self, io, as_before, subscriber_name(self->session));
+}
