@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -104,20 +105,25 @@ void loop_unlisten(struct loop *l, struct listener *ln)
 	mem_free(p);
 }
 
+/* Other loops and threads accept here too: what is told last must be what is so. */
+static pthread_mutex_t pause_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static void tell_pause(struct listener *ln, const struct lane *lane, int err)
 {
 	const char *reason = err == EMFILE || err == ENFILE ? "out-of-descriptors" : "out-of-memory";
 	struct log_line line;
 
 	admit_short(lane, reason);
-	if (atomic_exchange(&ln->paused, true))
-		return; /* another try of the same pause, here or in another thread */
-	stat_add(lane, STAT_PAUSED_FDS, 1);
-	if (log_begin(&line, LOG_WARN, "accept-paused")) {
-		log_str(&line, "service", lane->svc->name);
-		log_str(&line, "reason", reason);
-		log_end(&line);
+	pthread_mutex_lock(&pause_lock);
+	if (!atomic_exchange(&ln->paused, true)) { /* or it is another try of the same pause */
+		stat_add(lane, STAT_PAUSED_FDS, 1);
+		if (log_begin(&line, LOG_WARN, "accept-paused")) {
+			log_str(&line, "service", lane->svc->name);
+			log_str(&line, "reason", reason);
+			log_end(&line);
+		}
 	}
+	pthread_mutex_unlock(&pause_lock);
 }
 
 /* Nobody waits any more. */
@@ -125,12 +131,14 @@ static void end_pause(struct listener *ln, const struct lane *lane)
 {
 	struct log_line line;
 
-	if (!atomic_load_explicit(&ln->paused, memory_order_relaxed) || !atomic_exchange(&ln->paused, false))
+	if (!atomic_load_explicit(&ln->paused, memory_order_relaxed))
 		return;
-	if (log_begin(&line, LOG_INFO, "accept-resumed")) {
+	pthread_mutex_lock(&pause_lock);
+	if (atomic_exchange(&ln->paused, false) && log_begin(&line, LOG_INFO, "accept-resumed")) {
 		log_str(&line, "service", lane->svc->name);
 		log_end(&line);
 	}
+	pthread_mutex_unlock(&pause_lock);
 }
 
 static void pause_place(struct loop *l, struct place *p)

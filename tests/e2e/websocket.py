@@ -82,6 +82,8 @@ class WebSocket:
             if frame is None or frame.opcode is Opcode.CLOSE:
                 if frame is None and not self.ws.close_rcvd:
                     raise ConnectionError("the end came without Close")
+                while frame and self._read():  # the server closes first (RFC 6455, 7.1.1); who leaves earlier resets what it still says
+                    pass
                 return b""
             if frame.opcode in DATA:
                 self._bytes = bytes(frame.data)
