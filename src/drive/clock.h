@@ -20,3 +20,12 @@ static inline int64_t clock_wall(void)
 	clock_gettime(CLOCK_REALTIME_COARSE, &t);
 	return t.tv_sec;
 }
+
+/* For what is on disk: milliseconds since 1970. */
+static inline uint64_t clock_wall_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / MSEC;
+}

@@ -6,8 +6,11 @@
 
 #include "base/mem.h"
 #include "base/peer.h"
+#include "base/str.h"
 #include "conf/option.h"
 #include "core/ids.h"
+#include "drive/clock.h"
+#include "drive/files.h"
 #include "drive/inbox.h"
 #include "drive/model/brood.h"
 #include "drive/model/crew.h"
@@ -223,6 +226,9 @@ static void fill_svc(struct service *v)
 	v->pub.limits.linger = c->linger;
 	v->pub.trace = c->trace;
 	v->pub.access = v->server->access;
+	v->pub.folder = v->plan.folder;
+	v->pub.now = clock_mono();
+	v->pub.wall = clock_wall_ms();
 }
 
 static bool same_tls(const struct tls_options *a, const struct tls_options *b)
@@ -255,6 +261,19 @@ static bool same_ground(const struct service *old, const struct service *v)
 	return v->plan.proto->flags & P_SHARED || reads_same(old, &v->plan);
 }
 
+/* The folder in which it makes its own: of all that keep. */
+static int make_folder(const char *folder, struct buf *why)
+{
+	char *parent;
+	int r = str_path_dir(folder, &parent);
+
+	if (r < 0)
+		return r;
+	r = files_make_dir(parent, why);
+	mem_free(parent);
+	return r;
+}
+
 static int open_state(struct service *v, struct conf_problems *ps)
 {
 	struct ground *g = v->ground;
@@ -266,7 +285,9 @@ static int open_state(struct service *v, struct conf_problems *ps)
 	if (!v->pub.proto->svc_open || v->plan.internal || g->opened)
 		return 0;
 	buf_init(&why, 1024);
-	r = v->pub.proto->svc_open(&v->pub, &why);
+	r = v->plan.folder ? make_folder(v->plan.folder, &why) : 0;
+	if (r == 0)
+		r = v->pub.proto->svc_open(&v->pub, &why);
 	if (r < 0)
 		service_problem(&v->plan, v->plan.line, ps, "%s", why.n ? buf_str(&why) : strerrordesc_np(-r));
 	buf_done(&why);

@@ -62,20 +62,15 @@ static int add_option(struct needs *n, const struct option *row, const void *val
 	return 0;
 }
 
-/* The folder of the durable store. */
-static int add_store(struct needs *n, const char *data)
+/* Each has its own folder in there. */
+static int add_store(struct needs *n, const char *folder)
 {
-	char *dir;
-	int r = str_path_from(data, "topics", &dir);
+	int r = n->store ? 0 : str_path_dir(folder, &n->store);
 
-	if (r < 0)
-		return r;
-	r = add_path(n, dir, SANDBOX_READ | SANDBOX_WRITE | SANDBOX_MAKE);
-	mem_free(dir);
-	return r;
+	return r < 0 ? r : add_path(n, n->store, SANDBOX_READ | SANDBOX_WRITE | SANDBOX_MAKE);
 }
 
-static int add_needs(const struct plan_service *p, const char *data, struct needs *n)
+static int add_needs(const struct plan_service *p, struct needs *n)
 {
 	const struct option_table *t = p->proto->options;
 	bool dials = p->proto->flags & P_DIALS;
@@ -83,16 +78,16 @@ static int add_needs(const struct plan_service *p, const char *data, struct need
 
 	n->connects |= dials;
 	n->runs |= (p->proto->flags & P_RUNS) != 0;
-	if (r == 0 && (p->proto->flags & P_KEEPS))
-		r = add_store(n, data);
+	if (r == 0 && p->folder)
+		r = add_store(n, p->folder);
 	for (size_t i = 0; t && i < t->n && r == 0; i++)
 		r = add_option(n, &t->rows[i], (const char *)p->options + t->rows[i].offset, dials);
 	return r;
 }
 
-static int add_service(const struct plan_service *p, const char *data, struct needs *n, struct conf_problems *ps)
+static int add_service(const struct plan_service *p, struct needs *n, struct conf_problems *ps)
 {
-	int r = add_needs(p, data, n);
+	int r = add_needs(p, n);
 
 	if (r == -E2BIG)
 		conf_problem(ps, p->file ? p->file : "command line", p->line,
@@ -110,7 +105,7 @@ int needs_add(struct needs *n, const struct plan *plan, const struct worker_of *
 		if (!worker_wants(&plan->services[i], of))
 			continue;
 		*ret_any = true;
-		r = add_service(&plan->services[i], plan->global->data, n, ps);
+		r = add_service(&plan->services[i], n, ps);
 	}
 	return r;
 }
@@ -119,6 +114,7 @@ void needs_done(struct needs *n)
 {
 	for (size_t i = 0; i < n->n_paths; i++)
 		mem_free(n->paths[i].path);
+	mem_free(n->store);
 	*n = (struct needs){};
 }
 

@@ -281,6 +281,22 @@ static int add_tls(struct planner *p, struct plan_service *s)
 	return certs_context(&setup, &s->tls_ctx);
 }
 
+/* What it keeps: in `topics` of the data folder, under its name. A server for one conversation leaves nothing. */
+static int add_folder(const struct planner *p, struct plan_service *s)
+{
+	char *all;
+	int r;
+
+	if (!(s->proto->flags & P_KEEPS) || p->errand)
+		return 0;
+	r = str_path_from(p->plan->global->data, "topics", &all);
+	if (r < 0)
+		return r;
+	r = str_path_from(all, s->name, &s->folder);
+	mem_free(all);
+	return r;
+}
+
 /*
  * A service without an address: none was written, or it was wrong, and told of. What is found wrong with the service by others
  * must not be hidden by that, so it gets a stand-in: with a problem the plan is not served anyway.
@@ -384,6 +400,8 @@ static int finish_services(struct planner *p)
 	for (size_t i = 0; i < p->plan->n && !err; i++)
 		if (p->plan->services[i].common->enabled || !p->setup->wants)
 			err = add_tls(p, &p->plan->services[i]);
+	for (size_t i = 0; i < p->plan->n && !err; i++)
+		err = add_folder(p, &p->plan->services[i]);
 	return err;
 }
 

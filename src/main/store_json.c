@@ -197,8 +197,9 @@ static int message_of(const json_t *j, uint64_t id, const struct keep_message *m
 
 static json_t *session_to(const struct keep_session *s)
 {
-	json_t *j = json_pack("{s:s,s:I,s:o,s:I,s:I}", "kind", "session", "id", (json_int_t)s->id, "name",
-			      bytes_of(s->name), "expiry", (json_int_t)s->expiry, "until", (json_int_t)s->until);
+	json_t *j = json_pack("{s:s,s:I,s:o,s:I,s:I,s:I}", "kind", "session", "id", (json_int_t)s->id, "name",
+			      bytes_of(s->name), "owner", (json_int_t)s->owner, "expiry", (json_int_t)s->expiry,
+			      "until", (json_int_t)s->until);
 
 	if (j && s->has_will)
 		json_object_set_new(j, "will",
@@ -236,7 +237,8 @@ static int session_from(struct reading *r, const json_t *j, struct keep_batch *b
 	uint64_t expiry, delay = 0;
 
 	if (!get_uint(j, "id", INT64_MAX, &s.id) || !get_bytes(r, j, "name", UINT16_MAX, &s.name) ||
-	    !get_uint(j, "expiry", UINT32_MAX, &expiry) || !get_uint(j, "until", INT64_MAX, &s.until))
+	    !get_uint(j, "owner", INT64_MAX, &s.owner) || !get_uint(j, "expiry", UINT32_MAX, &expiry) ||
+	    !get_uint(j, "until", INT64_MAX, &s.until))
 		return -EINVAL;
 	if (will && (!get_uint(will, "delay", UINT32_MAX, &delay) || !get_uint(will, "at", INT64_MAX, &s.will_at) ||
 		     !message_from(r, json_object_get(will, "message"), &s.will)))

@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "drive/crash.h"
 #include "drive/logfile.h"
 #include "drive/loop.h"
@@ -129,6 +131,21 @@ static bool needs_openssl(const struct plan_service *s)
 	return false;
 }
 
+/* By the descriptor that was opened for it: the folders above may be closed to its user. */
+static int find_folder(const struct worker *w, struct plan_service *s)
+{
+	char here[64];
+	int r;
+
+	if (!s->folder || w->birth->store < 0)
+		return 0;
+	snprintf(here, sizeof(here), "/proc/self/fd/%d", w->birth->store);
+	mem_free(s->folder);
+	s->folder = NULL;
+	r = str_path_from(here, s->name, &s->folder);
+	return r;
+}
+
 static int prepare(struct worker *w, struct conf_problems *ps)
 {
 	int kit = chan_take_fd(&w->in), r;
@@ -147,8 +164,14 @@ static int prepare(struct worker *w, struct conf_problems *ps)
 	w->log_level = plan->global->log_level;
 	w->log_format = plan->global->log_format;
 	w->next_fds = plan->global->fds;
-	for (size_t i = 0; i < plan->n; i++)
+	for (size_t i = 0; i < plan->n && r == 0; i++) {
 		w->tls |= needs_openssl(&plan->services[i]);
+		r = find_folder(w, &plan->services[i]);
+	}
+	if (r < 0) {
+		plan_free(&plan);
+		return r;
+	}
 	return server_prepare(w->server, &plan, &w->doors, ps);
 }
 
@@ -304,7 +327,7 @@ static void closed(struct server *s, void *arg)
 static int next_own(const void *arg, int from)
 {
 	const struct worker *w = arg;
-	const int own[] = { w->chan, logfile_fd(), w->birth->spawner.fd };
+	const int own[] = { w->chan, logfile_fd(), w->birth->spawner.fd, w->birth->store };
 
 	return fds_lowest(own, sizeof(own) / sizeof(own[0]), from);
 }

@@ -26,6 +26,7 @@ struct worker_birth {
 	unsigned loops;            /* of events; 0: it forks, and makes no thread */
 	int chan;                  /* to the monitor */
 	struct spawn_door spawner; /* -1: none of its services runs commands */
+	int store; /* the folder of what is kept, which its user may have no way to (O_PATH); -1: there is none */
 	pid_t monitor;
 	struct sandbox sandbox;
 };

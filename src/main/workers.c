@@ -2,6 +2,7 @@
 #include "main/workers.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
@@ -60,7 +61,35 @@ static int make_door(const struct hands *all, const struct hand *h, int *ret)
 	return h->needs.runs ? spawn_door(all->spawner, &user, 1, ret) : 0;
 }
 
-static _Noreturn void be_worker(const struct hands *all, const struct hand *h, int chan, int door, pid_t monitor)
+/*
+ * The folder of what its services keep, of its user alone. Those above may be closed to that user, so the process gets it as a
+ * descriptor. A descriptor, -1: it keeps nothing, or -errno.
+ */
+static int open_store(const struct hands *all, const struct hand *h, int *ret)
+{
+	const char *dir = h->needs.store;
+	bool other = geteuid() == 0 && all->uid != 0;
+	int fd, r = 0;
+
+	*ret = -1;
+	if (!dir)
+		return 0;
+	if (sys_mkdir(dir, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	fd = sys_open(dir, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (other && sys_fchownat(fd, "", all->uid, all->gid, AT_EMPTY_PATH) < 0)
+		r = -errno;
+	if (r < 0) {
+		fd_close(&fd);
+		return r;
+	}
+	*ret = fd;
+	return 0;
+}
+
+static _Noreturn void be_worker(const struct hands *all, const struct hand *h, int chan, const int *fds, pid_t monitor)
 {
 	struct sandbox_path paths[NEEDS_PATHS];
 	struct worker_birth b = {
@@ -72,7 +101,8 @@ static _Noreturn void be_worker(const struct hands *all, const struct hand *h, i
 		.loops = h->of.forks ? 0 : server_event_loops(all->server),
 		.chan = chan,
 		.monitor = monitor,
-		.spawner = { .fd = door, .user = user_of(all) },
+		.spawner = { .fd = fds[0], .user = user_of(all) },
+		.store = fds[1],
 		.sandbox = {
 			.name = h->name,
 			.user = all->user,
@@ -100,21 +130,24 @@ static _Noreturn void be_worker(const struct hands *all, const struct hand *h, i
 static int make_process(struct hands *all, struct hand *h)
 {
 	pid_t monitor = getpid(), pid;
-	int ends[2], door, r = make_door(all, h, &door);
+	int ends[2], fds[2] = { -1, -1 }, r = make_door(all, h, &fds[0]);
 
-	if (r < 0)
-		return r;
-	r = chan_pair(ends);
+	if (r == 0)
+		r = open_store(all, h, &fds[1]);
+	if (r == 0)
+		r = chan_pair(ends);
 	if (r < 0) {
-		fd_close(&door);
+		fd_close(&fds[0]);
+		fd_close(&fds[1]);
 		return r;
 	}
 	fflush(NULL);
 	pid = sys_fork();
 	if (pid == 0)
-		be_worker(all, h, ends[1], door, monitor);
+		be_worker(all, h, ends[1], fds, monitor);
 	r = pid < 0 ? -errno : 0;
-	fd_close(&door);
+	fd_close(&fds[0]);
+	fd_close(&fds[1]);
 	fd_close(&ends[1]);
 	if (r < 0) {
 		fd_close(&ends[0]);

@@ -106,6 +106,7 @@ struct keep_message {
 struct keep_session {
 	uint64_t id; /* of keep_new_id(): its name in all other records */
 	struct span name;
+	uint64_t owner;  /* the same number whenever it is the same user; 0 = nobody in particular; at most INT64_MAX */
 	uint32_t expiry; /* seconds that it stays when it has gone; UINT32_MAX = for ever */
 	uint64_t until;  /* it has gone, and stays until then; 0 = it was there: its time begins now */
 	bool has_will;

@@ -191,7 +191,7 @@ int keep_delete(struct keep_batch *b, struct span prefix)
 
 int keep_put_session(struct keep_batch *b, const struct keep_session *s)
 {
-	size_t n = 1 + 4 + 8 + 2 + s->name.n + (s->has_will ? 4 + 8 + message_bytes(&s->will) : 0);
+	size_t n = 1 + 4 + 8 + 8 + 2 + s->name.n + (s->has_will ? 4 + 8 + message_bytes(&s->will) : 0);
 	struct keep_op *op = add(b, KEEP_OP_PUT, n);
 	uint8_t *p;
 
@@ -203,6 +203,7 @@ int keep_put_session(struct keep_batch *b, const struct keep_session *s)
 	put(&p, s->has_will ? KEEP_F_WILL : 0, 1);
 	put(&p, s->expiry, 4);
 	put(&p, s->until, 8);
+	put(&p, s->owner, 8);
 	put(&p, s->name.n, 2);
 	put_bytes(&p, s->name);
 	if (s->has_will) {

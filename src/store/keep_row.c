@@ -55,6 +55,7 @@ static void take_session(struct rest *r, struct keep_session *s)
 
 	s->expiry = (uint32_t)take(r, 4);
 	s->until = take(r, 8);
+	s->owner = take(r, 8);
 	s->name = take_bytes(r, (size_t)take(r, 2));
 	s->has_will = flags & KEEP_F_WILL;
 	if (!s->has_will)

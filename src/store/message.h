@@ -20,10 +20,12 @@ struct message {
 	uint16_t topic_n;
 	uint32_t props_n;
 	uint32_t payload_n;
-	uint64_t expires;   /* a time of the clock that its makers use; 0 = never */
-	uint64_t from;      /* whose it is, for those who do not want to hear themselves; 0 = nobody's */
-	struct blob *large; /* the payload, when it is not below */
-	uint8_t bytes[];    /* MESSAGE_HEAD | 2 bytes of length, topic | payload, when small | props */
+	uint64_t expires; /* a time of the clock that its makers use; 0 = never */
+	uint64_t from;    /* whose it is, for those who do not want to hear themselves; 0 = nobody's */
+	uint64_t kept;    /* its number on disk (keep.h); 0: in memory alone. Set once, before others know of it */
+	_Atomic uint64_t position; /* where on disk: of keep_submit(), plus 1; 0: not submitted yet */
+	struct blob *large;        /* the payload, when it is not below */
+	uint8_t bytes[];           /* MESSAGE_HEAD | 2 bytes of length, topic | payload, when small | props */
 };
 
 struct message_birth {

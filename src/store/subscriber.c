@@ -95,6 +95,7 @@ static int merge(struct subscriber *s, struct delivery *into, const struct deliv
 {
 	into->qos = d->qos > into->qos ? d->qos : into->qos;
 	into->retain |= d->retain;
+	into->packet = into->packet ? into->packet : d->packet;
 	into->ask &= d->ask; /* it may by one of them */
 	if (!d->id)
 		return 0;
@@ -143,6 +144,11 @@ const struct delivery *subscriber_head(const struct subscriber *s, uint32_t *ids
 	return d;
 }
 
+const struct delivery *subscriber_queued(const struct subscriber *s, uint32_t i)
+{
+	return place(s, i);
+}
+
 static void drop_first(struct subscriber *s)
 {
 	s->queue_at = (s->queue_at + 1) & (s->queue_cap - 1);
@@ -177,12 +183,21 @@ void subscriber_queue_done(struct subscriber *s)
 
 /* ---- what is under way ---- */
 
+uint16_t subscriber_next_id(struct subscriber *s)
+{
+	uint16_t id = (uint16_t)(atomic_fetch_add_explicit(&s->next_id, 1, memory_order_relaxed) + 1);
+
+	return id ? id : subscriber_next_id(s);
+}
+
 static uint16_t fresh_id(struct subscriber *s)
 {
+	uint16_t id;
+
 	do
-		s->next_id = s->next_id == UINT16_MAX ? 1 : s->next_id + 1;
-	while (subscriber_flight(s, s->next_id));
-	return s->next_id;
+		id = subscriber_next_id(s);
+	while (subscriber_flight(s, id));
+	return id;
 }
 
 struct flight *subscriber_fly(struct subscriber *s, const struct delivery *d, const uint32_t *ids, size_t n)
@@ -208,7 +223,8 @@ struct flight *subscriber_fly(struct subscriber *s, const struct delivery *d, co
 		.m = message_ref(d->m),
 		.ids = mine,
 		.n_ids = (uint16_t)n,
-		.id = fresh_id(s),
+		.id = d->packet && !subscriber_flight(s, d->packet) ? d->packet : fresh_id(s),
+		.kept = d->packet ? d->m->kept : 0,
 		.qos = d->qos,
 		.retain = d->retain,
 		.sent = true,

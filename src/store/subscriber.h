@@ -16,16 +16,19 @@
 struct delivery {
 	struct message *m; /* a reference; NULL: `id` is one more subscription identifier of the delivery before */
 	uint32_t id;       /* a subscription identifier; 0 = none */
+	uint16_t packet;   /* on disk (message.kept), to be sent under this identifier; 0: in memory alone */
 	uint8_t qos;
-	bool retain;
-	bool ask; /* whether it may have it, when it is sent: of what it subscribes to, it may hear a part */
-	bool alone; /* not to be one with another delivery of the same message: a shared subscription, a retained message */
+	bool retain : 1;
+	bool ask : 1; /* whether it may have it, when it is sent: of what it subscribes to, it may hear a part */
+	bool alone : 1; /* not to be one with another delivery of the same message: a shared subscription, a retained message */
+	bool dup : 1; /* it may have been sent, by a process that is no more */
 };
 
 /* What was sent and is not done. In the order of sending. */
 struct flight {
 	struct message *m; /* a reference; NULL: the receiver has it (PUBREC), and waits for PUBCOMP */
 	uint32_t *ids;     /* subscription identifiers; owned */
+	uint64_t kept;     /* message.kept of its message; 0: in memory alone */
 	uint16_t n_ids, id;
 	uint8_t qos;
 	bool retain, sent; /* `sent`: on this connection */
@@ -37,7 +40,7 @@ struct subscriber_limits {
 	uint16_t awaiting;  /* QoS 2: identifiers that it may leave unreleased */
 };
 
-/* A message that is published when its owner has gone without goodbye. */
+/* A message that is published when its owner has gone without goodbye; it expires so long after that, if it does. */
 struct will {
 	struct message *m; /* a reference; NULL: none */
 	uint64_t delay;    /* nanoseconds */
@@ -53,11 +56,12 @@ struct subscriber {
 	uint64_t owner;         /* as who came first with this name: claim.owner */
 	struct list subs;       /* of sub.mine */
 	uint32_t n_subs;
-	bool kept;        /* what it subscribes to is in the index for all, and stays when it goes */
-	bool woken;       /* its session knows already that something waits */
-	bool slow;        /* its session could not send all: now the limits of the queue count */
-	bool dead;        /* taken out of the register: another one has its name, or nobody */
-	uint16_t next_id; /* of packets */
+	bool kept;                /* what it subscribes to is in the index for all, and stays when it goes */
+	bool woken;               /* its session knows already that something waits */
+	bool slow;                /* its session could not send all: now the limits of the queue count */
+	bool dead;                /* taken out of the register: another one has its name, or nobody */
+	_Atomic uint16_t next_id; /* of packets; for all threads */
+	uint64_t kept_id;         /* its number on disk (keep.h); 0: it is in memory alone */
 
 	struct delivery *queue; /* a ring */
 	uint32_t queue_at, queue_n, queue_cap;
@@ -69,8 +73,9 @@ struct subscriber {
 	uint16_t *awaiting; /* QoS 2, from it: not released yet */
 	uint32_t awaiting_n, awaiting_cap;
 
+	uint32_t expiry;  /* seconds that it stays when it has left; on disk too */
 	uint64_t expires; /* nobody's since, and until then; UINT64_MAX = for ever */
-	struct will will; /* due at will_at, while it is nobody's */
+	struct will will; /* due at will_at, when it is nobody's */
 	uint64_t will_at;
 	uint32_t epoch; /* of being nobody's: an alarm that was set for an older one is stale */
 	uint8_t name[];
@@ -112,6 +117,7 @@ struct span subscriber_name(const struct subscriber *s);
 
 /* The next one with all its identifiers: at most `max` of them go to `ids`. NULL: nothing waits. Valid until the next push or pop. */
 const struct delivery *subscriber_head(const struct subscriber *s, uint32_t *ids, size_t max, size_t *ret_n);
+const struct delivery *subscriber_queued(const struct subscriber *s, uint32_t i); /* of queue_n; likewise */
 void subscriber_pop(struct subscriber *s); /* with its identifiers; its reference goes too */
 void subscriber_queue_done(struct subscriber *s);
 
@@ -126,3 +132,5 @@ void subscriber_landed(struct subscriber *s, struct flight *f);
 /* QoS 2 from it. The first: 1 = it is new; 0 = it was there; -ENOBUFS, -ENOMEM. The second: was it there? */
 [[nodiscard]] int subscriber_await(struct subscriber *s, uint16_t id, const struct subscriber_limits *lim);
 bool subscriber_release(struct subscriber *s, uint16_t id);
+
+uint16_t subscriber_next_id(struct subscriber *s); /* not 0; it may be in use. From any thread */

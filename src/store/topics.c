@@ -52,6 +52,7 @@ void topics_free(struct topics **tp)
 	names_free(&t->retained);
 	filters_free(&t->subs);
 	topic_map_done(&t->names);
+	keep_batch_done(&t->retained_batch);
 	pthread_mutex_destroy(&t->lock);
 	pthread_mutex_destroy(&t->turns);
 	pthread_mutex_destroy(&t->retained_lock);
@@ -80,15 +81,15 @@ static void take_out(struct topics *t, struct subscriber *s)
 }
 
 /* Of a new one: a reference for the register, and one for who has come. */
-static int put_in(struct topics *t, const struct claim *c, uint32_t hash, struct subscriber **ret)
+static int put_in(struct topics *t, struct span name, uint64_t owner, uint32_t hash, struct subscriber **ret)
 {
-	struct subscriber *s = subscriber_new(c->name, ++t->serial);
+	struct subscriber *s = subscriber_new(name, ++t->serial);
 	int r;
 
 	if (!s)
 		return -ENOMEM;
 	s->link.hash = hash;
-	s->owner = c->owner;
+	s->owner = owner;
 	r = topic_map_add(&t->names, &s->link);
 	if (r < 0) {
 		subscriber_unref(s);
@@ -115,14 +116,14 @@ static void take_will(struct subscriber *s, struct message **ret)
 }
 
 int topics_claim(struct topics *t, const struct claim *c, struct subscriber **ret, bool *ret_present,
-		 uint64_t *ret_where, struct message **ret_will)
+		 uint64_t *ret_where, struct subscriber **ret_old)
 {
 	uint32_t hash = (uint32_t)topic_hash(&t->key, c->name);
-	struct subscriber *s, *old = NULL;
+	struct subscriber *s;
 	int r = 0;
 
 	*ret_present = false;
-	*ret_will = NULL;
+	*ret_old = NULL;
 	pthread_mutex_lock(&t->lock);
 	s = find(t, c->name, hash);
 	if (s && s->owner != c->owner) {
@@ -135,9 +136,8 @@ int topics_claim(struct topics *t, const struct claim *c, struct subscriber **re
 		return -EBUSY;
 	}
 	if (s && c->clean) {
-		take_will(s, ret_will);
 		take_out(t, s);
-		old = s;
+		*ret_old = s;
 		s = NULL;
 	}
 	if (s) {
@@ -147,18 +147,45 @@ int topics_claim(struct topics *t, const struct claim *c, struct subscriber **re
 		*ret = subscriber_ref(s);
 		*ret_present = true;
 	} else {
-		r = put_in(t, c, hash, ret);
+		r = put_in(t, c->name, c->owner, hash, ret);
 	}
 	if (r == 0) {
 		(*ret)->home = c->home;
 		(*ret)->where = c->where;
 	}
 	pthread_mutex_unlock(&t->lock);
-	if (old) {
-		topics_unsubscribe_all(t, NULL, old);
-		subscriber_unref(old);
-	}
+	if (*ret_old)
+		topics_unsubscribe_all(t, NULL, *ret_old);
 	return r;
+}
+
+int topics_restore(struct topics *t, const struct keep_session *past, uint64_t expires, uint64_t will_at,
+		   struct subscriber **ret)
+{
+	int r = put_in(t, past->name, past->owner, (uint32_t)topic_hash(&t->key, past->name), ret);
+
+	if (r < 0)
+		return r;
+	subscriber_unref(*ret); /* the register's stays */
+	(*ret)->kept = true;
+	(*ret)->kept_id = past->id;
+	(*ret)->expiry = past->expiry;
+	(*ret)->expires = expires;
+	(*ret)->will_at = will_at;
+	(*ret)->slow = true;
+	return 0;
+}
+
+void topics_each_away(struct topics *t, topics_changed *one, void *arg)
+{
+	pthread_mutex_lock(&t->lock);
+	for (struct list *l = t->all.next; l != &t->all; l = l->next) {
+		struct subscriber *s = list_entry(l, struct subscriber, all);
+
+		if (!s->where)
+			one(arg, s);
+	}
+	pthread_mutex_unlock(&t->lock);
 }
 
 uint32_t topics_leave(struct topics *t, struct subscriber *s, uint64_t expires, uint64_t will_at)
@@ -190,7 +217,7 @@ void topics_end(struct topics *t, struct filters *ix, struct subscriber *s)
 }
 
 uint64_t topics_due(struct topics *t, struct subscriber *s, uint32_t epoch, uint64_t now, struct message **ret_will,
-		    bool *ret_over)
+		    bool *ret_over, topics_changed *changed, void *arg)
 {
 	uint64_t next = UINT64_MAX;
 	bool over = false;
@@ -204,6 +231,8 @@ uint64_t topics_due(struct topics *t, struct subscriber *s, uint32_t epoch, uint
 		next = s->will.m && s->will_at < s->expires ? s->will_at : s->expires;
 		if (over)
 			take_out(t, s);
+		else if (*ret_will)
+			changed(arg, s);
 	}
 	pthread_mutex_unlock(&t->lock);
 	*ret_over = over;
@@ -223,7 +252,9 @@ int topics_store(struct topics *t, struct subscriber *s, const struct delivery *
 	*ret_where = s->where;
 	if (s->where) {
 		r = -EAGAIN;
-	} else if (d->qos > 0 && !s->dead) {
+	} else if (d->qos == 0 || s->dead) {
+		r = -ENOENT;
+	} else {
 		s->slow = true; /* it takes nothing, so all limits count */
 		r = subscriber_push(s, d, lim);
 	}

@@ -7,6 +7,7 @@
  * take when there are any.
  */
 #pragma once
+#include "store/keep.h"
 #include "store/names.h"
 #include "store/rules.h"
 #include "store/subscriber.h"
@@ -20,8 +21,8 @@ void topics_free(struct topics **t); /* everybody has gone; NULL is fine, and se
 
 /*
  * Somebody of this name has come. 0: *ret is theirs, with a reference, and nobody else's; *ret_present: it is the one that was
- * known, with all that waits for it. With `clean` that one is ended first, and its will, when one waits, comes out with its
- * reference in *ret_will. -EACCES: it is another owner's. -EBUSY: the session *ret_where has it; it must let go first. -ENOMEM.
+ * known, with all that waits for it. With `clean` that one is ended first, and comes out in *ret_old with a reference, its will
+ * and what waited for it; else NULL. -EACCES: it is another owner's. -EBUSY: the session *ret_where has it; it must let go first. -ENOMEM.
  */
 struct claim {
 	struct span name;
@@ -31,7 +32,7 @@ struct claim {
 	bool clean;
 };
 [[nodiscard]] int topics_claim(struct topics *t, const struct claim *c, struct subscriber **ret, bool *ret_present,
-			       uint64_t *ret_where, struct message **ret_will);
+			       uint64_t *ret_where, struct subscriber **ret_old);
 
 /* Nobody's from now on; stays until `expires`. Its epoch then, for an alarm. Its subscriptions must be in the index for all. */
 uint32_t topics_leave(struct topics *t, struct subscriber *s, uint64_t expires, uint64_t will_at);
@@ -41,10 +42,12 @@ void topics_end(struct topics *t, struct filters *ix, struct subscriber *s);
 
 /*
  * An alarm has rung: what is due of one that was left in this epoch. The will, if it is time, with its reference; and its end, if that
- * is (*ret_over). Returns when to ring again, UINT64_MAX: never.
+ * is (*ret_over). `changed` is called, under the lock, when it stays without the will. Returns when to ring again, UINT64_MAX:
+ * never.
  */
+typedef void topics_changed(void *arg, struct subscriber *s);
 uint64_t topics_due(struct topics *t, struct subscriber *s, uint32_t epoch, uint64_t now, struct message **ret_will,
-		    bool *ret_over);
+		    bool *ret_over, topics_changed *changed, void *arg);
 
 /* ---- what one may ---- */
 
@@ -78,7 +81,7 @@ struct wish {
 };
 
 /*
- * `ix`: the index of the subscriber's loop; used when it is not kept. 0: new; 1: it was there and has changed; -EACCES: it may hear
+ * `ix`: the index of the subscriber's loop; used when it is not kept. `a` NULL: who it is will be known later. 0: new; 1: it was there and has changed; -EACCES: it may hear
  * nothing of it; -ENOBUFS: it has `max` already; -ENOMEM.
  */
 [[nodiscard]] int topics_subscribe(struct topics *t, struct filters *ix, struct subscriber *s,
@@ -100,8 +103,8 @@ typedef void topics_give(void *arg, struct sub *sub, bool shared);
 			       void *arg);
 
 /*
- * For one that is nobody's: waits in its queue, if its QoS is worth it. -EAGAIN: it is somebody's now, *ret_where. Else as
- * subscriber_push().
+ * For one that is nobody's: waits in its queue. -EAGAIN: it is somebody's now, *ret_where. -ENOENT: it has ended, or does not
+ * wait for QoS 0. Else as subscriber_push().
  */
 [[nodiscard]] int topics_store(struct topics *t, struct subscriber *s, const struct delivery *d,
 			       const struct subscriber_limits *lim, uint64_t *ret_where);
@@ -110,6 +113,9 @@ typedef void topics_give(void *arg, struct sub *sub, bool shared);
 
 /* The last one of its topic; an empty payload takes it away. 0, -ENOMEM, or -ENOBUFS: there are `max` already. */
 [[nodiscard]] int topics_retain(struct topics *t, struct message *m, size_t max);
+
+/* Hands over to the disk what was retained until now, by whichever thread: the position to wait for, as keep_submit(). */
+uint64_t topics_retained_submit(struct topics *t);
 
 /* At most `max` of those that match, with references; as names_step(). Those that have expired by `now` go. */
 [[nodiscard]] int topics_replay(struct topics *t, struct names_cursor *c, uint64_t now, struct message **ret,
@@ -120,3 +126,25 @@ struct topics_sizes {
 	size_t subscriptions, retained;
 };
 struct topics_sizes topics_sizes(struct topics *t);
+
+/* ---- the disk: what is kept, and retained ($SYS apart), outlives the process ---- */
+
+/* What is in memory goes by the clock of the loops, what is on disk by that of the world: the same moment by both. */
+struct topics_disk {
+	struct keep *keep; /* borrowed */
+	uint64_t now;      /* nanoseconds */
+	uint64_t wall;     /* milliseconds since 1970 */
+};
+
+/*
+ * All that keep_next() gives becomes what there is, before anybody else knows of the store; from then on topics_retain() writes.
+ * The first `inflight` that wait for somebody may have been sent. 0 or -ENOMEM.
+ */
+[[nodiscard]] int topics_load(struct topics *t, const struct topics_disk *disk, uint32_t inflight);
+
+uint64_t topics_wall(const struct topics *t, uint64_t at); /* a time of the loops, as keep.h has it; 0 stays 0 */
+void topics_record(const struct topics *t, const struct message *m,
+		   struct keep_message *ret); /* which borrows from m */
+
+/* Everybody who is nobody's, under the lock. */
+void topics_each_away(struct topics *t, topics_changed *one, void *arg);

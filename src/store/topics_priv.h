@@ -29,6 +29,13 @@ struct topics {
 
 	pthread_mutex_t retained_lock;
 	struct names *retained;
+	struct keep_batch retained_batch; /* in the order of the lock, whoever retains */
+	uint64_t retained_position;       /* of what was handed over last */
+
+	struct topics_disk disk; /* keep NULL: there is none */
 };
 
 void topics_retained_done(struct topics *t); /* topics_retained.c */
+
+[[nodiscard]] int topics_restore(struct topics *t, const struct keep_session *past, uint64_t expires, uint64_t will_at,
+				 struct subscriber **ret); /* topics.c; nobody's, not counted. 0 or -ENOMEM */

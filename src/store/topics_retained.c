@@ -59,8 +59,28 @@ int topics_retain(struct topics *t, struct message *m, size_t max)
 		forget(t, list_entry(found, struct retained, name));
 	else if (m->payload_n)
 		r = keep(t, m, max);
+	if (r == 0 && t->disk.keep && !span_starts(message_topic(m), "$SYS/")) {
+		struct keep_message record;
+
+		topics_record(t, m, &record);
+		r = keep_retain(&t->retained_batch, &record);
+	}
 	pthread_mutex_unlock(&t->retained_lock);
 	return r;
+}
+
+uint64_t topics_retained_submit(struct topics *t)
+{
+	uint64_t position = 0;
+
+	pthread_mutex_lock(&t->retained_lock);
+	if (t->retained_batch.n)
+		position = keep_submit(t->disk.keep, &t->retained_batch);
+	if (position)
+		t->retained_position = position;
+	position = t->retained_position;
+	pthread_mutex_unlock(&t->retained_lock);
+	return position;
 }
 
 int topics_replay(struct topics *t, struct names_cursor *c, uint64_t now, struct message **ret, uint32_t max)

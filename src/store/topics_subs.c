@@ -192,8 +192,8 @@ int topics_subscribe(struct topics *t, struct filters *ix, struct subscriber *s,
 		     const struct wish *w, uint32_t max)
 {
 	struct sub *sub;
-	bool ask;
-	int r = topics_may_hear(a, w->filter, &ask);
+	bool ask = true;
+	int r = a ? topics_may_hear(a, w->filter, &ask) : 0;
 
 	if (r < 0)
 		return r;

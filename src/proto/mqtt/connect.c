@@ -44,7 +44,7 @@ static void agree(struct mqtt *self, const struct io *io, const struct mqtt_conn
 }
 
 /* As topics_make(). */
-static int take_will(struct mqtt *self, const struct mqtt_connect *c)
+static int take_will(struct mqtt *self, const struct mqtt_connect *c, struct will *ret)
 {
 	const struct mqtt_props *p = &c->will_props;
 	struct message_birth b = {
@@ -58,8 +58,8 @@ static int take_will(struct mqtt *self, const struct mqtt_connect *c)
 	b.props = (struct span){ props, props ? mqtt_props_kept(p, props) : 0 };
 	if (p->has & MQTT_HAS(MQTT_P_EXPIRY)) /* from when it is published: mqtt_publish_will() */
 		b.expires = p->expiry ? p->expiry * SEC : 1;
-	r = topics_make(&self->access, &b, &self->will.m);
-	self->will.delay = p->will_delay * SEC;
+	r = topics_make(&self->access, &b, &ret->m);
+	ret->delay = p->will_delay * SEC;
 	mem_free(props);
 	return r;
 }
@@ -82,7 +82,7 @@ enum verdict mqtt_refuse(struct mqtt *self, struct io *io, unsigned code, const 
 	mqtt_props_init(&back.props);
 	mqtt_writer_init(&w, self->version, array, sizeof(array));
 	if (mqtt_put_connack(&w, &back) == 0)
-		mqtt_out(io, &w);
+		mqtt_out_now(io, &w);
 	return V_CLOSE;
 }
 
@@ -117,7 +117,8 @@ static void accept(struct mqtt *self, struct io *io, const struct mqtt_connect *
 	mqtt_writer_init(&w, self->version, array, sizeof(array));
 	w.max_packet = self->max_packet;
 	if (mqtt_put_connack(&w, &back) == 0)
-		mqtt_out(io, &w);
+		mqtt_out(self, io, &w);
+	self->muted = self->held != NULL;
 }
 
 /* ---- names ---- */
@@ -133,10 +134,15 @@ static struct span assign_name(const struct io *io, char array[NAME])
 	return span_str(array);
 }
 
-/* Nobody takes over what another user has left, though the name of the client is the same. */
-static uint64_t owner_of(const struct mqtt *self, const struct io *io, const struct mqtt_connect *c)
+/*
+ * Nobody takes over what another user has left, though the name of the client is the same. The same in the next process: names of
+ * users are not for strangers to choose.
+ */
+static uint64_t owner_of(const struct mqtt *self, const struct mqtt_connect *c)
 {
-	return self->logged_in ? topic_hash(&mqtt_service(io)->key, c->user) | 1 : 0;
+	static const struct topic_key key;
+
+	return self->logged_in ? topic_hash(&key, c->user) >> 1 | 1 : 0;
 }
 
 /* The one that has the name is asked to let go; until then nothing more is read, and this CONNECT stays where it is. */
@@ -147,26 +153,57 @@ static void wait_for(struct mqtt *self, struct io *io, sess_id where)
 	io_post(io, where, MQTT_TAKE_OVER, NULL, POST_REPLY);
 }
 
-static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_connect *c)
+/* What was left under this name, and is not wanted any more. */
+static void end_old(struct io *io, struct subscriber *old)
+{
+	struct message *will = old->will.m;
+
+	old->will.m = NULL;
+	mqtt_publish_will(io, will);
+	mqtt_kept_end(io, old);
+	subscriber_unref(old);
+}
+
+/* Its will, and its record on disk, if it is to have one. 0, or a reason code: then it is as if it had never come. */
+static int settle(struct mqtt *self, struct io *io, bool present, const struct will *will)
+{
+	struct subscriber *s = self->session;
+	bool full = !present && self->session_expiry && mqtt_kept_full(io);
+
+	s->kept |= self->session_expiry > 0 && !full;
+	s->expiry = self->session_expiry;
+	s->will = *will;
+	if (!full && mqtt_kept_session(io, s) == 0)
+		return 0;
+	self->session_expiry = present ? self->session_expiry : 0;
+	self->goodbye = true;
+	return full ? MQTT_QUOTA : MQTT_SERVER_BUSY;
+}
+
+/* Takes the will. */
+static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_connect *c, const struct will *will)
 {
 	char array[NAME];
 	struct claim claim = {
 		.name = c->client_id.n ? c->client_id : assign_name(io, array),
 		.where = io->self,
 		.home = port_here(io->svc->port, io),
-		.owner = owner_of(self, io, c),
+		.owner = owner_of(self, c),
 		.clean = c->clean,
 	};
-	struct message *will = NULL;
+	struct subscriber *old;
 	uint64_t where;
 	bool present;
-	int r = topics_claim(mqtt_service(io)->topics, &claim, &self->session, &present, &where, &will);
+	int r = topics_claim(mqtt_service(io)->topics, &claim, &self->session, &present, &where, &old);
 
+	if (r < 0)
+		message_unref(will->m);
 	if (r == -EBUSY) {
 		wait_for(self, io, where);
 		return V_GO;
 	}
-	mqtt_publish_will(io, will);
+	if (old)
+		end_old(io, old);
 	if (r == -EACCES)
 		return mqtt_refuse(self, io, MQTT_BAD_CLIENT_ID, "client-of-another");
 	if (r < 0)
@@ -174,8 +211,10 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 	self->state = MQTT_OPEN;
 	mqtt_count(io, MQTT_T_CONNECTIONS, 1);
 	mqtt_count(io, MQTT_T_CLIENTS, 1);
-	self->session->kept |= self->session_expiry > 0;
 	in_cap(io, mqtt_options(io)->packet);
+	r = settle(self, io, present, will);
+	if (r)
+		return mqtt_refuse(self, io, (unsigned)r, r == MQTT_QUOTA ? "store-full" : "out-of-memory");
 	accept(self, io, c, present);
 	if (!present)
 		return V_GO;
@@ -229,6 +268,7 @@ static int admit(struct mqtt *self, struct io *io, const struct mqtt_connect *c,
 
 enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_frame *f)
 {
+	struct will will = {};
 	struct mqtt_connect c;
 	const char *why = NULL;
 	int r = mqtt_parse_connect(f, &c, &why);
@@ -246,14 +286,12 @@ enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_fr
 	if (r)
 		return mqtt_refuse(self, io, (unsigned)r, why);
 	agree(self, io, &c);
-	message_unref(self->will.m); /* of a first try */
-	self->will.m = NULL;
-	r = c.will ? take_will(self, &c) : 0;
+	r = c.will ? take_will(self, &c, &will) : 0;
 	if (r == -EACCES)
 		return mqtt_refuse(self, io, MQTT_NOT_AUTHORIZED, "will-denied");
 	if (r < 0)
 		return mqtt_refuse(self, io, MQTT_SERVER_BUSY, "out-of-memory");
-	return enter(self, io, &c);
+	return enter(self, io, &c, &will);
 }
 
 /* ---- the end ---- */
@@ -267,6 +305,7 @@ static void end_now(struct mqtt *self, struct io *io)
 		atomic_fetch_sub_explicit(&service->heard[port_here(io->svc->port, io)], self->session->n_subs,
 					  memory_order_relaxed);
 	topics_end(service->topics, shard->heard, self->session);
+	mqtt_kept_end(io, self->session);
 }
 
 static void stay(struct mqtt *self, struct io *io)
@@ -274,30 +313,37 @@ static void stay(struct mqtt *self, struct io *io)
 	nsec expires = io->now + self->session_expiry * SEC, will_at = UINT64_MAX;
 	uint32_t epoch;
 
-	if (self->will.m) {
-		will_at = io->now + self->will.delay;
-		self->session->will = self->will;
-		self->will.m = NULL;
-	}
+	if (self->session->will.m)
+		will_at = io->now + self->session->will.delay;
+	self->session->expiry = self->session_expiry;
+	(void)mqtt_kept_left(io, self->session, expires, will_at);
 	epoch = topics_leave(mqtt_service(io)->topics, self->session, expires, will_at);
 	mqtt_alarm(io, self->session, epoch, will_at < expires ? will_at : expires);
+}
+
+/* Its will: now, later (stay()), or never. */
+static void end_will(struct mqtt *self, struct io *io)
+{
+	struct will *will = &self->session->will;
+	struct message *m = will->m;
+	bool later = m && !self->goodbye && will->delay && self->session_expiry;
+
+	if (later)
+		return;
+	will->m = NULL;
+	if (self->goodbye)
+		message_unref(m);
+	else
+		mqtt_publish_will(io, m);
 }
 
 /* Its will, and what becomes of its state. Once; the name is free afterwards. */
 void mqtt_leave(struct mqtt *self, struct io *io)
 {
-	struct message *will = self->will.m;
-
 	self->state = MQTT_OVER;
-	if (self->session && will && !self->goodbye && (!self->will.delay || !self->session_expiry)) {
-		self->will.m = NULL;
-		mqtt_publish_will(io, will);
-	} else if (self->goodbye || !self->session) {
-		self->will.m = NULL;
-		message_unref(will);
-	}
 	if (!self->session)
 		return;
+	end_will(self, io);
 	mqtt_count(io, MQTT_T_CLIENTS, (uint64_t)-1);
 	if (self->session_expiry)
 		stay(self, io);

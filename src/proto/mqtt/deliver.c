@@ -199,12 +199,22 @@ static bool launch(struct mqtt *self, struct io *io, const struct delivery *d, c
 
 	if (!f)
 		return false;
-	s = (struct sending){ .m = d->m, .ids = ids, .n_ids = n, .id = f->id, .qos = d->qos, .retain = d->retain };
+	s = (struct sending){
+		.m = d->m, .ids = ids, .n_ids = n, .id = f->id, .qos = d->qos, .retain = d->retain, .dup = d->dup
+	};
+	mqtt_kept_sent(io, self->session, d, f->id);
 	if (send(self, io, &s) == 0)
 		return true;
 	mqtt_dropped(io);
+	mqtt_kept_done(io, self->session, f->kept);
 	subscriber_landed(self->session, f);
 	return true;
+}
+
+/* It is not sent, and never will be. */
+static void skip(const struct mqtt *self, struct io *io, const struct delivery *d)
+{
+	mqtt_kept_done(io, self->session, d->packet ? d->m->kept : 0);
 }
 
 /* The first of the queue. False: it must wait. */
@@ -216,11 +226,13 @@ static bool send_next(struct mqtt *self, struct io *io)
 
 	if (is_over(io, d->m)) {
 		io_count(io, MQTT_EXPIRED, 1);
+		skip(self, io, d);
 	} else if (!topics_may_have(&self->access, d->m, d->ask)) {
-		; /* it never learns of it */
+		skip(self, io, d); /* it never learns of it */
 	} else if (d->qos == 0) {
 		send_or_drop(self, io, &(struct sending){ .m = d->m, .ids = ids, .n_ids = n, .retain = d->retain });
-	} else if (self->session->flights_n >= self->window || !launch(self, io, d, ids, n)) {
+	} else if (self->session->flights_n >= self->window || !mqtt_kept_ready(self, io, d) ||
+		   !launch(self, io, d, ids, n)) {
 		return false;
 	}
 	subscriber_pop(self->session);
@@ -238,6 +250,7 @@ static bool send_again(struct mqtt *self, struct io *io, struct flight *f)
 
 	f->sent = true;
 	if (f->m && !topics_may_have(&self->access, f->m, false)) {
+		mqtt_kept_done(io, self->session, f->kept);
 		subscriber_landed(self->session, f);
 		return false;
 	}
@@ -245,6 +258,7 @@ static bool send_again(struct mqtt *self, struct io *io, struct flight *f)
 		mqtt_answer(self, io, MQTT_PUBREL, f->id, MQTT_OK);
 	} else if (send(self, io, &s) == -EMSGSIZE) { /* it takes less than it did before */
 		io_count(io, MQTT_DROPPED, 1);
+		mqtt_kept_done(io, self->session, f->kept);
 		subscriber_landed(self->session, f);
 		return false;
 	}
@@ -270,7 +284,7 @@ static bool send_all_again(struct mqtt *self, struct io *io)
 
 void mqtt_pump(struct mqtt *self, struct io *io)
 {
-	if (!self->session)
+	if (!self->session || self->muted)
 		return;
 	self->session->woken = false;
 	self->session->slow = true;
@@ -279,7 +293,7 @@ void mqtt_pump(struct mqtt *self, struct io *io)
 	do {
 		while (self->session->queue_n && out_room(io) && send_next(self, io))
 			;
-		self->session->slow = self->session->queue_n != 0;
+		self->session->slow = self->session->queue_n && !self->held; /* the disk is not the client */
 		if (!self->replays || self->session->slow || !out_room(io))
 			return;
 		mqtt_replay(self, io);
@@ -290,12 +304,13 @@ void mqtt_pump(struct mqtt *self, struct io *io)
 
 static enum verdict landed(struct mqtt *self, struct io *io, struct flight *f)
 {
+	mqtt_kept_done(io, self->session, f->kept);
 	subscriber_landed(self->session, f);
 	mqtt_pump(self, io);
 	return V_GO;
 }
 
-static enum verdict released(const struct mqtt *self, struct io *io, uint16_t id, unsigned code)
+static enum verdict released(struct mqtt *self, struct io *io, uint16_t id, unsigned code)
 {
 	mqtt_answer(self, io, MQTT_PUBREL, id, code);
 	return V_GO;
@@ -307,6 +322,8 @@ static enum verdict received(struct mqtt *self, struct io *io, const struct mqtt
 		return released(self, io, a->id, MQTT_ID_UNKNOWN);
 	if (a->code >= MQTT_UNSPECIFIED) /* it does not want it [4.3.3] */
 		return landed(self, io, f);
+	if (mqtt_kept_received(io, self->session, f) < 0)
+		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
 	message_unref(f->m);
 	f->m = NULL;
 	return released(self, io, a->id, MQTT_OK);

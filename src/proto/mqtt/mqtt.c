@@ -19,10 +19,17 @@ enum {
 static const char *const counters[] = { "received", "sent",  "dropped", "retained_sent", "expired", "taken_over",
 					"resumed",  "wills", NULL };
 
+static const char *const durabilities[] = { "ack", "lazy", NULL };
+
 #define O struct mqtt_options
 static const struct option rows[] = {
 	OPT_UINT(O, aliases, "16", 0, 1000,
 		 "topic aliases that a client may use, and as many the other way if it takes them"),
+	OPT_SIZE(O, disk, "4G", KEEP_LIMIT_MIN, (uint64_t)1 << 40,
+		 "bytes that the store of what is kept may have on disk"),
+	OPT_ENUM(
+		O, durability, "ack", durabilities,
+		"what was promised to a client is on disk before it is acknowledged, or (lazy) a fifth of a second later"),
 	OPT_UINT(O, inflight, "32", 1, 65535,
 		 "messages of QoS 1 and 2 that are sent to a client before it has acknowledged the first"),
 	OPT_UINT(O, keepalive_max, "0", 0, 65535,
@@ -48,21 +55,33 @@ static const struct option_table table = OPTION_TABLE("mqtt", rows, struct mqtt_
 
 /* ---- words ---- */
 
-void mqtt_out(struct io *io, const struct mqtt_writer *w)
+static void count_out(struct io *io, const struct mqtt_writer *w)
 {
-	out_mem(io, w->p, w->n);
 	mqtt_count(io, MQTT_T_PACKETS_OUT, 1);
 	mqtt_count(io, MQTT_T_BYTES_OUT, w->n);
 }
 
-void mqtt_answer(const struct mqtt *self, struct io *io, enum mqtt_type type, uint16_t id, unsigned code)
+void mqtt_out_now(struct io *io, const struct mqtt_writer *w)
+{
+	out_mem(io, w->p, w->n);
+	count_out(io, w);
+}
+
+void mqtt_out(struct mqtt *self, struct io *io, const struct mqtt_writer *w)
+{
+	if (!mqtt_kept_hold(self, io, mqtt_written(w)))
+		out_mem(io, w->p, w->n);
+	count_out(io, w);
+}
+
+void mqtt_answer(struct mqtt *self, struct io *io, enum mqtt_type type, uint16_t id, unsigned code)
 {
 	uint8_t array[16];
 	struct mqtt_writer w;
 
 	mqtt_writer_init(&w, self->version, array, sizeof(array));
 	(void)mqtt_put_id(&w, type, id, self->version == MQTT_5 ? (uint8_t)code : MQTT_OK);
-	mqtt_out(io, &w);
+	mqtt_out(self, io, &w);
 }
 
 enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const char *why)
@@ -72,12 +91,12 @@ enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const cha
 	struct mqtt_writer w;
 
 	io_reason(io, why);
-	if (self->version == MQTT_5 && self->state == MQTT_OPEN) {
+	if (self->version == MQTT_5 && self->state == MQTT_OPEN && !self->muted) {
 		mqtt_props_init(&end.props);
 		mqtt_writer_init(&w, self->version, array, sizeof(array));
 		w.max_packet = self->max_packet;
 		if (mqtt_put_end(&w, &end) == 0)
-			mqtt_out(io, &w);
+			mqtt_out_now(io, &w);
 	}
 	self->state = MQTT_OVER;
 	return V_CLOSE;
@@ -107,7 +126,7 @@ static enum verdict ping(struct mqtt *self, struct io *io, const struct mqtt_fra
 		return mqtt_bye(self, io, (unsigned)r, why);
 	mqtt_writer_init(&w, self->version, array, sizeof(array));
 	(void)mqtt_put_ping(&w, MQTT_PINGRESP);
-	mqtt_out(io, &w);
+	mqtt_out(self, io, &w);
 	return V_GO;
 }
 
@@ -258,9 +277,11 @@ static enum verdict read_letters(struct mqtt *self, const struct ev *ev, struct 
 		const struct letter *l = &ev->mail.v[i];
 		enum verdict next = V_GO;
 
-		if (l->tag == MQTT_WAKE)
+		if (l->tag == MQTT_WAKE) {
+			mqtt_kept_flush(self, io);
 			mqtt_pump(self, io);
-		else if (l->tag == MQTT_TAKE_OVER)
+		}
+		if (l->tag == MQTT_TAKE_OVER)
 			next = let_go(self, io, l->from);
 		else if (l->tag == MQTT_LET_GO)
 			next = try_again(self, io);
@@ -318,9 +339,11 @@ static enum verdict step(void *selfp, const struct ev *ev, struct io *io)
 	struct mqtt *self = selfp;
 	enum verdict v = one_event(self, ev, io);
 
+	if (self->torn && v == V_GO)
+		v = mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
 	if (v != V_GO)
 		mqtt_leave(self, io);
-	mqtt_send_off(io);
+	mqtt_send_off(self, io);
 	return v;
 }
 
@@ -329,7 +352,8 @@ static void fini(void *selfp, struct io *io)
 	struct mqtt *self = selfp;
 
 	mqtt_leave(self, io);
-	mqtt_send_off(io);
+	mqtt_send_off(self, io);
+	mqtt_kept_forget(self);
 	mqtt_replays_done(self);
 	mqtt_aliases_done(&self->in);
 	mqtt_aliases_done(&self->out);
@@ -343,6 +367,7 @@ static void svc_close(struct svc *svc)
 {
 	struct mqtt_service *service = svc->state;
 
+	mqtt_kept_close(service);
 	topics_free(&service->topics);
 	mem_free(service->heard);
 	mem_free(service->tallies);
@@ -376,8 +401,11 @@ static int svc_open(struct svc *svc, struct buf *ret_why)
 		service->tallies = mem_zalloc(port_loops(svc->port) * sizeof(*service->tallies));
 		r = service->heard && service->tallies ? 0 : -ENOMEM;
 	}
+	if (r == 0)
+		r = mqtt_kept_open(svc, ret_why);
 	if (r < 0) {
-		buf_addf(ret_why, "cannot begin: %s", strerror(-r));
+		if (!ret_why->n)
+			buf_addf(ret_why, "cannot begin: %s", strerror(-r));
 		svc_close(svc);
 	}
 	return r;
@@ -389,7 +417,7 @@ const struct proto mqtt_proto = {
 	.summary = "messages by topics: a broker for MQTT 3.1, 3.1.1 and 5.0",
 	.doc = "OASIS MQTT 5.0",
 	.needs = "what one client publishes goes to those who subscribe, so they must be in one process",
-	.flags = P_STREAM | P_SHARED | P_FIRST | P_ALIVE | P_BINARY | P_OFF,
+	.flags = P_STREAM | P_SHARED | P_FIRST | P_ALIVE | P_BINARY | P_OFF | P_KEEPS,
 	.subprotocols = (const char *const[]){ "mqtt", "mqttv3.1", NULL },
 	.port = 1883,
 	.store = "topics",

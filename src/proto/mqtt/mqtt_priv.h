@@ -8,7 +8,8 @@
  *	subscribe.c  what it wants to hear, and what is retained of that
  *	deliver.c    what it is sent: its queue, the window, acknowledgements
  *	route.c      from a message to all who hear it: this loop, other loops, those who are away
- *	shard.c       the shard: what other loops send, wills and ends that are due
+ *	kept.c       what must survive: records for the disk, and what waits for it
+ *	shard.c      the shard: what other loops send, wills and ends that are due
  *	sys.c        $SYS: what the broker tells of itself
  */
 #pragma once
@@ -17,6 +18,7 @@
 #include "base/buf.h"
 #include "conf/option.h"
 #include "core/proto.h"
+#include "proto/mqtt/kept.h"
 #include "proto/mqtt/write.h"
 #include "store/access.h"
 #include "store/topics.h"
@@ -28,8 +30,12 @@ struct mqtt_options {
 	unsigned queue, inflight, receive_max, levels, subscriptions, retained, aliases, keepalive_max;
 	size_t queue_bytes;
 	uint64_t session_expiry_max, sys_interval;
+	size_t disk;
+	unsigned durability; /* of enum mqtt_durability */
 	bool retain;
 };
+
+enum mqtt_durability { MQTT_ACK, MQTT_LAZY };
 
 /* What $SYS tells of; each loop counts for itself, the first one adds. */
 enum mqtt_tally {
@@ -59,6 +65,10 @@ struct mqtt_service {
 	_Atomic uint64_t named;       /* client identifiers that were assigned */
 	_Atomic uint32_t *heard;      /* by loop: subscriptions in its index */
 	struct mqtt_tallies *tallies; /* by loop */
+	struct keep *keep;            /* NULL: all is in memory alone */
+	struct port *port;
+	const char *name;
+	bool lazy; /* nobody waits for the disk */
 };
 
 /* For another loop. */
@@ -85,6 +95,7 @@ struct mqtt_shard {
 	struct topic_map who_left; /* the same */
 	struct mqtt_tallies *tallies;
 	struct mqtt_sys *sys; /* of the first loop */
+	struct mqtt_pen pen;
 };
 
 enum mqtt_state {
@@ -96,7 +107,7 @@ enum mqtt_state {
 };
 
 /* Letters between sessions and rooms. */
-enum { MQTT_WAKE = 1, MQTT_TAKE_OVER, MQTT_LET_GO, MQTT_BATCH, MQTT_ALARM };
+enum { MQTT_WAKE = 1, MQTT_TAKE_OVER, MQTT_LET_GO, MQTT_BATCH, MQTT_ALARM, MQTT_COMMITTED };
 
 enum { MQTT_TIMER_ALIVE };
 enum { MQTT_JOB_LOGIN = 1 };
@@ -126,15 +137,17 @@ struct mqtt {
 	uint8_t version, state;
 	bool goodbye; /* no will */
 	bool logged_in;
+	bool torn;   /* an answer could not be held: no memory, or too many */
+	bool muted;  /* its CONNACK waits for the disk, and all else for that */
 	bool behind; /* what was under way on an earlier connection is not all sent again */
 	uint16_t keep_alive, window, aliases_out_max;
 	uint32_t max_packet, session_expiry;
-	struct will will;
 	struct mqtt_aliases in, out;
 	struct mqtt_replay *replays;
 	struct mqtt_memo *memo; /* NULL: it has not published yet */
 	struct topics_access access;
-	uint64_t looked_at; /* access_generation() of that */
+	uint64_t looked_at;     /* access_generation() of that */
+	struct mqtt_held *held; /* NULL: it waits for nothing */
 };
 
 static inline const struct mqtt_options *mqtt_options(const struct io *io)
@@ -166,8 +179,9 @@ struct subscriber_limits mqtt_limits(const struct io *io);
 
 /* mqtt.c. Ends the conversation in the words of its version. */
 enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const char *why);
-void mqtt_out(struct io *io, const struct mqtt_writer *w);
-void mqtt_answer(const struct mqtt *self, struct io *io, enum mqtt_type type, uint16_t id, unsigned code);
+void mqtt_out_now(struct io *io, const struct mqtt_writer *w);
+void mqtt_out(struct mqtt *self, struct io *io, const struct mqtt_writer *w); /* behind what it promises */
+void mqtt_answer(struct mqtt *self, struct io *io, enum mqtt_type type, uint16_t id, unsigned code);
 
 /* connect.c */
 enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
@@ -197,15 +211,18 @@ enum verdict mqtt_acked(struct mqtt *self, struct io *io, const struct mqtt_ack 
 void mqtt_aliases_done(struct mqtt_aliases *a);
 
 /*
- * route.c. A message to all who hear it; false: nobody does. `memo`: of whose it is, NULL: nobody's. Then, once in a step,
- * mqtt_send_off().
+ * route.c. A message to all who hear it: 1; 0: nobody does; -ENOMEM: not everybody who should. `memo`: of whose it is, NULL: nobody's.
+ * Then, once in a step, mqtt_send_off().
  */
-bool mqtt_route(struct mqtt_memo *memo, struct io *io, struct message *m);
+int mqtt_route(struct mqtt_memo *memo, struct io *io, struct message *m);
 bool mqtt_route_here(struct mqtt_memo *memo, struct io *io,
-		     struct message *m); /* to those of this loop's index alone */
-void mqtt_retain(struct io *io, struct message *m);
-void mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d); /* to one, wherever it is */
-void mqtt_send_off(struct io *io);
+		     struct message *m);                         /* to those of this loop's index alone */
+[[nodiscard]] int mqtt_retain(struct io *io, struct message *m); /* as topics_retain() */
+bool mqtt_must_keep(struct io *io, const struct message *m);     /* would it go to the disk? */
+
+/* To one, wherever it is: 0; 1: it is on its way to another loop; -errno: it is dropped. */
+int mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d);
+void mqtt_send_off(struct mqtt *self, struct io *io); /* self: whose step it was; NULL: the shard's */
 
 /* sys.c */
 struct mqtt_sys *mqtt_sys_new(nsec now); /* or NULL */

@@ -97,20 +97,38 @@ static struct mqtt_memo *memo_of(struct mqtt *self, bool same_topic)
 	return self->memo; /* without one it is looked up each time */
 }
 
-/* To all who hear it; the reason code of its acknowledgement. */
+static int send(struct mqtt *self, struct io *io, const struct mqtt_publish *p, struct message *m, bool same_topic)
+{
+	int kept = 0, r;
+
+	if (mqtt_kept_full(io) && mqtt_must_keep(io, m))
+		return MQTT_QUOTA;
+	if (p->retain)
+		kept = mqtt_retain(io, m);
+	r = mqtt_route(memo_of(self, same_topic), io, m);
+	if (r < 0 || kept == -ENOMEM)
+		return -ENOMEM;
+	return r ? MQTT_OK : MQTT_NO_SUBSCRIBERS;
+}
+
+/* To all who hear it; the reason code of its acknowledgement, or -ENOMEM: there must be none. */
 static int publish(struct mqtt *self, struct io *io, const struct mqtt_publish *p)
 {
 	struct message *m;
-	bool heard;
 	int r = make(self, io, p, &m);
 
 	if (r < 0)
-		return r == -EACCES ? MQTT_NOT_AUTHORIZED : MQTT_QUOTA;
-	if (p->retain)
-		mqtt_retain(io, m);
-	heard = mqtt_route(memo_of(self, r == 1), io, m);
+		return r == -EACCES ? MQTT_NOT_AUTHORIZED : r;
+	r = send(self, io, p, m, r == 1);
 	message_unref(m);
-	return heard ? MQTT_OK : MQTT_NO_SUBSCRIBERS;
+	return r;
+}
+
+/* 3.x has no word for a server that has no room: silence, so that it is sent again. */
+static void acknowledge(struct mqtt *self, struct io *io, enum mqtt_type type, uint16_t id, int code)
+{
+	if (self->version == MQTT_5 || code != MQTT_QUOTA)
+		mqtt_answer(self, io, type, id, (unsigned)code);
 }
 
 /* 3.x has no word for what is wrong with a message: it is acknowledged, and goes nowhere. Its topic is an error though. */
@@ -128,17 +146,23 @@ static enum verdict exactly_once(struct mqtt *self, struct io *io, const struct 
 {
 	struct subscriber_limits lim = mqtt_limits(io);
 	int r = subscriber_await(self->session, p->id, &lim);
+	bool new;
 
 	if (r == -ENOBUFS)
 		return mqtt_bye(self, io, MQTT_RECEIVE_MAX, "receive-maximum");
 	if (r < 0)
 		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
-	r = r == 1 ? publish(self, io, p) : MQTT_OK;
+	new = r == 1;
+	r = new ? publish(self, io, p) : MQTT_OK;
+	if (new &&r >= 0 && r < MQTT_UNSPECIFIED && mqtt_kept_await(io, self->session, p->id) < 0)
+		r = -ENOMEM;
+	if (r < 0)
+		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
 	if (r >= MQTT_UNSPECIFIED) {
 		mqtt_dropped(io);
 		subscriber_release(self->session, p->id);
 	}
-	mqtt_answer(self, io, MQTT_PUBREC, p->id, (unsigned)r);
+	acknowledge(self, io, MQTT_PUBREC, p->id, r);
 	return V_GO;
 }
 
@@ -166,10 +190,12 @@ enum verdict mqtt_publish(struct mqtt *self, struct io *io, const struct mqtt_fr
 	if (p.qos == 2)
 		return exactly_once(self, io, &p);
 	r = publish(self, io, &p);
+	if (r < 0)
+		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
 	if (r >= MQTT_UNSPECIFIED)
 		mqtt_dropped(io);
 	if (p.qos)
-		mqtt_answer(self, io, MQTT_PUBACK, p.id, (unsigned)r);
+		acknowledge(self, io, MQTT_PUBACK, p.id, r);
 	return V_GO;
 }
 
@@ -177,6 +203,8 @@ enum verdict mqtt_pubrel(struct mqtt *self, struct io *io, const struct mqtt_ack
 {
 	bool was = subscriber_release(self->session, a->id);
 
+	if (was && mqtt_kept_release(io, self->session, a->id) < 0)
+		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
 	mqtt_answer(self, io, MQTT_PUBCOMP, a->id, was ? MQTT_OK : MQTT_ID_UNKNOWN);
 	return V_GO;
 }

@@ -45,25 +45,29 @@ static struct batch *batch_for(struct mqtt_shard *shard, unsigned loop)
 	return q;
 }
 
-static void pack(struct io *io, unsigned loop, struct message *m, struct subscriber *to, const struct delivery *d)
+/* 1, or -ENOMEM: it is dropped. */
+static int pack(struct io *io, unsigned loop, struct message *m, struct subscriber *to, const struct delivery *d)
 {
 	struct batch *p = loop < ((struct mqtt_shard *)io->shard)->loops ? batch_for(io->shard, loop) : NULL;
 
 	if (!p) {
 		mqtt_dropped(io);
-		return;
+		return -ENOMEM;
 	}
 	p->v[p->n++] = (struct item){
 		.m = message_ref(m),
 		.to = to ? subscriber_ref(to) : NULL,
 		.d = d ? *d : (struct delivery){},
 	};
+	return 1;
 }
 
-void mqtt_send_off(struct io *io)
+/* The disk first: what others make of these comes behind. */
+void mqtt_send_off(struct mqtt *self, struct io *io)
 {
 	struct mqtt_shard *shard = io->shard;
 
+	mqtt_kept_submit(self, io);
 	if (!shard->batched)
 		return;
 	shard->batched = false;
@@ -78,40 +82,42 @@ void mqtt_send_off(struct io *io)
 
 /* ---- to one ---- */
 
-static void push(struct io *io, struct subscriber *to, const struct delivery *d, uint64_t where)
+static int push(struct io *io, struct subscriber *to, const struct delivery *d, uint64_t where)
 {
 	struct subscriber_limits lim = mqtt_limits(io);
+	int r = subscriber_push(to, d, &lim);
 
-	if (subscriber_push(to, d, &lim) < 0)
+	if (r < 0)
 		mqtt_dropped(io);
 	if (to->woken)
-		return;
+		return r;
 	to->woken = true;
 	io_post(io, where, MQTT_WAKE, NULL, 0);
+	return r;
 }
 
-static void store(struct io *io, struct subscriber *to, const struct delivery *d)
+static int store(struct io *io, struct subscriber *to, const struct delivery *d)
 {
 	struct subscriber_limits lim = mqtt_limits(io);
 	uint64_t where;
 	int r = topics_store(mqtt_service(io)->topics, to, d, &lim, &where);
 
 	if (r == -EAGAIN) /* it has come back in this moment */
-		pack(io, to->home, d->m, to, d);
-	else if (r < 0)
+		return pack(io, to->home, d->m, to, d);
+	if (r < 0 && r != -ENOENT)
 		mqtt_dropped(io);
+	return r;
 }
 
-void mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d)
+int mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d)
 {
 	uint64_t where = atomic_load_explicit(&to->where, memory_order_acquire);
 
 	if (!where)
-		store(io, to, d);
-	else if (to->home == port_here(io->svc->port, io))
-		push(io, to, d, where);
-	else
-		pack(io, to->home, d->m, to, d);
+		return store(io, to, d);
+	if (to->home == port_here(io->svc->port, io))
+		return push(io, to, d, where);
+	return pack(io, to->home, d->m, to, d);
 }
 
 /* ---- to all ---- */
@@ -120,12 +126,13 @@ struct hearing {
 	struct io *io;
 	struct message *m;
 	bool heard;
+	int err; /* of what must be on disk */
 };
 
 static void give(void *arg, struct sub *sub, bool shared)
 {
 	struct hearing *h = arg;
-	const struct delivery d = {
+	struct delivery d = {
 		.m = h->m,
 		.id = sub->id,
 		.qos = h->m->qos < sub->qos ? h->m->qos : sub->qos,
@@ -137,7 +144,10 @@ static void give(void *arg, struct sub *sub, bool shared)
 	if (sub->no_local && h->m->from == sub->whose->serial)
 		return;
 	h->heard = true;
-	mqtt_give(h->io, sub->whose, &d);
+	if (d.qos && mqtt_kept_wanted(h->io, h->m, sub->whose, shared))
+		d.packet = subscriber_next_id(sub->whose);
+	if (mqtt_give(h->io, sub->whose, &d) >= 0 && d.packet && h->err == 0)
+		h->err = mqtt_kept_add(h->io, sub->whose, &d);
 }
 
 static void give_all(struct hearing *h, const struct filters_found *found)
@@ -173,8 +183,7 @@ static bool pack_for_others(struct io *io, struct message *m)
 	for (unsigned i = 0; i < shard->loops; i++) {
 		if (i == here || !atomic_load_explicit(&service->heard[i], memory_order_relaxed))
 			continue;
-		pack(io, i, m, NULL, NULL);
-		any = true;
+		any |= pack(io, i, m, NULL, NULL) == 1;
 	}
 	return any;
 }
@@ -191,22 +200,54 @@ bool mqtt_route_here(struct mqtt_memo *memo, struct io *io, struct message *m)
 	return h.heard;
 }
 
-bool mqtt_route(struct mqtt_memo *memo, struct io *io, struct message *m)
+int mqtt_route(struct mqtt_memo *memo, struct io *io, struct message *m)
 {
 	struct mqtt_shard *shard = io->shard;
 	struct topics *t = mqtt_service(io)->topics;
 	struct hearing h = { .io = io, .m = m };
 	bool heard = mqtt_route_here(memo, io, m);
+	int r;
 
 	if (shard->loops > 1)
 		heard |= pack_for_others(io, m);
-	if (topics_any(t) && topics_match(t, message_topic(m), &shard->found_all, give, &h) < 0)
+	if (!topics_any(t))
+		return heard;
+	r = topics_match(t, message_topic(m), &shard->found_all, give, &h);
+	if (r < 0)
 		mqtt_dropped(io);
-	return heard || h.heard;
+	r = mqtt_kept_message(io, m, h.err ? h.err : r);
+	return r < 0 ? r : heard || h.heard;
 }
 
-void mqtt_retain(struct io *io, struct message *m)
+int mqtt_retain(struct io *io, struct message *m)
 {
-	if (topics_retain(mqtt_service(io)->topics, m, mqtt_options(io)->retained) < 0)
+	struct mqtt_shard *shard = io->shard;
+	int r = topics_retain(mqtt_service(io)->topics, m, mqtt_options(io)->retained);
+
+	if (r < 0)
 		mqtt_dropped(io);
+	else if (mqtt_service(io)->keep)
+		shard->pen.retained = true;
+	if (!mqtt_service(io)->lazy)
+		shard->pen.wrote |= shard->pen.retained;
+	return r;
+}
+
+static void look_for_kept(void *arg, struct sub *sub, bool shared)
+{
+	struct hearing *h = arg;
+
+	(void)shared;
+	h->heard |= sub->whose->kept_id && h->m->qos && sub->qos;
+}
+
+bool mqtt_must_keep(struct io *io, const struct message *m)
+{
+	struct mqtt_shard *shard = io->shard;
+	struct hearing h = { .m = (struct message *)m };
+
+	if (m->retain)
+		return true;
+	(void)topics_match(mqtt_service(io)->topics, message_topic(m), &shard->found_all, look_for_kept, &h);
+	return h.heard;
 }

@@ -27,20 +27,6 @@ static void drop_alarm(struct mail *mail)
 	mem_free(a);
 }
 
-/* By a letter: a session cannot set the timers of its shard. */
-void mqtt_alarm(struct io *io, struct subscriber *s, uint32_t epoch, nsec at)
-{
-	struct alarm *a = at == UINT64_MAX ? NULL : mem_zalloc(sizeof(*a));
-
-	if (!a)
-		return; /* it stays for ever, or until memory is there when it leaves next */
-	a->mail.drop = drop_alarm;
-	a->whose = subscriber_ref(s);
-	a->epoch = epoch;
-	a->at = at;
-	port_post(io->svc->port, port_here(io->svc->port, io), MQTT_ALARM, &a->mail);
-}
-
 /* ---- alarms ---- */
 
 static void set_timer(struct mqtt_shard *shard, struct io *io)
@@ -64,20 +50,29 @@ void mqtt_publish_will(struct io *io, struct message *will)
 		will->expires += io->now;
 	io_count(io, MQTT_WILLS, 1);
 	if (will->retain)
-		mqtt_retain(io, will);
-	mqtt_route(NULL, io, will);
+		(void)mqtt_retain(io, will);
+	(void)mqtt_route(NULL, io, will);
 	message_unref(will);
+}
+
+/* Under the lock of names: it is nobody's until then, and what its next session writes comes behind. */
+static void will_is_out(void *arg, struct subscriber *s)
+{
+	(void)mqtt_kept_left(arg, s, s->expires, UINT64_MAX);
 }
 
 static void ring(struct mqtt_shard *shard, struct io *io, struct alarm *a)
 {
 	struct message *will;
 	bool over;
-	uint64_t next = topics_due(mqtt_service(io)->topics, a->whose, a->epoch, io->now, &will, &over);
+	uint64_t next = topics_due(mqtt_service(io)->topics, a->whose, a->epoch, io->now, &will, &over, will_is_out,
+				   io);
 
 	if (over)
 		mqtt_count(io, MQTT_T_ENDED, 1);
 	mqtt_publish_will(io, will);
+	if (over)
+		mqtt_kept_end(io, a->whose);
 	if (next != UINT64_MAX && heap_set(&shard->alarms, &a->node, next) == 0)
 		return;
 	forget(shard, a);
@@ -104,9 +99,9 @@ static struct alarm *alarm_of(const struct mqtt_shard *shard, const struct subsc
 	return NULL;
 }
 
-static void take_alarm(struct mqtt_shard *shard, struct io *io, struct letter *l)
+/* In the place of one that was of the same name. True: it is in use. */
+static bool set_alarm(struct mqtt_shard *shard, struct io *io, struct alarm *new)
 {
-	struct alarm *new = (struct alarm *)l->mail;
 	uint32_t hash = (uint32_t)topic_hash(&mqtt_service(io)->key, subscriber_name(new->whose));
 	struct alarm *a = alarm_of(shard, new->whose, hash);
 
@@ -114,8 +109,7 @@ static void take_alarm(struct mqtt_shard *shard, struct io *io, struct letter *l
 		new->link.hash = hash;
 		if (heap_reserve(&shard->alarms, shard->alarms.n + 1) < 0 ||
 		    topic_map_add(&shard->who_left, &new->link) < 0)
-			return;
-		l->mail = NULL;
+			return false;
 		a = new;
 	}
 	if (a->whose != new->whose) {
@@ -124,7 +118,46 @@ static void take_alarm(struct mqtt_shard *shard, struct io *io, struct letter *l
 	}
 	a->epoch = new->epoch;
 	(void)heap_set(&shard->alarms, &a->node, new->at); /* there is room */
+	return a == new;
+}
+
+static void take_alarm(struct mqtt_shard *shard, struct io *io, struct letter *l)
+{
+	if (set_alarm(shard, io, (struct alarm *)l->mail))
+		l->mail = NULL;
 	set_timer(shard, io);
+}
+
+static struct alarm *alarm_new(struct subscriber *s, uint32_t epoch, nsec at)
+{
+	struct alarm *a = mem_zalloc(sizeof(*a));
+
+	if (!a)
+		return NULL;
+	a->mail.drop = drop_alarm;
+	a->whose = subscriber_ref(s);
+	a->epoch = epoch;
+	a->at = at;
+	return a;
+}
+
+/* Of those who were there before this process. */
+static void set_past_alarm(void *arg, struct subscriber *s)
+{
+	struct io *io = arg;
+	struct alarm *a = alarm_new(s, s->epoch, s->will_at < s->expires ? s->will_at : s->expires);
+
+	if (a && !set_alarm(io->shard, io, a))
+		drop_alarm(&a->mail);
+}
+
+/* By a letter: a session cannot set the timers of its shard. */
+void mqtt_alarm(struct io *io, struct subscriber *s, uint32_t epoch, nsec at)
+{
+	struct alarm *a = at == UINT64_MAX ? NULL : alarm_new(s, epoch, at);
+
+	if (a) /* or it stays for ever, or until memory is there when it leaves next */
+		port_post(io->svc->port, port_here(io->svc->port, io), MQTT_ALARM, &a->mail);
 }
 
 /* ---- batches ---- */
@@ -134,10 +167,11 @@ static void unpack(struct io *io, const struct batch *p)
 	for (uint32_t i = 0; i < p->n; i++) {
 		const struct item *item = &p->v[i];
 
+		if (item->to && mqtt_give(io, item->to, &item->d) < 0 && item->d.packet)
+			mqtt_kept_done(io, item->to, item->m->kept);
 		if (item->to)
-			mqtt_give(io, item->to, &item->d);
-		else
-			mqtt_route_here(NULL, io, item->m);
+			continue;
+		(void)mqtt_route_here(NULL, io, item->m);
 	}
 }
 
@@ -158,11 +192,16 @@ static void open_shard(struct mqtt_shard *shard, struct io *io)
 	shard->heard = filters_new(&mqtt_service(io)->key);
 	shard->batches = mem_zalloc(loops * sizeof(struct batch *));
 	shard->tallies = &mqtt_service(io)->tallies[port_here(io->svc->port, io)];
+	list_init(&shard->pen.waiting);
 	shard->loops = shard->heard && shard->batches ? loops : 0; /* none: nobody can be served here */
 	if (shard->loops && port_here(io->svc->port, io) == 0 && mqtt_options(io)->sys_interval)
 		shard->sys = mqtt_sys_new(io->now);
 	if (shard->sys)
 		io_timer(io, TIMER_SYS, io->now + FIRST_SYS);
+	if (!shard->loops || port_here(io->svc->port, io) != 0)
+		return;
+	topics_each_away(mqtt_service(io)->topics, set_past_alarm, io);
+	set_timer(shard, io);
 }
 
 enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io)
@@ -182,8 +221,10 @@ enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io)
 			take_alarm(shard, io, l);
 		else if (l->tag == MQTT_BATCH)
 			unpack(io, (struct batch *)l->mail);
+		else if (l->tag == MQTT_COMMITTED)
+			mqtt_kept_wake(shard, io);
 	}
-	mqtt_send_off(io);
+	mqtt_send_off(NULL, io);
 	return V_GO;
 }
 
@@ -203,6 +244,7 @@ void mqtt_shard_done(void *self, struct io *io)
 	filters_found_done(&shard->found);
 	filters_found_done(&shard->found_all);
 	filters_free(&shard->heard);
+	mqtt_pen_done(&shard->pen);
 	mem_free(shard->batches);
 	mem_free(shard->sys);
 }

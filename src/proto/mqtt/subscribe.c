@@ -119,10 +119,16 @@ static uint8_t take(struct mqtt *self, struct io *io, const struct mqtt_sub *sub
 	if (topic_split_share(sub->filter, &w.group, &w.filter) < 0 ||
 	    topic_check_filter(w.filter, mqtt_options(io)->levels) < 0)
 		return MQTT_BAD_FILTER;
+	if (self->session->kept_id && mqtt_kept_full(io))
+		return MQTT_QUOTA;
 	r = topics_subscribe(mqtt_service(io)->topics, shard->heard, self->session, &self->access, &w,
 			     mqtt_options(io)->subscriptions);
 	if (r < 0)
 		return refusal(r);
+	if (mqtt_kept_sub(io, self->session, &w, sub->retain_handling) < 0) {
+		(void)topics_unsubscribe(mqtt_service(io)->topics, shard->heard, self->session, w.group, w.filter);
+		return MQTT_UNSPECIFIED;
+	}
 	/* [MQTT-3.3.1-9] [-10] [-11], and nothing of it for a group [4.8.2] */
 	if (!w.group.n && (sub->retain_handling == 0 || (sub->retain_handling == 1 && r == 0)) &&
 	    add_replay(self, &w) < 0)
@@ -144,7 +150,7 @@ static enum verdict answer(struct mqtt *self, struct io *io, const struct mqtt_l
 	w.max_packet = self->max_packet;
 	r = mqtt_put_list(&w, l);
 	if (r == 0)
-		mqtt_out(io, &w);
+		mqtt_out(self, io, &w);
 	if (array != usual)
 		mem_free(array);
 	return r == 0 ? V_GO : mqtt_bye(self, io, MQTT_TOO_LARGE, "packet-too-large");
@@ -210,6 +216,8 @@ static uint8_t give_up(struct mqtt *self, struct io *io, struct span text)
 		return MQTT_BAD_FILTER;
 	if (!topics_unsubscribe(mqtt_service(io)->topics, shard->heard, self->session, group, filter))
 		return MQTT_NO_SUBSCRIPTION;
+	if (mqtt_kept_unsub(io, self->session, group, filter) < 0)
+		return MQTT_UNSPECIFIED;
 	if (!group.n)
 		drop_replay(self, filter); /* [MQTT-3.10.4-3] */
 	return MQTT_OK;

@@ -73,8 +73,8 @@ static void tell(struct io *io, const char *name, const char *text)
 	m = message_new(&b);
 	if (!m)
 		return; /* the next time */
-	mqtt_retain(io, m);
-	mqtt_route(NULL, io, m);
+	(void)mqtt_retain(io, m);
+	(void)mqtt_route(NULL, io, m);
 	message_unref(m);
 }
 

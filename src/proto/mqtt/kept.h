@@ -1,0 +1,78 @@
+/*
+ * kept.h - what must survive the end of the process: records for the disk (store/keep.h), and what waits for them.
+ */
+#pragma once
+#include "core/proto.h"
+#include "store/topics.h"
+
+struct mqtt;
+struct mqtt_service;
+struct mqtt_shard;
+
+/* One way by which a message on disk comes to a session. */
+struct mqtt_waiter {
+	uint64_t session;
+	uint32_t at, id;
+	uint16_t packet;
+	uint8_t qos;
+	bool retain;
+};
+
+/* What this loop has to say to the disk in this step; kept.c. */
+struct mqtt_pen {
+	struct keep_batch batch;
+	bool wrote;                /* something that the answer to this packet waits for */
+	bool retained;             /* topics_retained_submit() has something, too */
+	struct message **messages; /* of the batch, with references: whoever sends them wants to know their position */
+	size_t messages_n, messages_cap;
+	struct mqtt_waiter *waiters; /* of the message that is being routed */
+	uint32_t waiters_n, waiters_cap;
+	bool alone;          /* one of them is a delivery that stands alone */
+	uint64_t position;   /* of what was handed over last */
+	struct list waiting; /* of mqtt_held: who waits for the disk */
+};
+
+/* One who waits for the disk, and answers that do, in order, until what they promise is there. */
+struct mqtt_held {
+	struct list node; /* in mqtt_pen.waiting */
+	sess_id id;       /* while it is in there */
+	struct buf bytes;
+	struct mqtt_until {
+		uint64_t position; /* 0: of this step */
+		size_t end;        /* in bytes */
+	} * v;
+	size_t n, cap;
+};
+
+/*
+ * Without a disk all of these do nothing, and say that all is well. A record: 0 or -ENOMEM, after which what was promised by it
+ * must not be; the answer to a packet that wrote one waits by itself (mqtt_out()).
+ */
+[[nodiscard]] int mqtt_kept_open(struct svc *svc, struct buf *ret_why);
+void mqtt_kept_close(struct mqtt_service *service);
+bool mqtt_kept_full(const struct io *io); /* what is new must be refused */
+[[nodiscard]] int mqtt_kept_session(struct io *io, struct subscriber *s);
+[[nodiscard]] int mqtt_kept_left(struct io *io, struct subscriber *s, uint64_t until, uint64_t will_at);
+void mqtt_kept_end(struct io *io, struct subscriber *s); /* with all that waits for it */
+[[nodiscard]] int mqtt_kept_sub(struct io *io, const struct subscriber *s, const struct wish *w, uint8_t handling);
+[[nodiscard]] int mqtt_kept_unsub(struct io *io, const struct subscriber *s, struct span group, struct span filter);
+[[nodiscard]] int mqtt_kept_await(struct io *io, const struct subscriber *s, uint16_t packet);
+[[nodiscard]] int mqtt_kept_release(struct io *io, const struct subscriber *s, uint16_t packet);
+
+/* Of a message that is routed: a place for one that hears it (false: not on disk), and when all are known, the record. */
+bool mqtt_kept_wanted(struct io *io, struct message *m, const struct subscriber *s, bool alone);
+[[nodiscard]] int mqtt_kept_add(struct io *io, const struct subscriber *s, const struct delivery *d);
+[[nodiscard]] int mqtt_kept_message(struct io *io, struct message *m, int err); /* of the places; it is returned */
+
+/* Of a delivery: may it be sent by now? Else the session is woken. It goes out under this identifier; PUBREC; it is over. */
+bool mqtt_kept_ready(struct mqtt *self, struct io *io, const struct delivery *d);
+void mqtt_kept_sent(struct io *io, const struct subscriber *s, const struct delivery *d, uint16_t packet);
+[[nodiscard]] int mqtt_kept_received(struct io *io, const struct subscriber *s, const struct flight *f);
+void mqtt_kept_done(struct io *io, const struct subscriber *s, uint64_t message); /* 0 is fine */
+
+void mqtt_kept_submit(struct mqtt *self, struct io *io);                   /* the end of a step */
+void mqtt_kept_flush(struct mqtt *self, struct io *io);                    /* answers whose time has come */
+bool mqtt_kept_hold(struct mqtt *self, struct io *io, struct span packet); /* false: it need not wait */
+void mqtt_kept_wake(struct mqtt_shard *shard, struct io *io);              /* who waits for the disk looks again */
+void mqtt_kept_forget(struct mqtt *self);
+void mqtt_pen_done(struct mqtt_pen *pen);
