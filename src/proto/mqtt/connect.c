@@ -160,7 +160,10 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 	struct message *will = NULL;
 	uint64_t where;
 	bool present;
-	int r = topics_claim(mqtt_service(io)->topics, &claim, &self->session, &present, &where, &will);
+	int r = self->session_expiry && !self->alarm ? mqtt_alarm_new(io->shard, &self->alarm) : 0;
+
+	if (r == 0)
+		r = topics_claim(mqtt_service(io)->topics, &claim, &self->session, &present, &where, &will);
 
 	if (r == -EBUSY) {
 		wait_for(self, io, where);
@@ -280,7 +283,7 @@ static void stay(struct mqtt *self, struct io *io)
 		self->will.m = NULL;
 	}
 	epoch = topics_leave(mqtt_service(io)->topics, self->session, expires, will_at);
-	mqtt_alarm(io, self->session, epoch, will_at < expires ? will_at : expires);
+	mqtt_alarm_set(io, &self->alarm, self->session, epoch, will_at < expires ? will_at : expires);
 }
 
 /* Its will, and what becomes of its state. Once; the name is free afterwards. */
@@ -296,13 +299,14 @@ void mqtt_leave(struct mqtt *self, struct io *io)
 		self->will.m = NULL;
 		message_unref(will);
 	}
+	if (self->session && self->session_expiry)
+		stay(self, io);
+	else if (self->session)
+		end_now(self, io);
+	mqtt_alarm_free(io->shard, &self->alarm);
 	if (!self->session)
 		return;
 	mqtt_count(io, MQTT_T_CLIENTS, (uint64_t)-1);
-	if (self->session_expiry)
-		stay(self, io);
-	else
-		end_now(self, io);
 	subscriber_unref(self->session);
 	self->session = NULL;
 }

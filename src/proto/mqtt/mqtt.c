@@ -205,7 +205,8 @@ static enum verdict take_packets(struct mqtt *self, struct io *io)
 	}
 	mqtt_count(io, MQTT_T_PACKETS_IN, packets);
 	mqtt_count(io, MQTT_T_BYTES_IN, bytes);
-	stay_alive(self, io);
+	if (packets) /* a whole one: who sends a byte now and then is silent */
+		stay_alive(self, io);
 	return v;
 }
 

@@ -83,6 +83,7 @@ struct mqtt_shard {
 	bool batched;              /* one of them is not NULL */
 	struct heap alarms;        /* of those who left it */
 	struct topic_map who_left; /* the same */
+	uint32_t promised;         /* of those who are here and may leave one: places that are kept in `alarms` */
 	struct mqtt_tallies *tallies;
 	struct mqtt_sys *sys; /* of the first loop */
 };
@@ -130,6 +131,7 @@ struct mqtt {
 	uint16_t keep_alive, window, aliases_out_max;
 	uint32_t max_packet, session_expiry;
 	struct will will;
+	struct mqtt_alarm *alarm; /* of one whose session outlives the connection, for that */
 	struct mqtt_aliases in, out;
 	struct mqtt_replay *replays;
 	struct mqtt_memo *memo; /* NULL: it has not published yet */
@@ -215,4 +217,7 @@ void mqtt_sys_tell(struct mqtt_shard *shard, struct io *io);
 void mqtt_publish_will(struct io *io, struct message *will); /* with its reference; its time begins. NULL is fine */
 enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io);
 void mqtt_shard_done(void *self, struct io *io);
-void mqtt_alarm(struct io *io, struct subscriber *s, uint32_t epoch, nsec at);
+/* For one who comes: 0 or -ENOMEM. When he leaves and stays known: it rings in this loop; it is the shard's then. Or he does not. */
+[[nodiscard]] int mqtt_alarm_new(struct mqtt_shard *shard, struct mqtt_alarm **ret);
+void mqtt_alarm_set(struct io *io, struct mqtt_alarm **mine, struct subscriber *s, uint32_t epoch, nsec at);
+void mqtt_alarm_free(struct mqtt_shard *shard, struct mqtt_alarm **a); /* NULL is fine */
