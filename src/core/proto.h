@@ -22,6 +22,7 @@ typedef uint64_t sess_id; /* loop 16 | slot 20 | generation 28 bits; a stale one
 #define MSEC 1000000ull
 
 struct access;
+struct events;
 struct buf;
 struct file;
 struct io;
@@ -116,6 +117,7 @@ struct svc {
 	void *state;           /* what svc_open() made; shared by all threads of the process */
 	struct port *port;     /* to every loop of this service; NULL for a protocol without shards */
 	struct access *access; /* store/access.h: people and rules, the same for all services; NULL: there are none */
+	struct events *events; /* store/events.h: what happens in all processes; NULL: nobody tells */
 	struct {
 		size_t input;  /* most unread input a session may hold */
 		size_t output; /* hard cap on queued output; at least proto->output_least() */

@@ -340,6 +340,7 @@ static void set_up(struct memdrive *w, const struct mem_setup *m)
 		},
 		.trace = m->trace,
 		.access = m->access,
+		.events = m->events,
 	};
 	mem_port_init(&w->port, m->loops ? m->loops : 1);
 	w->lane = (struct lane){ .svc = &w->svc, .stats = w->stats, .pressed = { &w->pressed } };

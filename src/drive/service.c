@@ -223,6 +223,7 @@ static void fill_svc(struct service *v)
 	v->pub.limits.linger = c->linger;
 	v->pub.trace = c->trace;
 	v->pub.access = v->server->access;
+	v->pub.events = v->server->shared->events;
 }
 
 static bool same_tls(const struct tls_options *a, const struct tls_options *b)

@@ -201,7 +201,7 @@ static int fault_of(const struct io *io, const struct mqtt_connect *c, const cha
 		return 0;
 	*ret_why = "will-topic-invalid";
 	if (topic_check_name(c->will_topic, o->levels) < 0 || span_starts(c->will_topic, "$SYS") ||
-	    span_starts(c->will_topic, "$CONTROL/")) /* where others have commands */
+	    topic_is_own(c->will_topic) || span_starts(c->will_topic, "$CONTROL/")) /* where others have commands */
 		return MQTT_BAD_TOPIC;
 	*ret_why = "retain-off";
 	return c->will_retain && !o->retain ? MQTT_NO_RETAIN : 0;

@@ -10,6 +10,7 @@
  *	route.c      from a message to all who hear it: this loop, other loops, those who are away
  *	shard.c       the shard: what other loops send, wills and ends that are due
  *	sys.c        $SYS: what the broker tells of itself
+ *	events.c     guichet/: what happens in the server
  */
 #pragma once
 #include <stdatomic.h>
@@ -19,6 +20,7 @@
 #include "core/proto.h"
 #include "proto/mqtt/write.h"
 #include "store/access.h"
+#include "store/events.h"
 #include "store/topics.h"
 
 enum { MQTT_RECEIVED, MQTT_SENT, MQTT_DROPPED, MQTT_RETAINED, MQTT_EXPIRED, MQTT_TAKEN, MQTT_RESUMED, MQTT_WILLS };
@@ -85,7 +87,9 @@ struct mqtt_shard {
 	struct topic_map who_left; /* the same */
 	uint32_t promised;         /* of those who are here and may leave one: places that are kept in `alarms` */
 	struct mqtt_tallies *tallies;
-	struct mqtt_sys *sys; /* of the first loop */
+	struct mqtt_sys *sys;        /* of the first loop */
+	struct events_reader events; /* likewise */
+	bool listens;                /* to these */
 };
 
 enum mqtt_state {
@@ -97,9 +101,10 @@ enum mqtt_state {
 };
 
 /* Letters between sessions and rooms. */
-enum { MQTT_WAKE = 1, MQTT_TAKE_OVER, MQTT_LET_GO, MQTT_BATCH, MQTT_ALARM };
+enum { MQTT_WAKE = 1, MQTT_TAKE_OVER, MQTT_LET_GO, MQTT_BATCH, MQTT_ALARM, MQTT_LISTEN };
 
 enum { MQTT_TIMER_ALIVE };
+enum { MQTT_SHARD_ALARM, MQTT_SHARD_SYS, MQTT_SHARD_EVENTS }; /* timers of the shard */
 enum { MQTT_JOB_LOGIN = 1 };
 
 /* Topics by a number, in one direction. */
@@ -212,6 +217,11 @@ void mqtt_send_off(struct io *io);
 /* sys.c */
 struct mqtt_sys *mqtt_sys_new(nsec now); /* or NULL */
 void mqtt_sys_tell(struct mqtt_shard *shard, struct io *io);
+
+/* events.c: somebody has subscribed to them; the shard of the first loop is told so, and looks for some when its timer rings. */
+void mqtt_events_begin(struct io *io);
+void mqtt_events_listen(struct mqtt_shard *shard, struct io *io, const struct letter *l);
+void mqtt_events_look(struct mqtt_shard *shard, struct io *io);
 
 /* shard.c */
 void mqtt_publish_will(struct io *io, struct message *will); /* with its reference; its time begins. NULL is fine */

@@ -7,8 +7,6 @@
 #include "base/mem.h"
 #include "proto/mqtt/mqtt_priv.h"
 
-enum { TIMER_ALARM, TIMER_SYS };
-
 #define FIRST_SYS (100 * MSEC)
 #define LOOK_AGAIN (10 * SEC)
 
@@ -30,7 +28,7 @@ static void set_timer(struct mqtt_shard *shard, struct io *io)
 {
 	uint64_t first = 0, look = io->now + LOOK_AGAIN;
 
-	io_timer(io, TIMER_ALARM, heap_min(&shard->alarms, &first) && first < look ? first : look);
+	io_timer(io, MQTT_SHARD_ALARM, heap_min(&shard->alarms, &first) && first < look ? first : look);
 }
 
 static void forget(struct mqtt_shard *shard, struct mqtt_alarm *a)
@@ -170,7 +168,7 @@ static void tell_of_itself(struct mqtt_shard *shard, struct io *io)
 
 	mqtt_sys_tell(shard, io);
 	if (interval)
-		io_timer(io, TIMER_SYS, io->now + interval);
+		io_timer(io, MQTT_SHARD_SYS, io->now + interval);
 }
 
 static void open_shard(struct mqtt_shard *shard, struct io *io)
@@ -185,7 +183,7 @@ static void open_shard(struct mqtt_shard *shard, struct io *io)
 	if (shard->loops && port_here(io->svc->port, io) == 0 && mqtt_options(io)->sys_interval)
 		shard->sys = mqtt_sys_new(io->now);
 	if (shard->sys)
-		io_timer(io, TIMER_SYS, io->now + FIRST_SYS);
+		io_timer(io, MQTT_SHARD_SYS, io->now + FIRST_SYS);
 }
 
 enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io)
@@ -194,17 +192,21 @@ enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io)
 
 	if (ev->kind == EV_OPEN)
 		open_shard(shard, io);
-	if (ev->kind == EV_TIMER && ev->tag == TIMER_ALARM)
+	if (ev->kind == EV_TIMER && ev->tag == MQTT_SHARD_ALARM)
 		ring_all(shard, io);
 	if (ev->kind == EV_TIMER || shard->alarms.n)
 		set_timer(shard, io);
-	if (ev->kind == EV_TIMER && ev->tag == TIMER_SYS)
+	if (ev->kind == EV_TIMER && ev->tag == MQTT_SHARD_SYS)
 		tell_of_itself(shard, io);
+	if (ev->kind == EV_TIMER && ev->tag == MQTT_SHARD_EVENTS)
+		mqtt_events_look(shard, io);
 	for (size_t i = 0; ev->kind == EV_MSG && i < ev->mail.n; i++) {
 		struct letter *l = &ev->mail.v[i];
 
 		if (l->tag == MQTT_BATCH)
 			unpack(io, (struct batch *)l->mail);
+		else if (l->tag == MQTT_LISTEN)
+			mqtt_events_listen(shard, io, l);
 	}
 	mqtt_send_off(io);
 	return V_GO;

@@ -123,6 +123,8 @@ static uint8_t take(struct mqtt *self, struct io *io, const struct mqtt_sub *sub
 			     mqtt_options(io)->subscriptions);
 	if (r < 0)
 		return refusal(r);
+	if (topic_is_own(w.filter))
+		mqtt_events_begin(io);
 	/* [MQTT-3.3.1-9] [-10] [-11], and nothing of it for a group [4.8.2] */
 	if (!w.group.n && (sub->retain_handling == 0 || (sub->retain_handling == 1 && r == 0)) &&
 	    add_replay(self, &w) < 0)
