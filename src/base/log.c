@@ -27,6 +27,7 @@ static const char cut_mark[] = "...";
 static _Atomic int most_level = LOG_INFO;
 static _Atomic bool as_json;
 static _Atomic(log_sink *) sink_fn;
+static const struct log_tap *_Atomic tap_of;
 
 void log_setup(enum log_level most, bool json, log_sink *sink)
 {
@@ -40,9 +41,14 @@ bool log_on(enum log_level level)
 	return (int)level <= atomic_load_explicit(&most_level, memory_order_relaxed) && atomic_load(&sink_fn);
 }
 
+void log_tap(const struct log_tap *t)
+{
+	atomic_store(&tap_of, t);
+}
+
 /* ---- bytes ---- */
 
-static void add(struct log_line *l, const void *p, size_t n)
+static void add(struct log_text *l, const void *p, size_t n)
 {
 	memcpy(l->text + l->n, p, n);
 	l->n += n;
@@ -84,7 +90,7 @@ static struct span escape(bool json, struct span s, struct buf *b)
 }
 
 /* Adds s, escaped, in at most `room` bytes; what is too long is cut between two characters and ends in dots. */
-static void add_escaped(struct log_line *l, struct span s, size_t room)
+static void add_escaped(struct log_text *l, struct span s, size_t room)
 {
 	char array[ESCAPED_MAX];
 	struct buf b;
@@ -117,7 +123,7 @@ static void add_escaped(struct log_line *l, struct span s, size_t room)
 /* ---- fields ---- */
 
 /* Room for a field of this key with a value of n bytes, quotes and separators included; else it is left out. */
-static bool add_key(struct log_line *l, const char *key, size_t n)
+static bool add_key(struct log_text *l, const char *key, size_t n)
 {
 	size_t k = strlen(key);
 
@@ -145,7 +151,7 @@ static bool needs_quotes(struct span s)
 }
 
 /* With room left for `behind` bytes more. */
-static void add_value(struct log_line *l, struct span s, size_t behind)
+static void add_value(struct log_text *l, struct span s, size_t behind)
 {
 	size_t room = LINE_MAX - l->n - 2 - behind;
 	bool quotes = l->json || needs_quotes(s);
@@ -157,10 +163,16 @@ static void add_value(struct log_line *l, struct span s, size_t behind)
 		add(l, "\"", 1);
 }
 
+static void add_bytes(struct log_text *l, const char *key, struct span value)
+{
+	if (l->n && add_key(l, key, strlen(cut_mark)))
+		add_value(l, value, 0);
+}
+
 void log_bytes(struct log_line *l, const char *key, const void *p, size_t n)
 {
-	if (add_key(l, key, strlen(cut_mark)))
-		add_value(l, (struct span){ p, n }, 0);
+	add_bytes(&l->log, key, (struct span){ p, n });
+	add_bytes(&l->tap, key, (struct span){ p, n });
 }
 
 void log_str(struct log_line *l, const char *key, const char *value)
@@ -170,7 +182,7 @@ void log_str(struct log_line *l, const char *key, const char *value)
 }
 
 /* The bracket that closes the array is taken back for the next value, so the line is whole at any time. */
-static void add_json_item(struct log_line *l, const char *key, struct span value)
+static void add_json_item(struct log_text *l, const char *key, struct span value)
 {
 	bool more = l->list && l->list_end == l->n && strcmp(l->list, key) == 0;
 	static const char least[] = ",\"...\"]"; /* of a further value */
@@ -189,18 +201,30 @@ static void add_json_item(struct log_line *l, const char *key, struct span value
 	l->list_end = l->n;
 }
 
+static void add_item(struct log_text *l, const char *key, struct span value)
+{
+	if (l->n && l->json)
+		add_json_item(l, key, value);
+	else
+		add_bytes(l, key, value);
+}
+
 void log_item(struct log_line *l, const char *key, const char *value)
 {
-	if (l->json)
-		add_json_item(l, key, span_str(value));
-	else
-		log_str(l, key, value);
+	add_item(&l->log, key, span_str(value));
+	add_item(&l->tap, key, span_str(value));
+}
+
+static void add_digits(struct log_text *l, const char *key, const char *text, int n)
+{
+	if (l->n && add_key(l, key, (size_t)n))
+		add(l, text, (size_t)n);
 }
 
 static void add_number(struct log_line *l, const char *key, const char *text, int n)
 {
-	if (add_key(l, key, (size_t)n))
-		add(l, text, (size_t)n);
+	add_digits(&l->log, key, text, n);
+	add_digits(&l->tap, key, text, n);
 }
 
 void log_uint(struct log_line *l, const char *key, uint64_t value)
@@ -242,35 +266,50 @@ void log_errno(struct log_line *l, int err)
 
 /* ---- lines ---- */
 
-bool log_begin(struct log_line *l, enum log_level level, const char *event)
+static void begin(struct log_text *l, bool json, enum log_level level, const char *event)
 {
-	if (!log_on(level))
-		return false;
+	static const char start[] = "\"level\":\"", end[] = "\"";
+
 	l->n = 0;
 	l->list = NULL;
-	l->json = atomic_load_explicit(&as_json, memory_order_relaxed);
-	l->level = level;
-	if (l->json) {
-		static const char start[] = "\"level\":\"", end[] = "\"";
-
+	l->json = json;
+	if (json)
 		add(l, start, strlen(start));
-		add(l, levels[level], strlen(levels[level]));
+	add(l, levels[level], strlen(levels[level]));
+	if (json) {
 		add(l, end, strlen(end));
-		log_str(l, "event", event);
+		add_bytes(l, "event", span_str(event));
 	} else {
-		add(l, levels[level], strlen(levels[level]));
 		add(l, " ", 1);
 		add_escaped(l, span_str(event), VALUE_MAX);
 	}
+}
+
+bool log_begin(struct log_line *l, enum log_level level, const char *event)
+{
+	const struct log_tap *tap = atomic_load_explicit(&tap_of, memory_order_acquire);
+	bool on = log_on(level), tapped = tap && tap->wants(event);
+
+	if (!on && !tapped)
+		return false;
+	l->level = level;
+	l->log.n = l->tap.n = 0;
+	if (on)
+		begin(&l->log, atomic_load_explicit(&as_json, memory_order_relaxed), level, event);
+	if (tapped)
+		begin(&l->tap, true, level, event);
 	return true;
 }
 
 void log_end(struct log_line *l)
 {
 	log_sink *sink = atomic_load(&sink_fn);
+	const struct log_tap *tap = atomic_load_explicit(&tap_of, memory_order_acquire);
 
-	if (sink)
-		sink(l->level, l->json, l->text, l->n);
+	if (l->log.n && sink)
+		sink(l->level, l->log.json, l->log.text, l->log.n);
+	if (l->tap.n && tap)
+		tap->take(l->level, true, l->tap.text, l->tap.n);
 }
 
 void log_text(enum log_level level, const char *event, const char *fmt, ...)

@@ -22,20 +22,32 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 #define LOG_LINE 4096
 
-struct log_line {
-	size_t n;
+/* What is made of it for one who gets it. */
+struct log_text {
+	size_t n; /* 0: he does not */
 	bool json;
-	enum log_level level;
 	const char *list; /* key of the last log_item(), which ended at list_end */
 	size_t list_end;
 	char text[LOG_LINE];
+};
+
+struct log_line {
+	enum log_level level;
+	struct log_text log, tap;
 };
 
 /* Gets whole lines without time and line end: `warn refused ...`, or `"level":"warn","event":"refused",...` without braces. */
 typedef void log_sink(enum log_level level, bool json, const char *text, size_t n);
 
 void log_setup(enum log_level most, bool json, log_sink *sink); /* before threads, and at reload */
-bool log_on(enum log_level level);
+bool log_on(enum log_level level);                              /* in the log */
+
+/* Somebody else who gets lines, those of all levels, as JSON, as long as he wants them. Asked for each line that begins. */
+struct log_tap {
+	bool (*wants)(const char *event);
+	log_sink *take;
+};
+void log_tap(const struct log_tap *t); /* NULL: nobody. It must stay */
 
 [[nodiscard]] bool log_begin(struct log_line *l, enum log_level level,
 			     const char *event);                      /* false: nobody would read it */

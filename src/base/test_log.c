@@ -93,6 +93,71 @@ static void test_fields_json(void **state)
 	json_decref(j);
 }
 
+/* ---- who else gets them ---- */
+
+static char tapped[LOG_LINE + 1];
+static const char *wanted;
+
+static bool wants(const char *event)
+{
+	return wanted && strcmp(event, wanted) == 0;
+}
+
+static void take(enum log_level level, bool json, const char *text, size_t n)
+{
+	(void)level;
+	assert_true(json && n < sizeof(tapped));
+	memcpy(tapped, text, n);
+	tapped[n] = '\0';
+}
+
+static void say(enum log_level level, const char *event)
+{
+	struct log_line l;
+
+	last[0] = tapped[0] = '\0';
+	if (!log_begin(&l, level, event))
+		return;
+	log_str(&l, "service", "e \"");
+	log_item(&l, "address", "tcp:1");
+	log_item(&l, "address", "tcp:2");
+	log_uint(&l, "n", 3);
+	log_end(&l);
+}
+
+/* As JSON and of all levels, whatever the log is; and only what is wanted. */
+static void test_tap(void **state)
+{
+	static const struct log_tap tap = { wants, take };
+	static const char as_text[] = "info opened service=\"e \\\"\" address=tcp:1 address=tcp:2 n=3";
+	static const char as_json[] = "\"level\":\"info\",\"event\":\"opened\",\"service\":\"e \\\"\","
+				      "\"address\":[\"tcp:1\",\"tcp:2\"],\"n\":3";
+
+	(void)state;
+	log_tap(&tap);
+	for (int json = 0; json < 2; json++) {
+		log_setup(LOG_INFO, json, sink);
+		wanted = "opened";
+		say(LOG_INFO, "opened");
+		assert_string_equal(last, json ? as_json : as_text);
+		assert_string_equal(tapped, as_json);
+		say(LOG_DEBUG, "opened");
+		assert_string_equal(last, "");
+		assert_non_null(strstr(tapped, "\"debug\""));
+		say(LOG_INFO, "closed");
+		assert_int_not_equal(last[0], '\0');
+		assert_string_equal(tapped, "");
+		wanted = NULL;
+		say(LOG_DEBUG, "opened");
+		assert_string_equal(last, "");
+		assert_string_equal(tapped, "");
+	}
+	wanted = "opened";
+	log_tap(NULL);
+	say(LOG_INFO, "opened");
+	assert_string_equal(tapped, "");
+}
+
 /* Addresses of one with several; between them something else begins another field. */
 static void add_items(bool json)
 {
@@ -278,7 +343,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fields),    cmocka_unit_test(test_fields_json), cmocka_unit_test(test_levels),
 		cmocka_unit_test(test_quotes),    cmocka_unit_test(test_forgery),     cmocka_unit_test(test_cuts),
-		cmocka_unit_test(test_full_line), cmocka_unit_test(test_items),       cmocka_unit_test(test_full_list),
+		cmocka_unit_test(test_full_line), cmocka_unit_test(test_items),       cmocka_unit_test(test_tap),
+		cmocka_unit_test(test_full_list),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

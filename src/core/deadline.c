@@ -66,6 +66,8 @@ void io_who(struct io *io, const struct who *who)
 	m->login = login;
 	m->who = &login->who;
 	s->flags &= ~(uint32_t)S_NO_LOGIN;
+	if (s->host->logged_in)
+		s->host->logged_in(s->host, s, m->who);
 }
 
 bool io_login_failed(struct io *io, struct span user)

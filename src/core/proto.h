@@ -22,6 +22,7 @@ typedef uint64_t sess_id; /* loop 16 | slot 20 | generation 28 bits; a stale one
 #define MSEC 1000000ull
 
 struct access;
+struct events;
 struct buf;
 struct file;
 struct io;
@@ -119,9 +120,10 @@ struct svc {
 	nsec now;              /* when it was opened, by io->now; and at that moment: */
 	uint64_t wall;         /* milliseconds since 1970 */
 	struct access *access; /* store/access.h: people and rules, the same for all services; NULL: there are none */
+	struct events *events; /* store/events.h: what happens in all processes; NULL: nobody tells */
 	struct {
 		size_t input;  /* most unread input a session may hold */
-		size_t output; /* hard cap on queued output */
+		size_t output; /* hard cap on queued output; at least proto->output_least() */
 		nsec idle;     /* no byte in either direction for so long ends it; 0 = never */
 		nsec first;    /* a handshake must be over by then, and the first message there (P_FIRST); 0 = never */
 		nsec auth;     /* a login (P_LOGIN); 0 = never */
@@ -277,8 +279,10 @@ struct proto {
 	uint16_t port; /* the classic number; 0: none, which only P_OFF and one other may have */
 	size_t self_size, shard_size;
 	const struct option_table *options; /* NULL: none of its own */
-	const char *const *counters;        /* at most PROTO_COUNTERS names, NULL-ended; or NULL */
-	const char *const *subprotocols;    /* WebSocket's names of it, best first, NULL-ended; NULL: its own name */
+	/* The least that limits.output may be with these options, whatever is configured: what one reply needs. NULL: 0 */
+	size_t (*output_least)(const void *options);
+	const char *const *counters;     /* at most PROTO_COUNTERS names, NULL-ended; or NULL */
+	const char *const *subprotocols; /* WebSocket's names of it, best first, NULL-ended; NULL: its own name */
 	enum verdict (*step)(void *self, const struct ev *ev, struct io *io);
 	enum verdict (*shard)(void *self, const struct ev *ev, struct io *io); /* NULL: no shards */
 	void (*fini)(void *self, struct io *io);                               /* may post, cannot write; NULL */
@@ -286,3 +290,10 @@ struct proto {
 	int (*svc_open)(struct svc *svc, struct buf *ret_why); /* 0 or -errno and a sentence; NULL */
 	void (*svc_close)(struct svc *svc);                    /* after the last session; NULL */
 };
+
+static inline size_t proto_output(const struct proto *p, const void *options, size_t wanted)
+{
+	size_t least = p->output_least ? p->output_least(options) : 0;
+
+	return wanted > least ? wanted : least;
+}

@@ -82,6 +82,8 @@ struct host {
 	int handshakes;            /* steps of handshakes left in this turn */
 	/* the peer is another than it came as; may abort it. NULL: as it is */
 	void (*met)(struct host *h, struct sess *s);
+	/* io_who(); NULL: nothing comes of it */
+	void (*logged_in)(struct host *h, struct sess *s, const struct who *who);
 	/* io_login_failed(); NULL: nothing comes of it */
 	bool (*login_failed)(struct host *h, struct sess *s, struct span user);
 	/* of what was written: what is not at the peer's yet; NULL: none */

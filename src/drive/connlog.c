@@ -30,6 +30,18 @@ void connlog_open(const struct conn *c)
 	log_end(&line);
 }
 
+void connlog_login(struct host *h, struct sess *s, const struct who *who)
+{
+	struct log_line line;
+
+	(void)h;
+	if (!log_begin(&line, LOG_DEBUG, "login"))
+		return;
+	head_fields(&line, s);
+	log_str(&line, "user", who->user);
+	log_end(&line);
+}
+
 static void tls_fields(struct log_line *line, const struct sess *s)
 {
 	struct layer_info info;

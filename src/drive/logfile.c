@@ -10,7 +10,9 @@
 
 #include "base/date.h"
 #include "base/log.h"
+#include "drive/clock.h"
 #include "drive/sys.h"
+#include "store/events.h"
 
 enum { PIPE_ROOM = 1 << 20 }; /* for the lines of a burst, where the system allows it */
 
@@ -91,10 +93,41 @@ static void sink(enum log_level level, bool json, const char *text, size_t n)
 	}
 	gone = atomic_load_explicit(&lost, memory_order_relaxed);
 	if (gone == 0 || !atomic_compare_exchange_strong(&lost, &gone, 0) ||
-	    !log_begin(&l, LOG_ERROR, "log-lines-lost"))
+	    !log_begin(&l, LOG_ERROR, "log-lines-lost") || !l.log.n)
 		return;
 	log_uint(&l, "lines", gone);
-	write_line(l.json, l.text, l.n);
+	write_line(l.log.json, l.log.text, l.log.n);
+}
+
+/* ---- those who hear of events ---- */
+
+static struct events *stream;
+
+/* What is traced is no event: who is sent one may be traced. */
+static bool is_wanted(const char *event)
+{
+	return events_wanted(stream, clock_mono()) && strcmp(event, "trace") != 0;
+}
+
+static void put_event(enum log_level level, bool json, const char *text, size_t n)
+{
+	char time[DATE_TEXT], all[EVENTS_TEXT];
+	int len = snprintf(all, sizeof(all), "{\"time\":\"%s\",%.*s}", time_text(time), (int)n, text);
+
+	(void)level;
+	(void)json;
+	if (len > 0 && (size_t)len < sizeof(all))
+		events_put(stream, all, (size_t)len);
+}
+
+void logfile_events(struct events *e)
+{
+	static const struct log_tap tap = { is_wanted, put_event };
+
+	log_tap(NULL);
+	stream = e;
+	if (e)
+		log_tap(&tap);
 }
 
 /* O_NONBLOCK: a pipe that nobody reads must not hang us. */

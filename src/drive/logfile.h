@@ -12,3 +12,8 @@ int logfile_fd(void);
 void logfile_take(int fd, enum log_level most, enum tables_log_format format);
 /* 0 or -errno with a sentence; on failure the old one stays. "stderr" or a path. */
 [[nodiscard]] int logfile_open(const char *where, enum log_level most, enum tables_log_format format, struct buf *why);
+
+struct events;
+
+/* Each line is an event of this stream too (store/events.h), of whatever level, while somebody listens. NULL: of none. Without other threads. */
+void logfile_events(struct events *e);

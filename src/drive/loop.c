@@ -110,6 +110,7 @@ int loop_new(const struct loop_setup *setup, struct loop **ret)
 	l->host.clock = clock_mono;
 	l->host.met = conn_met;
 	l->host.login_failed = conn_login_failed;
+	l->host.logged_in = connlog_login;
 	l->host.unsent = conn_unsent;
 	l->host.note = connlog_note;
 	l->host.tap = connlog_tap;

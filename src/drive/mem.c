@@ -321,14 +321,16 @@ static bool login_failed(struct host *h, struct sess *s, struct span user)
 
 static void set_up(struct memdrive *w, const struct mem_setup *m)
 {
+	const void *options = m->options ? m->options : w->own_options;
+
 	w->svc = (struct svc){
 		.name = m->name ? m->name : m->proto->name,
 		.proto = m->proto,
-		.options = m->options ? m->options : w->own_options,
+		.options = options,
 		.port = m->proto->shard ? &w->port : NULL,
 		.limits = {
 			.input = m->input ? m->input : 64 << 10,
-			.output = m->output ? m->output : 1 << 20,
+			.output = proto_output(m->proto, options, m->output ? m->output : 1 << 20),
 			.idle = m->idle,
 			.auth = m->auth,
 			.min_rate = m->min_rate,
@@ -338,6 +340,7 @@ static void set_up(struct memdrive *w, const struct mem_setup *m)
 		},
 		.trace = m->trace,
 		.access = m->access,
+		.events = m->events,
 	};
 	mem_port_init(&w->port, m->loops ? m->loops : 1);
 	w->lane = (struct lane){ .svc = &w->svc, .stats = w->stats, .pressed = { &w->pressed } };

@@ -25,20 +25,21 @@ struct memconn; /* the other end of a connection or datagram socket; lives as lo
 
 struct mem_setup {
 	const struct proto *proto;
-	const void *options; /* values of proto->options, borrowed; NULL: the defaults */
-	const char *name;    /* of the service; NULL: the protocol's */
-	size_t input;        /* limits of the service; 0: 64 KiB */
-	size_t output;       /* 0: 1 MiB */
-	nsec idle;           /* 0: never */
-	nsec first;          /* 0: 10 s after a layer was pushed */
-	nsec auth;           /* 0: never */
-	size_t min_rate;     /* bytes a second, over a minute; 0: none */
-	nsec linger;         /* 0: closes without waiting for the client's FIN */
-	nsec now;            /* start of the monotonic clock; 0: 1000 s */
-	int64_t wall;        /* start of the other; 0: 1000000000, which is 2001-09-09 01:46:40 UTC */
-	unsigned loops;      /* what port_loops() says; 0: 1. All sessions are in loop 0, see memdrive_away() */
-	int handshakes;      /* handshake steps per turn; 0: HOST_HANDSHAKES */
-	bool trace;          /* memdrive_trace() gets text */
+	const void *options;   /* values of proto->options, borrowed; NULL: the defaults */
+	const char *name;      /* of the service; NULL: the protocol's */
+	size_t input;          /* limits of the service; 0: 64 KiB */
+	size_t output;         /* 0: 1 MiB */
+	nsec idle;             /* 0: never */
+	nsec first;            /* 0: 10 s after a layer was pushed */
+	nsec auth;             /* 0: never */
+	size_t min_rate;       /* bytes a second, over a minute; 0: none */
+	nsec linger;           /* 0: closes without waiting for the client's FIN */
+	nsec now;              /* start of the monotonic clock; 0: 1000 s */
+	int64_t wall;          /* start of the other; 0: 1000000000, which is 2001-09-09 01:46:40 UTC */
+	unsigned loops;        /* what port_loops() says; 0: 1. All sessions are in loop 0, see memdrive_away() */
+	int handshakes;        /* handshake steps per turn; 0: HOST_HANDSHAKES */
+	bool trace;            /* memdrive_trace() gets text */
+	struct events *events; /* store/events.h, borrowed; NULL: none */
 	struct access *
 		access; /* store/access.h: people and rules, borrowed; NULL: no people, and 127.0.0.1 may do everything */
 };

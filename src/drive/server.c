@@ -11,6 +11,7 @@
 #include "drive/clock.h"
 #include "drive/crash.h"
 #include "drive/jobs.h"
+#include "drive/logfile.h"
 #include "drive/model/brood.h"
 #include "drive/model/crew.h"
 #include "drive/net/given.h"
@@ -260,6 +261,7 @@ static int get_shared(struct server *s, const struct guichet_options *g)
 	if (r < 0)
 		return r;
 	guard_share_ports(s->shared->ports);
+	logfile_events(s->shared->events);
 	shared_begin_process(s->shared, s->setup.process, name, clock_mono());
 	return 0;
 }
@@ -397,6 +399,7 @@ void server_free(struct server **sp)
 		service_unref(s->services[i]);
 	access_free(&s->access);
 	guard_share_ports(NULL);
+	logfile_events(NULL);
 	if (!s->setup.shared)
 		shared_free(&s->shared);
 	given_free(&s->given);

@@ -217,7 +217,7 @@ static void fill_svc(struct service *v)
 	v->pub.proto = v->plan.proto;
 	v->pub.options = v->plan.options;
 	v->pub.limits.input = c->input;
-	v->pub.limits.output = c->output;
+	v->pub.limits.output = proto_output(v->plan.proto, v->plan.options, c->output);
 	v->pub.limits.idle = v->plan.proto->flags & P_ALIVE ? 0 : c->idle;
 	v->pub.limits.first = c->first;
 	v->pub.limits.auth = c->auth;
@@ -229,6 +229,7 @@ static void fill_svc(struct service *v)
 	v->pub.folder = v->plan.folder;
 	v->pub.now = clock_mono();
 	v->pub.wall = clock_wall_ms();
+	v->pub.events = v->server->shared->events;
 }
 
 static bool same_tls(const struct tls_options *a, const struct tls_options *b)

@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "drive/sys.h"
+#include "store/events.h"
 
 static_assert((int)SHARED_PROCESSES <= (int)LIMITS_OWNERS,
 	      "each process has a count of its own in the table of limits");
@@ -32,7 +33,7 @@ static int map_it(struct shared *sh)
 	struct area *a;
 	int r;
 
-	sh->size = sizeof(struct area) + SHARED_TALLIES * sh->tally_size;
+	sh->size = sizeof(struct area) + SHARED_TALLIES * sh->tally_size + events_size();
 	a = sys_mmap(sh->size, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE);
 	if (a == MAP_FAILED)
 		return -errno;
@@ -42,6 +43,7 @@ static int map_it(struct shared *sh)
 	sh->ports = &a->ports;
 	sh->process = a->process;
 	sh->tallies = a->tallies;
+	sh->events = (struct events *)(uintptr_t)(sh->tallies + SHARED_TALLIES * sh->tally_size);
 	r = guard_init(sh->guard);
 	return r < 0 ? r : limits_init(sh->limits);
 }

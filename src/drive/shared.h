@@ -66,6 +66,7 @@ struct shared {
 	struct guard *guard;
 	struct limits *limits;
 	struct guard_ports *ports;
+	struct events *events;                     /* store/events.h */
 	struct shared_process *process;            /* SHARED_PROCESSES of them */
 	char names[SHARED_PROCESSES][SHARED_NAME]; /* "monitor", "main", "mail"; "": a free row */
 	unsigned char *tallies;                    /* SHARED_TALLIES of tally_size */

@@ -380,6 +380,7 @@ static int visit(struct walk *w, struct trie_node *node, uint32_t depth, bool an
 int trie_match(const struct filters *ix, struct span name, struct filters_found *out)
 {
 	struct walk w; /* not `= {}`: most of it stays unused */
+	bool hidden;
 	int r = 0;
 
 	w.ix = ix;
@@ -392,9 +393,10 @@ int trie_match(const struct filters *ix, struct span name, struct filters_found 
 	w.n = 1;
 	w.todo[0].node = ix->root;
 	w.todo[0].depth = 0;
+	hidden = name.p[0] == '$' || topic_is_own(name);
 	while (w.n && r == 0) {
 		w.n--;
-		r = visit(&w, w.todo[w.n].node, w.todo[w.n].depth, w.todo[w.n].depth > 0 || name.p[0] != '$');
+		r = visit(&w, w.todo[w.n].node, w.todo[w.n].depth, w.todo[w.n].depth > 0 || !hidden);
 	}
 	return r;
 }

@@ -151,6 +151,7 @@ int names_step(const struct names *ix, struct names_cursor *c, struct name **ret
 	struct plan plan; /* not `= {}`: most of it stays unused */
 	struct names_mark leap;
 	struct name *node;
+	bool wild;
 	int n = 0;
 
 	c->over |= !c->bytes; /* never opened */
@@ -158,10 +159,11 @@ int names_step(const struct names *ix, struct names_cursor *c, struct name **ret
 		return 0;
 	plan_start(&plan, (struct span){ c->bytes, c->filter_n });
 	node = first(ix, c, &plan);
+	wild = plan.filter.p[0] == '+' || plan.filter.p[0] == '#';
 	for (uint32_t seen = 0; node && seen < max; seen++) {
 		enum judgement j = judge_all(&plan, name_text(node), &leap);
 
-		if (j == MATCHES)
+		if (j == MATCHES && !(wild && topic_is_own(name_text(node))))
 			ret_found[n++] = node;
 		if (j == NO_MORE)
 			node = NULL;

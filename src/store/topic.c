@@ -98,10 +98,15 @@ bool topic_rest_matches(struct span filter, struct span name)
 	}
 }
 
-/* Names that begin with `$` are reached only by filters that say so. */
+bool topic_is_own(struct span text)
+{
+	return span_starts(text, "guichet") && (text.n == strlen("guichet") || text.p[strlen("guichet")] == '/');
+}
+
+/* Names that begin with `$` are reached only by filters that say so, and so are the server's own. */
 static bool is_hidden(struct span filter, struct span text)
 {
-	return filter.n && is_wild(filter.p[0]) && text.n && text.p[0] == '$';
+	return filter.n && is_wild(filter.p[0]) && text.n && (text.p[0] == '$' || topic_is_own(text));
 }
 
 bool topic_matches(struct span filter, struct span name)
@@ -200,5 +205,7 @@ int topic_fill(struct span pattern, struct span user, struct span client, struct
 		else
 			return -ENOENT;
 	}
+	if (out->err == 0 && topic_is_own(buf_span(out)) && !topic_is_own(pattern)) /* somebody called guichet */
+		return -ENOENT;
 	return out->err;
 }

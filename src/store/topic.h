@@ -36,6 +36,12 @@ bool topic_is_exact(struct span filter); /* it has no wildcard, so there is one 
  */
 [[nodiscard]] int topic_split_share(struct span text, struct span *ret_group, struct span *ret_filter);
 
+/*
+ * Is it the server's alone to publish: `guichet`, and what is below? As with `$`, a wildcard at the start does not lead there. Filters
+ * too: is all that it matches?
+ */
+bool topic_is_own(struct span text);
+
 /* Does it match? A wildcard at its start matches no name that begins with `$` [MQTT-4.7.2-1]. Both are valid. */
 bool topic_matches(struct span filter, struct span name);
 

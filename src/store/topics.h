@@ -92,7 +92,8 @@ void topics_unsubscribe_all(struct topics *t, struct filters *ix, struct subscri
 
 /* ---- publishing: the index for all ---- */
 
-bool topics_any(const struct topics *t); /* is there anything in it? Without a lock */
+bool topics_any(const struct topics *t);          /* is there anything in it? Without a lock */
+uint32_t topics_watchers(const struct topics *t); /* subscriptions, in whatever index, to what is topic_is_own() */
 
 /*
  * All in the index for all whose filter matches, one member of each share; `give` is called with the index locked for reading, and

@@ -26,6 +26,7 @@ struct topics {
 	pthread_mutex_t turns; /* whose turn it is: publishers have the index for reading only */
 	_Atomic uint32_t subs_n;
 	_Atomic uint32_t subscriptions; /* in all indexes */
+	_Atomic uint32_t watchers;      /* of these, to what is the server's own */
 
 	pthread_mutex_t retained_lock;
 	struct names *retained;

@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "base/mem.h"
+#include "store/topic.h"
 #include "store/topics_priv.h"
 
 /* ---- groups ---- */
@@ -185,6 +186,8 @@ static int sub_new(struct topics *t, struct filters *ix, struct subscriber *s, c
 	list_add(&s->subs, &sub->mine);
 	s->n_subs++;
 	atomic_fetch_add_explicit(&t->subscriptions, 1, memory_order_relaxed);
+	if (topic_is_own(w->filter))
+		atomic_fetch_add(&t->watchers, 1);
 	return 0;
 }
 
@@ -206,6 +209,8 @@ int topics_subscribe(struct topics *t, struct filters *ix, struct subscriber *s,
 
 static void remove_sub(struct topics *t, struct filters *ix, struct sub *sub)
 {
+	if (topic_is_own(filter_of(sub)))
+		atomic_fetch_sub(&t->watchers, 1);
 	take_out(t, ix, sub);
 	list_del(&sub->mine);
 	sub->whose->n_subs--;
@@ -230,6 +235,11 @@ void topics_unsubscribe_all(struct topics *t, struct filters *ix, struct subscri
 }
 
 /* ---- publishing ---- */
+
+uint32_t topics_watchers(const struct topics *t)
+{
+	return atomic_load(&t->watchers);
+}
 
 bool topics_any(const struct topics *t)
 {

@@ -263,6 +263,25 @@ def test_taken_over_while_it_breaks(broker):
     eventually(lambda: g.stats()["open"] == 0, "all are gone")
 
 
+def test_largest_packet(guichet):
+    """What `packet` allows is passed on, however small `output` is: also after a reload, to who is there and to who comes."""
+    config = "[mqtt]\nlisten = tcp:0\npacket = 4M\noutput = 256K\nlevels = {}\n"
+    g, size = guichet(config=config.format(32)), 3_000_000
+    head = b"\x30\xc3\x8d\xb7\1" + b"\0\1t"  # so many and three more
+    with contextlib.ExitStack() as stack:
+        ears = []
+        for i in range(2):
+            ears.append(stack.enter_context(g.connect()))
+            ears[i].sendall(hello(f"ear{i}") + b"\x82\x06\0\1\0\1t\0")
+            assert hear(ears[i], 9)[4:] == b"\x90\3\0\1\0"
+            if i == 0:
+                assert g.reload(config.format(33)) == "Serving 1 service"
+        mouth = stack.enter_context(g.connect())
+        mouth.sendall(hello("mouth") + head + bytes(size))
+        for ear in ears:
+            assert hear(ear, len(head) + size) == head + bytes(size)
+
+
 def test_each_hears_each(broker):
     """Six who publish and six who hear, in all loops: everything comes once, and in the order of each publisher."""
     g, times, n = broker(), 300, 6

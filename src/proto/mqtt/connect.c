@@ -194,7 +194,10 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 	struct subscriber *old;
 	uint64_t where;
 	bool present;
-	int r = topics_claim(mqtt_service(io)->topics, &claim, &self->session, &present, &where, &old);
+	int r = self->session_expiry && !self->alarm ? mqtt_alarm_new(io->shard, &self->alarm) : 0;
+
+	if (r == 0)
+		r = topics_claim(mqtt_service(io)->topics, &claim, &self->session, &present, &where, &old);
 
 	if (r < 0)
 		message_unref(will->m);
@@ -237,7 +240,7 @@ static int fault_of(const struct io *io, const struct mqtt_connect *c, const cha
 		return 0;
 	*ret_why = "will-topic-invalid";
 	if (topic_check_name(c->will_topic, o->levels) < 0 || span_starts(c->will_topic, "$SYS") ||
-	    span_starts(c->will_topic, "$CONTROL/")) /* where others have commands */
+	    topic_is_own(c->will_topic) || span_starts(c->will_topic, "$CONTROL/")) /* where others have commands */
 		return MQTT_BAD_TOPIC;
 	*ret_why = "retain-off";
 	return c->will_retain && !o->retain ? MQTT_NO_RETAIN : 0;
@@ -318,7 +321,7 @@ static void stay(struct mqtt *self, struct io *io)
 	self->session->expiry = self->session_expiry;
 	(void)mqtt_kept_left(io, self->session, expires, will_at);
 	epoch = topics_leave(mqtt_service(io)->topics, self->session, expires, will_at);
-	mqtt_alarm(io, self->session, epoch, will_at < expires ? will_at : expires);
+	mqtt_alarm_set(io, &self->alarm, self->session, epoch, will_at < expires ? will_at : expires);
 }
 
 /* Its will: now, later (stay()), or never. */
@@ -341,14 +344,15 @@ static void end_will(struct mqtt *self, struct io *io)
 void mqtt_leave(struct mqtt *self, struct io *io)
 {
 	self->state = MQTT_OVER;
-	if (!self->session)
-		return;
-	end_will(self, io);
-	mqtt_count(io, MQTT_T_CLIENTS, (uint64_t)-1);
-	if (self->session_expiry)
-		stay(self, io);
-	else
-		end_now(self, io);
-	subscriber_unref(self->session);
-	self->session = NULL;
+	if (self->session) {
+		end_will(self, io);
+		mqtt_count(io, MQTT_T_CLIENTS, (uint64_t)-1);
+		if (self->session_expiry)
+			stay(self, io);
+		else
+			end_now(self, io);
+		subscriber_unref(self->session);
+		self->session = NULL;
+	}
+	mqtt_alarm_free(io->shard, &self->alarm);
 }

@@ -224,7 +224,8 @@ static enum verdict take_packets(struct mqtt *self, struct io *io)
 	}
 	mqtt_count(io, MQTT_T_PACKETS_IN, packets);
 	mqtt_count(io, MQTT_T_BYTES_IN, bytes);
-	stay_alive(self, io);
+	if (packets) /* a whole one: who sends a byte now and then is silent */
+		stay_alive(self, io);
 	return v;
 }
 
@@ -378,8 +379,10 @@ static void svc_close(struct svc *svc)
  * The largest packet must pass behind what is queued already, or who subscribes to it would lose its connection again
  * and again.
  */
-static size_t largest_output(const struct mqtt_options *o)
+static size_t output_least(const void *options)
 {
+	const struct mqtt_options *o = options;
+
 	return o->packet + BEFORE_IT;
 }
 
@@ -391,8 +394,6 @@ static int svc_open(struct svc *svc, struct buf *ret_why)
 	if (!service)
 		return -ENOMEM;
 	svc->state = service;
-	if (svc->limits.output < largest_output(svc->options))
-		svc->limits.output = largest_output(svc->options);
 	r = random_fill(&service->key, sizeof(service->key));
 	if (r == 0)
 		r = topics_new(&service->key, &service->topics);
@@ -424,6 +425,7 @@ const struct proto mqtt_proto = {
 	.self_size = sizeof(struct mqtt),
 	.shard_size = sizeof(struct mqtt_shard),
 	.options = &table,
+	.output_least = output_least,
 	.counters = counters,
 	.step = step,
 	.shard = mqtt_shard,

@@ -11,6 +11,7 @@
  *	kept.c       what must survive: records for the disk, and what waits for it
  *	shard.c      the shard: what other loops send, wills and ends that are due
  *	sys.c        $SYS: what the broker tells of itself
+ *	events.c     guichet/: what happens in the server
  */
 #pragma once
 #include <stdatomic.h>
@@ -21,6 +22,7 @@
 #include "proto/mqtt/kept.h"
 #include "proto/mqtt/write.h"
 #include "store/access.h"
+#include "store/events.h"
 #include "store/topics.h"
 
 enum { MQTT_RECEIVED, MQTT_SENT, MQTT_DROPPED, MQTT_RETAINED, MQTT_EXPIRED, MQTT_TAKEN, MQTT_RESUMED, MQTT_WILLS };
@@ -93,8 +95,11 @@ struct mqtt_shard {
 	bool batched;              /* one of them is not NULL */
 	struct heap alarms;        /* of those who left it */
 	struct topic_map who_left; /* the same */
+	uint32_t promised;         /* of those who are here and may leave one: places that are kept in `alarms` */
 	struct mqtt_tallies *tallies;
-	struct mqtt_sys *sys; /* of the first loop */
+	struct mqtt_sys *sys;        /* of the first loop */
+	struct events_reader events; /* likewise */
+	bool listens;                /* to these */
 	struct mqtt_pen pen;
 };
 
@@ -107,9 +112,10 @@ enum mqtt_state {
 };
 
 /* Letters between sessions and rooms. */
-enum { MQTT_WAKE = 1, MQTT_TAKE_OVER, MQTT_LET_GO, MQTT_BATCH, MQTT_ALARM, MQTT_COMMITTED };
+enum { MQTT_WAKE = 1, MQTT_TAKE_OVER, MQTT_LET_GO, MQTT_BATCH, MQTT_ALARM, MQTT_COMMITTED, MQTT_LISTEN };
 
 enum { MQTT_TIMER_ALIVE };
+enum { MQTT_SHARD_ALARM, MQTT_SHARD_SYS, MQTT_SHARD_EVENTS }; /* timers of the shard */
 enum { MQTT_JOB_LOGIN = 1 };
 
 /* Topics by a number, in one direction. */
@@ -142,6 +148,7 @@ struct mqtt {
 	bool behind; /* what was under way on an earlier connection is not all sent again */
 	uint16_t keep_alive, window, aliases_out_max;
 	uint32_t max_packet, session_expiry;
+	struct mqtt_alarm *alarm; /* of one whose session outlives the connection, for that */
 	struct mqtt_aliases in, out;
 	struct mqtt_replay *replays;
 	struct mqtt_memo *memo; /* NULL: it has not published yet */
@@ -228,8 +235,16 @@ void mqtt_send_off(struct mqtt *self, struct io *io); /* self: whose step it was
 struct mqtt_sys *mqtt_sys_new(nsec now); /* or NULL */
 void mqtt_sys_tell(struct mqtt_shard *shard, struct io *io);
 
+/* events.c: somebody has subscribed to them; the shard of the first loop is told so, and looks for some when its timer rings. */
+void mqtt_events_begin(struct io *io);
+void mqtt_events_listen(struct mqtt_shard *shard, struct io *io, const struct letter *l);
+void mqtt_events_look(struct mqtt_shard *shard, struct io *io);
+
 /* shard.c */
 void mqtt_publish_will(struct io *io, struct message *will); /* with its reference; its time begins. NULL is fine */
 enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io);
 void mqtt_shard_done(void *self, struct io *io);
-void mqtt_alarm(struct io *io, struct subscriber *s, uint32_t epoch, nsec at);
+/* For one who comes: 0 or -ENOMEM. When he leaves and stays known: it rings in this loop; it is the shard's then. Or he does not. */
+[[nodiscard]] int mqtt_alarm_new(struct mqtt_shard *shard, struct mqtt_alarm **ret);
+void mqtt_alarm_set(struct io *io, struct mqtt_alarm **mine, struct subscriber *s, uint32_t epoch, nsec at);
+void mqtt_alarm_free(struct mqtt_shard *shard, struct mqtt_alarm **a); /* NULL is fine */

@@ -81,7 +81,8 @@ static int fault_of(const struct io *io, const struct mqtt_publish *p)
 {
 	if (topic_check_name(p->topic, mqtt_options(io)->levels) < 0)
 		return MQTT_BAD_TOPIC;
-	if (span_starts(p->topic, "$SYS/") || span_is(p->topic, "$SYS")) /* the server's own [4.7.2] */
+	if (span_starts(p->topic, "$SYS/") || span_is(p->topic, "$SYS") ||
+	    topic_is_own(p->topic)) /* the server's own [4.7.2] */
 		return MQTT_BAD_TOPIC;
 	if (p->props.format && !utf8_valid(p->payload))
 		return MQTT_BAD_FORMAT;

@@ -1,45 +1,41 @@
 /* shard.c - the shard: what other loops send, and what is due of those who are away. See mqtt_priv.h. */
+#include <assert.h>
+#include <errno.h>
 #include <stdatomic.h>
 
 #include "base/list.h"
 #include "base/mem.h"
 #include "proto/mqtt/mqtt_priv.h"
 
-enum { TIMER_ALARM, TIMER_SYS };
-
 #define FIRST_SYS (100 * MSEC)
+#define LOOK_AGAIN (10 * SEC)
 
-/* Of one that has left, in this loop: its will, its end. Stale when it came back meanwhile. One for each, however often it goes. */
-struct alarm {
-	struct mail mail; /* first */
+/*
+ * Of one that has left, in this loop: its will, its end. Stale when it came back meanwhile. One for each, however often it goes. It is
+ * made, and has its place in the heap, when the client comes: leaving needs no memory.
+ */
+struct mqtt_alarm {
 	struct heap_node node;
 	struct topic_link link;   /* in mqtt_shard.who_left */
-	struct subscriber *whose; /* a reference */
+	struct subscriber *whose; /* a reference; NULL: it is here yet */
 	uint32_t epoch;
-	nsec at;
 };
-
-static void drop_alarm(struct mail *mail)
-{
-	struct alarm *a = (struct alarm *)mail;
-
-	subscriber_unref(a->whose);
-	mem_free(a);
-}
 
 /* ---- alarms ---- */
 
+/* A letter that says there is an earlier one may be lost when memory is out: it is looked for. */
 static void set_timer(struct mqtt_shard *shard, struct io *io)
 {
-	uint64_t first = 0;
+	uint64_t first = 0, look = io->now + LOOK_AGAIN;
 
-	io_timer(io, TIMER_ALARM, heap_min(&shard->alarms, &first) ? first : 0);
+	io_timer(io, MQTT_SHARD_ALARM, heap_min(&shard->alarms, &first) && first < look ? first : look);
 }
 
-static void forget(struct mqtt_shard *shard, struct alarm *a)
+static void forget(struct mqtt_shard *shard, struct mqtt_alarm *a)
 {
 	topic_map_del(&shard->who_left, &a->link);
-	drop_alarm(&a->mail);
+	subscriber_unref(a->whose);
+	mem_free(a);
 }
 
 void mqtt_publish_will(struct io *io, struct message *will)
@@ -61,7 +57,7 @@ static void will_is_out(void *arg, struct subscriber *s)
 	(void)mqtt_kept_left(arg, s, s->expires, UINT64_MAX);
 }
 
-static void ring(struct mqtt_shard *shard, struct io *io, struct alarm *a)
+static void ring(struct mqtt_shard *shard, struct io *io, struct mqtt_alarm *a)
 {
 	struct message *will;
 	bool over;
@@ -85,79 +81,95 @@ static void ring_all(struct mqtt_shard *shard, struct io *io)
 
 	while ((n = heap_min(&shard->alarms, &at)) && at <= io->now) {
 		heap_del(&shard->alarms, n);
-		ring(shard, io, list_entry(n, struct alarm, node));
+		ring(shard, io, list_entry(n, struct mqtt_alarm, node));
 	}
-	set_timer(shard, io);
 }
 
 /* Of this one, or of one that had its name before and has been ended: what was due of that is not due any more. */
-static struct alarm *alarm_of(const struct mqtt_shard *shard, const struct subscriber *s, uint32_t hash)
+static struct mqtt_alarm *alarm_of(const struct mqtt_shard *shard, const struct subscriber *s, uint32_t hash)
 {
 	for (struct topic_link *l = shard->who_left.n ? topic_map_first(&shard->who_left, hash) : NULL; l; l = l->next)
-		if (span_same(subscriber_name(list_entry(l, struct alarm, link)->whose), subscriber_name(s)))
-			return list_entry(l, struct alarm, link);
+		if (span_same(subscriber_name(list_entry(l, struct mqtt_alarm, link)->whose), subscriber_name(s)))
+			return list_entry(l, struct mqtt_alarm, link);
 	return NULL;
 }
 
-/* In the place of one that was of the same name. True: it is in use. */
-static bool set_alarm(struct mqtt_shard *shard, struct io *io, struct alarm *new)
+int mqtt_alarm_new(struct mqtt_shard *shard, struct mqtt_alarm **ret)
 {
-	uint32_t hash = (uint32_t)topic_hash(&mqtt_service(io)->key, subscriber_name(new->whose));
-	struct alarm *a = alarm_of(shard, new->whose, hash);
+	struct mqtt_alarm *a = mem_zalloc(sizeof(*a));
 
-	if (!a) {
-		new->link.hash = hash;
-		if (heap_reserve(&shard->alarms, shard->alarms.n + 1) < 0 ||
-		    topic_map_add(&shard->who_left, &new->link) < 0)
-			return false;
-		a = new;
+	if (!a || topic_map_open(&shard->who_left) < 0 ||
+	    heap_reserve(&shard->alarms, shard->alarms.n + shard->promised + 1) < 0) {
+		mem_free(a);
+		return -ENOMEM;
 	}
-	if (a->whose != new->whose) {
+	shard->promised++;
+	*ret = a;
+	return 0;
+}
+
+void mqtt_alarm_free(struct mqtt_shard *shard, struct mqtt_alarm **a)
+{
+	if (!*a)
+		return;
+	shard->promised--;
+	mem_free(*a);
+	*a = NULL;
+}
+
+/* The one that is there already for this name takes its place. */
+static struct mqtt_alarm *take_place(struct mqtt_shard *shard, struct io *io, struct subscriber *s,
+				     struct mqtt_alarm **mine)
+{
+	uint32_t hash = (uint32_t)topic_hash(&mqtt_service(io)->key, subscriber_name(s));
+	struct mqtt_alarm *a = alarm_of(shard, s, hash);
+	int r = 0;
+
+	if (a) {
+		mqtt_alarm_free(shard, mine);
 		subscriber_unref(a->whose);
-		a->whose = subscriber_ref(new->whose);
+	} else {
+		a = *mine;
+		*mine = NULL;
+		shard->promised--;
+		a->link.hash = hash;
+		r = topic_map_add(&shard->who_left, &a->link);
 	}
-	a->epoch = new->epoch;
-	(void)heap_set(&shard->alarms, &a->node, new->at); /* there is room */
-	return a == new;
-}
-
-static void take_alarm(struct mqtt_shard *shard, struct io *io, struct letter *l)
-{
-	if (set_alarm(shard, io, (struct alarm *)l->mail))
-		l->mail = NULL;
-	set_timer(shard, io);
-}
-
-static struct alarm *alarm_new(struct subscriber *s, uint32_t epoch, nsec at)
-{
-	struct alarm *a = mem_zalloc(sizeof(*a));
-
-	if (!a)
-		return NULL;
-	a->mail.drop = drop_alarm;
+	assert(r == 0); /* the map is open */
 	a->whose = subscriber_ref(s);
-	a->epoch = epoch;
-	a->at = at;
 	return a;
+}
+
+static void place_alarm(struct mqtt_shard *shard, struct io *io, struct mqtt_alarm **mine, struct subscriber *s,
+			uint32_t epoch, nsec at)
+{
+	struct mqtt_alarm *a = take_place(shard, io, s, mine);
+	int r;
+
+	a->epoch = epoch;
+	r = heap_set(&shard->alarms, &a->node, at);
+	assert(r == 0); /* there is room for all who may leave */
+}
+
+/* A session cannot set the timers of its shard: the letter is for that. */
+void mqtt_alarm_set(struct io *io, struct mqtt_alarm **mine, struct subscriber *s, uint32_t epoch, nsec at)
+{
+	struct mqtt_shard *shard = io->shard;
+	uint64_t first = 0;
+
+	place_alarm(shard, io, mine, s, epoch, at);
+	if (heap_min(&shard->alarms, &first) && first == at)
+		port_post(io->svc->port, port_here(io->svc->port, io), MQTT_ALARM, NULL);
 }
 
 /* Of those who were there before this process. */
 static void set_past_alarm(void *arg, struct subscriber *s)
 {
 	struct io *io = arg;
-	struct alarm *a = alarm_new(s, s->epoch, s->will_at < s->expires ? s->will_at : s->expires);
+	struct mqtt_alarm *a;
 
-	if (a && !set_alarm(io->shard, io, a))
-		drop_alarm(&a->mail);
-}
-
-/* By a letter: a session cannot set the timers of its shard. */
-void mqtt_alarm(struct io *io, struct subscriber *s, uint32_t epoch, nsec at)
-{
-	struct alarm *a = at == UINT64_MAX ? NULL : alarm_new(s, epoch, at);
-
-	if (a) /* or it stays for ever, or until memory is there when it leaves next */
-		port_post(io->svc->port, port_here(io->svc->port, io), MQTT_ALARM, &a->mail);
+	if (mqtt_alarm_new(io->shard, &a) == 0) /* or it stays until it comes and leaves again */
+		place_alarm(io->shard, io, &a, s, s->epoch, s->will_at < s->expires ? s->will_at : s->expires);
 }
 
 /* ---- batches ---- */
@@ -182,7 +194,7 @@ static void tell_of_itself(struct mqtt_shard *shard, struct io *io)
 
 	mqtt_sys_tell(shard, io);
 	if (interval)
-		io_timer(io, TIMER_SYS, io->now + interval);
+		io_timer(io, MQTT_SHARD_SYS, io->now + interval);
 }
 
 static void open_shard(struct mqtt_shard *shard, struct io *io)
@@ -194,10 +206,11 @@ static void open_shard(struct mqtt_shard *shard, struct io *io)
 	shard->tallies = &mqtt_service(io)->tallies[port_here(io->svc->port, io)];
 	list_init(&shard->pen.waiting);
 	shard->loops = shard->heard && shard->batches ? loops : 0; /* none: nobody can be served here */
+	set_timer(shard, io);
 	if (shard->loops && port_here(io->svc->port, io) == 0 && mqtt_options(io)->sys_interval)
 		shard->sys = mqtt_sys_new(io->now);
 	if (shard->sys)
-		io_timer(io, TIMER_SYS, io->now + FIRST_SYS);
+		io_timer(io, MQTT_SHARD_SYS, io->now + FIRST_SYS);
 	if (!shard->loops || port_here(io->svc->port, io) != 0)
 		return;
 	topics_each_away(mqtt_service(io)->topics, set_past_alarm, io);
@@ -210,19 +223,23 @@ enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io)
 
 	if (ev->kind == EV_OPEN)
 		open_shard(shard, io);
-	if (ev->kind == EV_TIMER && ev->tag == TIMER_ALARM)
+	if (ev->kind == EV_TIMER && ev->tag == MQTT_SHARD_ALARM)
 		ring_all(shard, io);
-	if (ev->kind == EV_TIMER && ev->tag == TIMER_SYS)
+	if (ev->kind == EV_TIMER || shard->alarms.n)
+		set_timer(shard, io);
+	if (ev->kind == EV_TIMER && ev->tag == MQTT_SHARD_SYS)
 		tell_of_itself(shard, io);
+	if (ev->kind == EV_TIMER && ev->tag == MQTT_SHARD_EVENTS)
+		mqtt_events_look(shard, io);
 	for (size_t i = 0; ev->kind == EV_MSG && i < ev->mail.n; i++) {
 		struct letter *l = &ev->mail.v[i];
 
-		if (l->tag == MQTT_ALARM)
-			take_alarm(shard, io, l);
-		else if (l->tag == MQTT_BATCH)
+		if (l->tag == MQTT_BATCH)
 			unpack(io, (struct batch *)l->mail);
 		else if (l->tag == MQTT_COMMITTED)
 			mqtt_kept_wake(shard, io);
+		else if (l->tag == MQTT_LISTEN)
+			mqtt_events_listen(shard, io, l);
 	}
 	mqtt_send_off(NULL, io);
 	return V_GO;
@@ -237,7 +254,7 @@ void mqtt_shard_done(void *self, struct io *io)
 	(void)io;
 	while ((n = heap_min(&shard->alarms, &at))) {
 		heap_del(&shard->alarms, n);
-		forget(shard, list_entry(n, struct alarm, node));
+		forget(shard, list_entry(n, struct mqtt_alarm, node));
 	}
 	topic_map_done(&shard->who_left);
 	heap_done(&shard->alarms);

@@ -129,6 +129,8 @@ static uint8_t take(struct mqtt *self, struct io *io, const struct mqtt_sub *sub
 		(void)topics_unsubscribe(mqtt_service(io)->topics, shard->heard, self->session, w.group, w.filter);
 		return MQTT_UNSPECIFIED;
 	}
+	if (topic_is_own(w.filter))
+		mqtt_events_begin(io);
 	/* [MQTT-3.3.1-9] [-10] [-11], and nothing of it for a group [4.8.2] */
 	if (!w.group.n && (sub->retain_handling == 0 || (sub->retain_handling == 1 && r == 0)) &&
 	    add_replay(self, &w) < 0)

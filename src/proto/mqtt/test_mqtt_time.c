@@ -4,6 +4,7 @@
  */
 #include "proto/mqtt/test_talk.h"
 
+#include "base/fault.h"
 #include "store/topics_priv.h"
 
 #define STEP (100 * MSEC)
@@ -39,6 +40,46 @@ static void test_keep_alive(void **state)
 	assert_string_equal(memconn_reason(c), "keep-alive");
 	memdrive_advance(w.drive, 100000 * SEC);
 	assert_int_equal(memconn_end(never), MEM_OPEN);
+	world_close(&w);
+}
+
+/* Nor do parts of a packet, be it the header that comes byte by byte: only a whole one counts. */
+static void test_keep_alive_of_a_drip(void **state)
+{
+	static const char drips[] = "\x30\xff\xff\x03\0\1tabcdefgh";
+	struct memconn *c;
+	struct world w;
+
+	(void)state;
+	open_world(&w);
+	c = talk_hello(&w, &(struct hello){ .name = "c", .clean = true, .keep_alive = 10 }, false);
+	for (int i = 0; i < 2; i++) {
+		memdrive_advance(w.drive, 7 * SEC);
+		memconn_send(c, drips + i, 1, 0);
+		assert_said(c, "");
+	}
+	memdrive_advance(w.drive, 1 * SEC);
+	assert_string_equal(memconn_reason(c), "keep-alive");
+	world_close(&w);
+}
+
+/* Who asked for no keep alive is held to the service's least rate, as everybody is, while a packet is under way. */
+static void test_drip_for_ever(void **state)
+{
+	static const char drips[] = "\x30\xff\xff\x03\0\1tabcdefgh";
+	struct memconn *c, *idle;
+	struct world w;
+
+	(void)state;
+	world_open(&w, &mqtt_proto, (&(struct mem_setup){ .min_rate = 1 }), "sys_interval", "0");
+	idle = talk_enter(&w, "idle");
+	c = talk_enter(&w, "c");
+	for (int i = 0; i < 10 && memconn_end(c) == MEM_OPEN; i++) {
+		memconn_send(c, drips + i, 1, 0);
+		memdrive_advance(w.drive, 30 * SEC);
+	}
+	assert_string_equal(memconn_reason(c), "too-slow");
+	assert_int_equal(memconn_end(idle), MEM_OPEN);
 	world_close(&w);
 }
 
@@ -264,13 +305,49 @@ static void test_comes_and_goes(void **state)
 	world_close(&w);
 }
 
+#ifdef GUICHET_FAULTS
+/* Who goes when there is no memory at all: its will comes, and its session ends, when it should. */
+static void test_leaves_without_memory(void **state)
+{
+	struct memconn *a, *b;
+	struct world w;
+
+	(void)state;
+	open_world(&w);
+	a = talk_enter(&w, "a");
+	talk_subscribe(a, "w", 0);
+	b = talk_hello(&w, &(struct hello){ .name = "b", .clean = true, .expiry = 60, .will = "w", .will_delay = 10 },
+		       false);
+	fault_arm(FAULT_MEM, 1, 0, true);
+	memconn_reset(b);
+	fault_arm(FAULT_MEM, 0, 0, false);
+	assert_int_equal(talk_room(a)->alarms.n, 1);
+	memdrive_advance(w.drive, 10 * SEC - STEP);
+	assert_said(a, "");
+	memdrive_advance(w.drive, STEP);
+	(void)talk_take(a);
+	memdrive_advance(w.drive, 50 * SEC);
+	assert_int_equal(sessions(&w), 1);
+	world_close(&w);
+}
+#endif
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_keep_alive),      cmocka_unit_test(test_keep_alive_of_a_listener),
-		cmocka_unit_test(test_will_delay),      cmocka_unit_test(test_will_expiry),
-		cmocka_unit_test(test_session_expiry),  cmocka_unit_test(test_message_expiry),
-		cmocka_unit_test(test_retained_expiry), cmocka_unit_test(test_comes_and_goes),
+		cmocka_unit_test(test_keep_alive),
+		cmocka_unit_test(test_keep_alive_of_a_listener),
+		cmocka_unit_test(test_will_delay),
+		cmocka_unit_test(test_will_expiry),
+		cmocka_unit_test(test_session_expiry),
+		cmocka_unit_test(test_message_expiry),
+		cmocka_unit_test(test_retained_expiry),
+		cmocka_unit_test(test_comes_and_goes),
+		cmocka_unit_test(test_keep_alive_of_a_drip),
+		cmocka_unit_test(test_drip_for_ever),
+#ifdef GUICHET_FAULTS
+		cmocka_unit_test(test_leaves_without_memory),
+#endif
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
