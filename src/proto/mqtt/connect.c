@@ -114,10 +114,13 @@ static void accept(struct mqtt *self, struct io *io, const struct mqtt_connect *
 		tell_limits(self, io, c, &back.props);
 	if (c->version == MQTT_5 && !c->client_id.n)
 		mqtt_props_set_span(&back.props, MQTT_P_CLIENT_ID, subscriber_name(self->session));
+	if (self->auth)
+		mqtt_auth_tell(self, &back.props);
 	mqtt_writer_init(&w, self->version, array, sizeof(array));
 	w.max_packet = self->max_packet;
 	if (mqtt_put_connack(&w, &back) == 0)
 		mqtt_out(io, &w);
+	mqtt_auth_done(self);
 }
 
 /* ---- names ---- */
@@ -190,7 +193,7 @@ static int fault_of(const struct io *io, const struct mqtt_connect *c, const cha
 {
 	const struct mqtt_options *o = mqtt_options(io);
 
-	if (c->props.has & MQTT_HAS(MQTT_P_AUTH_METHOD)) {
+	if (c->props.has & MQTT_HAS(MQTT_P_AUTH_METHOD) && !mqtt_auth_knows(io, c->props.auth_method)) {
 		*ret_why = "auth-method";
 		return MQTT_BAD_AUTH_METHOD;
 	}
@@ -239,6 +242,10 @@ enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_fr
 	r = fault_of(io, &c, &why);
 	if (r)
 		return mqtt_refuse(self, io, (unsigned)r, why);
+	if (c.props.has & MQTT_HAS(MQTT_P_AUTH_METHOD) && !self->auth)
+		return mqtt_auth_begin(self, io, &c, f);
+	if (self->auth)
+		c.user = mqtt_auth_user(self); /* and no other */
 	io_first(io);
 	r = admit(self, io, &c, &why);
 	if (r == -EINPROGRESS)

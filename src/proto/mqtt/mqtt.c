@@ -149,8 +149,8 @@ static enum verdict handle(struct mqtt *self, struct io *io, const struct mqtt_f
 		return ping(self, io, f);
 	case MQTT_DISCONNECT:
 		return disconnect(self, io, f);
-	case MQTT_AUTH: /* nobody has begun with a method */
-		return mqtt_bye(self, io, MQTT_PROTOCOL_ERROR, "auth-unexpected");
+	case MQTT_AUTH:
+		return mqtt_auth(self, io, f);
 	default:
 		return mqtt_bye(self, io, MQTT_PROTOCOL_ERROR, "packet-unexpected");
 	}
@@ -177,12 +177,29 @@ static size_t packet_max(const struct mqtt *self, const struct io *io)
 	return self->state == MQTT_OPEN || most < BEFORE_CONNECT ? most : BEFORE_CONNECT;
 }
 
+static enum verdict by_state(struct mqtt *self, struct io *io, const struct mqtt_frame *f)
+{
+	switch (self->state) {
+	case MQTT_OPEN:
+		return handle(self, io, f);
+	case MQTT_ASKED:
+		return mqtt_auth(self, io, f);
+	default:
+		return mqtt_connect(self, io, f);
+	}
+}
+
+static bool waits(const struct mqtt *self)
+{
+	return self->state == MQTT_WAITING || self->state == MQTT_PROVING;
+}
+
 static enum verdict take_packets(struct mqtt *self, struct io *io)
 {
 	enum verdict v = V_GO;
 	size_t packets = 0, bytes = 0;
 
-	while (v == V_GO) {
+	while (v == V_GO && !waits(self)) {
 		const struct mqtt_form form = { self->version, MQTT_FROM_CLIENT };
 		const char *why = NULL;
 		struct mqtt_frame f;
@@ -196,8 +213,8 @@ static enum verdict take_packets(struct mqtt *self, struct io *io)
 		}
 		if (io->traced)
 			note(io, &f);
-		v = self->state == MQTT_OPEN ? handle(self, io, &f) : mqtt_connect(self, io, &f);
-		if (self->state == MQTT_WAITING || self->state == MQTT_PROVING)
+		v = by_state(self, io, &f);
+		if (waits(self) && !self->auth)
 			break; /* with this CONNECT again, when its name is free, or its password was right */
 		in_take(io, f.total);
 		packets++;
@@ -216,9 +233,14 @@ static enum verdict try_again(struct mqtt *self, struct io *io)
 {
 	if (self->state != MQTT_WAITING)
 		return V_GO;
+	io_hold(io, false);
+	if (self->auth) {
+		enum verdict v = mqtt_auth_resume(self, io);
+
+		return v == V_GO ? take_packets(self, io) : v;
+	}
 	self->state = MQTT_NEW;
 	self->version = MQTT_UNKNOWN;
-	io_hold(io, false);
 	return take_packets(self, io);
 }
 
@@ -302,6 +324,8 @@ static enum verdict one_event(struct mqtt *self, const struct ev *ev, struct io 
 		mqtt_pump(self, io);
 		return V_GO;
 	case EV_TIMER:
+		if (ev->tag == MQTT_TIMER_AUTH)
+			return mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "auth");
 		return mqtt_bye(self, io, MQTT_KEEP_ALIVE_TIMEOUT, "keep-alive");
 	case EV_STOP: /* it is not the client's fault, and its will waits for a worse day */
 		self->goodbye = true;
@@ -337,6 +361,7 @@ static void fini(void *selfp, struct io *io)
 		filters_found_done(&self->memo->found);
 	mem_free(self->memo);
 	topics_access_done(&self->access);
+	mqtt_auth_done(self);
 }
 
 static void svc_close(struct svc *svc)

@@ -4,6 +4,7 @@
  *	mqtt.c       the protocol: steps, packets by their type, keep-alive, the end
  *	connect.c    CONNECT: names, takeover, what was agreed
  *	login.c      who a client is, and so what it may
+ *	auth.c       the same by an exchange of AUTH packets
  *	publish.c    what a client publishes: acknowledgements, aliases
  *	subscribe.c  what it wants to hear, and what is retained of that
  *	deliver.c    what it is sent: its queue, the window, acknowledgements
@@ -89,6 +90,7 @@ struct mqtt_shard {
 
 enum mqtt_state {
 	MQTT_NEW,     /* nothing but CONNECT may come */
+	MQTT_ASKED,   /* its CONNECT began an exchange of AUTH packets */
 	MQTT_PROVING, /* its password is looked at; nothing more is read */
 	MQTT_WAITING, /* for another connection of its name to let go */
 	MQTT_OPEN,
@@ -98,7 +100,7 @@ enum mqtt_state {
 /* Letters between sessions and rooms. */
 enum { MQTT_WAKE = 1, MQTT_TAKE_OVER, MQTT_LET_GO, MQTT_BATCH, MQTT_ALARM };
 
-enum { MQTT_TIMER_ALIVE };
+enum { MQTT_TIMER_ALIVE, MQTT_TIMER_AUTH };
 enum { MQTT_JOB_LOGIN = 1 };
 
 /* Topics by a number, in one direction. */
@@ -126,7 +128,8 @@ struct mqtt {
 	uint8_t version, state;
 	bool goodbye; /* no will */
 	bool logged_in;
-	bool behind; /* what was under way on an earlier connection is not all sent again */
+	bool with_method; /* its CONNECT had an authentication method */
+	bool behind;      /* what was under way on an earlier connection is not all sent again */
 	uint16_t keep_alive, window, aliases_out_max;
 	uint32_t max_packet, session_expiry;
 	struct will will;
@@ -134,7 +137,8 @@ struct mqtt {
 	struct mqtt_replay *replays;
 	struct mqtt_memo *memo; /* NULL: it has not published yet */
 	struct topics_access access;
-	uint64_t looked_at; /* access_generation() of that */
+	uint64_t looked_at;     /* access_generation() of that */
+	struct mqtt_auth *auth; /* of an exchange that is under way; NULL: there is none */
 };
 
 static inline const struct mqtt_options *mqtt_options(const struct io *io)
@@ -182,6 +186,20 @@ void mqtt_leave(struct mqtt *self, struct io *io);
 [[nodiscard]] int mqtt_login_end(struct mqtt *self, struct io *io, const struct ev *ev);
 [[nodiscard]] int mqtt_look(struct mqtt *self, struct io *io, struct span user, struct span client);
 [[nodiscard]] int mqtt_look_again(struct mqtt *self, struct io *io);
+bool mqtt_has_people(const struct io *io);
+
+/*
+ * auth.c. A CONNECT with a method that it knows begins an exchange, and is looked at again (mqtt_connect()) when that went well: then
+ * `auth` is there, until CONNACK has told how it ended. mqtt_auth() takes every packet of MQTT_ASKED, and AUTH of MQTT_OPEN.
+ */
+bool mqtt_auth_knows(const struct io *io, struct span name);
+enum verdict mqtt_auth_begin(struct mqtt *self, struct io *io, const struct mqtt_connect *c,
+			     const struct mqtt_frame *f);
+enum verdict mqtt_auth(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
+enum verdict mqtt_auth_resume(struct mqtt *self, struct io *io); /* its name may be free now */
+struct span mqtt_auth_user(const struct mqtt *self);
+void mqtt_auth_tell(const struct mqtt *self, struct mqtt_props *p);
+void mqtt_auth_done(struct mqtt *self);
 
 /* publish.c, subscribe.c */
 enum verdict mqtt_publish(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
