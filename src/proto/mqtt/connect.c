@@ -7,7 +7,11 @@
 #include "proto/mqtt/mqtt_priv.h"
 #include "store/topic.h"
 
-enum { NAME = 32, ANSWER = 512 };
+enum {
+	NAME = 32,
+	RESPONSE = 1024, /* bytes of response information; a longer one is not told */
+	ANSWER = 512 + RESPONSE,
+};
 
 struct subscriber_limits mqtt_limits(const struct io *io)
 {
@@ -80,6 +84,7 @@ enum verdict mqtt_refuse(struct mqtt *self, struct io *io, unsigned code, const 
 	if (self->version != MQTT_5)
 		back.code = (uint8_t)old;
 	mqtt_props_init(&back.props);
+	mqtt_tell_server(io, code, &back.props);
 	mqtt_writer_init(&w, self->version, array, sizeof(array));
 	if (mqtt_put_connack(&w, &back) == 0)
 		mqtt_out(io, &w);
@@ -106,6 +111,7 @@ static void tell_limits(const struct mqtt *self, const struct io *io, const stru
 static void accept(struct mqtt *self, struct io *io, const struct mqtt_connect *c, bool present)
 {
 	struct mqtt_connack back = { .session_present = present && c->version != MQTT_31 };
+	BUF_AUTO struct buf response = BUF_INIT(RESPONSE);
 	uint8_t array[ANSWER];
 	struct mqtt_writer w;
 
@@ -114,6 +120,8 @@ static void accept(struct mqtt *self, struct io *io, const struct mqtt_connect *
 		tell_limits(self, io, c, &back.props);
 	if (c->version == MQTT_5 && !c->client_id.n)
 		mqtt_props_set_span(&back.props, MQTT_P_CLIENT_ID, subscriber_name(self->session));
+	if (c->version == MQTT_5)
+		mqtt_tell_response(self, io, c, &response, &back.props);
 	if (self->auth)
 		mqtt_auth_tell(self, &back.props);
 	mqtt_writer_init(&w, self->version, array, sizeof(array));
@@ -239,6 +247,8 @@ enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_fr
 	self->version = c.version;
 	if (r)
 		return mqtt_refuse(self, io, (unsigned)r, why);
+	if (self->leaving)
+		return mqtt_refuse(self, io, MQTT_USE_ANOTHER, "stopping");
 	r = fault_of(io, &c, &why);
 	if (r)
 		return mqtt_refuse(self, io, (unsigned)r, why);

@@ -16,6 +16,8 @@ enum {
 	END = 256,
 };
 
+#define LEAVE SEC /* for a CONNECT when the server ends */
+
 static const char *const counters[] = { "received", "sent",  "dropped", "retained_sent", "expired", "taken_over",
 					"resumed",  "wills", NULL };
 
@@ -33,9 +35,14 @@ static const struct option rows[] = {
 		 "messages that wait for a client that is away or slow; further ones are dropped for it"),
 	OPT_SIZE(O, queue_bytes, "8M", 1024, (uint64_t)1 << 40, "bytes of these"),
 	OPT_UINT(O, receive_max, "100", 1, 65535, "messages of QoS 2 that a client may have sent and not yet released"),
+	OPT_STRING(
+		O, response_information, NULL, 0, 256,
+		"what a client of 5.0 that asks is told: where answers to it may go; %c is its identifier, %u its user"),
 	OPT_BOOL(O, retain, "yes",
 		 "keeps the last message of a topic for those who subscribe later, when its publisher asks for it"),
 	OPT_UINT(O, retained, "1000000", 0, 100000000, "topics that have one"),
+	OPT_STRING(O, server_reference, NULL, 0, 200,
+		   "where clients of 5.0 are sent when the server ends: HOST[:PORT], several with blanks between them"),
 	OPT_NSEC(O, session_expiry_max, "7d", 0, 365 * 24 * 3600 * NSEC_PER_SEC,
 		 "how long the state of a client is kept at most while it is away"),
 	OPT_UINT(O, subscriptions, "1000", 1, 1000000, "subscriptions of one client"),
@@ -44,7 +51,7 @@ static const struct option rows[] = {
 };
 #undef O
 
-static const struct option_table table = OPTION_TABLE("mqtt", rows, struct mqtt_options, NULL);
+static const struct option_table table = OPTION_TABLE("mqtt", rows, struct mqtt_options, mqtt_options_check);
 
 /* ---- words ---- */
 
@@ -74,6 +81,7 @@ enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const cha
 	io_reason(io, why);
 	if (self->version == MQTT_5 && self->state == MQTT_OPEN) {
 		mqtt_props_init(&end.props);
+		mqtt_tell_server(io, code, &end.props);
 		mqtt_writer_init(&w, self->version, array, sizeof(array));
 		w.max_packet = self->max_packet;
 		if (mqtt_put_end(&w, &end) == 0)
@@ -304,6 +312,33 @@ static enum verdict begin(struct mqtt *self, struct io *io)
 	return V_ABORT;
 }
 
+static enum verdict time_over(struct mqtt *self, const struct ev *ev, struct io *io)
+{
+	if (self->leaving)
+		return mqtt_bye(self, io, MQTT_SHUTTING_DOWN, "stopping");
+	if (ev->tag == MQTT_TIMER_AUTH)
+		return mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "auth");
+	return mqtt_bye(self, io, MQTT_KEEP_ALIVE_TIMEOUT, "keep-alive");
+}
+
+/* Who is just about to say CONNECT may do that yet, where there is an answer. */
+static enum verdict stop(struct mqtt *self, struct io *io)
+{
+	if (self->state == MQTT_OPEN) {
+		self->goodbye = true; /* it is not the client's fault, and its will waits for a worse day */
+		return mqtt_bye(self, io, mqtt_stopping(io, MQTT_SHUTTING_DOWN), "stopping");
+	}
+	if (self->state == MQTT_OVER)
+		return V_CLOSE;
+	if (self->state != MQTT_NEW)
+		return mqtt_refuse(self, io, mqtt_stopping(io, MQTT_SERVER_UNAVAILABLE), "stopping");
+	if (!mqtt_options(io)->server_reference)
+		return mqtt_bye(self, io, MQTT_SHUTTING_DOWN, "stopping");
+	self->leaving = true;
+	io_timer(io, MQTT_TIMER_ALIVE, io->now + LEAVE);
+	return V_GO;
+}
+
 static enum verdict one_event(struct mqtt *self, const struct ev *ev, struct io *io)
 {
 	if (self->state == MQTT_OPEN && mqtt_look_again(self, io) < 0)
@@ -324,12 +359,9 @@ static enum verdict one_event(struct mqtt *self, const struct ev *ev, struct io 
 		mqtt_pump(self, io);
 		return V_GO;
 	case EV_TIMER:
-		if (ev->tag == MQTT_TIMER_AUTH)
-			return mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "auth");
-		return mqtt_bye(self, io, MQTT_KEEP_ALIVE_TIMEOUT, "keep-alive");
-	case EV_STOP: /* it is not the client's fault, and its will waits for a worse day */
-		self->goodbye = true;
-		return mqtt_bye(self, io, MQTT_SHUTTING_DOWN, "stopping");
+		return time_over(self, ev, io);
+	case EV_STOP:
+		return stop(self, io);
 	case EV_EOF:
 		return V_CLOSE;
 	default:

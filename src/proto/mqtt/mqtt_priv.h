@@ -5,6 +5,7 @@
  *	connect.c    CONNECT: names, takeover, what was agreed
  *	login.c      who a client is, and so what it may
  *	auth.c       the same by an exchange of AUTH packets
+ *	told.c       what some are told besides: another server, where answers may go
  *	publish.c    what a client publishes: acknowledgements, aliases
  *	subscribe.c  what it wants to hear, and what is retained of that
  *	deliver.c    what it is sent: its queue, the window, acknowledgements
@@ -30,6 +31,7 @@ struct mqtt_options {
 	size_t queue_bytes;
 	uint64_t session_expiry_max, sys_interval;
 	bool retain;
+	char *response_information, *server_reference; /* NULL: none */
 };
 
 /* What $SYS tells of; each loop counts for itself, the first one adds. */
@@ -127,6 +129,7 @@ struct mqtt {
 	struct subscriber *session; /* a reference; NULL before it is MQTT_OPEN */
 	uint8_t version, state;
 	bool goodbye; /* no will */
+	bool leaving; /* the server ends: who says CONNECT is sent elsewhere */
 	bool logged_in;
 	bool with_method; /* its CONNECT had an authentication method */
 	bool behind;      /* what was under way on an earlier connection is not all sent again */
@@ -200,6 +203,13 @@ enum verdict mqtt_auth_resume(struct mqtt *self, struct io *io); /* its name may
 struct span mqtt_auth_user(const struct mqtt *self);
 void mqtt_auth_tell(const struct mqtt *self, struct mqtt_props *p);
 void mqtt_auth_done(struct mqtt *self);
+
+/* told.c. `text` is what is told; it must live until the packet is written. */
+int mqtt_options_check(const void *values, struct buf *why);
+unsigned mqtt_stopping(const struct io *io, unsigned without); /* the code when the server ends */
+void mqtt_tell_server(const struct io *io, unsigned code, struct mqtt_props *p);
+void mqtt_tell_response(const struct mqtt *self, const struct io *io, const struct mqtt_connect *c, struct buf *text,
+			struct mqtt_props *p);
 
 /* publish.c, subscribe.c */
 enum verdict mqtt_publish(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
