@@ -21,6 +21,7 @@ struct subscriber_limits mqtt_limits(const struct io *io)
 		.queue = o->queue,
 		.queue_bytes = o->queue_bytes,
 		.awaiting = (uint16_t)o->receive_max,
+		.refuse = o->queue_full == MQTT_REFUSE,
 	};
 }
 

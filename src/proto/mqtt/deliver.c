@@ -268,10 +268,8 @@ static bool send_all_again(struct mqtt *self, struct io *io)
 	return true;
 }
 
-void mqtt_pump(struct mqtt *self, struct io *io)
+static void pump(struct mqtt *self, struct io *io)
 {
-	if (!self->session)
-		return;
 	self->session->woken = false;
 	self->session->slow = true;
 	if (self->behind && !send_all_again(self, io))
@@ -284,6 +282,19 @@ void mqtt_pump(struct mqtt *self, struct io *io)
 			return;
 		mqtt_replay(self, io);
 	} while (self->session->queue_n);
+}
+
+void mqtt_pump(struct mqtt *self, struct io *io)
+{
+	struct subscriber_limits lim;
+
+	if (!self->session)
+		return;
+	pump(self, io);
+	if (!self->session->full)
+		return;
+	lim = mqtt_limits(io);
+	subscriber_mark(self->session, &lim);
 }
 
 /* ---- acknowledgements ---- */

@@ -18,8 +18,10 @@ enum {
 
 #define LEAVE SEC /* for a CONNECT when the server ends */
 
-static const char *const counters[] = { "received", "sent",  "dropped", "retained_sent", "expired", "taken_over",
-					"resumed",  "wills", NULL };
+static const char *const counters[] = { "received",   "sent",    "dropped", "retained_sent", "expired",
+					"taken_over", "resumed", "wills",   "refused",       NULL };
+
+static const char *const when_full[] = { "drop", "refuse", NULL };
 
 #define O struct mqtt_options
 static const struct option rows[] = {
@@ -34,6 +36,9 @@ static const struct option rows[] = {
 	OPT_UINT(O, queue, "1000", 1, 1000000,
 		 "messages that wait for a client that is away or slow; further ones are dropped for it"),
 	OPT_SIZE(O, queue_bytes, "8M", 1024, (uint64_t)1 << 40, "bytes of these"),
+	OPT_ENUM(
+		O, queue_full, "drop", when_full,
+		"what becomes of a message for which there is no more room there: it is dropped, or refused to its publisher"),
 	OPT_UINT(O, receive_max, "100", 1, 65535, "messages of QoS 2 that a client may have sent and not yet released"),
 	OPT_STRING(
 		O, response_information, NULL, 0, 256,

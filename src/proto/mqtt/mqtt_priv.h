@@ -5,6 +5,7 @@
  *	connect.c    CONNECT: names, takeover, what was agreed
  *	login.c      who a client is, and so what it may
  *	auth.c       the same by an exchange of AUTH packets
+ *	limit.c      what its limits cost: counted, and told in the log
  *	told.c       what some are told besides: another server, where answers may go
  *	publish.c    what a client publishes: acknowledgements, aliases
  *	subscribe.c  what it wants to hear, and what is retained of that
@@ -23,13 +24,26 @@
 #include "store/access.h"
 #include "store/topics.h"
 
-enum { MQTT_RECEIVED, MQTT_SENT, MQTT_DROPPED, MQTT_RETAINED, MQTT_EXPIRED, MQTT_TAKEN, MQTT_RESUMED, MQTT_WILLS };
+enum {
+	MQTT_RECEIVED,
+	MQTT_SENT,
+	MQTT_DROPPED,
+	MQTT_RETAINED,
+	MQTT_EXPIRED,
+	MQTT_TAKEN,
+	MQTT_RESUMED,
+	MQTT_WILLS,
+	MQTT_REFUSED,
+};
+
+enum mqtt_when_full { MQTT_DROP, MQTT_REFUSE };
 
 struct mqtt_options {
 	size_t packet;
 	unsigned queue, inflight, receive_max, levels, subscriptions, retained, aliases, keepalive_max;
 	size_t queue_bytes;
 	uint64_t session_expiry_max, sys_interval;
+	enum mqtt_when_full queue_full;
 	bool retain;
 	char *response_information, *server_reference; /* NULL: none */
 };
@@ -45,6 +59,7 @@ enum mqtt_tally {
 	MQTT_T_PUBLISH_BYTES_IN,
 	MQTT_T_PUBLISH_BYTES_OUT,
 	MQTT_T_DROPPED,
+	MQTT_T_REFUSED,
 	MQTT_T_CONNECTIONS,
 	MQTT_T_CLIENTS, /* now */
 	MQTT_T_ENDED,   /* sessions whose time was over */
@@ -77,6 +92,18 @@ struct batch {
 	struct item v[];
 };
 
+/* Limits of which the log tells: limit.c. */
+enum mqtt_limit {
+	MQTT_L_QUEUE,
+	MQTT_L_REFUSED,
+	MQTT_LIMITS,
+};
+
+struct mqtt_limited {
+	nsec told;  /* 0: never */
+	uint64_t n; /* times since then */
+};
+
 /* A loop: io->shard. */
 struct mqtt_shard {
 	struct filters *heard; /* of those whose subscriptions end with their connection */
@@ -88,6 +115,7 @@ struct mqtt_shard {
 	struct topic_map who_left; /* the same */
 	struct mqtt_tallies *tallies;
 	struct mqtt_sys *sys; /* of the first loop */
+	struct mqtt_limited limited[MQTT_LIMITS];
 };
 
 enum mqtt_state {
@@ -170,6 +198,11 @@ static inline void mqtt_dropped(struct io *io)
 }
 
 struct subscriber_limits mqtt_limits(const struct io *io);
+
+/* limit.c. `r` of the second: what subscriber_push() said. */
+void mqtt_limit(struct io *io, enum mqtt_limit which, struct span whose);
+void mqtt_lost(struct io *io, const struct subscriber *whose, int r); /* a delivery */
+bool mqtt_must_refuse(const struct mqtt *self, struct io *io, const struct message *m);
 
 /* mqtt.c. Ends the conversation in the words of its version. */
 enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const char *why);

@@ -104,8 +104,14 @@ static int publish(struct mqtt *self, struct io *io, const struct mqtt_publish *
 	bool heard;
 	int r = make(self, io, p, &m);
 
-	if (r < 0)
+	if (r < 0) {
+		mqtt_dropped(io);
 		return r == -EACCES ? MQTT_NOT_AUTHORIZED : MQTT_QUOTA;
+	}
+	if (mqtt_must_refuse(self, io, m)) {
+		message_unref(m);
+		return MQTT_QUOTA;
+	}
 	if (p->retain)
 		mqtt_retain(io, m);
 	heard = mqtt_route(memo_of(self, r == 1), io, m);
@@ -134,10 +140,8 @@ static enum verdict exactly_once(struct mqtt *self, struct io *io, const struct 
 	if (r < 0)
 		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
 	r = r == 1 ? publish(self, io, p) : MQTT_OK;
-	if (r >= MQTT_UNSPECIFIED) {
-		mqtt_dropped(io);
+	if (r >= MQTT_UNSPECIFIED)
 		subscriber_release(self->session, p->id);
-	}
 	mqtt_answer(self, io, MQTT_PUBREC, p->id, (unsigned)r);
 	return V_GO;
 }
@@ -166,8 +170,6 @@ enum verdict mqtt_publish(struct mqtt *self, struct io *io, const struct mqtt_fr
 	if (p.qos == 2)
 		return exactly_once(self, io, &p);
 	r = publish(self, io, &p);
-	if (r >= MQTT_UNSPECIFIED)
-		mqtt_dropped(io);
 	if (p.qos)
 		mqtt_answer(self, io, MQTT_PUBACK, p.id, (unsigned)r);
 	return V_GO;

@@ -81,9 +81,10 @@ void mqtt_send_off(struct io *io)
 static void push(struct io *io, struct subscriber *to, const struct delivery *d, uint64_t where)
 {
 	struct subscriber_limits lim = mqtt_limits(io);
+	int r = subscriber_push(to, d, &lim);
 
-	if (subscriber_push(to, d, &lim) < 0)
-		mqtt_dropped(io);
+	if (r < 0)
+		mqtt_lost(io, to, r);
 	if (to->woken)
 		return;
 	to->woken = true;
@@ -99,7 +100,7 @@ static void store(struct io *io, struct subscriber *to, const struct delivery *d
 	if (r == -EAGAIN) /* it has come back in this moment */
 		pack(io, to->home, d->m, to, d);
 	else if (r < 0)
-		mqtt_dropped(io);
+		mqtt_lost(io, to, r);
 }
 
 void mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d)
