@@ -516,6 +516,14 @@ void io_count(struct io *io, unsigned which, uint64_t n)
 		stat_add(io->sess->lane, STAT_OWN + which, n);
 }
 
+void io_limit(struct io *io, const char *reason, struct span whose, uint64_t count)
+{
+	struct sess *s = sess_stepper(io->sess);
+
+	if (s->host->limit)
+		s->host->limit(s->host, s, reason, whose, count);
+}
+
 void io_note(struct io *io, enum note_dir dir, const char *fmt, ...)
 {
 	struct sess *s = sess_stepper(io->sess);

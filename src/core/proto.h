@@ -234,6 +234,12 @@ void io_become(struct io *io, const struct proto *p, struct blob *arg, enum left
 void io_reason(struct io *io, const char *reason);
 void io_count(struct io *io, unsigned which, uint64_t n); /* proto->counters[which] */
 
+/*
+ * A limit has cost a client something, `count` times since the last line of this reason: a line `limit` in the log. `whose`: its name, or
+ * empty. The caller says how often.
+ */
+void io_limit(struct io *io, const char *reason, struct span whose, uint64_t count);
+
 enum note_dir { NOTE_IN, NOTE_OUT };
 void io_note(struct io *io, enum note_dir dir, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void io_secret(struct io *io, bool on); /* raw bytes are masked in the trace from here on */
@@ -266,7 +272,7 @@ enum {
 	P_KEEPS = 16384, /* has a durable store (store/keep.h): its process may write `topics` of the data folder */
 };
 
-#define PROTO_COUNTERS 8
+#define PROTO_COUNTERS 16
 
 struct proto {
 	unsigned abi; /* PROTO_ABI */

@@ -88,6 +88,8 @@ struct host {
 	bool (*login_failed)(struct host *h, struct sess *s, struct span user);
 	/* of what was written: what is not at the peer's yet; NULL: none */
 	size_t (*unsent)(struct host *h, struct sess *s);
+	/* io_limit(); NULL: nobody wants to know */
+	void (*limit)(struct host *h, struct sess *s, const char *reason, struct span whose, uint64_t count);
 	void (*note)(struct host *h, struct sess *s, enum note_dir dir, const char *text);
 	void (*tap)(struct host *h, struct sess *s, enum note_dir dir, struct span raw, bool secret);
 };

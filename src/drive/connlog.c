@@ -85,6 +85,21 @@ void connlog_close(const struct conn *c, nsec now, int err)
 	log_end(&line);
 }
 
+void connlog_limit(struct host *h, struct sess *s, const char *reason, struct span whose, uint64_t count)
+{
+	struct log_line line;
+
+	(void)h;
+	if (!log_begin(&line, LOG_WARN, "limit"))
+		return;
+	log_str(&line, "service", s->lane->svc->name);
+	log_str(&line, "reason", reason);
+	if (whose.n)
+		log_bytes(&line, "name", whose.p, whose.n);
+	log_uint(&line, "count", count);
+	log_end(&line);
+}
+
 static bool trace_begin(struct log_line *line, const struct sess *s, enum note_dir dir)
 {
 	if (!log_begin(line, LOG_INFO, "trace"))

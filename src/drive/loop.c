@@ -112,6 +112,7 @@ int loop_new(const struct loop_setup *setup, struct loop **ret)
 	l->host.login_failed = conn_login_failed;
 	l->host.logged_in = connlog_login;
 	l->host.unsent = conn_unsent;
+	l->host.limit = connlog_limit;
 	l->host.note = connlog_note;
 	l->host.tap = connlog_tap;
 	r = setup->many ? poller_epoll_new(&l->poller) : poller_poll_new(&l->poller);

@@ -107,9 +107,20 @@ static int merge(struct subscriber *s, struct delivery *into, const struct deliv
 }
 
 /* Who takes what comes is limited by bytes alone: all of one turn of its publishers may wait for its own turn. */
-static bool is_full(const struct subscriber *s, size_t size, const struct subscriber_limits *lim)
+static bool is_full(const struct subscriber *s, const struct delivery *d, size_t size,
+		    const struct subscriber_limits *lim)
 {
-	return (s->slow && s->queue_n >= lim->queue) || s->queue_bytes + size > lim->queue_bytes;
+	unsigned times = lim->refuse && s->kept && d->qos ? 2 : 1;
+
+	return (s->slow && s->queue_n >= times * lim->queue) || s->queue_bytes + size > times * lim->queue_bytes;
+}
+
+void subscriber_mark(struct subscriber *s, const struct subscriber_limits *lim)
+{
+	bool full = (s->slow && s->queue_n >= lim->queue) || s->queue_bytes >= lim->queue_bytes;
+
+	if (full != atomic_load_explicit(&s->full, memory_order_relaxed))
+		atomic_store_explicit(&s->full, full, memory_order_relaxed);
 }
 
 int subscriber_push(struct subscriber *s, const struct delivery *d, const struct subscriber_limits *lim)
@@ -120,13 +131,14 @@ int subscriber_push(struct subscriber *s, const struct delivery *d, const struct
 
 	if (end && end->m == d->m && !end->alone && !d->alone)
 		return merge(s, end, d);
-	if (is_full(s, size, lim))
+	if (is_full(s, d, size, lim))
 		return -ENOBUFS;
 	r = append(s, d);
 	if (r < 0)
 		return r;
 	message_ref(d->m);
 	s->queue_bytes += size;
+	subscriber_mark(s, lim);
 	return 0;
 }
 

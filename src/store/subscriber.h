@@ -38,6 +38,7 @@ struct subscriber_limits {
 	uint32_t queue;     /* deliveries that may wait */
 	size_t queue_bytes; /* and their bytes, each message counted for each who waits for it */
 	uint16_t awaiting;  /* QoS 2: identifiers that it may leave unreleased */
+	bool refuse;        /* publishers are told that a queue is full (topics_full()) */
 };
 
 /* A message that is published when its owner has gone without goodbye; it expires so long after that, if it does. */
@@ -59,6 +60,7 @@ struct subscriber {
 	bool kept;                /* what it subscribes to is in the index for all, and stays when it goes */
 	bool woken;               /* its session knows already that something waits */
 	bool slow;                /* its session could not send all: now the limits of the queue count */
+	_Atomic bool full;        /* its queue has come to a limit: for publishers, in any thread */
 	bool dead;                /* taken out of the register: another one has its name, or nobody */
 	_Atomic uint16_t next_id; /* of packets; for all threads */
 	uint64_t kept_id;         /* its number on disk (keep.h); 0: it is in memory alone */
@@ -114,6 +116,12 @@ struct span subscriber_name(const struct subscriber *s);
  * one delivery with the higher QoS and both identifiers. 0; -ENOBUFS: the queue is full; -ENOMEM.
  */
 [[nodiscard]] int subscriber_push(struct subscriber *s, const struct delivery *d, const struct subscriber_limits *lim);
+
+/*
+ * `full` is as it is now: to be said when something was taken out. Where publishers are told, what one that is kept was given in spite of
+ * it has a place too, up to twice the limits: others may have been told just before that there is room.
+ */
+void subscriber_mark(struct subscriber *s, const struct subscriber_limits *lim);
 
 /* The next one with all its identifiers: at most `max` of them go to `ids`. NULL: nothing waits. Valid until the next push or pop. */
 const struct delivery *subscriber_head(const struct subscriber *s, uint32_t *ids, size_t max, size_t *ret_n);

@@ -104,6 +104,12 @@ typedef void topics_give(void *arg, struct sub *sub, bool shared);
 			       void *arg);
 
 /*
+ * Is there one in the index for all that would be given it with QoS 1 or 2, and has no room? Of a share, all members have none.
+ */
+bool topics_full(struct topics *t, const struct message *m, const struct subscriber_limits *lim,
+		 struct filters_found *found);
+
+/*
  * For one that is nobody's: waits in its queue. -EAGAIN: it is somebody's now, *ret_where. -ENOENT: it has ended, or does not
  * wait for QoS 0. Else as subscriber_push().
  */

@@ -142,7 +142,9 @@ static int take_subscription(struct loading *l, const struct keep_subscription *
 	return s ? topics_subscribe(l->t, NULL, s, NULL, &w, UINT32_MAX) : 0;
 }
 
-static const struct subscriber_limits no_limits = { UINT32_MAX, SIZE_MAX, UINT16_MAX };
+static const struct subscriber_limits no_limits = { .queue = UINT32_MAX,
+						    .queue_bytes = SIZE_MAX,
+						    .awaiting = UINT16_MAX };
 
 static int take_awaited(struct loading *l, uint64_t session, uint16_t packet)
 {

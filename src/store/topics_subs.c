@@ -246,21 +246,30 @@ bool topics_any(const struct topics *t)
 	return atomic_load_explicit(&t->subs_n, memory_order_acquire) != 0;
 }
 
-/* One that has a connection, if there is such a one; the next message goes to the one behind it [4.8.2]. */
+static bool has_room(const struct sub *sub)
+{
+	return !atomic_load_explicit(&sub->whose->full, memory_order_relaxed);
+}
+
+/*
+ * One that has a connection and room, if there is such a one, else room for when it comes back; the next message goes to the one behind it
+ * [4.8.2].
+ */
 static struct sub *take_turn(struct share *g)
 {
-	struct sub *first = NULL;
+	struct sub *best = NULL;
 
 	for (uint32_t i = 0; i < g->n; i++) {
 		struct sub *sub = list_entry(g->members.next, struct sub, in_share);
 
 		list_del(&sub->in_share);
 		list_add(&g->members, &sub->in_share);
-		if (sub->whose->where)
+		if (has_room(sub) && sub->whose->where)
 			return sub;
-		first = first ? first : sub;
+		if (!best || (has_room(sub) && !has_room(best)))
+			best = sub;
 	}
-	return first;
+	return best;
 }
 
 static void give_entry(struct topics *t, struct entry *e, topics_give *give, void *arg)
@@ -288,4 +297,46 @@ int topics_match(struct topics *t, struct span name, struct filters_found *found
 			give_entry(t, list_entry(l, struct entry, at.in_filter), give, arg);
 	pthread_rwlock_unlock(&t->subs_lock);
 	return r;
+}
+
+/* One that ends with its connection may lose what it has no room for. */
+static bool is_full_for(const struct sub *sub, size_t size, const struct subscriber_limits *lim)
+{
+	return sub->qos && sub->whose->kept && (!has_room(sub) || size > lim->queue_bytes);
+}
+
+static bool nobody_has_room(struct topics *t, const struct share *g, size_t size, const struct subscriber_limits *lim)
+{
+	bool full = true;
+
+	pthread_mutex_lock(&t->turns);
+	for (const struct list *l = g->members.next; l != &g->members && full; l = l->next)
+		full = is_full_for(list_entry(l, struct sub, in_share), size, lim);
+	pthread_mutex_unlock(&t->turns);
+	return full;
+}
+
+static bool is_full_entry(struct topics *t, const struct entry *e, const struct message *m,
+			  const struct subscriber_limits *lim)
+{
+	const struct sub *sub = list_entry(e, struct sub, entry);
+
+	if (e->share)
+		return nobody_has_room(t, e->share, message_size(m), lim);
+	return !(sub->no_local && m->from == sub->whose->serial) && is_full_for(sub, message_size(m), lim);
+}
+
+bool topics_full(struct topics *t, const struct message *m, const struct subscriber_limits *lim,
+		 struct filters_found *found)
+{
+	bool full = false;
+
+	pthread_rwlock_rdlock(&t->subs_lock);
+	if (filters_match(t->subs, message_topic(m), found) < 0)
+		found->n = 0;
+	for (uint32_t i = 0; i < found->n && !full; i++)
+		for (const struct list *l = found->v[i]->subs.next; l != &found->v[i]->subs && !full; l = l->next)
+			full = is_full_entry(t, list_entry(l, struct entry, at.in_filter), m, lim);
+	pthread_rwlock_unlock(&t->subs_lock);
+	return full;
 }

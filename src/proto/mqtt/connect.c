@@ -7,7 +7,11 @@
 #include "proto/mqtt/mqtt_priv.h"
 #include "store/topic.h"
 
-enum { NAME = 32, ANSWER = 512 };
+enum {
+	NAME = 32,
+	RESPONSE = 1024, /* bytes of response information; a longer one is not told */
+	ANSWER = 512 + RESPONSE,
+};
 
 struct subscriber_limits mqtt_limits(const struct io *io)
 {
@@ -17,6 +21,7 @@ struct subscriber_limits mqtt_limits(const struct io *io)
 		.queue = o->queue,
 		.queue_bytes = o->queue_bytes,
 		.awaiting = (uint16_t)o->receive_max,
+		.refuse = o->queue_full == MQTT_REFUSE,
 	};
 }
 
@@ -80,6 +85,7 @@ enum verdict mqtt_refuse(struct mqtt *self, struct io *io, unsigned code, const 
 	if (self->version != MQTT_5)
 		back.code = (uint8_t)old;
 	mqtt_props_init(&back.props);
+	mqtt_tell_server(io, code, &back.props);
 	mqtt_writer_init(&w, self->version, array, sizeof(array));
 	if (mqtt_put_connack(&w, &back) == 0)
 		mqtt_out_now(io, &w);
@@ -106,6 +112,7 @@ static void tell_limits(const struct mqtt *self, const struct io *io, const stru
 static void accept(struct mqtt *self, struct io *io, const struct mqtt_connect *c, bool present)
 {
 	struct mqtt_connack back = { .session_present = present && c->version != MQTT_31 };
+	BUF_AUTO struct buf response = BUF_INIT(RESPONSE);
 	uint8_t array[ANSWER];
 	struct mqtt_writer w;
 
@@ -114,11 +121,16 @@ static void accept(struct mqtt *self, struct io *io, const struct mqtt_connect *
 		tell_limits(self, io, c, &back.props);
 	if (c->version == MQTT_5 && !c->client_id.n)
 		mqtt_props_set_span(&back.props, MQTT_P_CLIENT_ID, subscriber_name(self->session));
+	if (c->version == MQTT_5)
+		mqtt_tell_response(self, io, c, &response, &back.props);
+	if (self->auth)
+		mqtt_auth_tell(self, &back.props);
 	mqtt_writer_init(&w, self->version, array, sizeof(array));
 	w.max_packet = self->max_packet;
 	if (mqtt_put_connack(&w, &back) == 0)
 		mqtt_out(self, io, &w);
 	self->muted = self->held != NULL;
+	mqtt_auth_done(self);
 }
 
 /* ---- names ---- */
@@ -191,7 +203,7 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 		.owner = owner_of(self, c),
 		.clean = c->clean,
 	};
-	struct subscriber *old;
+	struct subscriber *old = NULL;
 	uint64_t where;
 	bool present;
 	int r = self->session_expiry && !self->alarm ? mqtt_alarm_new(io->shard, &self->alarm) : 0;
@@ -232,7 +244,7 @@ static int fault_of(const struct io *io, const struct mqtt_connect *c, const cha
 {
 	const struct mqtt_options *o = mqtt_options(io);
 
-	if (c->props.has & MQTT_HAS(MQTT_P_AUTH_METHOD)) {
+	if (c->props.has & MQTT_HAS(MQTT_P_AUTH_METHOD) && !mqtt_auth_knows(io, c->props.auth_method)) {
 		*ret_why = "auth-method";
 		return MQTT_BAD_AUTH_METHOD;
 	}
@@ -279,9 +291,15 @@ enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_fr
 	self->version = c.version;
 	if (r)
 		return mqtt_refuse(self, io, (unsigned)r, why);
+	if (self->leaving)
+		return mqtt_refuse(self, io, MQTT_USE_ANOTHER, "stopping");
 	r = fault_of(io, &c, &why);
 	if (r)
 		return mqtt_refuse(self, io, (unsigned)r, why);
+	if (c.props.has & MQTT_HAS(MQTT_P_AUTH_METHOD) && !self->auth)
+		return mqtt_auth_begin(self, io, &c, f);
+	if (self->auth)
+		c.user = mqtt_auth_user(self); /* and no other */
 	io_first(io);
 	r = admit(self, io, &c, &why);
 	if (r == -EINPROGRESS)

@@ -23,8 +23,8 @@ struct sending {
 
 static uint16_t alias_of(const struct mqtt *self, struct span topic)
 {
-	for (uint16_t i = 0; i < self->out.n; i++)
-		if (span_same(message_topic(self->out.v[i]), topic))
+	for (uint16_t i = 0; self->out && i < self->out->n; i++)
+		if (span_same(message_topic(self->out->v[i]), topic))
 			return i + 1;
 	return 0;
 }
@@ -32,23 +32,21 @@ static uint16_t alias_of(const struct mqtt *self, struct span topic)
 /* The first topics have them for as long as the connection is there: that is what a client that asks for few wants. */
 static uint16_t new_alias(struct mqtt *self, struct message *m)
 {
-	if (self->out.n >= self->aliases_out_max || m->large)
+	if (m->large)
 		return 0;
-	if (!self->out.v) {
-		self->out.v = mem_alloc(self->aliases_out_max * sizeof(struct message *));
-		if (!self->out.v)
-			return 0;
-	}
-	self->out.v[self->out.n++] = message_ref(m);
-	return self->out.n;
+	if (!self->out)
+		self->out = mem_zalloc(sizeof(*self->out) + self->aliases_out_max * sizeof(struct message *));
+	if (!self->out || self->out->n >= self->aliases_out_max)
+		return 0;
+	self->out->v[self->out->n++] = message_ref(m);
+	return self->out->n;
 }
 
-void mqtt_aliases_done(struct mqtt_aliases *a)
+void mqtt_aliases_free(struct mqtt_aliases *a)
 {
-	for (uint16_t i = 0; i < a->n; i++)
+	for (uint16_t i = 0; a && i < a->n; i++)
 		message_unref(a->v[i]);
-	mem_free(a->v);
-	*a = (struct mqtt_aliases){};
+	mem_free(a);
 }
 
 /* ---- PUBLISH ---- */
@@ -94,7 +92,7 @@ static uint16_t use_alias(struct mqtt *self, const struct sending *s, struct mqt
 /* The packet that would have told of it is not sent. */
 static void forget_alias(struct mqtt *self, struct mqtt_publish *p)
 {
-	message_unref(self->out.v[--self->out.n]);
+	message_unref(self->out->v[--self->out->n]);
 	p->props.has &= ~MQTT_HAS(MQTT_P_ALIAS);
 }
 
@@ -282,10 +280,8 @@ static bool send_all_again(struct mqtt *self, struct io *io)
 	return true;
 }
 
-void mqtt_pump(struct mqtt *self, struct io *io)
+static void pump(struct mqtt *self, struct io *io)
 {
-	if (!self->session || self->muted)
-		return;
 	self->session->woken = false;
 	self->session->slow = true;
 	if (self->behind && !send_all_again(self, io))
@@ -294,10 +290,23 @@ void mqtt_pump(struct mqtt *self, struct io *io)
 		while (self->session->queue_n && out_room(io) && send_next(self, io))
 			;
 		self->session->slow = self->session->queue_n && !self->held; /* the disk is not the client */
-		if (!self->replays || self->session->slow || !out_room(io))
+		if (!self->replays || self->session->queue_n || !out_room(io))
 			return;
 		mqtt_replay(self, io);
 	} while (self->session->queue_n);
+}
+
+void mqtt_pump(struct mqtt *self, struct io *io)
+{
+	struct subscriber_limits lim;
+
+	if (!self->session || self->muted)
+		return;
+	pump(self, io);
+	if (!self->session->full)
+		return;
+	lim = mqtt_limits(io);
+	subscriber_mark(self->session, &lim);
 }
 
 /* ---- acknowledgements ---- */

@@ -5,7 +5,7 @@
 #include "proto/mqtt/mqtt_priv.h"
 
 /* Where there are no people, a name and a password prove nothing and refuse nobody. */
-static bool has_people(const struct io *io)
+bool mqtt_has_people(const struct io *io)
 {
 	struct people *people;
 	bool any;
@@ -36,7 +36,7 @@ int mqtt_login(struct mqtt *self, struct io *io, const struct mqtt_connect *c)
 {
 	enum login r;
 
-	if (self->logged_in || !c->has_user || !has_people(io))
+	if (self->logged_in || !c->has_user || !mqtt_has_people(io))
 		return 0;
 	r = login_begin(io, MQTT_JOB_LOGIN, c->user, c->password);
 	return r == LOGIN_WAIT ? -EINPROGRESS : outcome(self, r);

@@ -16,8 +16,12 @@ enum {
 	END = 256,
 };
 
-static const char *const counters[] = { "received", "sent",  "dropped", "retained_sent", "expired", "taken_over",
-					"resumed",  "wills", NULL };
+#define LEAVE SEC /* for a CONNECT when the server ends */
+
+static const char *const counters[] = { "received",   "sent",    "dropped", "retained_sent", "expired",
+					"taken_over", "resumed", "wills",   "refused",       NULL };
+
+static const char *const when_full[] = { "drop", "refuse", NULL };
 
 static const char *const durabilities[] = { "ack", "lazy", NULL };
 
@@ -39,10 +43,18 @@ static const struct option rows[] = {
 	OPT_UINT(O, queue, "1000", 1, 1000000,
 		 "messages that wait for a client that is away or slow; further ones are dropped for it"),
 	OPT_SIZE(O, queue_bytes, "8M", 1024, (uint64_t)1 << 40, "bytes of these"),
+	OPT_ENUM(
+		O, queue_full, "drop", when_full,
+		"what becomes of a message for which there is no more room there: it is dropped, or refused to its publisher"),
 	OPT_UINT(O, receive_max, "100", 1, 65535, "messages of QoS 2 that a client may have sent and not yet released"),
+	OPT_STRING(
+		O, response_information, NULL, 0, 256,
+		"what a client of 5.0 that asks is told: where answers to it may go; %c is its identifier, %u its user"),
 	OPT_BOOL(O, retain, "yes",
 		 "keeps the last message of a topic for those who subscribe later, when its publisher asks for it"),
 	OPT_UINT(O, retained, "1000000", 0, 100000000, "topics that have one"),
+	OPT_STRING(O, server_reference, NULL, 0, 200,
+		   "where clients of 5.0 are sent when the server ends: HOST[:PORT], several with blanks between them"),
 	OPT_NSEC(O, session_expiry_max, "7d", 0, 365 * 24 * 3600 * NSEC_PER_SEC,
 		 "how long the state of a client is kept at most while it is away"),
 	OPT_UINT(O, subscriptions, "1000", 1, 1000000, "subscriptions of one client"),
@@ -51,7 +63,7 @@ static const struct option rows[] = {
 };
 #undef O
 
-static const struct option_table table = OPTION_TABLE("mqtt", rows, struct mqtt_options, NULL);
+static const struct option_table table = OPTION_TABLE("mqtt", rows, struct mqtt_options, mqtt_options_check);
 
 /* ---- words ---- */
 
@@ -93,6 +105,7 @@ enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const cha
 	io_reason(io, why);
 	if (self->version == MQTT_5 && self->state == MQTT_OPEN && !self->muted) {
 		mqtt_props_init(&end.props);
+		mqtt_tell_server(io, code, &end.props);
 		mqtt_writer_init(&w, self->version, array, sizeof(array));
 		w.max_packet = self->max_packet;
 		if (mqtt_put_end(&w, &end) == 0)
@@ -168,8 +181,8 @@ static enum verdict handle(struct mqtt *self, struct io *io, const struct mqtt_f
 		return ping(self, io, f);
 	case MQTT_DISCONNECT:
 		return disconnect(self, io, f);
-	case MQTT_AUTH: /* nobody has begun with a method */
-		return mqtt_bye(self, io, MQTT_PROTOCOL_ERROR, "auth-unexpected");
+	case MQTT_AUTH:
+		return mqtt_auth(self, io, f);
 	default:
 		return mqtt_bye(self, io, MQTT_PROTOCOL_ERROR, "packet-unexpected");
 	}
@@ -196,12 +209,29 @@ static size_t packet_max(const struct mqtt *self, const struct io *io)
 	return self->state == MQTT_OPEN || most < BEFORE_CONNECT ? most : BEFORE_CONNECT;
 }
 
+static enum verdict by_state(struct mqtt *self, struct io *io, const struct mqtt_frame *f)
+{
+	switch (self->state) {
+	case MQTT_OPEN:
+		return handle(self, io, f);
+	case MQTT_ASKED:
+		return mqtt_auth(self, io, f);
+	default:
+		return mqtt_connect(self, io, f);
+	}
+}
+
+static bool waits(const struct mqtt *self)
+{
+	return self->state == MQTT_WAITING || self->state == MQTT_PROVING;
+}
+
 static enum verdict take_packets(struct mqtt *self, struct io *io)
 {
 	enum verdict v = V_GO;
 	size_t packets = 0, bytes = 0;
 
-	while (v == V_GO) {
+	while (v == V_GO && !waits(self)) {
 		const struct mqtt_form form = { self->version, MQTT_FROM_CLIENT };
 		const char *why = NULL;
 		struct mqtt_frame f;
@@ -215,8 +245,8 @@ static enum verdict take_packets(struct mqtt *self, struct io *io)
 		}
 		if (io->traced)
 			note(io, &f);
-		v = self->state == MQTT_OPEN ? handle(self, io, &f) : mqtt_connect(self, io, &f);
-		if (self->state == MQTT_WAITING || self->state == MQTT_PROVING)
+		v = by_state(self, io, &f);
+		if (waits(self) && !self->auth)
 			break; /* with this CONNECT again, when its name is free, or its password was right */
 		in_take(io, f.total);
 		packets++;
@@ -236,9 +266,14 @@ static enum verdict try_again(struct mqtt *self, struct io *io)
 {
 	if (self->state != MQTT_WAITING)
 		return V_GO;
+	io_hold(io, false);
+	if (self->auth) {
+		enum verdict v = mqtt_auth_resume(self, io);
+
+		return v == V_GO ? take_packets(self, io) : v;
+	}
 	self->state = MQTT_NEW;
 	self->version = MQTT_UNKNOWN;
-	io_hold(io, false);
 	return take_packets(self, io);
 }
 
@@ -304,6 +339,33 @@ static enum verdict begin(struct mqtt *self, struct io *io)
 	return V_ABORT;
 }
 
+static enum verdict time_over(struct mqtt *self, const struct ev *ev, struct io *io)
+{
+	if (self->leaving)
+		return mqtt_bye(self, io, MQTT_SHUTTING_DOWN, "stopping");
+	if (ev->tag == MQTT_TIMER_AUTH)
+		return mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "auth");
+	return mqtt_bye(self, io, MQTT_KEEP_ALIVE_TIMEOUT, "keep-alive");
+}
+
+/* Who is just about to say CONNECT may do that yet, where there is an answer. */
+static enum verdict stop(struct mqtt *self, struct io *io)
+{
+	if (self->state == MQTT_OPEN) {
+		self->goodbye = true; /* it is not the client's fault, and its will waits for a worse day */
+		return mqtt_bye(self, io, mqtt_stopping(io, MQTT_SHUTTING_DOWN), "stopping");
+	}
+	if (self->state == MQTT_OVER)
+		return V_CLOSE;
+	if (self->state != MQTT_NEW)
+		return mqtt_refuse(self, io, mqtt_stopping(io, MQTT_SERVER_UNAVAILABLE), "stopping");
+	if (!mqtt_options(io)->server_reference)
+		return mqtt_bye(self, io, MQTT_SHUTTING_DOWN, "stopping");
+	self->leaving = true;
+	io_timer(io, MQTT_TIMER_ALIVE, io->now + LEAVE);
+	return V_GO;
+}
+
 static enum verdict one_event(struct mqtt *self, const struct ev *ev, struct io *io)
 {
 	if (self->state == MQTT_OPEN && mqtt_look_again(self, io) < 0)
@@ -324,10 +386,9 @@ static enum verdict one_event(struct mqtt *self, const struct ev *ev, struct io 
 		mqtt_pump(self, io);
 		return V_GO;
 	case EV_TIMER:
-		return mqtt_bye(self, io, MQTT_KEEP_ALIVE_TIMEOUT, "keep-alive");
-	case EV_STOP: /* it is not the client's fault, and its will waits for a worse day */
-		self->goodbye = true;
-		return mqtt_bye(self, io, MQTT_SHUTTING_DOWN, "stopping");
+		return time_over(self, ev, io);
+	case EV_STOP:
+		return stop(self, io);
 	case EV_EOF:
 		return V_CLOSE;
 	default:
@@ -356,12 +417,13 @@ static void fini(void *selfp, struct io *io)
 	mqtt_send_off(self, io);
 	mqtt_kept_forget(self);
 	mqtt_replays_done(self);
-	mqtt_aliases_done(&self->in);
-	mqtt_aliases_done(&self->out);
+	mqtt_aliases_free(self->in);
+	mqtt_aliases_free(self->out);
 	if (self->memo)
 		filters_found_done(&self->memo->found);
 	mem_free(self->memo);
 	topics_access_done(&self->access);
+	mqtt_auth_done(self);
 }
 
 static void svc_close(struct svc *svc)

@@ -4,6 +4,9 @@
  *	mqtt.c       the protocol: steps, packets by their type, keep-alive, the end
  *	connect.c    CONNECT: names, takeover, what was agreed
  *	login.c      who a client is, and so what it may
+ *	auth.c       the same by an exchange of AUTH packets
+ *	limit.c      what its limits cost: counted, and told in the log
+ *	told.c       what some are told besides: another server, where answers may go
  *	publish.c    what a client publishes: acknowledgements, aliases
  *	subscribe.c  what it wants to hear, and what is retained of that
  *	deliver.c    what it is sent: its queue, the window, acknowledgements
@@ -25,7 +28,19 @@
 #include "store/events.h"
 #include "store/topics.h"
 
-enum { MQTT_RECEIVED, MQTT_SENT, MQTT_DROPPED, MQTT_RETAINED, MQTT_EXPIRED, MQTT_TAKEN, MQTT_RESUMED, MQTT_WILLS };
+enum {
+	MQTT_RECEIVED,
+	MQTT_SENT,
+	MQTT_DROPPED,
+	MQTT_RETAINED,
+	MQTT_EXPIRED,
+	MQTT_TAKEN,
+	MQTT_RESUMED,
+	MQTT_WILLS,
+	MQTT_REFUSED,
+};
+
+enum mqtt_when_full { MQTT_DROP, MQTT_REFUSE };
 
 struct mqtt_options {
 	size_t packet;
@@ -34,7 +49,9 @@ struct mqtt_options {
 	uint64_t session_expiry_max, sys_interval;
 	size_t disk;
 	unsigned durability; /* of enum mqtt_durability */
+	enum mqtt_when_full queue_full;
 	bool retain;
+	char *response_information, *server_reference; /* NULL: none */
 };
 
 enum mqtt_durability { MQTT_ACK, MQTT_LAZY };
@@ -50,6 +67,7 @@ enum mqtt_tally {
 	MQTT_T_PUBLISH_BYTES_IN,
 	MQTT_T_PUBLISH_BYTES_OUT,
 	MQTT_T_DROPPED,
+	MQTT_T_REFUSED,
 	MQTT_T_CONNECTIONS,
 	MQTT_T_CLIENTS, /* now */
 	MQTT_T_ENDED,   /* sessions whose time was over */
@@ -86,6 +104,19 @@ struct batch {
 	struct item v[];
 };
 
+/* Limits of which the log tells: limit.c. */
+enum mqtt_limit {
+	MQTT_L_QUEUE,
+	MQTT_L_REFUSED,
+	MQTT_L_DISK,
+	MQTT_LIMITS,
+};
+
+struct mqtt_limited {
+	nsec told;  /* 0: never */
+	uint64_t n; /* times since then */
+};
+
 /* A loop: io->shard. */
 struct mqtt_shard {
 	struct filters *heard; /* of those whose subscriptions end with their connection */
@@ -101,10 +132,12 @@ struct mqtt_shard {
 	struct events_reader events; /* likewise */
 	bool listens;                /* to these */
 	struct mqtt_pen pen;
+	struct mqtt_limited limited[MQTT_LIMITS];
 };
 
 enum mqtt_state {
 	MQTT_NEW,     /* nothing but CONNECT may come */
+	MQTT_ASKED,   /* its CONNECT began an exchange of AUTH packets */
 	MQTT_PROVING, /* its password is looked at; nothing more is read */
 	MQTT_WAITING, /* for another connection of its name to let go */
 	MQTT_OPEN,
@@ -114,14 +147,14 @@ enum mqtt_state {
 /* Letters between sessions and rooms. */
 enum { MQTT_WAKE = 1, MQTT_TAKE_OVER, MQTT_LET_GO, MQTT_BATCH, MQTT_ALARM, MQTT_COMMITTED, MQTT_LISTEN };
 
-enum { MQTT_TIMER_ALIVE };
+enum { MQTT_TIMER_ALIVE, MQTT_TIMER_AUTH };
 enum { MQTT_SHARD_ALARM, MQTT_SHARD_SYS, MQTT_SHARD_EVENTS }; /* timers of the shard */
 enum { MQTT_JOB_LOGIN = 1 };
 
 /* Topics by a number, in one direction. */
 struct mqtt_aliases {
-	struct message **v; /* whose topic it is; NULL: none yet */
-	uint16_t n;         /* in use are 1 to n */
+	uint16_t n;          /* in use are 1 to n */
+	struct message *v[]; /* whose topic it is; NULL: none yet */
 };
 
 /* Retained messages that a new subscription wants. */
@@ -142,19 +175,22 @@ struct mqtt {
 	struct subscriber *session; /* a reference; NULL before it is MQTT_OPEN */
 	uint8_t version, state;
 	bool goodbye; /* no will */
+	bool leaving; /* the server ends: who says CONNECT is sent elsewhere */
 	bool logged_in;
-	bool torn;   /* an answer could not be held: no memory, or too many */
-	bool muted;  /* its CONNACK waits for the disk, and all else for that */
-	bool behind; /* what was under way on an earlier connection is not all sent again */
+	bool with_method; /* its CONNECT had an authentication method */
+	bool torn;        /* an answer could not be held: no memory, or too many */
+	bool muted;       /* its CONNACK waits for the disk, and all else for that */
+	bool behind;      /* what was under way on an earlier connection is not all sent again */
 	uint16_t keep_alive, window, aliases_out_max;
 	uint32_t max_packet, session_expiry;
-	struct mqtt_alarm *alarm; /* of one whose session outlives the connection, for that */
-	struct mqtt_aliases in, out;
+	struct mqtt_alarm *alarm;      /* of one whose session outlives the connection, for that */
+	struct mqtt_aliases *in, *out; /* NULL: none yet */
 	struct mqtt_replay *replays;
 	struct mqtt_memo *memo; /* NULL: it has not published yet */
 	struct topics_access access;
 	uint64_t looked_at;     /* access_generation() of that */
 	struct mqtt_held *held; /* NULL: it waits for nothing */
+	struct mqtt_auth *auth; /* of an exchange that is under way; NULL: there is none */
 };
 
 static inline const struct mqtt_options *mqtt_options(const struct io *io)
@@ -184,6 +220,12 @@ static inline void mqtt_dropped(struct io *io)
 
 struct subscriber_limits mqtt_limits(const struct io *io);
 
+/* limit.c. `r` of the second: what subscriber_push() said. */
+void mqtt_limit(struct io *io, enum mqtt_limit which, struct span whose);
+void mqtt_refused(const struct mqtt *self, struct io *io, enum mqtt_limit which); /* a message that it published */
+void mqtt_lost(struct io *io, const struct subscriber *whose, int r);             /* a delivery */
+bool mqtt_must_refuse(const struct mqtt *self, struct io *io, const struct message *m);
+
 /* mqtt.c. Ends the conversation in the words of its version. */
 enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const char *why);
 void mqtt_out_now(struct io *io, const struct mqtt_writer *w);
@@ -203,6 +245,27 @@ void mqtt_leave(struct mqtt *self, struct io *io);
 [[nodiscard]] int mqtt_login_end(struct mqtt *self, struct io *io, const struct ev *ev);
 [[nodiscard]] int mqtt_look(struct mqtt *self, struct io *io, struct span user, struct span client);
 [[nodiscard]] int mqtt_look_again(struct mqtt *self, struct io *io);
+bool mqtt_has_people(const struct io *io);
+
+/*
+ * auth.c. A CONNECT with a method that it knows begins an exchange, and is looked at again (mqtt_connect()) when that went well: then
+ * `auth` is there, until CONNACK has told how it ended. mqtt_auth() takes every packet of MQTT_ASKED, and AUTH of MQTT_OPEN.
+ */
+bool mqtt_auth_knows(const struct io *io, struct span name);
+enum verdict mqtt_auth_begin(struct mqtt *self, struct io *io, const struct mqtt_connect *c,
+			     const struct mqtt_frame *f);
+enum verdict mqtt_auth(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
+enum verdict mqtt_auth_resume(struct mqtt *self, struct io *io); /* its name may be free now */
+struct span mqtt_auth_user(const struct mqtt *self);
+void mqtt_auth_tell(const struct mqtt *self, struct mqtt_props *p);
+void mqtt_auth_done(struct mqtt *self);
+
+/* told.c. `text` is what is told; it must live until the packet is written. */
+int mqtt_options_check(const void *values, struct buf *why);
+unsigned mqtt_stopping(const struct io *io, unsigned without); /* the code when the server ends */
+void mqtt_tell_server(const struct io *io, unsigned code, struct mqtt_props *p);
+void mqtt_tell_response(const struct mqtt *self, const struct io *io, const struct mqtt_connect *c, struct buf *text,
+			struct mqtt_props *p);
 
 /* publish.c, subscribe.c */
 enum verdict mqtt_publish(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
@@ -215,7 +278,7 @@ void mqtt_replays_done(struct mqtt *self);
 /* deliver.c */
 void mqtt_pump(struct mqtt *self, struct io *io); /* sends what waits, as far as there is room */
 enum verdict mqtt_acked(struct mqtt *self, struct io *io, const struct mqtt_ack *a);
-void mqtt_aliases_done(struct mqtt_aliases *a);
+void mqtt_aliases_free(struct mqtt_aliases *a);
 
 /*
  * route.c. A message to all who hear it: 1; 0: nobody does; -ENOMEM: not everybody who should. `memo`: of whose it is, NULL: nobody's.

@@ -16,17 +16,17 @@ static int learn(struct mqtt *self, const struct io *io, uint16_t alias, struct 
 	const struct message_birth b = { .topic = topic };
 	struct message *m;
 
-	if (!self->in.v) {
-		self->in.v = mem_zalloc(mqtt_options(io)->aliases * sizeof(struct message *));
-		if (!self->in.v)
+	if (!self->in) {
+		self->in = mem_zalloc(sizeof(*self->in) + mqtt_options(io)->aliases * sizeof(struct message *));
+		if (!self->in)
 			return -ENOMEM;
-		self->in.n = (uint16_t)mqtt_options(io)->aliases;
+		self->in->n = (uint16_t)mqtt_options(io)->aliases;
 	}
 	m = message_new(&b);
 	if (!m)
 		return -ENOMEM;
-	message_unref(self->in.v[alias - 1]);
-	self->in.v[alias - 1] = m;
+	message_unref(self->in->v[alias - 1]);
+	self->in->v[alias - 1] = m;
 	return 0;
 }
 
@@ -41,9 +41,9 @@ static int resolve(struct mqtt *self, const struct io *io, struct mqtt_publish *
 		return MQTT_BAD_ALIAS;
 	if (p->topic.n)
 		return learn(self, io, alias, p->topic);
-	if (alias > self->in.n || !self->in.v[alias - 1])
+	if (!self->in || alias > self->in->n || !self->in->v[alias - 1])
 		return MQTT_PROTOCOL_ERROR;
-	p->topic = message_topic(self->in.v[alias - 1]);
+	p->topic = message_topic(self->in->v[alias - 1]);
 	return 0;
 }
 
@@ -102,8 +102,10 @@ static int send(struct mqtt *self, struct io *io, const struct mqtt_publish *p, 
 {
 	int kept = 0, r;
 
-	if (mqtt_kept_full(io) && mqtt_must_keep(io, m))
+	if (mqtt_kept_full(io) && mqtt_must_keep(io, m)) {
+		mqtt_refused(self, io, MQTT_L_DISK);
 		return MQTT_QUOTA;
+	}
 	if (p->retain)
 		kept = mqtt_retain(io, m);
 	r = mqtt_route(memo_of(self, same_topic), io, m);
@@ -118,9 +120,11 @@ static int publish(struct mqtt *self, struct io *io, const struct mqtt_publish *
 	struct message *m;
 	int r = make(self, io, p, &m);
 
-	if (r < 0)
+	if (r < 0) {
+		mqtt_dropped(io);
 		return r == -EACCES ? MQTT_NOT_AUTHORIZED : r;
-	r = send(self, io, p, m, r == 1);
+	}
+	r = mqtt_must_refuse(self, io, m) ? MQTT_QUOTA : send(self, io, p, m, r == 1);
 	message_unref(m);
 	return r;
 }
@@ -159,10 +163,8 @@ static enum verdict exactly_once(struct mqtt *self, struct io *io, const struct 
 		r = -ENOMEM;
 	if (r < 0)
 		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
-	if (r >= MQTT_UNSPECIFIED) {
-		mqtt_dropped(io);
+	if (r >= MQTT_UNSPECIFIED)
 		subscriber_release(self->session, p->id);
-	}
 	acknowledge(self, io, MQTT_PUBREC, p->id, r);
 	return V_GO;
 }
@@ -193,8 +195,6 @@ enum verdict mqtt_publish(struct mqtt *self, struct io *io, const struct mqtt_fr
 	r = publish(self, io, &p);
 	if (r < 0)
 		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
-	if (r >= MQTT_UNSPECIFIED)
-		mqtt_dropped(io);
 	if (p.qos)
 		acknowledge(self, io, MQTT_PUBACK, p.id, r);
 	return V_GO;

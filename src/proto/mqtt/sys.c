@@ -38,6 +38,7 @@ static const struct row rows[] = {
 	{ "publish/bytes/sent", MQTT_T_PUBLISH_BYTES_OUT },
 	{ "publish/messages/dropped", MQTT_T_DROPPED },
 	{ "publish/messages/received", MQTT_T_PUBLISH_IN },
+	{ "publish/messages/refused", MQTT_T_REFUSED },
 	{ "publish/messages/sent", MQTT_T_PUBLISH_OUT },
 	{ "retained messages/count", RETAINED },
 	{ "subscriptions/count", SUBSCRIPTIONS },

@@ -1,0 +1,54 @@
+/* limit.c - what the limits of a service cost its clients: counted, and told in the log. See mqtt_priv.h. */
+#include <errno.h>
+
+#include "proto/mqtt/mqtt_priv.h"
+
+static const char *const words[MQTT_LIMITS] = {
+	[MQTT_L_QUEUE] = "queue-full",
+	[MQTT_L_REFUSED] = "queue-refused",
+	[MQTT_L_DISK] = "store-full",
+};
+
+/* One line a second for each limit and loop: a flood of them would be the next thing to be lost. */
+void mqtt_limit(struct io *io, enum mqtt_limit which, struct span whose)
+{
+	struct mqtt_shard *shard = io->shard;
+	struct mqtt_limited *l = &shard->limited[which];
+
+	l->n++;
+	if (l->told && io->now - l->told < SEC)
+		return;
+	io_limit(io, words[which], whose, l->n);
+	*l = (struct mqtt_limited){ .told = io->now };
+}
+
+void mqtt_lost(struct io *io, const struct subscriber *whose, int r)
+{
+	mqtt_dropped(io);
+	if (r == -ENOBUFS)
+		mqtt_limit(io, MQTT_L_QUEUE, subscriber_name(whose));
+}
+
+void mqtt_refused(const struct mqtt *self, struct io *io, enum mqtt_limit which)
+{
+	io_count(io, MQTT_REFUSED, 1);
+	mqtt_count(io, MQTT_T_REFUSED, 1);
+	mqtt_limit(io, which, subscriber_name(self->session));
+}
+
+/*
+ * queue_full = refuse: what one that is kept has no room for goes to nobody, and its publisher may try again. Only 5.0 has a word for that.
+ */
+bool mqtt_must_refuse(const struct mqtt *self, struct io *io, const struct message *m)
+{
+	struct subscriber_limits lim = mqtt_limits(io);
+	struct topics *t = mqtt_service(io)->topics;
+	struct mqtt_shard *shard = io->shard;
+
+	if (!lim.refuse || !m->qos || self->version != MQTT_5 || !topics_any(t))
+		return false;
+	if (!topics_full(t, m, &lim, &shard->found_all))
+		return false;
+	mqtt_refused(self, io, MQTT_L_REFUSED);
+	return true;
+}

@@ -1,0 +1,195 @@
+/* test_mqtt_limit.c - what becomes of messages for which there is no room, and of whoever asks for too much. */
+#include <stdlib.h>
+
+#include "proto/mqtt/test_talk.h"
+#include "store/topics_priv.h"
+
+/* The code of the answer to a message of QoS 1 or 2. */
+static unsigned publishes(struct memconn *c, const char *topic, const char *payload, unsigned qos)
+{
+	struct mqtt_frame f;
+
+	talk_publish(c, &(struct say){ .topic = topic, .payload = payload, .qos = (uint8_t)qos, .id = 7 });
+	f = take_packet(c, qos == 1 ? MQTT_PUBACK : MQTT_PUBREC);
+	if (qos == 2 && (f.body.n == 2 || f.body.p[2] < MQTT_UNSPECIFIED)) {
+		talk_id(c, MQTT_PUBREL, 7);
+		assert_int_equal(take_packet(c, MQTT_PUBCOMP).body.n, 2);
+		return MQTT_OK;
+	}
+	return f.body.n > 2 ? f.body.p[2] : MQTT_OK;
+}
+
+/* Somebody who is away, with a subscription of QoS 1. */
+static void leaves(struct world *w, const char *name, const char *filter)
+{
+	struct memconn *c = talk_hello(w, &(struct hello){ .name = name, .expiry = 600 }, false);
+
+	talk_subscribe(c, filter, 1);
+	talk_bye(c);
+}
+
+static struct memconn *comes_back(struct world *w, const char *name)
+{
+	return talk_hello(w, &(struct hello){ .name = name, .expiry = 600 }, true);
+}
+
+static unsigned takes_all(struct memconn *c)
+{
+	unsigned n = 0;
+
+	for (; memconn_out(c).n; n++) {
+		struct mqtt_publish p = talk_take(c);
+
+		if (p.qos)
+			talk_id(c, MQTT_PUBACK, p.id);
+	}
+	return n;
+}
+
+/* ---- queue_full = refuse ---- */
+
+/* It goes to nobody then, and the publisher knows. */
+static void test_refused(void **state)
+{
+	struct memconn *a, *b, *c;
+	struct world w;
+
+	(void)state;
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0", "queue", "3", "queue_full", "refuse");
+	a = talk_enter(&w, "a");
+	c = talk_enter(&w, "c");
+	talk_subscribe(c, "#", 2);
+	leaves(&w, "b", "t/#");
+	for (unsigned i = 0; i < 6; i++) {
+		assert_int_equal(publishes(a, "t/1", "x", 1 + i % 2), i < 3 ? MQTT_OK : MQTT_QUOTA);
+		if (i < 3)
+			talk_take(c);
+		assert_said(c, "");
+	}
+	assert_int_equal(talk_count(&w, MQTT_REFUSED), 3);
+	assert_int_equal(talk_count(&w, MQTT_DROPPED), 0);
+	assert_int_equal(publishes(a, "u", "x", 1), MQTT_OK); /* what does not concern it */
+	talk_take(c);
+	talk_publish(a, &(struct say){ .topic = "t/1", .payload = "x" });
+	talk_take(c);                                      /* QoS 0 is dropped for who has no room */
+	assert_int_equal(talk_count(&w, MQTT_DROPPED), 0); /* who is away has none of it anyway */
+	b = comes_back(&w, "b");
+	assert_int_equal(takes_all(b), 3);
+	assert_int_equal(publishes(a, "t/1", "x", 2), MQTT_OK);
+	assert_int_equal(takes_all(b), 1);
+	world_close(&w);
+}
+
+/* 3.x has no word for it: it is dropped, for that one alone, at twice the limit. */
+static void test_refused_old(void **state)
+{
+	struct memconn *a, *c;
+	struct world w;
+
+	(void)state;
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0", "queue", "3", "queue_full", "refuse");
+	leaves(&w, "b", "t");
+	c = talk_enter(&w, "c");
+	talk_subscribe(c, "t", 0);
+	a = world_client(&w);
+	memconn_send(a, "\x10\x0d\0\4MQTT\4\2\0\0\0\1o", 15, 0);
+	assert_said(a, "\x20\2\0\0");
+	for (int i = 0; i < 8; i++) {
+		memconn_send(a, "\x32\6\0\1t\0\1x", 8, 0);
+		assert_said(a, "\x40\2\0\1");
+		talk_take(c);
+	}
+	assert_int_equal(talk_count(&w, MQTT_REFUSED), 0);
+	assert_int_equal(talk_count(&w, MQTT_DROPPED), 2);
+	assert_int_equal(takes_all(comes_back(&w, "b")), 6);
+	world_close(&w);
+}
+
+/* Bytes count too, and a message that could never have room. */
+static void test_refused_bytes(void **state)
+{
+	char large[2000] = "";
+	struct memconn *a;
+	struct world w;
+
+	(void)state;
+	memset(large, 'x', sizeof(large) - 1);
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0", "queue_bytes", "1024", "queue_full", "refuse");
+	a = talk_enter(&w, "a");
+	leaves(&w, "b", "t");
+	assert_int_equal(publishes(a, "t", large, 1), MQTT_QUOTA);
+	large[700] = '\0';
+	assert_int_equal(publishes(a, "t", large, 1), MQTT_OK);
+	assert_int_equal(publishes(a, "t", large, 1), MQTT_OK); /* there was room, so it has a place */
+	assert_int_equal(publishes(a, "t", "x", 1), MQTT_QUOTA);
+	assert_int_equal(talk_count(&w, MQTT_DROPPED), 0);
+	assert_int_equal(takes_all(comes_back(&w, "b")), 2);
+	assert_int_equal(publishes(a, "t", "x", 1), MQTT_OK);
+	world_close(&w);
+}
+
+/* Connected, but it does not read. */
+static void test_refused_for_a_slow_one(void **state)
+{
+	struct memconn *a, *b;
+	unsigned n = 0, r;
+	struct world w;
+
+	(void)state;
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0", "queue", "10", "queue_full", "refuse", "inflight", "5");
+	a = talk_enter(&w, "a");
+	b = talk_hello(&w, &(struct hello){ .name = "b", .expiry = 600 }, false);
+	talk_subscribe(b, "t", 1);
+	while ((r = publishes(a, "t", "x", 1)) == MQTT_OK)
+		n++;
+	assert_int_equal(r, MQTT_QUOTA);
+	assert_int_equal(n, 15);
+	talk_id(b, MQTT_PUBACK, talk_take(b).id);
+	assert_int_equal(publishes(a, "t", "x", 1), MQTT_OK);
+	assert_int_equal(publishes(a, "t", "x", 1), MQTT_QUOTA);
+	assert_int_equal(takes_all(b), 15);
+	assert_int_equal(talk_count(&w, MQTT_DROPPED), 0);
+	world_close(&w);
+}
+
+/* A member of a share that has room gets it, whoever's turn it is. */
+static void shared(const char *how)
+{
+	struct memconn *a;
+	struct world w;
+
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0", "queue", "3", "queue_full", how);
+	a = talk_enter(&w, "a");
+	leaves(&w, "b", "$share/g/t");
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(publishes(a, "t", "x", 1), MQTT_OK);
+	leaves(&w, "c", "$share/g/t");
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(publishes(a, "t", "x", 1), MQTT_OK);
+	assert_int_equal(talk_count(&w, MQTT_DROPPED), 0);
+	assert_int_equal(publishes(a, "t", "x", 1), strcmp(how, "drop") ? MQTT_QUOTA : MQTT_OK);
+	assert_int_equal(talk_count(&w, MQTT_DROPPED), strcmp(how, "drop") == 0);
+	assert_int_equal(takes_all(comes_back(&w, "b")), 3);
+	assert_int_equal(takes_all(comes_back(&w, "c")), 3);
+	world_close(&w);
+}
+
+static void test_refused_by_a_share(void **state)
+{
+	(void)state;
+	shared("drop");
+	shared("refuse");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_refused_old),
+		cmocka_unit_test(test_refused_bytes),
+		cmocka_unit_test(test_refused_for_a_slow_one),
+		cmocka_unit_test(test_refused_by_a_share),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,68 @@
+"""What the limits of the broker cost its clients, who is told, and where it is counted; with paho."""
+import queue
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from daemon import PATIENCE
+
+
+class Client:
+    def __init__(self, g, name, expiry=0, clean=True):
+        self.told, self.heard = queue.SimpleQueue(), queue.SimpleQueue()
+        self.c = paho.Client(client_id=name, protocol=paho.MQTTv5)
+        self.c.on_connect = lambda c, u, flags, code, props: self.told.put(code.value)
+        self.c.on_subscribe = lambda c, u, mid, codes, props: self.told.put(codes[0].value)
+        self.c.on_message = lambda c, u, m: self.heard.put((m.topic, m.payload.decode()))
+        props = Properties(PacketTypes.CONNECT)
+        props.SessionExpiryInterval = expiry
+        self.c.connect("127.0.0.1", g.at("tcp4").port, clean_start=clean, properties=props)
+        self.c.loop_start()
+        self.code = self.takes()
+
+    def takes(self):
+        return self.told.get(timeout=PATIENCE)
+
+    def hears(self):
+        return self.heard.get(timeout=PATIENCE)
+
+    def subscribe(self, topic, qos=1):
+        self.c.subscribe(topic, qos=qos)
+        assert self.takes() == qos
+
+    def publish(self, topic, text="x", qos=1, **more):
+        self.c.publish(topic, text, qos=qos, **more).wait_for_publish(PATIENCE)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.c.disconnect()
+        self.c.loop_stop()
+
+
+@pytest.mark.parametrize("loops", ["1", "3"])
+@pytest.mark.parametrize("how,counter,reason,name", [("drop", "dropped", "queue-full", "away"), ("refuse", "refused", "queue-refused", "says")])
+def test_queue_full(guichet, loops, how, counter, reason, name):
+    g = guichet(f"mqtt@tcp:0,sys_interval=100ms,queue=5,queue_full={how}", "--set", f"loops={loops}")
+    with Client(g, "away", expiry=100) as c:
+        c.subscribe("t")
+    with Client(g, "hears") as hears, Client(g, "says") as says:
+        hears.subscribe("t")
+        for i in range(12):
+            says.publish("t", str(i))
+        says.publish("t", "end", qos=0)
+        got = []
+        while (text := hears.hears()[1]) != "end":
+            got.append(int(text))
+        assert got == list(range(12 if how == "drop" else 5))
+        hears.subscribe("$SYS/broker/publish/messages/#")
+        while hears.hears() != (f"$SYS/broker/publish/messages/{counter}", "7"):
+            pass
+    assert g.stats("mqtt")[counter] == 7
+    line = g.wait_log("limit", service="mqtt", reason=reason)
+    assert (line["name"], line["count"]) == (name, "1")
+    with Client(g, "away", expiry=100, clean=False) as c:
+        assert [c.hears()[1] for _ in range(5)] == ["0", "1", "2", "3", "4"]
