@@ -212,7 +212,8 @@ size_t conn_unsent(struct host *h, struct sess *s); /* bytes that our system has
 /* stream.c */
 void stream_read(struct loop *l, struct conn *c);
 void stream_flush(struct loop *l, struct conn *c);
-bool stream_drained(struct conn *c); /* lingering: discards input; true: the peer has ended too */
+bool stream_alone(const struct conn *c); /* the peer has sent its last byte, and it was read: a close destroys nothing */
+bool stream_drained(struct conn *c);     /* lingering: discards input; true: the peer has ended too */
 
 /* dgram.c */
 void dgram_read(struct loop *l, struct conn *c);

@@ -136,11 +136,16 @@ static ssize_t write_file(const struct conn *c, struct head *h)
 	return sys_send(c->wfd, piece, (size_t)got, MSG_NOSIGNAL);
 }
 
+bool stream_alone(const struct conn *c)
+{
+	return sess_peer_eof(&c->s) || (sess_parted(&c->s) && !(c->src.ready & READY_IN));
+}
+
 static void end_output(struct conn *c)
 {
 	if (c->src.flags & C_SOCKET) {
-		/* when the peer is gone already, the close that follows says it all */
-		if (!(sess_peer_eof(&c->s) && sess_finished(&c->s)))
+		/* the close that follows says it all, but where somebody else may have the socket too, or it comes later */
+		if (!(sess_is_closing(&c->s) && stream_alone(c) && !c->kin))
 			sys_shutdown(c->wfd, SHUT_WR);
 	} else if (!(c->src.flags & C_KEEP_FDS) && c->wfd != c->src.fd) {
 		fd_close(&c->wfd);
