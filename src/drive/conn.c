@@ -399,8 +399,11 @@ void conn_settle(struct loop *l, struct conn *c)
 			conn_arm(l, c);
 		return;
 	}
-	if (sess_has_mail(s))
+	if (sess_has_mail(s)) {
 		sess_deliver(s);
+		if (!(c->src.flags & C_GIVEN))
+			list_del(&s->dirty); /* what it has asked for by that comes now, and not in a turn more */
+	}
 	sess_pump(s);
 	if (c->src.flags & C_GIVEN) {
 		handover_settle(l, c);
