@@ -276,6 +276,8 @@ static enum verdict some_verdict(const struct ev *ev, const struct io *io)
 		return v > 250 ? V_ABORT : V_GO;
 	if (v > 253)
 		return V_ABORT;
+	if (v == 253)
+		return V_DONE;
 	return v > 250 || (ev->kind == EV_EOF && !ev->chan && v % 2 == 0) ? V_CLOSE : V_GO;
 }
 

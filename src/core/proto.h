@@ -104,6 +104,11 @@ struct ev {
 enum verdict {
 	V_GO,    /* carry on */
 	V_CLOSE, /* flush what is queued, then close in stages */
+	/*
+	 * As V_CLOSE, and the peer has said, in the words of the protocol, that no byte of it follows (MQTT's DISCONNECT, QUIT):
+	 * its FIN is not waited for. With a layer (TLS, WebSocket) it is, since that has last words of its own.
+	 */
+	V_DONE,
 	V_ABORT, /* drop now, flush nothing */
 };
 

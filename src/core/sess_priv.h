@@ -35,6 +35,7 @@ enum {
 	S_READS = 1 << 26,      /* output waits: for output */
 	S_METERED = 1 << 27,    /* it has been read once */
 	S_UNREAD = 1 << 28,     /* nobody reads what is written: no reason to wait for that */
+	S_PARTED = 1 << 29,     /* V_DONE: the peer has said that no byte of it follows */
 };
 
 struct linst {

@@ -205,6 +205,11 @@ bool sess_peer_eof(const struct sess *s)
 	return s->flags & S_EOF;
 }
 
+bool sess_parted(const struct sess *s)
+{
+	return s->flags & S_EOF || (s->flags & S_PARTED && !layers_present(s));
+}
+
 bool sess_eof_told(const struct sess *s)
 {
 	return s->flags & S_EOF_TOLD;
@@ -450,8 +455,10 @@ void sess_step(struct sess *s, struct ev *ev)
 	h->stepping = NULL;
 	if (v == V_ABORT)
 		sess_abort(o, "aborted", STAT_ERRORS);
-	else if (v == V_CLOSE)
+	else if (v != V_GO)
 		sess_close(o);
+	if (v == V_DONE)
+		o->flags |= S_PARTED;
 	if (s->flags & S_LAYER_LEFT)
 		check_leftover(s);
 	if (o->flags & S_BECOME && !(o->flags & (S_ABORT | S_CLOSING)))

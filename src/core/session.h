@@ -206,6 +206,7 @@ bool sess_aborted(const struct sess *s);  /* drop now */
 int sess_end_err(const struct sess *s);   /* what its parent is told of its end: 0, or -errno when it was no good one */
 bool sess_finished(const struct sess *s); /* all is flushed, our side is ended, close in stages */
 bool sess_peer_eof(const struct sess *s); /* FIN seen */
+bool sess_parted(const struct sess *s);   /* FIN seen, or it has said that no byte of it follows (V_DONE) */
 bool sess_eof_told(const struct sess *s); /* and its EV_EOF delivered */
 bool sess_is_closing(const struct sess *s); /* no more steps: it ends when all is sent */
 /* A stream without layers, of which nothing waits to be taken or sent: its descriptor is all there is of it. */

@@ -282,6 +282,57 @@ static void close_flushes_then_waits_for_the_fin(void **state)
 	assert_log("fini");
 }
 
+static enum verdict done(const struct ev *ev, struct io *io)
+{
+	if (ev->kind != EV_DATA)
+		return V_GO;
+	out_str(io, "bye");
+	return V_DONE;
+}
+
+/* It has said so itself: its FIN is not waited for, but what is owed to it goes out. */
+static void the_last_word_is_as_good_as_a_fin(void **state)
+{
+	(void)state;
+	start(done, &(struct mem_setup){ .linger = 2 * SEC });
+	memconn_window(c, 1);
+	memconn_sends(c, "abc");
+	assert_out(c, "b");
+	assert_ended(MEM_OPEN, "");
+	memconn_window(c, 10);
+	assert_out(c, "ye");
+	assert_ended(MEM_CLOSED, "");
+	assert_log("open data:3 fini");
+}
+
+/* A close while something is unread would be a reset, which can destroy our last words. */
+static void words_after_the_last_one(void **state)
+{
+	(void)state;
+	start(done, &(struct mem_setup){ .linger = 2 * SEC });
+	memconn_reads(c, 3);
+	memconn_sends(c, "abcdef");
+	assert_out(c, "bye");
+	assert_ended(MEM_FIN, "");
+	memconn_eof(c);
+	assert_ended(MEM_CLOSED, "");
+}
+
+/* The layer says goodbye, and the peer's will answer: it is heard. */
+static void a_layer_has_the_last_word(void **state)
+{
+	(void)state;
+	start_world(done, &(struct mem_setup){ .linger = 2 * SEC });
+	c = memconn_open(w, &(struct mem_open){ .layer = &toy_xor, .layer_arg = toy_layer_arg(0, 0) });
+	hello();
+	buf_adds(&wire, "abc");
+	scramble(wire.n - 3);
+	send_wire(0);
+	assert_ended(MEM_FIN, "");
+	memconn_eof(c);
+	assert_ended(MEM_CLOSED, "");
+}
+
 static void linger_has_a_deadline(void **state)
 {
 	(void)state;
@@ -500,6 +551,9 @@ int main(void)
 		cmocka_unit_test_teardown(hold_survives_unrelated_events, stop),
 		cmocka_unit_test_teardown(hold_keeps_a_broken_connection_quiet, stop),
 		cmocka_unit_test_teardown(close_flushes_then_waits_for_the_fin, stop),
+		cmocka_unit_test_teardown(the_last_word_is_as_good_as_a_fin, stop),
+		cmocka_unit_test_teardown(words_after_the_last_one, stop),
+		cmocka_unit_test_teardown(a_layer_has_the_last_word, stop),
 		cmocka_unit_test_teardown(linger_has_a_deadline, stop),
 		cmocka_unit_test_teardown(last_bytes_must_be_taken, stop),
 		cmocka_unit_test_teardown(out_eof_then_reading_goes_on, stop),

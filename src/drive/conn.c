@@ -322,7 +322,7 @@ static bool kids_flushing(struct loop *l, struct conn *c)
 static void finish(struct loop *l, struct conn *c)
 {
 	nsec linger = c->s.lane->svc->limits.linger;
-	bool alone = sess_peer_eof(&c->s) || !(c->src.flags & C_SOCKET || is_pair(c)) || c->src.kind != SRC_CONN;
+	bool alone = stream_alone(c) || !(c->src.flags & C_SOCKET || is_pair(c)) || c->src.kind != SRC_CONN;
 
 	if (kids_flushing(l, c))
 		return; /* the last of them marks us again */
@@ -399,8 +399,11 @@ void conn_settle(struct loop *l, struct conn *c)
 			conn_arm(l, c);
 		return;
 	}
-	if (sess_has_mail(s))
+	if (sess_has_mail(s)) {
 		sess_deliver(s);
+		if (!(c->src.flags & C_GIVEN))
+			list_del(&s->dirty); /* what it has asked for by that comes now, and not in a turn more */
+	}
 	sess_pump(s);
 	if (c->src.flags & C_GIVEN) {
 		handover_settle(l, c);

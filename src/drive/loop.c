@@ -374,8 +374,11 @@ static int poll_once(struct loop *l, nsec until)
 	int n = l->poller->ops->wait(l->poller, l->watch, (unsigned)nw, ready, l->host.now, until);
 	bool posted = false;
 
-	for (int i = 0; i < n; i++)
+	l->talk = 0;
+	for (int i = 0; i < n; i++) {
 		posted |= ready[i].id == 0;
+		l->talk += !!(ready[i].what & READY_IN);
+	}
 	if (l->inbox && (slept || posted))
 		inbox_awake(l->inbox, posted);
 	set_time(l);
@@ -453,14 +456,14 @@ void loop_turn(struct loop *l, nsec timeout)
 	l->host.handshakes = l->setup.tuning.handshakes ? l->setup.tuning.handshakes : HOST_HANDSHAKES;
 	l->letters = 0;
 	l->answered = 0;
-	l->flushed = 0;
+	l->flushed = l->taken = 0;
 	crash_serves(&l->host);
 	posts_go_on(l);
 
 	int n = poll_once(l, idle_until(l, timeout));
 
 	/* while several peers talk, more of them are likely to: one flush and one wake-up then serve them all */
-	for (int i = 0; n > 1 && i < REPOLL_MAX && queued_now(l) < REPOLL_BYTES; i++)
+	for (int i = 0; n > 1 && i < REPOLL_MAX && l->taken < TURN_TAKEN && queued_now(l) < REPOLL_BYTES; i++)
 		n = poll_once(l, 0);
 	posts_take(l);
 	fire_timers(l);

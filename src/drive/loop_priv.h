@@ -13,6 +13,10 @@
 #include "drive/net/listener.h"
 #include "drive/poll/poller.h"
 
+enum {
+	TURN_TAKEN = 64 << 10, /* bytes of those who speak to each other that are enough for a turn */
+};
+
 enum source_kind {
 	SRC_FREE,
 	SRC_CONN,   /* struct conn with a stream */
@@ -152,6 +156,8 @@ struct loop {
 	struct heap timers;
 	struct list again; /* sessions that were settled and have more to do: after those for whom something has come */
 	size_t flushed;    /* bytes, in this turn */
+	size_t taken;      /* bytes read, in this turn, by sessions that speak to each other */
+	unsigned talk;     /* descriptors with input, in the last look */
 	struct list places, watches, tasks, graveyard;
 	struct outbox *out;
 	unsigned out_n, out_cap;
@@ -212,7 +218,8 @@ size_t conn_unsent(struct host *h, struct sess *s); /* bytes that our system has
 /* stream.c */
 void stream_read(struct loop *l, struct conn *c);
 void stream_flush(struct loop *l, struct conn *c);
-bool stream_drained(struct conn *c); /* lingering: discards input; true: the peer has ended too */
+bool stream_alone(const struct conn *c); /* the peer has sent its last byte, and it was read: a close destroys nothing */
+bool stream_drained(struct conn *c);     /* lingering: discards input; true: the peer has ended too */
 
 /* dgram.c */
 void dgram_read(struct loop *l, struct conn *c);

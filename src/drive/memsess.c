@@ -140,7 +140,7 @@ static bool may_linger(const struct memsess *ms)
 
 	if (!c || ms->dgram || (c->is_kid && c->kind == CHILD_STDIO))
 		return false;
-	return !sess_peer_eof(&ms->s) && !c->eof && !c->reset;
+	return !(sess_parted(&ms->s) && memconn_unread(c) == 0) && !sess_peer_eof(&ms->s) && !c->eof && !c->reset;
 }
 
 /* The channel of a command ends with that, and not because both of its pipes are closed. */

@@ -13,6 +13,12 @@
 
 enum {
 	READS = 4, /* in a row, then the others have their turn */
+	/*
+	 * Where sessions speak to each other, a byte of one is work for many, who hear it at the end of the turn. So of these one
+	 * reads so much in a row; when many are ready a part of TURN_TAKEN, and at least so little.
+	 */
+	SHARED_MOST = 32 << 10,
+	SHARED_LEAST = 4 << 10,
 	FLUSH_MAX =
 		128 << 10,  /* bytes written in a row: 200 who take all they can get must not keep the others waiting */
 	STDIO_PIECE = 4096, /* PIPE_BUF: what a pipe that is ready takes without blocking; also RECORD_SEND */
@@ -34,6 +40,26 @@ static ssize_t read_bytes(struct conn *c, void *p, size_t n)
 	return c->src.flags & C_SOCKET ? sys_recv(c->src.fd, p, n, 0) : sys_read(c->src.fd, p, n);
 }
 
+static size_t smaller(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+static bool is_shared(const struct sess *s)
+{
+	return s->proto && s->proto->shard;
+}
+
+static size_t share_of(const struct loop *l, const struct sess *s)
+{
+	if (!is_shared(s))
+		return SIZE_MAX;
+
+	size_t n = TURN_TAKEN / (l->talk ? l->talk : 1);
+
+	return n < SHARED_LEAST ? SHARED_LEAST : smaller(n, SHARED_MOST);
+}
+
 /* True when input is drained for now. */
 static bool read_once(struct loop *l, struct conn *c)
 {
@@ -44,8 +70,10 @@ static bool read_once(struct loop *l, struct conn *c)
 
 	if (!p)
 		return true;
+	room = smaller(room, share_of(l, s));
 	n = read_bytes(c, p, room);
 	if (n > 0) {
+		l->taken += is_shared(s) ? (size_t)n : 0;
 		sess_rgot(s, (size_t)n);
 		if (l->host.lent)
 			stream_flush(l, conn_of(l->host.lent));
@@ -64,12 +92,13 @@ static bool read_once(struct loop *l, struct conn *c)
 
 void stream_read(struct loop *l, struct conn *c)
 {
+	size_t before = l->taken, most = share_of(l, &c->s);
 	bool drained = false;
 	int n = 0;
 
 	if (loop_must_wait(l, c))
 		return;
-	while (!drained && n++ < READS && sess_wants_read(&c->s))
+	while (!drained && n++ < READS && l->taken - before < most && sess_wants_read(&c->s))
 		drained = read_once(l, c);
 	sess_rdone(&c->s);
 	/* a layer answers by itself, and a protocol that reads while its output is full would let it do so for ever */
@@ -79,11 +108,6 @@ void stream_read(struct loop *l, struct conn *c)
 		c->src.ready &= (uint8_t)~READY_IN;
 	else if (sess_wants_read(&c->s))
 		sess_mark(&c->s);
-}
-
-static size_t smaller(size_t a, size_t b)
-{
-	return a < b ? a : b;
 }
 
 static ssize_t write_bytes(const struct conn *c, struct head *h)
@@ -136,11 +160,16 @@ static ssize_t write_file(const struct conn *c, struct head *h)
 	return sys_send(c->wfd, piece, (size_t)got, MSG_NOSIGNAL);
 }
 
+bool stream_alone(const struct conn *c)
+{
+	return sess_peer_eof(&c->s) || (sess_parted(&c->s) && !(c->src.ready & READY_IN));
+}
+
 static void end_output(struct conn *c)
 {
 	if (c->src.flags & C_SOCKET) {
-		/* when the peer is gone already, the close that follows says it all */
-		if (!(sess_peer_eof(&c->s) && sess_finished(&c->s)))
+		/* the close that follows says it all, but where somebody else may have the socket too, or it comes later */
+		if (!(sess_is_closing(&c->s) && stream_alone(c) && !c->kin))
 			sys_shutdown(c->wfd, SHUT_WR);
 	} else if (!(c->src.flags & C_KEEP_FDS) && c->wfd != c->src.fd) {
 		fd_close(&c->wfd);

@@ -13,7 +13,7 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from daemon import PATIENCE, eventually, hear, reset
+from daemon import PATIENCE, eventually, hear, reset, rest
 
 VERSIONS = {"3.1": ("mqttv31", paho.MQTTv31, 3), "3.1.1": ("mqttv311", paho.MQTTv311, 4), "5.0": ("mqttv5", paho.MQTTv5, 5)}
 WORDS = {"tcp4": "mqtt@tcp:0", "tls4": "mqtt@tls:0", "unix": "mqtt@unix:s.sock", "ws4": "mqtt@ws:0", "wss4": "mqtt@wss:0"}
@@ -22,8 +22,8 @@ WORDS = {"tcp4": "mqtt@tcp:0", "tls4": "mqtt@tls:0", "unix": "mqtt@unix:s.sock",
 @pytest.fixture(params=["1", "3"])
 def broker(request, guichet):
     """broker(KIND) in one loop and in three: clients of different loops hear each other."""
-    def start(kind="tcp4", *more):
-        return guichet(WORDS[kind] + ",sys_interval=0", "--set", f"loops={request.param}", *more)
+    def start(kind="tcp4", *more, word=""):
+        return guichet(WORDS[kind] + ",sys_interval=0" + word, "--set", f"loops={request.param}", *more)
     return start
 
 
@@ -226,6 +226,23 @@ def hello(name, clean=1):
     name = name.encode()
     body = b"\0\4MQTT\4" + bytes([2 * clean]) + b"\0\0" + struct.pack(">H", len(name)) + name
     return b"\x10" + bytes([len(body)]) + body
+
+
+@pytest.mark.parametrize("kind", WORDS)
+def test_disconnect(broker, kind):
+    """All that was asked for before DISCONNECT is answered, then the server closes; without a layer it does not wait for the client's end."""
+    g, n = broker(kind, word=",linger=1m"), 500
+    if "ws" not in kind:
+        with g.at(kind).connect() as sock:
+            sock.sendall(hello("c") + b"".join(b"\x32\6\0\1t" + struct.pack(">H", i + 1) + b"x" for i in range(n)) + b"\xe0\0")
+            assert rest(sock) == b"\x20\2\0\0" + b"".join(b"\x40\2" + struct.pack(">H", i + 1) for i in range(n))
+            if kind != "tls4":
+                eventually(lambda: g.stats()["open"] == 0, "it is gone, and has not waited for `linger`")
+    if kind != "unix":  # paho has no words for it
+        with connected(g, "c", paho.MQTTv311, kind) as c:
+            c.disconnect()
+            assert c.gone.get(timeout=PATIENCE) == 0
+    eventually(lambda: g.stats()["open"] == 0, "all are gone")
 
 
 def test_taken_over(broker):

@@ -160,7 +160,7 @@ static enum verdict disconnect(struct mqtt *self, struct io *io, const struct mq
 		self->session_expiry = expiry < most ? expiry : most;
 	}
 	self->goodbye = end.code == MQTT_OK; /* [MQTT-3.14.4-3] */
-	return V_CLOSE;
+	return V_DONE;                       /* [MQTT-3.14.4-1]: nothing more comes */
 }
 
 static enum verdict handle(struct mqtt *self, struct io *io, const struct mqtt_frame *f)
