@@ -34,7 +34,7 @@ static const struct args_option options[] = {
 	[OPT_ENABLE] = { "enable", 0, NULL, "lets the user in again" },
 	[OPT_GENERATE] = { "generate", 0, NULL,
 			   "makes a password of 26 letters and digits, and prints it: for devices. Nobody can guess it, so looking at it "
-			   "takes less than a millisecond, and thousands of them can come back at once" },
+			   "need not be slow, and thousands of them can come back at once" },
 	[OPT_GROUPS] = { "groups", 'g', "A,B", "the groups of the user, all of them; empty: none" },
 	[OPT_JSON] = { "json", 0, NULL, "lists as JSON" },
 	[OPT_NO_PASSWORD] = { "no-password", 0, NULL, "no password is right: for users with a certificate" },

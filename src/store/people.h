@@ -101,9 +101,10 @@ void people_format(const struct people *p, struct buf *b);
 /*
  * Do we know this kind? Those of libcrypt ($y$ $gy$ $7$ $2b$ $2y$ $2a$ $6$ $5$), and mosquitto's two with `{mosquitto}` in front,
  * because they look like others of libcrypt's: {mosquitto}$7$ITERATIONS$SALT$HASH is PBKDF2 with SHA-512, {mosquitto}$6$SALT$HASH
- * one round of SHA-512.
+ * one round of SHA-512. {made}$6$SALT$HASH is the same, of a password of people_generate().
  */
 #define PEOPLE_MOSQUITTO "{mosquitto}"
+#define PEOPLE_MADE "{made}"
 bool people_hash_known(const char *hash);
 bool people_hash_is_ours(
 	const char *
@@ -131,9 +132,9 @@ struct people_answer {
 };
 
 /*
- * Is it right? Takes as long as a slow hash does (20 ms here; of mosquitto's and of people_generate() a millisecond), also for a user that there is not, or who has no password or is
- * disabled: then it is computed for nothing, of the kind and cost that some other user has, always the same one. What was right is
- * remembered. 0; -ENOMEM or -EIO when it could not be computed: nobody logs in.
+ * Is it right? Takes as long as a slow hash does (20 ms here; of mosquitto's, and of people_generate(), next to nothing), also for a
+ * user that there is not, or who has no password or is disabled: then it is computed for nothing, of the kind and cost that some other
+ * user has, always the same one. What was right is remembered. 0; -ENOMEM or -EIO when it could not be computed: nobody logs in.
  */
 [[nodiscard]] int people_verify(struct people_memory *m, const struct people *p, struct span user, struct span password,
 				uint64_t now, struct people_answer *ret);

@@ -21,10 +21,7 @@ enum {
 };
 
 static const char ours[] = "$y$";
-
-/* Of passwords that we make ourselves: the fewest rounds that libcrypt allows, 0.7 ms here, and no more is needed for 130 bits. */
-static const char quick[] = "$5$rounds=1000$";
-enum { QUICK_ROUNDS = 1000, MADE = 26 };
+enum { MADE = 26 }; /* letters of a password that we make */
 
 /* ---- base64 ---- */
 
@@ -198,11 +195,19 @@ static int try_crypt(const char *hash, struct span password, bool *ret_right)
 
 /* ---- all kinds ---- */
 
+static const char *after(const char *hash, const char *prefix)
+{
+	size_t n = strlen(prefix);
+
+	return strncmp(hash, prefix, n) == 0 ? hash + n : NULL;
+}
+
+/* In the form of mosquitto's? */
 static const char *after_mosquitto(const char *hash)
 {
-	size_t n = strlen(PEOPLE_MOSQUITTO);
+	const char *made = after(hash, PEOPLE_MADE);
 
-	return strncmp(hash, PEOPLE_MOSQUITTO, n) == 0 ? hash + n : NULL;
+	return made ? made : after(hash, PEOPLE_MOSQUITTO);
 }
 
 bool people_hash_known(const char *hash)
@@ -225,10 +230,10 @@ bool people_hash_known(const char *hash)
 
 bool people_hash_is_ours(const char *hash)
 {
-	return strncmp(hash, ours, strlen(ours)) == 0 || strncmp(hash, quick, strlen(quick)) == 0;
+	return after(hash, ours) || after(hash, PEOPLE_MADE);
 }
 
-static int new_setting(const char *kind, unsigned long cost, struct buf *ret)
+int people_hash_setting(struct buf *ret)
 {
 	char text[CRYPT_GENSALT_OUTPUT_SIZE];
 	uint8_t salt[SALT];
@@ -236,16 +241,11 @@ static int new_setting(const char *kind, unsigned long cost, struct buf *ret)
 
 	if (r < 0)
 		return r;
-	if (!crypt_gensalt_rn(kind, cost, (const char *)salt, sizeof(salt), text, sizeof(text)))
+	if (!crypt_gensalt_rn(ours, 0, (const char *)salt, sizeof(salt), text, sizeof(text)))
 		return errno ? -errno : -EIO;
 	buf_reset(ret);
 	buf_adds(ret, text);
 	return ret->err;
-}
-
-int people_hash_setting(struct buf *ret)
-{
-	return new_setting(ours, 0, ret);
 }
 
 int people_check_password(struct span password, struct buf *why)
@@ -267,12 +267,15 @@ int people_check_password(struct span password, struct buf *why)
 	return -EINVAL;
 }
 
-/* In the place of the setting in `ret`. */
-static int hash_by(struct span password, struct buf *ret)
+int people_hash(struct span password, struct buf *ret)
 {
 	char text[PEOPLE_PASSWORD_MAX + 1], hash[CRYPT_OUTPUT_SIZE];
-	int r;
+	int r = people_check_password(password, NULL);
 
+	if (r == 0)
+		r = people_hash_setting(ret);
+	if (r < 0)
+		return r;
 	memcpy(text, password.p, password.n);
 	text[password.n] = '\0';
 	r = run_crypt(text, buf_str(ret), hash);
@@ -284,13 +287,23 @@ static int hash_by(struct span password, struct buf *ret)
 	return ret->err;
 }
 
-int people_hash(struct span password, struct buf *ret)
+/* One round over it and a salt: what would take time here is to guess 130 bits. */
+static int hash_made(struct span password, struct buf *ret)
 {
-	int r = people_check_password(password, NULL);
+	struct mosquitto m = { .salt_n = SALT };
+	uint8_t digest[PIECE];
+	int r = random_fill(m.salt, SALT);
 
 	if (r == 0)
-		r = people_hash_setting(ret);
-	return r < 0 ? r : hash_by(password, ret);
+		r = digest_once(&m, password, digest);
+	if (r < 0)
+		return r;
+	buf_reset(ret);
+	buf_adds(ret, PEOPLE_MADE "$6$");
+	people_add_base64(ret, m.salt, SALT);
+	buf_addc(ret, '$');
+	people_add_base64(ret, digest, sizeof(digest));
+	return ret->err;
 }
 
 int people_generate(struct buf *ret_password, struct buf *ret_hash)
@@ -299,15 +312,13 @@ int people_generate(struct buf *ret_password, struct buf *ret_hash)
 	uint8_t bits[MADE];
 	int r = random_fill(bits, sizeof(bits));
 
-	if (r == 0)
-		r = new_setting("$5$", QUICK_ROUNDS, ret_hash);
 	if (r < 0)
 		return r;
 	buf_reset(ret_password);
 	for (size_t i = 0; i < sizeof(bits); i++)
 		buf_addc(ret_password, letters[bits[i] % 32]);
 	explicit_bzero(bits, sizeof(bits));
-	return ret_password->err ? ret_password->err : hash_by(buf_span(ret_password), ret_hash);
+	return ret_password->err ? ret_password->err : hash_made(buf_span(ret_password), ret_hash);
 }
 
 /* What can be no password is hashed as another one, and is wrong. */

@@ -134,7 +134,8 @@ static void who_waits_behind_takes_no_hash(void **state)
 	unsigned long first, second;
 
 	(void)state;
-	assert_int_equal(people_generate(&password, &hash), 0); /* of libcrypt, which needs memory */
+	buf_adds(&password, "secret");
+	assert_int_equal(people_hash(buf_span(&password), &hash), 0); /* of libcrypt, which needs memory */
 	buf_addf(&text, "alice hash=%s\n", buf_str(&hash));
 	put_in_force(buf_str(&text), NULL);
 	buf_reset(&text);
