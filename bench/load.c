@@ -221,7 +221,7 @@ static void usage(void)
 	       "  --kept           subscribers do not ask for a clean session\n"
 	       "  --lossy          count what is lost, doubled or out of order: else it is an error\n"
 	       "  --v5             MQTT 5.0, not 3.1.1\n"
-	       "  --user NAME  --password TEXT\n\n"
+	       "  --user NAME  --password TEXT  --users N (NAME0, NAME1, ...)\n\n"
 	       "One line of JSON is the result. HOST is an IPv4 address.\n");
 }
 
@@ -258,6 +258,7 @@ static const struct setting {
 	{ "qos", NUMBER, offsetof(struct options, qos) },
 	{ "user", TEXT, offsetof(struct options, user) },
 	{ "password", TEXT, offsetof(struct options, password) },
+	{ "users", NUMBER, offsetof(struct options, users) },
 	{ "pairs", FLAG, offsetof(struct options, pairs) },
 	{ "turns", FLAG, offsetof(struct options, turns) },
 	{ "kept", FLAG, offsetof(struct options, kept) },

@@ -30,7 +30,8 @@ struct options {
 	bool lossy; /* count what is lost, doubled or out of order, instead of calling it an error */
 	bool v5;    /* speak MQTT 5.0, not 3.1.1 */
 	const char *user, *password;
-	bool sync; /* wait for a line on stdin where a run is about to start or to end */
+	unsigned users; /* so many of them, the name with a number behind it; 0: one */
+	bool sync;      /* wait for a line on stdin where a run is about to start or to end */
 };
 
 /* The modes, one per file but for the first two; they print their result. */

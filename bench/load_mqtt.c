@@ -67,10 +67,14 @@ size_t mqtt_put_connect(uint8_t *to, const struct options *o, unsigned number, b
 {
 	uint8_t flags = (uint8_t)((clean ? CLEAN : 0) | (o->user ? HAS_USER : 0) | (o->password ? HAS_PASSWORD : 0));
 	uint8_t *p = to + 5;
-	char name[24];
+	char name[24], user[MQTT_SMALL];
 
-	if ((o->user ? strlen(o->user) : 0) + (o->password ? strlen(o->password) : 0) > MQTT_SMALL - 64)
+	if ((o->user ? strlen(o->user) : 0) + (o->password ? strlen(o->password) : 0) > MQTT_SMALL - 80)
 		die("a longer name or password than there is room for");
+	if (o->user && o->users)
+		snprintf(user, sizeof user, "%s%u", o->user, number % o->users);
+	else if (o->user)
+		snprintf(user, sizeof user, "%s", o->user);
 	snprintf(name, sizeof name, "bench-%u-%u", (unsigned)getpid() % 10000000, number);
 	p += put_text(p, "MQTT");
 	memcpy(p, (const uint8_t[]){ o->v5 ? 5 : 4, flags, 0, 0 }, 4); /* and no keep-alive */
@@ -84,7 +88,7 @@ size_t mqtt_put_connect(uint8_t *to, const struct options *o, unsigned number, b
 	}
 	p += put_text(p, name);
 	if (o->user)
-		p += put_text(p, o->user);
+		p += put_text(p, user);
 	if (o->password)
 		p += put_text(p, o->password);
 	return put_before(to, MQTT_CONNECT << 4, (size_t)(p - to) - 5);

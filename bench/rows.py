@@ -4,10 +4,13 @@ A row takes a Bench (what to run, for how long) and yields Checks: one figure of
 where there is a peer, and the target.
 """
 
+import base64
 import contextlib
+import hashlib
 import math
 import socket
 import statistics
+import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
@@ -505,6 +508,26 @@ def mqtt_connect(b):
     yield _alone("mqtt_connect", "10,000 in bursts of 200", "s", [r["seconds"] for r in runs["guichet"]], most=1)
 
 
+def mqtt_login(b):
+    """10,000 clients with passwords, all at once"""
+    n, password, server, load = min(10000, b.fd_limit - 512), "secretsecretsecretsecretse", *harness.two_sides()
+    note = "" if n == 10000 else f"only {n} clients: the hard limit is {b.fd_limit} descriptors"
+    digest = hashlib.sha512(password.encode() + b"0123456789abcdef").digest()  # as `guichet user add --generate` keeps one
+    quick = "{made}$6$%s$%s" % tuple(base64.b64encode(b).decode() for b in (b"0123456789abcdef", digest))
+    people = b.folder / "people"
+    people.write_text("".join(f"user{i} hash={quick}\n" for i in range(n)))
+    people.chmod(0o600)
+    subprocess.run([b.program, "user", "add", "one", "--stdin", "--people", people], input=password, text=True, check=True, capture_output=True)
+    ours = {"guichet": lambda: b.guichet(f"[guichet]\npeople = {people}\n[mqtt]\nlisten = tcp:0\n", cpus=server)}
+    lines = (("one user, server just started", "mqtt-connect", ["--user", "one"]),
+             ("a user each, server just started", "mqtt-connect", ["--user", "user", "--users", n]),
+             ("a user each, again", "mqtt-reconnect", ["--user", "user", "--users", n]))
+    for what, mode, args in lines:
+        args = [*args, "--password", password, "--connections", n, "--count", n]
+        runs = _interleave(b, "mqtt_login", ours, mode, args, load_cpus=load)
+        yield _alone("mqtt_login", what, "s", [r["seconds"] for r in runs["guichet"]], most=10, note=note)
+
+
 def mqtt_idle(b):
     """10,000 clients with a subscription each that say nothing: memory for each"""
     n = min(10000, b.fd_limit - 512)
@@ -527,4 +550,4 @@ def mqtt_latency(b):
 
 ROWS = {f.__name__: f for f in (
     echo, bulk, pingpong, relay, chat, xinetd, inetd, models, beside, idle, slow, udp, ready, tls, nofile,
-    mqtt, mqtt_fan, mqtt_qos, mqtt_connect, mqtt_idle, mqtt_latency)}
+    mqtt, mqtt_fan, mqtt_qos, mqtt_connect, mqtt_login, mqtt_idle, mqtt_latency)}

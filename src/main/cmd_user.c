@@ -17,6 +17,7 @@ enum {
 	OPT_CERTIFICATE,
 	OPT_DISABLE,
 	OPT_ENABLE,
+	OPT_GENERATE,
 	OPT_GROUPS,
 	OPT_JSON,
 	OPT_NO_PASSWORD,
@@ -31,6 +32,9 @@ static const struct args_option options[] = {
 			      "times; empty takes them all away" },
 	[OPT_DISABLE] = { "disable", 0, NULL, "does not let the user in any more" },
 	[OPT_ENABLE] = { "enable", 0, NULL, "lets the user in again" },
+	[OPT_GENERATE] = { "generate", 0, NULL,
+			   "makes a password of 26 letters and digits, and prints it: for devices. Nobody can guess it, so looking at it "
+			   "need not be slow, and thousands of them can come back at once" },
 	[OPT_GROUPS] = { "groups", 'g', "A,B", "the groups of the user, all of them; empty: none" },
 	[OPT_JSON] = { "json", 0, NULL, "lists as JSON" },
 	[OPT_NO_PASSWORD] = { "no-password", 0, NULL, "no password is right: for users with a certificate" },
@@ -46,6 +50,7 @@ static const struct args_option options[] = {
 static const struct command_example examples[] = {
 	{ "guichet user add alice --groups staff,iot", "asks for her password, twice" },
 	{ "guichet user passwd alice --stdin < secret.txt", "in a script" },
+	{ "guichet user add sensor8 --generate", "a device: prints the password that it is to have" },
 	{ "guichet user set alice --disable", "she does not get in any more, after the next reload" },
 	{ "guichet user add sensor7 --no-password --certificate CN=sensor7,O=Home", "by a client certificate only" },
 	{ "guichet user list --people /var/lib/guichet", "of a system service" },
@@ -126,6 +131,7 @@ struct change {
 	struct person as; /* borrows */
 	struct str_words groups, certificates;
 	struct buf hash, scram;
+	struct buf made; /* a password that nobody knows yet */
 };
 
 static void change_begin(struct change *c, const struct asked *a, const struct person *old)
@@ -133,6 +139,7 @@ static void change_begin(struct change *c, const struct asked *a, const struct p
 	*c = (struct change){};
 	buf_init(&c->hash, PEOPLE_TEXT);
 	buf_init(&c->scram, PEOPLE_TEXT);
+	buf_init(&c->made, SECRET);
 	if (old)
 		c->as = *old;
 	c->as.name = (char *)(uintptr_t)a->name;
@@ -144,6 +151,7 @@ static void change_done(struct change *c)
 	str_words_done(&c->certificates);
 	buf_done(&c->hash);
 	buf_done(&c->scram);
+	secret_done(&c->made);
 }
 
 static int change_words(struct change *c, const struct asked *a, struct buf *why)
@@ -174,8 +182,15 @@ static int change_password(struct change *c, const struct asked *a, struct buf *
 		c->as.hash = c->as.scram = NULL;
 		return 0;
 	}
-	err = a->given[OPT_STDIN] ? secret_read(STDIN_FILENO, &secret, why) : secret_ask(a->name, &secret, why);
-	if (!err)
+	if (a->given[OPT_GENERATE])
+		err = people_generate(&secret, &c->hash);
+	else if (a->given[OPT_STDIN])
+		err = secret_read(STDIN_FILENO, &secret, why);
+	else
+		err = secret_ask(a->name, &secret, why);
+	if (!err && a->given[OPT_GENERATE])
+		buf_add(&c->made, secret.p, secret.n);
+	if (!err && !a->given[OPT_GENERATE])
 		err = people_hash(buf_span(&secret), &c->hash);
 	if (!err && !a->given[OPT_NO_SCRAM])
 		err = people_verifier_new(buf_span(&secret), &c->scram);
@@ -213,6 +228,10 @@ static int change(struct people_file *f, const struct asked *a, const struct per
 	if (!err)
 		err = people_put(f->people, &c.as, &why);
 	status = err ? failure(&why, err) : save(f, done, a);
+	if (status == STATUS_OK && c.made.n) {
+		printf("password: %s\n", buf_str(&c.made));
+		status = fflush(stdout) == 0 ? STATUS_OK : STATUS_FAILED;
+	}
 	change_done(&c);
 	return status;
 }
@@ -349,9 +368,9 @@ static const struct verb {
 	unsigned options; /* that it takes besides --people, a bit each */
 } verbs[] = {
 	{ "add", true, true, run_add,
-	  1 << OPT_CERTIFICATE | 1 << OPT_DISABLE | 1 << OPT_GROUPS | 1 << OPT_NO_PASSWORD | 1 << OPT_NO_SCRAM |
-		  1 << OPT_STDIN },
-	{ "passwd", true, true, run_passwd, 1 << OPT_NO_SCRAM | 1 << OPT_STDIN },
+	  1 << OPT_CERTIFICATE | 1 << OPT_DISABLE | 1 << OPT_GENERATE | 1 << OPT_GROUPS | 1 << OPT_NO_PASSWORD |
+		  1 << OPT_NO_SCRAM | 1 << OPT_STDIN },
+	{ "passwd", true, true, run_passwd, 1 << OPT_GENERATE | 1 << OPT_NO_SCRAM | 1 << OPT_STDIN },
 	{ "set", true, true, run_set,
 	  1 << OPT_CERTIFICATE | 1 << OPT_DISABLE | 1 << OPT_ENABLE | 1 << OPT_GROUPS | 1 << OPT_NO_PASSWORD },
 	{ "del", true, true, run_del, 0 },
@@ -377,6 +396,9 @@ static int check_options(const struct verb *v, const struct asked *a)
 		if (a->given[i] && i != OPT_PEOPLE && !(v->options >> i & 1))
 			return command_misused(&user_command, "`user %s` has no use for --%s", v->name,
 					       options[i].name);
+	if (a->given[OPT_GENERATE] && (a->given[OPT_STDIN] || a->given[OPT_NO_PASSWORD]))
+		return command_misused(&user_command, "--generate or --%s?",
+				       a->given[OPT_STDIN] ? "stdin" : "no-password");
 	if (a->given[OPT_DISABLE] && a->given[OPT_ENABLE])
 		return command_misused(&user_command, "--enable or --disable?");
 	return STATUS_OK;
@@ -441,8 +463,8 @@ static int run(int argc, char **argv)
 const struct command user_command = {
 	.name = "user",
 	.summary = "who may log in: adds, changes, removes and lists users",
-	.synopsis = "add NAME [--groups A,B] [--stdin] [OPTION...]\n"
-		    "passwd NAME [--stdin] [OPTION...]\n"
+	.synopsis = "add NAME [--groups A,B] [--stdin|--generate] [OPTION...]\n"
+		    "passwd NAME [--stdin|--generate] [OPTION...]\n"
 		    "set NAME [--groups A,B] [--disable|--enable] [OPTION...]\n"
 		    "del NAME\n"
 		    "list [--json]",

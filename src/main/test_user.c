@@ -171,6 +171,34 @@ static void a_life(void **state)
 	user("", WORDS("del", "sensor"), STATUS_FAILED, NULL, "there is no user \"sensor\" in ");
 }
 
+/* A device's: another one each time, and what is printed is what lets it in. */
+static void a_password_that_is_made(void **state)
+{
+	char old[64] = "x";
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		BUF_AUTO struct buf b = BUF_INIT(1 << 16);
+		struct people *p;
+		char made[64] = "";
+
+		user("", WORDS(i ? "passwd" : "add", "sensor", "--generate"), STATUS_OK, "\npassword: ", NULL);
+		assert_int_equal(files_read(outputs[0], &b, NULL), 0);
+		assert_int_equal(sscanf(strstr(buf_str(&b), "password: "), "password: %63s", made), 1);
+		assert_int_equal(strlen(made), 26);
+		assert_true(lets_in("sensor", made));
+		assert_false(lets_in("sensor", old));
+		memcpy(old, made, sizeof(old));
+		p = set();
+		assert_true(people_hash_is_ours(people_at(p, 0)->hash));
+		assert_non_null(people_at(p, 0)->scram);
+		people_unref(p);
+	}
+	user("", WORDS("list"), STATUS_OK, "password scram", NULL);
+	user("", WORDS("add", "x", "--generate", "--stdin"), STATUS_USAGE, NULL, "--generate or --stdin?");
+	user("", WORDS("set", "sensor", "--generate"), STATUS_USAGE, NULL, "`user set` has no use for --generate");
+}
+
 static void mistakes(void **state)
 {
 	(void)state;
@@ -356,6 +384,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup(f, no_file)
 	const struct CMUnitTest tests[] = {
 		T(a_life),
+		T(a_password_that_is_made),
 		T(mistakes),
 		T(a_damaged_file_is_not_written_over),
 #ifdef GUICHET_FAULTS

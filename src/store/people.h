@@ -93,14 +93,22 @@ void people_format(const struct people *p, struct buf *b);
 [[nodiscard]] int people_hash(struct span password, struct buf *ret);
 
 /*
+ * A new password of 130 bits, and a hash of it that is quick to look at (both reset first): for devices, thousands of which may come at
+ * once. Nobody guesses such a password, however quick his tries are; so there is no such hash of one that somebody has chosen. 0 or -errno.
+ */
+[[nodiscard]] int people_generate(struct buf *ret_password, struct buf *ret_hash);
+
+/*
  * Do we know this kind? Those of libcrypt ($y$ $gy$ $7$ $2b$ $2y$ $2a$ $6$ $5$), and mosquitto's two with `{mosquitto}` in front,
  * because they look like others of libcrypt's: {mosquitto}$7$ITERATIONS$SALT$HASH is PBKDF2 with SHA-512, {mosquitto}$6$SALT$HASH
- * one round of SHA-512.
+ * one round of SHA-512. {made}$6$SALT$HASH is the same, of a password of people_generate().
  */
 #define PEOPLE_MOSQUITTO "{mosquitto}"
+#define PEOPLE_MADE "{made}"
 bool people_hash_known(const char *hash);
 bool people_hash_is_ours(
-	const char *hash); /* as people_hash() makes them; others are to be replaced when there is a chance */
+	const char *
+		hash); /* as people_hash() and people_generate() make them; others are to be replaced when there is a chance */
 
 /* ---- logging in; any thread ---- */
 
@@ -124,9 +132,9 @@ struct people_answer {
 };
 
 /*
- * Is it right? Takes as long as a slow hash does (about 100 ms), also for a user that there is not, or who has no password or is
- * disabled: then it is computed for nothing, of the kind and cost that some other user has, always the same one. What was right is
- * remembered. 0; -ENOMEM or -EIO when it could not be computed: nobody logs in.
+ * Is it right? Takes as long as a slow hash does (20 ms here; of mosquitto's, and of people_generate(), next to nothing), also for a
+ * user that there is not, or who has no password or is disabled: then it is computed for nothing, of the kind and cost that some other
+ * user has, always the same one. What was right is remembered. 0; -ENOMEM or -EIO when it could not be computed: nobody logs in.
  */
 [[nodiscard]] int people_verify(struct people_memory *m, const struct people *p, struct span user, struct span password,
 				uint64_t now, struct people_answer *ret);

@@ -21,6 +21,7 @@ enum {
 };
 
 static const char ours[] = "$y$";
+enum { MADE = 26 }; /* letters of a password that we make */
 
 /* ---- base64 ---- */
 
@@ -194,11 +195,19 @@ static int try_crypt(const char *hash, struct span password, bool *ret_right)
 
 /* ---- all kinds ---- */
 
+static const char *after(const char *hash, const char *prefix)
+{
+	size_t n = strlen(prefix);
+
+	return strncmp(hash, prefix, n) == 0 ? hash + n : NULL;
+}
+
+/* In the form of mosquitto's? */
 static const char *after_mosquitto(const char *hash)
 {
-	size_t n = strlen(PEOPLE_MOSQUITTO);
+	const char *made = after(hash, PEOPLE_MADE);
 
-	return strncmp(hash, PEOPLE_MOSQUITTO, n) == 0 ? hash + n : NULL;
+	return made ? made : after(hash, PEOPLE_MOSQUITTO);
 }
 
 bool people_hash_known(const char *hash)
@@ -221,7 +230,7 @@ bool people_hash_known(const char *hash)
 
 bool people_hash_is_ours(const char *hash)
 {
-	return strncmp(hash, ours, strlen(ours)) == 0;
+	return after(hash, ours) || after(hash, PEOPLE_MADE);
 }
 
 int people_hash_setting(struct buf *ret)
@@ -276,6 +285,40 @@ int people_hash(struct span password, struct buf *ret)
 	buf_reset(ret);
 	buf_adds(ret, hash);
 	return ret->err;
+}
+
+/* One round over it and a salt: what would take time here is to guess 130 bits. */
+static int hash_made(struct span password, struct buf *ret)
+{
+	struct mosquitto m = { .salt_n = SALT };
+	uint8_t digest[PIECE];
+	int r = random_fill(m.salt, SALT);
+
+	if (r == 0)
+		r = digest_once(&m, password, digest);
+	if (r < 0)
+		return r;
+	buf_reset(ret);
+	buf_adds(ret, PEOPLE_MADE "$6$");
+	people_add_base64(ret, m.salt, SALT);
+	buf_addc(ret, '$');
+	people_add_base64(ret, digest, sizeof(digest));
+	return ret->err;
+}
+
+int people_generate(struct buf *ret_password, struct buf *ret_hash)
+{
+	static const char letters[33] = "abcdefghijkmnpqrstuvwxyz23456789"; /* that nobody takes for another one */
+	uint8_t bits[MADE];
+	int r = random_fill(bits, sizeof(bits));
+
+	if (r < 0)
+		return r;
+	buf_reset(ret_password);
+	for (size_t i = 0; i < sizeof(bits); i++)
+		buf_addc(ret_password, letters[bits[i] % 32]);
+	explicit_bzero(bits, sizeof(bits));
+	return ret_password->err ? ret_password->err : hash_made(buf_span(ret_password), ret_hash);
 }
 
 /* What can be no password is hashed as another one, and is wrong. */

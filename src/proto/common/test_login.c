@@ -112,6 +112,49 @@ static void whom_it_remembers_takes_no_job(void **state)
 	memdrive_free(&w);
 }
 
+#ifdef GUICHET_FAULTS
+/* Allocations of one job and its answer: one with a hash has one more. */
+static unsigned long run_one(struct memdrive *w)
+{
+	unsigned long n;
+
+	fault_arm(FAULT_MEM, 1000000, 0, false);
+	memdrive_run_jobs(w, 1);
+	n = fault_calls(FAULT_MEM);
+	fault_arm(FAULT_MEM, 0, 0, false);
+	return n;
+}
+
+/* A thousand clients of one name, all at once: what the first one's hash was is known to those who wait behind. */
+static void who_waits_behind_takes_no_hash(void **state)
+{
+	struct buf password = BUF_INIT(64), hash = BUF_INIT(PEOPLE_TEXT), text = BUF_INIT(2 * PEOPLE_TEXT);
+	struct memdrive *w = world();
+	struct memconn *c = memconn_open(w, NULL), *d = memconn_open(w, NULL);
+	unsigned long first, second;
+
+	(void)state;
+	buf_adds(&password, "secret");
+	assert_int_equal(people_hash(buf_span(&password), &hash), 0); /* of libcrypt, which needs memory */
+	buf_addf(&text, "alice hash=%s\n", buf_str(&hash));
+	put_in_force(buf_str(&text), NULL);
+	buf_reset(&text);
+	buf_addf(&text, "alice %s\n", buf_str(&password));
+	memdrive_hold_jobs(w, true);
+	says(c, buf_str(&text), "");
+	says(d, buf_str(&text), "");
+	first = run_one(w);
+	second = run_one(w);
+	assert_true(span_is(memconn_out(c), "in\n"));
+	assert_true(span_is(memconn_out(d), "in\n"));
+	assert_true(second < first);
+	memdrive_free(&w);
+	buf_done(&password);
+	buf_done(&hash);
+	buf_done(&text);
+}
+#endif
+
 static void reload(void **state)
 {
 	struct memdrive *w = world();
@@ -208,7 +251,7 @@ int main(void)
 		T(in_and_out),     T(whom_it_remembers_takes_no_job), T(reload), T(certificates), T(barred),
 		T(without_people),
 #ifdef GUICHET_FAULTS
-		T(without_memory),
+		T(without_memory), T(who_waits_behind_takes_no_hash),
 #endif
 	};
 

@@ -1,0 +1,2 @@
+// websocket.js - in the place of node-ws.
+module.exports = WebSocket;
