@@ -145,9 +145,9 @@ struct topics_disk {
 
 /*
  * All that keep_next() gives becomes what there is, before anybody else knows of the store; from then on topics_retain() writes.
- * The first `inflight` that wait for somebody may have been sent. 0 or -ENOMEM.
+ * What waits for somebody may have been sent: it carries DUP. 0 or -ENOMEM.
  */
-[[nodiscard]] int topics_load(struct topics *t, const struct topics_disk *disk, uint32_t inflight);
+[[nodiscard]] int topics_load(struct topics *t, const struct topics_disk *disk);
 
 uint64_t topics_wall(const struct topics *t, uint64_t at); /* a time of the loops, as keep.h has it; 0 stays 0 */
 void topics_record(const struct topics *t, const struct message *m,

@@ -67,7 +67,6 @@ struct known {
 struct loading {
 	struct topics *t;
 	const struct topics_disk *disk;
-	uint32_t inflight;
 	struct known *known; /* ascending by id: so they come */
 	size_t n, cap;
 };
@@ -170,7 +169,7 @@ static int take_received(struct subscriber *s, const struct delivery *d)
 static int take_waiter(struct loading *l, struct message *m, const struct keep_waiter *w)
 {
 	struct subscriber *s = find(l, w->session);
-	struct delivery d = { .m = m, .packet = w->packet, .qos = w->qos, .retain = w->retain };
+	struct delivery d = { .m = m, .packet = w->packet, .qos = w->qos, .retain = w->retain, .dup = true };
 	int r = 0;
 
 	if (!s)
@@ -178,7 +177,6 @@ static int take_waiter(struct loading *l, struct message *m, const struct keep_w
 	s->next_id = w->packet;
 	if (w->turn == KEEP_RECEIVED)
 		return take_received(s, &d);
-	d.dup = s->queue_n < l->inflight;
 	for (uint16_t i = 0; r == 0 && (i < w->n_ids || i == 0); i++) { /* the identifiers become one delivery again */
 		d.id = w->n_ids ? w->ids[i] : 0;
 		r = subscriber_push(s, &d, &no_limits);
@@ -225,9 +223,9 @@ static int take(struct loading *l, const struct keep_record *k)
 	}
 }
 
-int topics_load(struct topics *t, const struct topics_disk *disk, uint32_t inflight)
+int topics_load(struct topics *t, const struct topics_disk *disk)
 {
-	struct loading l = { .t = t, .disk = disk, .inflight = inflight };
+	struct loading l = { .t = t, .disk = disk };
 	struct keep_record k;
 	int r;
 

@@ -98,7 +98,7 @@ int mqtt_kept_open(struct svc *svc, struct buf *ret_why)
 	if (r < 0)
 		return r;
 	disk.keep = service->keep;
-	r = topics_load(service->topics, &disk, o->inflight);
+	r = topics_load(service->topics, &disk);
 	if (r == 0)
 		r = keep_start(service->keep, &found, ret_why);
 	if (r == 0)
