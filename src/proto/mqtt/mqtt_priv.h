@@ -6,6 +6,7 @@
  *	login.c      who a client is, and so what it may
  *	auth.c       the same by an exchange of AUTH packets
  *	limit.c      what its limits cost: counted, and told in the log
+ *	rate.c       how much a client may send in a second
  *	told.c       what some are told besides: another server, where answers may go
  *	publish.c    what a client publishes: acknowledgements, aliases
  *	subscribe.c  what it wants to hear, and what is retained of that
@@ -34,6 +35,7 @@ enum {
 	MQTT_RESUMED,
 	MQTT_WILLS,
 	MQTT_REFUSED,
+	MQTT_PAUSED,
 };
 
 enum mqtt_when_full { MQTT_DROP, MQTT_REFUSE };
@@ -41,7 +43,8 @@ enum mqtt_when_full { MQTT_DROP, MQTT_REFUSE };
 struct mqtt_options {
 	size_t packet;
 	unsigned queue, inflight, receive_max, levels, subscriptions, retained, aliases, keepalive_max;
-	size_t queue_bytes;
+	unsigned message_rate;
+	size_t queue_bytes, byte_rate;
 	uint64_t session_expiry_max, sys_interval;
 	enum mqtt_when_full queue_full;
 	bool retain;
@@ -130,7 +133,7 @@ enum mqtt_state {
 /* Letters between sessions and rooms. */
 enum { MQTT_WAKE = 1, MQTT_TAKE_OVER, MQTT_LET_GO, MQTT_BATCH, MQTT_ALARM };
 
-enum { MQTT_TIMER_ALIVE, MQTT_TIMER_AUTH };
+enum { MQTT_TIMER_ALIVE, MQTT_TIMER_AUTH, MQTT_TIMER_RATE };
 enum { MQTT_JOB_LOGIN = 1 };
 
 /* Topics by a number, in one direction. */
@@ -157,6 +160,7 @@ struct mqtt {
 	struct subscriber *session; /* a reference; NULL before it is MQTT_OPEN */
 	uint8_t version, state;
 	bool goodbye; /* no will */
+	bool paused;  /* it sends too much, and is not read from */
 	bool leaving; /* the server ends: who says CONNECT is sent elsewhere */
 	bool logged_in;
 	bool with_method; /* its CONNECT had an authentication method */
@@ -169,6 +173,7 @@ struct mqtt {
 	struct mqtt_memo *memo; /* NULL: it has not published yet */
 	struct topics_access access;
 	uint64_t looked_at;     /* access_generation() of that */
+	struct mqtt_rate *rate; /* NULL: there is no limit */
 	struct mqtt_auth *auth; /* of an exchange that is under way; NULL: there is none */
 };
 
@@ -236,6 +241,11 @@ enum verdict mqtt_auth_resume(struct mqtt *self, struct io *io); /* its name may
 struct span mqtt_auth_user(const struct mqtt *self);
 void mqtt_auth_tell(const struct mqtt *self, struct mqtt_props *p);
 void mqtt_auth_done(struct mqtt *self);
+
+/* rate.c. The first: of a packet that was taken. The second: what waits may be read. The third: the memory of it. */
+void mqtt_rate(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
+void mqtt_rate_over(struct mqtt *self, struct io *io);
+void mqtt_rate_done(struct mqtt *self);
 
 /* told.c. `text` is what is told; it must live until the packet is written. */
 int mqtt_options_check(const void *values, struct buf *why);
