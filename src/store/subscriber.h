@@ -49,8 +49,8 @@ struct will {
 
 struct subscriber {
 	_Atomic uint32_t refs;
+	_Atomic unsigned home;  /* which of the service's loops `where` is in */
 	_Atomic uint64_t where; /* the session that has it; 0: nobody */
-	_Atomic unsigned home;  /* and which of the service's loops that is in */
 	struct topic_link link; /* in the register of names; n is the name's size */
 	struct list all;        /* likewise */
 	uint64_t serial;        /* message.from of what it publishes */
@@ -67,6 +67,7 @@ struct subscriber {
 
 	struct delivery *queue; /* a ring */
 	uint32_t queue_at, queue_n, queue_cap;
+	uint32_t epoch; /* of being nobody's: an alarm that was set for an older one is stale */
 	size_t queue_bytes;
 
 	struct flight *flights;
@@ -79,7 +80,6 @@ struct subscriber {
 	uint64_t expires; /* nobody's since, and until then; UINT64_MAX = for ever */
 	struct will will; /* due at will_at, when it is nobody's */
 	uint64_t will_at;
-	uint32_t epoch; /* of being nobody's: an alarm that was set for an older one is stale */
 	uint8_t name[];
 };
 

@@ -1,5 +1,6 @@
 """What the limits of the broker cost its clients, who is told, and where it is counted; with paho."""
 import queue
+import time
 
 import paho.mqtt.client as paho
 import pytest
@@ -49,6 +50,7 @@ def test_queue_full(guichet, loops, how, counter, reason, name):
     g = guichet(f"mqtt@tcp:0,sys_interval=100ms,queue=5,queue_full={how}", "--set", f"loops={loops}")
     with Client(g, "away", expiry=100) as c:
         c.subscribe("t")
+    g.wait_stats("mqtt", open=0)
     with Client(g, "hears") as hears, Client(g, "says") as says:
         hears.subscribe("t")
         for i in range(12):
@@ -66,3 +68,17 @@ def test_queue_full(guichet, loops, how, counter, reason, name):
     assert (line["name"], line["count"]) == (name, "1")
     with Client(g, "away", expiry=100, clean=False) as c:
         assert [c.hears()[1] for _ in range(5)] == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("limit", ["message_rate=20", "byte_rate=600"])
+def test_rate(guichet, limit):
+    """Who sends too much has to wait; nothing is lost."""
+    g = guichet(f"mqtt@tcp:0,sys_interval=0,{limit}")
+    with Client(g, "hears") as hears, Client(g, "says") as says:
+        hears.subscribe("t")
+        start = time.monotonic()
+        for i in range(50):
+            says.c.publish("t", f"{i:020}", qos=1)
+        assert [int(hears.hears()[1]) for _ in range(50)] == list(range(50))
+        assert 1.2 < time.monotonic() - start < 5
+    assert g.stats("mqtt")["paused"] >= 20

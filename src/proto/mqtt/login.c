@@ -50,8 +50,10 @@ int mqtt_login_end(struct mqtt *self, struct io *io, const struct ev *ev)
 int mqtt_look(struct mqtt *self, struct io *io, struct span user, struct span client)
 {
 	struct rules_view *view = NULL;
-	int r = login_view(io, user, client, &view, &self->looked_at);
+	uint64_t looked_at = 0;
+	int r = login_view(io, user, client, &view, &looked_at);
 
+	self->looked_at = (uint32_t)looked_at;
 	topics_access_set(&self->access, view);
 	return r;
 }
@@ -60,7 +62,7 @@ int mqtt_look_again(struct mqtt *self, struct io *io)
 {
 	struct span as_before = {};
 
-	if (self->looked_at == access_generation(io->svc->access))
+	if (self->looked_at == (uint32_t)access_generation(io->svc->access))
 		return 0;
 	return mqtt_look(self, io, as_before, subscriber_name(self->session));
 }

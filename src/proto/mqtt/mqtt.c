@@ -18,8 +18,8 @@ enum {
 
 #define LEAVE SEC /* for a CONNECT when the server ends */
 
-static const char *const counters[] = { "received",   "sent",    "dropped", "retained_sent", "expired",
-					"taken_over", "resumed", "wills",   "refused",       NULL };
+static const char *const counters[] = { "received", "sent",  "dropped", "retained_sent", "expired", "taken_over",
+					"resumed",  "wills", "refused", "paused",        NULL };
 
 static const char *const when_full[] = { "drop", "refuse", NULL };
 
@@ -29,6 +29,8 @@ static const char *const durabilities[] = { "ack", "lazy", NULL };
 static const struct option rows[] = {
 	OPT_UINT(O, aliases, "16", 0, 1000,
 		 "topic aliases that a client may use, and as many the other way if it takes them"),
+	OPT_SIZE(O, byte_rate, "0", 0, (uint64_t)1 << 40,
+		 "bytes a second that a client may send; who sends more has to wait; 0 = no limit"),
 	OPT_SIZE(O, disk, "4G", KEEP_LIMIT_MIN, (uint64_t)1 << 40,
 		 "bytes that the store of what is kept may have on disk"),
 	OPT_ENUM(
@@ -39,6 +41,8 @@ static const struct option rows[] = {
 	OPT_UINT(O, keepalive_max, "0", 0, 65535,
 		 "seconds of silence that a client of 5.0 may ask for; 0 = as many as it likes"),
 	OPT_UINT(O, levels, "64", 1, 256, "levels that a topic may have"),
+	OPT_UINT(O, message_rate, "0", 0, 1000000000,
+		 "messages a second that a client may publish; who publishes more has to wait; 0 = no limit"),
 	OPT_SIZE(O, packet, "1M", 1024, 256 << 20, "bytes of the largest packet"),
 	OPT_UINT(O, queue, "1000", 1, 1000000,
 		 "messages that wait for a client that is away or slow; further ones are dropped for it"),
@@ -223,7 +227,7 @@ static enum verdict by_state(struct mqtt *self, struct io *io, const struct mqtt
 
 static bool waits(const struct mqtt *self)
 {
-	return self->state == MQTT_WAITING || self->state == MQTT_PROVING;
+	return self->state == MQTT_WAITING || self->state == MQTT_PROVING || self->paused;
 }
 
 static enum verdict take_packets(struct mqtt *self, struct io *io)
@@ -249,6 +253,7 @@ static enum verdict take_packets(struct mqtt *self, struct io *io)
 		if (waits(self) && !self->auth)
 			break; /* with this CONNECT again, when its name is free, or its password was right */
 		in_take(io, f.total);
+		mqtt_rate(self, io, &f);
 		packets++;
 		bytes += f.total;
 	}
@@ -345,6 +350,14 @@ static enum verdict time_over(struct mqtt *self, const struct ev *ev, struct io 
 		return mqtt_bye(self, io, MQTT_SHUTTING_DOWN, "stopping");
 	if (ev->tag == MQTT_TIMER_AUTH)
 		return mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "auth");
+	if (ev->tag == MQTT_TIMER_RATE) {
+		mqtt_rate_over(self, io);
+		return take_packets(self, io);
+	}
+	if (self->paused) { /* what would keep it alive may lie there */
+		stay_alive(self, io);
+		return V_GO;
+	}
 	return mqtt_bye(self, io, MQTT_KEEP_ALIVE_TIMEOUT, "keep-alive");
 }
 
@@ -424,6 +437,7 @@ static void fini(void *selfp, struct io *io)
 	mem_free(self->memo);
 	topics_access_done(&self->access);
 	mqtt_auth_done(self);
+	mqtt_rate_done(self);
 }
 
 static void svc_close(struct svc *svc)

@@ -6,6 +6,7 @@
  *	login.c      who a client is, and so what it may
  *	auth.c       the same by an exchange of AUTH packets
  *	limit.c      what its limits cost: counted, and told in the log
+ *	rate.c       how much a client may send in a second
  *	told.c       what some are told besides: another server, where answers may go
  *	publish.c    what a client publishes: acknowledgements, aliases
  *	subscribe.c  what it wants to hear, and what is retained of that
@@ -23,73 +24,11 @@
 #include "conf/option.h"
 #include "core/proto.h"
 #include "proto/mqtt/kept.h"
+#include "proto/mqtt/service.h"
 #include "proto/mqtt/write.h"
 #include "store/access.h"
 #include "store/events.h"
 #include "store/topics.h"
-
-enum {
-	MQTT_RECEIVED,
-	MQTT_SENT,
-	MQTT_DROPPED,
-	MQTT_RETAINED,
-	MQTT_EXPIRED,
-	MQTT_TAKEN,
-	MQTT_RESUMED,
-	MQTT_WILLS,
-	MQTT_REFUSED,
-};
-
-enum mqtt_when_full { MQTT_DROP, MQTT_REFUSE };
-
-struct mqtt_options {
-	size_t packet;
-	unsigned queue, inflight, receive_max, levels, subscriptions, retained, aliases, keepalive_max;
-	size_t queue_bytes;
-	uint64_t session_expiry_max, sys_interval;
-	size_t disk;
-	unsigned durability; /* of enum mqtt_durability */
-	enum mqtt_when_full queue_full;
-	bool retain;
-	char *response_information, *server_reference; /* NULL: none */
-};
-
-enum mqtt_durability { MQTT_ACK, MQTT_LAZY };
-
-/* What $SYS tells of; each loop counts for itself, the first one adds. */
-enum mqtt_tally {
-	MQTT_T_PACKETS_IN,
-	MQTT_T_PACKETS_OUT,
-	MQTT_T_BYTES_IN,
-	MQTT_T_BYTES_OUT,
-	MQTT_T_PUBLISH_IN,
-	MQTT_T_PUBLISH_OUT,
-	MQTT_T_PUBLISH_BYTES_IN,
-	MQTT_T_PUBLISH_BYTES_OUT,
-	MQTT_T_DROPPED,
-	MQTT_T_REFUSED,
-	MQTT_T_CONNECTIONS,
-	MQTT_T_CLIENTS, /* now */
-	MQTT_T_ENDED,   /* sessions whose time was over */
-	MQTT_TALLIES,
-};
-
-struct mqtt_tallies {
-	_Alignas(64) _Atomic uint64_t v[MQTT_TALLIES]; /* its loop alone writes */
-};
-
-/* A service: svc->state. */
-struct mqtt_service {
-	struct topics *topics;
-	struct topic_key key;
-	_Atomic uint64_t named;       /* client identifiers that were assigned */
-	_Atomic uint32_t *heard;      /* by loop: subscriptions in its index */
-	struct mqtt_tallies *tallies; /* by loop */
-	struct keep *keep;            /* NULL: all is in memory alone */
-	struct port *port;
-	const char *name;
-	bool lazy; /* nobody waits for the disk */
-};
 
 /* For another loop. */
 struct item {
@@ -147,7 +86,7 @@ enum mqtt_state {
 /* Letters between sessions and rooms. */
 enum { MQTT_WAKE = 1, MQTT_TAKE_OVER, MQTT_LET_GO, MQTT_BATCH, MQTT_ALARM, MQTT_COMMITTED, MQTT_LISTEN };
 
-enum { MQTT_TIMER_ALIVE, MQTT_TIMER_AUTH };
+enum { MQTT_TIMER_ALIVE, MQTT_TIMER_AUTH, MQTT_TIMER_RATE };
 enum { MQTT_SHARD_ALARM, MQTT_SHARD_SYS, MQTT_SHARD_EVENTS }; /* timers of the shard */
 enum { MQTT_JOB_LOGIN = 1 };
 
@@ -174,22 +113,24 @@ struct mqtt_memo {
 struct mqtt {
 	struct subscriber *session; /* a reference; NULL before it is MQTT_OPEN */
 	uint8_t version, state;
-	bool goodbye; /* no will */
-	bool leaving; /* the server ends: who says CONNECT is sent elsewhere */
-	bool logged_in;
-	bool with_method; /* its CONNECT had an authentication method */
-	bool torn;        /* an answer could not be held: no memory, or too many */
-	bool muted;       /* its CONNACK waits for the disk, and all else for that */
-	bool behind;      /* what was under way on an earlier connection is not all sent again */
+	bool goodbye : 1; /* no will */
+	bool paused : 1;  /* it sends too much, and is not read from */
+	bool leaving : 1; /* the server ends: who says CONNECT is sent elsewhere */
+	bool logged_in : 1;
+	bool with_method : 1; /* its CONNECT had an authentication method */
+	bool torn : 1;        /* an answer could not be held: no memory, or too many */
+	bool muted : 1;       /* its CONNACK waits for the disk, and all else for that */
+	bool behind : 1;      /* what was under way on an earlier connection is not all sent again */
 	uint16_t keep_alive, window, aliases_out_max;
 	uint32_t max_packet, session_expiry;
+	uint32_t looked_at;            /* access_generation(), cut, of `access` */
 	struct mqtt_alarm *alarm;      /* of one whose session outlives the connection, for that */
 	struct mqtt_aliases *in, *out; /* NULL: none yet */
 	struct mqtt_replay *replays;
 	struct mqtt_memo *memo; /* NULL: it has not published yet */
 	struct topics_access access;
-	uint64_t looked_at;     /* access_generation() of that */
 	struct mqtt_held *held; /* NULL: it waits for nothing */
+	struct mqtt_rate *rate; /* NULL: there is no limit */
 	struct mqtt_auth *auth; /* of an exchange that is under way; NULL: there is none */
 };
 
@@ -259,6 +200,11 @@ enum verdict mqtt_auth_resume(struct mqtt *self, struct io *io); /* its name may
 struct span mqtt_auth_user(const struct mqtt *self);
 void mqtt_auth_tell(const struct mqtt *self, struct mqtt_props *p);
 void mqtt_auth_done(struct mqtt *self);
+
+/* rate.c. The first: of a packet that was taken. The second: what waits may be read. The third: the memory of it. */
+void mqtt_rate(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
+void mqtt_rate_over(struct mqtt *self, struct io *io);
+void mqtt_rate_done(struct mqtt *self);
 
 /* told.c. `text` is what is told; it must live until the packet is written. */
 int mqtt_options_check(const void *values, struct buf *why);

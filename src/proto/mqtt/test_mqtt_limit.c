@@ -181,6 +181,89 @@ static void test_refused_by_a_share(void **state)
 	shared("refuse");
 }
 
+/* ---- rates ---- */
+
+static void test_message_rate(void **state)
+{
+	enum { MANY = 40, RATE = 10 };
+	struct memconn *a, *b;
+	struct world w;
+
+	(void)state;
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0", "message_rate", "10");
+	a = talk_hello(&w, &(struct hello){ .name = "a", .clean = true, .keep_alive = 1 }, false);
+	b = talk_enter(&w, "b");
+	talk_subscribe(b, "t", 0);
+	for (int i = 0; i < MANY; i++)
+		memconn_send(a, "\x30\5\0\1t\0x", 7, 0);
+	memconn_send(a, "\xc0\0", 2, 0);
+	assert_int_equal(takes_all(b), RATE + 1); /* a second's worth at once */
+	for (int i = RATE + 1; i < MANY; i++) {
+		memdrive_advance(w.drive, SEC / RATE - MSEC);
+		assert_int_equal(takes_all(b), 0);
+		memdrive_advance(w.drive, MSEC);
+		assert_int_equal(takes_all(b), 1);
+	}
+	assert_said(a, "");
+	memdrive_advance(w.drive, SEC / RATE); /* its PINGREQ, and it has been alive all the time */
+	assert_said(a, "\xd0\0");
+	assert_int_equal(talk_count(&w, MQTT_PAUSED), MANY - RATE);
+	assert_int_equal(talk_count(&w, MQTT_DROPPED), 0);
+	memdrive_advance(w.drive, SEC + SEC / 2);
+	take_packet(a, MQTT_DISCONNECT);
+	assert_string_equal(memconn_reason(a), "keep-alive");
+	world_close(&w);
+}
+
+/* One packet may be more than a second's worth: the next one waits for as long as it takes. */
+static void test_byte_rate(void **state)
+{
+	struct memconn *a, *b;
+	char large[3001] = "";
+	struct world w;
+
+	(void)state;
+	memset(large, 'x', sizeof(large) - 1);
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0", "byte_rate", "1000");
+	a = talk_enter(&w, "a");
+	b = talk_enter(&w, "b");
+	talk_subscribe(b, "t", 0);
+	memdrive_advance(w.drive, 10 * SEC);
+	talk_publish(a, &(struct say){ .topic = "t", .payload = large });
+	talk_publish(a, &(struct say){ .topic = "t", .payload = "x" });
+	assert_int_equal(takes_all(b), 1);
+	memdrive_advance(w.drive, 2 * SEC);
+	assert_int_equal(takes_all(b), 0);
+	memdrive_advance(w.drive, SEC / 50);
+	assert_int_equal(takes_all(b), 1);
+	talk_publish(b, &(struct say){ .topic = "t", .payload = "each for himself" });
+	assert_int_equal(takes_all(b), 1);
+	world_close(&w);
+}
+
+/* Whoever waits can be taken over, and told of the end. */
+static void test_paused_and_gone(void **state)
+{
+	struct memconn *a;
+	struct world w;
+
+	(void)state;
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0", "message_rate", "1");
+	for (int i = 0; i < 3; i++) {
+		a = talk_enter(&w, "a");
+		for (int k = 0; k < 10; k++)
+			memconn_send(a, "\x30\5\0\1t\0x", 7, 0);
+	}
+	talk_enter(&w, "a");
+	assert_int_equal(take_packet(a, MQTT_DISCONNECT).body.p[0], MQTT_TAKEN_OVER);
+	a = talk_enter(&w, "b");
+	for (int k = 0; k < 10; k++)
+		memconn_send(a, "\x30\5\0\1t\0x", 7, 0);
+	memdrive_stop(w.drive);
+	assert_int_equal(take_packet(a, MQTT_DISCONNECT).body.p[0], MQTT_SHUTTING_DOWN);
+	world_close(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -189,6 +272,9 @@ int main(void)
 		cmocka_unit_test(test_refused_bytes),
 		cmocka_unit_test(test_refused_for_a_slow_one),
 		cmocka_unit_test(test_refused_by_a_share),
+		cmocka_unit_test(test_message_rate),
+		cmocka_unit_test(test_byte_rate),
+		cmocka_unit_test(test_paused_and_gone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
