@@ -184,6 +184,8 @@ static void open_shard(struct mqtt_shard *shard, struct io *io)
 		shard->sys = mqtt_sys_new(io->now);
 	if (shard->sys)
 		io_timer(io, MQTT_SHARD_SYS, io->now + FIRST_SYS);
+	if (shard->loops && port_here(io->svc->port, io) == 0)
+		mqtt_events_open(shard, io);
 }
 
 enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io)
