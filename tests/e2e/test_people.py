@@ -57,6 +57,18 @@ def test_login(guichet, folder, model):
     assert g.wait_log("login-failed", service="asks")["user"] == "alice"
 
 
+def test_a_password_that_is_made(guichet, folder):
+    done = command("user", "add", "sensor", "--generate", "--groups", "staff", "--people", folder / "people")
+    assert done.returncode == 0, done.stderr
+    password = done.stdout.splitlines()[-1].removeprefix("password: ")
+    assert len(password) == 26
+    assert password not in (folder / "people").read_text()
+    with start(guichet, folder).connect() as sock:
+        ask(sock, b"sensor " + password[:-1].encode(), b"wrong\n")
+        ask(sock, b"sensor " + password.encode(), b"in\n")
+        ask(sock, b"read home/x", b"yes\n")
+
+
 def test_reload(guichet, folder):
     g = start(guichet, folder)
     with g.connect() as sock:

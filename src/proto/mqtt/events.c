@@ -112,6 +112,15 @@ void mqtt_events_listen(struct mqtt_shard *shard, struct io *io, const struct le
 	go_on(shard, io);
 }
 
+/* Who was kept may have subscribed in an earlier life. */
+void mqtt_events_open(struct mqtt_shard *shard, struct io *io)
+{
+	if (!io->svc->events)
+		return;
+	shard->events = (struct events_reader){ .at = events_end(io->svc->events) };
+	go_on(shard, io);
+}
+
 void mqtt_events_look(struct mqtt_shard *shard, struct io *io)
 {
 	char text[EVENTS_TEXT];

@@ -246,6 +246,7 @@ void mqtt_sys_tell(struct mqtt_shard *shard, struct io *io);
 
 /* events.c: somebody has subscribed to them; the shard of the first loop is told so, and looks for some when its timer rings. */
 void mqtt_events_begin(struct io *io);
+void mqtt_events_open(struct mqtt_shard *shard, struct io *io);
 void mqtt_events_listen(struct mqtt_shard *shard, struct io *io, const struct letter *l);
 void mqtt_events_look(struct mqtt_shard *shard, struct io *io);
 

@@ -215,6 +215,7 @@ static void open_shard(struct mqtt_shard *shard, struct io *io)
 		return;
 	topics_each_away(mqtt_service(io)->topics, set_past_alarm, io);
 	set_timer(shard, io);
+	mqtt_events_open(shard, io);
 }
 
 enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io)
