@@ -13,7 +13,8 @@
 
 enum {
 	CHUNK = 4096,
-	POOL_MAX = 256, /* 1 MiB kept per thread */
+	POOL_MAX = 256, /* 1 MiB kept per thread, for a moment */
+	POOL_IDLE = 16,
 	ALIGN = 8,
 };
 
@@ -99,15 +100,29 @@ static void chunk_put(struct chunk_pool *pool, struct chunk *c)
 	pool->n++;
 }
 
-void chunk_pool_done(struct chunk_pool *pool)
+static void keep(struct chunk_pool *pool, unsigned n)
 {
-	while (pool->free) {
+	while (pool->n > n) {
 		struct chunk *c = pool->free;
 
 		pool->free = c->next;
+		pool->n--;
 		mem_free(c);
 	}
-	pool->n = 0;
+}
+
+bool chunk_pool_rest(struct chunk_pool *pool, bool now)
+{
+	bool many = pool->n > POOL_IDLE;
+
+	if (now)
+		keep(pool, POOL_IDLE);
+	return many;
+}
+
+void chunk_pool_done(struct chunk_pool *pool)
+{
+	keep(pool, 0);
 }
 
 /* A chunk at the end of the queue with room for `need` more bytes. */

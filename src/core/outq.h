@@ -23,6 +23,7 @@ struct chunk_pool {
 	struct chunk *free;
 	unsigned n;
 };
+bool chunk_pool_rest(struct chunk_pool *pool, bool now); /* has it many? `now`: then only few are kept */
 void chunk_pool_done(struct chunk_pool *pool);
 
 struct outq {

@@ -326,6 +326,12 @@ static void an_empty_queue_holds_no_memory(void **state)
 		assert_int_equal(outq_mem(&q, &pool, bytes, 4000), 0);
 	outq_clear(&q, &pool);
 	assert_int_equal(pool.n, 256); /* 1 MiB is kept, no more */
+	assert_true(chunk_pool_rest(&pool, false));
+	assert_int_equal(pool.n, 256);
+	assert_true(chunk_pool_rest(&pool, true));
+	assert_int_equal(pool.n, 16); /* and 64 KiB for long */
+	assert_false(chunk_pool_rest(&pool, true));
+	assert_int_equal(pool.n, 16);
 }
 
 /* ---- bytes lent ---- */

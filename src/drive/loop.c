@@ -21,6 +21,7 @@ enum {
 
 #define NO_MEMORY (50 * MSEC) /* until the next try */
 #define CROWDED MSEC          /* until the next look whether the others have caught up */
+#define REST (200 * MSEC)     /* until memory for output that is more than usual is given back */
 
 /* ---- slots ---- */
 
@@ -222,6 +223,7 @@ static nsec idle_until(const struct loop *l, nsec timeout)
 	if (heap_min(&l->timers, &key))
 		earlier(&at, key);
 	earlier(&at, accept_due(l));
+	earlier(&at, l->rest_at);
 	if (l->files)
 		earlier(&at, gate_cache_due(l->files));
 	return at;
@@ -441,6 +443,17 @@ static void settle_all(struct loop *l)
 		list_add(&l->again, n);
 }
 
+/* What a burst of clients needed is not held while they are silent; nor is it given back in each pause of one. */
+static void rest(struct loop *l)
+{
+	bool due = l->rest_at && l->rest_at <= l->host.now;
+
+	if (chunk_pool_rest(&l->host.pool, due) && !due)
+		l->rest_at = l->rest_at ? l->rest_at : l->host.now + REST;
+	else
+		l->rest_at = 0;
+}
+
 /* After a step that had much to tell. */
 static void trim_effects(struct host *h)
 {
@@ -459,6 +472,8 @@ void loop_turn(struct loop *l, nsec timeout)
 	l->flushed = l->taken = 0;
 	crash_serves(&l->host);
 	posts_go_on(l);
+
+	rest(l);
 
 	int n = poll_once(l, idle_until(l, timeout));
 

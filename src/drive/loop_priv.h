@@ -157,6 +157,7 @@ struct loop {
 	struct list again; /* sessions that were settled and have more to do: after those for whom something has come */
 	size_t flushed;    /* bytes, in this turn */
 	size_t taken;      /* bytes read, in this turn, by sessions that speak to each other */
+	nsec rest_at;      /* when spare memory for output is given back; 0: there is not much */
 	unsigned talk;     /* descriptors with input, in the last look */
 	struct list places, watches, tasks, graveyard;
 	struct outbox *out;
