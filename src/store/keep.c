@@ -7,7 +7,13 @@
 #include "store/keep_priv.h"
 #include "store/keep_sys.h"
 
-enum { ASIDE_MAX = 1000, FIRST_MAP = 4 << 20, RESERVE_MAX = 8 << 20 };
+enum {
+	ASIDE_MAX = 1000,
+	FIRST_MAP = 4 << 20,
+	RESERVE_MAX = 8 << 20,
+	LOCK_WAIT = 2000, /* ms */
+	LOCK_STEP = 20,
+};
 
 static const char file_name[] = "store.mdb", new_name[] = "store.new", lock_name[] = "lock";
 
@@ -61,6 +67,21 @@ static int say(struct buf *why, int r, const char *dir, const char *what)
 	return r;
 }
 
+/* A process that was killed, or whose monitor was, is about to end: it has the lock until then. */
+static int lock(int fd, unsigned ms)
+{
+	for (;;) {
+		if (sys_flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		if (errno != EWOULDBLOCK)
+			return -errno;
+		if (ms < LOCK_STEP)
+			return -EBUSY;
+		usleep(LOCK_STEP * 1000);
+		ms -= LOCK_STEP;
+	}
+}
+
 static int lock_dir(struct keep *k, bool make)
 {
 	char *path;
@@ -74,9 +95,7 @@ static int lock_dir(struct keep *k, bool make)
 	k->lock_fd = sys_open(path, make ? O_RDWR | O_CREAT | O_CLOEXEC : O_RDONLY | O_CLOEXEC, 0600);
 	r = k->lock_fd < 0 ? -errno : 0;
 	mem_free(path);
-	if (r == 0 && sys_flock(k->lock_fd, LOCK_EX | LOCK_NB) < 0)
-		r = errno == EWOULDBLOCK ? -EBUSY : -errno;
-	return r;
+	return r == 0 ? lock(k->lock_fd, make ? LOCK_WAIT : 0) : r;
 }
 
 static int open_file(struct keep *k, int flags)

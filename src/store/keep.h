@@ -62,7 +62,7 @@ struct keep_found {
 	char aside[KEEP_PATH]; /* the name in the folder under which the damaged file was left; "" = none */
 };
 
-/* 0; -EBUSY: another process has it; -EPROTONOSUPPORT: a newer format; -ENOMEM, -errno. With a sentence in `why`. */
+/* 0; -EBUSY: another process has it, and did not end within two seconds; -EPROTONOSUPPORT: a newer format; -ENOMEM, -errno. With a sentence in `why`. */
 [[nodiscard]] int keep_open(const struct keep_setup *setup, struct keep **ret, struct buf *why);
 
 /*
