@@ -41,22 +41,28 @@ def broker(folder):
             text = (config or CONF).format(loops=loops) + options + rules
             super().__init__(folder, *words, config=text, test=False, **more)
             running.append(self)
+            self.clients = []
 
         def again(self, how="kill", **more):
             end(self, how)
             config, words, before = self.made
-            return Broker(config, *words, **(before | more))
+            new = Broker(config, *words, **(before | more))
+            new.clients = self.clients
+            return new
 
         def socket(self):
             return Address.parse(f"unix:{folder}/m.sock").connect()
 
         def client(self, name, version=4, **more):
-            return Client(self.socket, name, version, **more)
+            self.clients.append(Client(self.socket, name, version, **more))
+            return self.clients[-1]
 
     def end(g, how):
         if g.status is not None:
             return
         if how == "stop":
+            for c in g.clients:  # or it waits for them, for as long as the option linger says
+                c.drop()
             g.stop()
             return
         g.kill()  # its worker ends with it, a moment later; the next one's waits for the lock
@@ -70,7 +76,7 @@ def alive(pid):
     try:
         with open(f"/proc/{pid}/stat") as f:
             return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
@@ -210,3 +216,350 @@ def test_killed_under_load(broker, loops, single):
             load.check()
     print(f"{kills} kills, {sum(load.said.values())} messages said, {sum(load.times.values())} came")
     assert not [line for line in g.log() if line["event"] == "store-damaged"]
+
+
+# ---- what a restart restores ----
+
+HOW = pytest.mark.parametrize("how", ["kill", "stop"])
+
+
+@HOW
+def test_subscriptions(broker, how):
+    """With all their options and identifiers; shared ones too; and what was given up is."""
+    g = broker()
+    a = g.client("a", 5).enter()
+    a.wants(("x/+", 2 | 1 << 2), ("y", 1), id=7)          # no local
+    a.wants(("x/#", 1 | 1 << 3), id=268435455)            # retain as published
+    a.wants(("z", 2), ("gone", 2))
+    a.wants(("$share/g/s/#", 1), id=5)
+    a.put += b"\xa2\x09\0\x63\0\0\4gone"
+    a.until(lambda: True, "sent")
+    a.pings()
+    a.drop()
+    g = g.again(how)
+    b = g.client("b", 5).enter()
+    for topic, qos in (("x/1", 2), ("y", 2), ("z", 2), ("gone", 2), ("s/1", 2)):
+        b.says(topic, b"1", qos, retain=topic == "x/1")
+    b.says("y", b"last")
+    a.enter()
+    assert a.present
+    one, y, z, s, last = a.hears(5)
+    assert (one.topic, one.qos, one.ids, one.retain) == ("x/1", 2, [7, 268435455], True)
+    assert (y.topic, y.qos, y.ids, y.retain) == ("y", 1, [7], False)
+    assert (z.topic, z.qos, z.ids, s.topic, s.qos, s.ids, last.payload) == ("z", 2, [], "s/1", 1, [5], b"last")
+    a.says("x/9", b"mine", 1)  # by x/# alone: x/+ has no local
+    mine = a.hears(1)[0]
+    assert (mine.topic, mine.ids, mine.qos) == ("x/9", [268435455], 1)
+    a.pings()
+    assert not a.came
+
+
+@HOW
+@pytest.mark.parametrize("version", [4, 5])
+def test_queue(broker, how, version):
+    """What waits, in its order and with all that belongs to it; after the second restart too."""
+    g = broker()
+    a = g.client("a", version).enter()
+    a.wants(("q/#", 2))
+    a.drop()
+    b = g.client("b", 5).enter()
+    sizes = [0, 1, 5000, 200000, 70]
+    for i in range(300):
+        b.says(f"q/{i % 3}", b"%d:" % i + b"x" * sizes[i % 5], 1 + i % 2, _3="text", _38=[("k", str(i)), ("k", "2")])
+    for _ in range(2):
+        g = g.again(how)
+    a.enter()
+    for i, m in enumerate(a.hears(300)):
+        assert (m.topic, m.qos, m.payload) == (f"q/{i % 3}", 1 + i % 2, b"%d:" % i + b"x" * sizes[i % 5])
+        if version == 5:
+            assert m.props == {3: ["text"], 38: [("k", str(i)), ("k", "2")]}
+    a.until(lambda: not a.held and not a.owed, "all is released")
+    a.pings()
+    g = g.again(how)
+    a.enter()
+    a.pings()
+    assert not a.came
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_qos_2_from_a_client(broker, version):
+    """Killed before PUBREC went out, after it, after PUBREL, after PUBCOMP: once."""
+    g = broker()
+    ear = g.client("ear", 5).enter()
+    ear.wants(("t", 2))
+    mouth = g.client("mouth", version).enter()
+    mouth.publish("t", b"1", 2)
+    mouth.until(lambda: mouth.acked, "PUBREC")  # PUBREL waits in mouth.put, and is never sent
+    mouth.drop()
+    g = g.again()
+    mouth._on_5, real = lambda *a: None, mouth._on_5  # PUBREC is lost on the way
+    mouth.connect()
+    mouth.until(lambda: mouth.open, "CONNACK")
+    assert mouth.going[1][3]
+    mouth._on_7, real_7 = lambda *a: None, mouth._on_7  # PUBREL arrives, PUBCOMP is lost
+    mouth.pings()
+    mouth.drop()
+    g = g.again()
+    mouth._on_7, mouth._on_5 = real_7, real
+    mouth.connect()
+    mouth.until(lambda: not mouth.going, "PUBCOMP of what is done already")
+    mouth._on_5 = lambda *a: None
+    mouth.publish("t", b"2", 2)
+    mouth.pings()  # PUBREC is lost: the broker has it
+    mouth.drop()
+    for _ in range(2):
+        g = g.again()
+        mouth.connect()
+        mouth.until(lambda: mouth.open, "CONNACK")  # PUBLISH again
+        mouth.pings()
+        mouth.drop()
+    mouth._on_5 = real
+    mouth.connect()
+    mouth.until(lambda: not mouth.going, "PUBCOMP")
+    mouth.says("t", b"3", 2)
+    ear.enter()
+    assert [m.payload for m in ear.hears(3)] == [b"1", b"2", b"3"]
+    ear.pings()
+    assert not ear.came
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_qos_2_to_a_client(broker, version):
+    """Killed after PUBLISH, after PUBREC, after PUBREL, after PUBCOMP: the same identifier, the right half, in order."""
+    g = broker()
+    ear = g.client("ear", version).enter()
+    ear.wants(("t", 2))
+    mouth = g.client("mouth", 5).enter()
+    ear.pay = lambda: None  # it takes, and says nothing
+    for i in range(1, 4):
+        mouth.says("t", b"%d" % i, 2)
+    first = ear.hears(3)
+    assert [m.payload for m in first] == [b"1", b"2", b"3"]
+    ids = [m.id for m in first]
+    g = g.again()
+    again = []
+    real_3 = ear._on_3
+    ear._on_3 = lambda first, body: (again.append((first >> 3 & 1, body)), real_3(first, body))
+    ear.connect()
+    ear.until(lambda: len(again) == 3, "they come again")
+    assert all(dup for dup, _ in again) and not ear.came and sorted(ear.held) == sorted(ids)
+    del ear.pay
+    ear._on_6, real_6 = lambda *a: None, ear._on_6  # PUBREC goes out, PUBREL is lost on the way
+    ear.pay()
+    ear.pings()
+    ear.pings()
+    ear.drop()
+    again.clear()
+    g = g.again()
+    ear.connect()
+    rels = []
+    ear._on_6 = lambda first, body: rels.append(int.from_bytes(body[:2], "big"))
+    ear.until(lambda: len(rels) == 3, "PUBREL again")
+    assert rels == ids and not again
+    g = g.again()
+    ear._on_6 = real_6
+    ear.connect()
+    ear.until(lambda: not ear.held and not ear.owed, "PUBREL")
+    ear.pings()
+    time.sleep(0.3)  # nobody is told when PUBCOMP is on disk
+    g = g.again()
+    ear._on_6 = lambda *a: pytest.fail("PUBREL of what is done")
+    ear.enter()
+    ear.pings()
+    assert not ear.came and not again
+
+
+@HOW
+def test_retained(broker, how):
+    g = broker()
+    a = g.client("a", 5).enter()
+    for i in range(50):
+        a.says(f"r/{i}", b"old", 1, retain=True)
+    for i in range(40):
+        a.says(f"r/{i}", b"new%d" % i, i % 3, retain=True, _38=("k", "v"))
+    for i in range(10):
+        a.says(f"r/{i}", b"", 1, retain=True)
+    a.says("e/short", b"x", 1, retain=True, _2=1)
+    a.says("e/long", b"x", 1, retain=True, _2=1000)
+    a.says("r/10", b"y" * 100000, 1, retain=True)
+    a.pings()
+    g = g.again(how)
+    time.sleep(1.1)
+    b = g.client("b", 5, expiry=0).enter()
+    b.wants(("r/#", 2), ("e/#", 2))
+    found = {m.topic: m for m in b.hears(41)}
+    b.pings()
+    assert not b.came and "e/short" not in found and all(m.retain for m in found.values())
+    assert 990 < found["e/long"].props[2][0] < 1000
+    assert found["r/10"].payload == b"y" * 100000
+    for i in range(11, 50):
+        m = found[f"r/{i}"]
+        assert (m.payload, m.qos) == ((b"new%d" % i, i % 3) if i < 40 else (b"old", 1)) and (38 in m.props) == (i < 40)
+
+
+def test_wills(broker):
+    """Of who was there when it was killed: after its delay. Of who had gone: at its time. Once, though there is another restart."""
+    g = broker()
+    ear = g.client("ear", 5).enter()
+    ear.wants(("w/#", 2))
+    there = g.client("there", 5, will=("w/there", "t", 2, 0, 1)).enter()
+    soon = g.client("soon", 4, will=("w/soon", "s", 2, 0, 0)).enter()
+    late = g.client("late", 5, will=("w/late", "l", 2, 1, 4)).enter()
+    back = g.client("back", 5, will=("w/back", "b", 2, 0, 2)).enter()
+    fine = g.client("fine", 5, will=("w/fine", "f", 2, 0, 1)).enter()
+    fine.bye()
+    late.drop()
+    gone = time.monotonic()
+    time.sleep(1)
+    ear.pings()
+    g = g.again()
+    killed = time.monotonic()
+    ear.enter()
+    back.enter()
+    assert ear.hears(1)[0].topic == "w/soon"
+    assert ear.hears(1)[0].topic == "w/there" and 0.8 < time.monotonic() - killed < 2
+    g = g.again()
+    ear.enter()
+    m = ear.hears(1)[0]
+    assert m.topic == "w/late" and 3.8 < time.monotonic() - gone < 5.5
+    g = g.again()
+    ear.enter()
+    again = time.monotonic()
+    assert ear.hears(1)[0].topic == "w/back" and 1.5 < time.monotonic() - again < 3
+    time.sleep(0.5)
+    ear.pings()
+    assert not ear.came
+    b = g.client("b", 4).enter(clean=True)
+    b.wants(("w/#", 1))
+    assert [m.topic for m in b.hears(1)] == ["w/late"]  # it was retained
+    assert there.known and soon.known
+
+
+def test_expiry(broker):
+    """Sessions and messages: the clock runs while the process does not."""
+    g = broker()
+    a = g.client("a", 5, expiry=2).enter()
+    a.wants(("t", 1))
+    b = g.client("b", 5, expiry=60).enter()
+    b.wants(("t", 1))
+    c = g.client("c", 5, expiry=2).enter()
+    a.drop()
+    b.drop()
+    d = g.client("d", 5).enter()
+    d.says("t", b"short", 1, _2=2)
+    d.says("t", b"long", 1, _2=100)
+    d.says("t", b"ever", 1)
+    time.sleep(1.2)
+    g = g.again()
+    time.sleep(1.2)
+    b.enter()
+    found = b.hears(2)
+    assert [m.payload for m in found] == [b"long", b"ever"] and 96 <= found[0].props[2][0] <= 98
+    a.known = False
+    a.enter()
+    assert not a.present
+    a.pings()
+    assert not a.came
+    c.enter()  # it was there until the end: its two seconds began then
+    c.drop()
+    g = g.again()
+    time.sleep(2.5)
+    c.known = False
+    assert not c.enter().present
+
+
+@HOW
+@pytest.mark.parametrize("version", [4, 5])
+def test_clean_start(broker, how, version):
+    """It ends what was: now, after a restart, and what waited for it is not given to the new one."""
+    g = broker()
+    a = g.client("a", version).enter()
+    a.wants(("t", 2))
+    a.drop()
+    b = g.client("b", version).enter()
+    b.says("t", b"1", 2)
+    g = g.again(how)
+    a.enter(clean=True)
+    a.pings()
+    assert not a.came
+    g = g.again(how)
+    b.enter()
+    b.says("t", b"2", 2)
+    if version == 5:
+        a.enter()
+        assert a.present
+    else:  # a clean session of 3.1.1 ends with its connection
+        a.known = False
+        a.enter()
+        assert not a.present
+    a.pings()
+    assert not a.came
+    # an end by DISCONNECT is one, too
+    a.wants(("t", 2))
+    if version == 5:
+        a.put += b"\xe0\x07\0\x05\x11\0\0\0\0"
+        a.flush()
+        a.drop()
+        eventually(lambda: g.stats()["open"] == 1, "it has gone")
+        g = g.again(how)
+        a.known = False
+        a.enter()
+        assert not a.present
+
+
+def test_owner(broker, folder):
+    """A name that a user has left is that user's, after a restart too."""
+    import subprocess
+    from daemon import PROGRAM
+    (folder / "guichet-data").mkdir(mode=0o700)
+    for user in "alice", "bob":
+        done = subprocess.run([PROGRAM, "user", "add", user, "--stdin", "--people", str(folder / "guichet-data")], input="secret\n",
+                              capture_output=True, text=True, timeout=PATIENCE)
+        assert done.returncode == 0, done.stderr
+    g = broker(rules="[rules]\nallow = * * topics:#\n")
+    a = g.client("phone", 5, user="alice", password="secret").enter()
+    a.wants(("t", 1))
+    a.drop()
+    for how in "kill", "stop":
+        g = g.again(how)
+        for user in "bob", None:
+            other = g.client("phone", 5, user=user, password="secret")
+            other.connect()
+            with pytest.raises(AssertionError):
+                other.until(lambda: other.open, "CONNACK")
+            assert other.code == 0x85
+            other.drop()
+        b = g.client("b", 5, user="bob", password="secret").enter()
+        b.says("t", b"x", 1)
+        a.enter()
+        assert a.present and a.hears(1)[0].payload == b"x"
+        a.pings()
+        a.drop()
+
+
+# ---- durability = lazy ----
+
+
+def test_lazy(broker):
+    """Nobody waits for the disk. A fifth of a second later it is there; and an orderly end loses nothing."""
+    g = broker(options="durability = lazy\n")
+    a = g.client("a", 5).enter()
+    a.wants(("t", 2))
+    a.drop()
+    b = g.client("b", 5).enter()
+    for i in range(100):
+        b.says("t", b"%d" % i, 1 + i % 2)
+    time.sleep(1)
+    g = g.again("kill")
+    b.enter()
+    for i in range(100, 200):
+        b.says("t", b"%d" % i, 1 + i % 2)
+    g = g.again("stop")
+    a.enter()
+    assert [int(m.payload) for m in a.hears(200)] == list(range(200))
+    a.until(lambda: not a.held and not a.owed, "all is released")
+    a.drop()
+    g = g.again("stop")
+    a.enter()
+    a.pings()
+    assert not a.came
