@@ -6,11 +6,12 @@ import collections
 import os
 import random
 import signal
+import subprocess
 import time
 
 import pytest
 
-from daemon import PATIENCE, Address, Guichet, eventually
+from daemon import PATIENCE, PROGRAM, Address, Guichet, eventually
 from strict import Client, talk
 
 KILLS = int(os.environ.get("KILLS", 50))
@@ -509,8 +510,6 @@ def test_clean_start(broker, how, version):
 
 def test_owner(broker, folder):
     """A name that a user has left is that user's, after a restart too."""
-    import subprocess
-    from daemon import PROGRAM
     (folder / "guichet-data").mkdir(mode=0o700)
     for user in "alice", "bob":
         done = subprocess.run([PROGRAM, "user", "add", user, "--stdin", "--people", str(folder / "guichet-data")], input="secret\n",
@@ -563,3 +562,306 @@ def test_lazy(broker):
     a.enter()
     a.pings()
     assert not a.came
+
+
+# ---- a full disk ----
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture
+def small_disk(folder):
+    """A file system of 12 MiB where the data folder will be; ballast(n) takes n bytes of it, ballast(0) gives them back."""
+    place = folder / "guichet-data"
+    place.mkdir(mode=0o755)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40M,mode=0755", "tmpfs", str(place)], capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+
+    def ballast(left):
+        """Leaves so many bytes free."""
+        file = place / "ballast"
+        file.unlink(missing_ok=True)
+        st = os.statvfs(place)
+        n = st.f_bavail * st.f_frsize - left
+        if left >= 0 and n > 0:
+            with open(file, "wb") as f:
+                os.posix_fallocate(f.fileno(), 0, n)
+
+    try:
+        yield ballast
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(c, topic, size=100000, most=1000):
+    """Publishes with QoS 1 until one is refused; how many were not."""
+    for i in range(most):
+        c.acked.clear()
+        id = c.publish(topic, b"%d:" % i + b"x" * size, 1)
+        c.until(lambda id=id: id not in c.going, "an answer")
+        if c.refused:
+            assert c.refused.pop()[3] == 0x97
+            return i
+    raise AssertionError("it is never full")
+
+
+def full_or_not(g, ear, mouth, room):
+    """The whole story of a full store; room() ends it."""
+    n = fill(mouth, "t")
+    assert n > 20
+    g.wait_log("store-full", service="mqtt")
+    old = g.client("old", 4)  # 3.1.1: neither PUBACK nor PUBREC
+    old.connect()
+    with pytest.raises(AssertionError):
+        old.until(lambda: old.open, "CONNACK")
+    assert old.code == 3
+    old.drop()
+    for qos in 1, 2:
+        mouth.publish("t", b"no", qos)
+    mouth.until(lambda: len(mouth.refused) == 2 and not mouth.going, "both are refused")
+    mouth.refused.clear()
+    new = g.client("new", 5)
+    new.connect()
+    with pytest.raises(AssertionError):
+        new.until(lambda: new.open, "CONNACK")
+    assert new.code == 0x97
+    new.drop()
+    light = g.client("light", 5, expiry=0).enter()  # what is not kept goes on
+    light.wants(("t", 2), ("l", 2))
+    for qos in 0, 1, 2:
+        light.says("l", b"%d" % qos, qos)
+    assert [m.payload for m in light.hears(3)] == [b"0", b"1", b"2"]
+    mouth.publish("t", b"zero", 0)
+    mouth.pings()
+    assert light.hears(1)[0].payload == b"zero"
+    plain = g.client("mouth4", 4)
+    room(n)
+    g.wait_log("store-fine", service="mqtt")
+    new.enter()
+    plain.enter()
+    for c in mouth, plain:
+        for qos in 1, 2:
+            c.says("t", b"room", qos)
+    ear.connect()
+    came = ear.hears(n + 4)
+    assert [int(m.payload.split(b":")[0]) for m in came[:n]] == list(range(n))
+    assert [m.payload for m in came[n:]] == [b"room"] * 4
+
+
+def test_full_store(broker):
+    """`disk` is reached: what would be kept is refused, all else goes on, and when somebody has taken what waits it is fine again."""
+    g = broker(options="disk = 16M\npacket = 2M\n", loops=2)
+    ear = g.client("ear", 5).enter()
+    ear.wants(("t", 2))
+    ear.drop()
+    other = g.client("other", 4).enter()
+    other.wants(("big", 1))
+    other.drop()
+    mouth = g.client("mouth", 5).enter()
+    for _ in range(3):
+        mouth.says("big", b"b" * 1000000, 1)
+
+    def room(_):
+        other.connect()
+        other.hears(3)
+        other.pings()
+    full_or_not(g, ear, mouth, room)
+
+
+@needs_root
+def test_full_disk(broker, small_disk):
+    g = broker()
+    ear = g.client("ear", 5).enter()
+    ear.wants(("t", 2))
+    ear.drop()
+    mouth = g.client("mouth", 5).enter()
+    mouth.says("t/first", b"x", 1)
+    small_disk(8 << 20)
+    full_or_not(g, ear, mouth, lambda n: small_disk(-1))
+    g = g.again("kill")
+    ear.enter()
+    ear.pings()
+
+
+@needs_root
+def test_full_and_killed(broker, small_disk):
+    """A restart on a disk that is full: everything that was acknowledged is served."""
+    g = broker()
+    ear = g.client("ear", 5).enter()
+    ear.wants(("t", 2))
+    ear.drop()
+    mouth = g.client("mouth", 5).enter()
+    small_disk(6 << 20)
+    n = fill(mouth, "t")
+    small_disk(0)
+    g = g.again("kill")
+    ear.enter()
+    assert [int(m.payload.split(b":")[0]) for m in ear.hears(n)] == list(range(n))
+    ear.pings()
+
+
+# ---- a damaged file ----
+
+
+DAMAGES = int(os.environ.get("DAMAGES", 24))
+
+
+def test_damaged_file(broker, folder):
+    """Bits flipped, ends cut: it starts, says so, and what it serves is what was said. test_keep_damage.c does this 500 times, to the store."""
+    rng = random.Random(SEED)
+    print(f"SEED={SEED}")
+    g = broker()
+    file = folder / "guichet-data" / "topics" / "mqtt" / "store.mdb"
+    ear = g.client("ear", 5).enter()
+    ear.wants(("t/#", 2))
+    ear.drop()
+    mouth = g.client("mouth", 5, window=100).enter()
+    said = {}
+    for i in range(100):
+        said[f"t/{i}"] = b"%d " % i * (1 + i * 13 % 300)
+        mouth.publish(f"t/{i}", said[f"t/{i}"], 1 + i % 2, retain=i % 5 == 0)
+    mouth.until(lambda: not mouth.going, "all is acknowledged")
+    mouth.bye()
+    g.stop()
+    good = file.read_bytes()
+    used = max(i for i in range(0, len(good), 4096) if any(good[i:i + 4096])) + 4096
+    damaged = 0
+    for i in range(DAMAGES):
+        data = bytearray(good)
+        if i % 3 == 0:
+            del data[rng.randrange(used):]
+        else:
+            for _ in range(1 if i % 3 == 1 else 40):
+                data[rng.randrange(used)] ^= 1 << rng.randrange(8)
+        for old in file.parent.glob("*.mdb"):
+            old.unlink()
+        file.write_bytes(data)
+        os.chown(file, file.parent.stat().st_uid, file.parent.stat().st_gid)
+        file.chmod(0o600)
+        g = g.again("kill") if g.status is None else broker()
+        ear = g.client("ear", 5)
+        ear.connect()
+        ear.until(lambda: ear.open, "CONNACK")
+        ear.wants(("t/#", 2))
+        for _ in range(5):
+            ear.pings()
+        for m in ear.came:
+            assert said[m.topic] == m.payload
+        if any(line["event"] == "store-damaged" for line in g.log()):
+            damaged += 1
+            assert (file.parent / "damaged-1.mdb").read_bytes() == data
+        elif ear.present:
+            assert len({m.topic for m in ear.came}) == 100  # what is flipped lies where nothing is
+        ear.drop()
+        mouth = g.client("mouth2", 5).enter(clean=True)
+        mouth.says("t/0", b"0 ", 2)  # it works
+        mouth.bye()
+        g.kill()
+    assert damaged > DAMAGES // 4
+    print(f"{DAMAGES} damages, {damaged} were found")
+
+
+# ---- stop, reload, crashes ----
+
+
+def test_reload(broker, folder):
+    """What is kept and who is connected do not notice; nor when the process is replaced by one with other needs."""
+    g = broker()
+    ear = g.client("ear", 5).enter()
+    ear.wants(("t", 2))
+    mouth = g.client("mouth", 5).enter()
+    for i in range(20):
+        mouth.says("t", b"%d" % i, 1 + i % 2)
+        if i == 5:
+            g.reload(CONF.format(loops=1) + "queue = 5000\ninflight = 20\n".replace("queue = 5000\n", ""))
+        if i == 10:
+            g.reload(CONF.format(loops=1) + "[echo]\nlisten = unix:./e.sock\n")
+        if i == 15:
+            g.reload(CONF.format(loops=1) + "[more]\nprotocol = mqtt\nlisten = unix:./more.sock\n")
+        for c in ear, mouth:
+            if i in (5, 10, 15):
+                c.until(lambda: True, "what is there")
+    assert [int(m.payload) for m in ear.hears(20)] == list(range(20))
+    g = g.again("kill")
+    ear.enter()
+    assert ear.present
+    ear.pings()
+    assert not ear.came
+
+
+def test_moved(broker, folder):
+    """A reload that gives the service a process of its own, and back: the next one has the store when the first has let go."""
+    g = broker()
+    ear = g.client("ear", 5).enter()
+    ear.wants(("t", 2))
+    ear.drop()
+    text, pid = CONF.format(loops=1), None
+    for i, config in enumerate((text + "group = mail\n", text, text.replace("./m.sock", "./n.sock"), text)):
+        mouth = g.client("mouth", 5).enter()
+        mouth.says("t", b"%d" % i, 2)
+        mouth.bye()
+        g.reload(config)
+        if "n.sock" in config:
+            g.reload(text)
+        eventually(lambda: (folder / "m.sock").exists(), "it listens")
+    ear.enter()
+    assert [int(m.payload) for m in ear.hears(4)] == list(range(4))
+
+
+def test_crash_loop(broker, folder):
+    """Killed while it starts, again and again."""
+    g = broker()
+    ear = g.client("ear", 5).enter()
+    ear.wants(("t", 2))
+    ear.drop()
+    mouth = g.client("mouth", 5, window=100).enter()
+    for i in range(200):
+        mouth.publish("t", b"%d:" % i + b"x" * 1000, 1 + i % 2)
+        mouth.until(lambda: len(mouth.going) < 100, "there is room")
+    mouth.until(lambda: not mouth.going, "all is acknowledged")
+    mouth.drop()
+    rng = random.Random(SEED)
+    for _ in range(12):
+        try:
+            pid = next(iter(g.workers().values()), 0)
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+        except (OSError, ValueError):
+            pass
+        time.sleep(rng.random() * 0.05)
+    eventually(lambda: g.workers(), "there is one")
+    ear.connect()
+    ear.until(lambda: ear.open, "CONNACK")
+    assert [int(m.payload.split(b":")[0]) for m in ear.hears(200)] == list(range(200))
+    ear.pings()
+    assert not [line for line in g.log() if line["event"] in ("store-damaged", "cannot-serve")]
+
+
+# ---- whose it is ----
+
+
+@needs_root
+def test_below_closed_folders(broker, folder):
+    """The worker is nobody, and has no way through the folders above; yet the store is its own."""
+    g = broker()
+    there = folder / "guichet-data" / "topics"
+    assert oct(folder.stat().st_mode)[-3:] == "700" and folder.stat().st_uid == 0
+    assert {p.stat().st_uid for p in (there, there / "mqtt", there / "mqtt" / "store.mdb")} == {65534}
+    a = g.client("a", 5).enter()
+    a.drop()
+    g = g.again()
+    assert a.enter().present
+
+
+def test_twice(broker, folder):
+    """The second one on the same data folder says why it does not begin, and the first does not notice."""
+    g = broker()
+    a = g.client("a", 5).enter()
+    conf = folder / "other.conf"
+    conf.write_text(CONF.format(loops=1).replace("m.sock", "o.sock"))
+    done = subprocess.run([PROGRAM, "serve", str(conf)], cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode != 0 and "another one uses this data folder" in done.stderr
+    for what in "check", "dump":
+        done = subprocess.run([PROGRAM, "store", what, str(folder / "guichet-data")], capture_output=True, text=True, timeout=PATIENCE)
+        assert done.returncode == 1 and "another process has this store" in done.stderr
+    a.pings()
