@@ -148,6 +148,7 @@ static int explain(struct buf *why, int r, const char *dir)
 static struct keep *new_keep(const struct keep_setup *s)
 {
 	struct keep *k = mem_zalloc(sizeof(*k));
+	pthread_condattr_t attr;
 
 	if (!k)
 		return NULL;
@@ -157,7 +158,10 @@ static struct keep *new_keep(const struct keep_setup *s)
 	k->end = &k->first;
 	k->reserve = s->limit / 8 < RESERVE_MAX ? s->limit / 8 : RESERVE_MAX;
 	pthread_mutex_init(&k->lock, NULL);
-	pthread_cond_init(&k->some, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&k->some, &attr);
+	pthread_condattr_destroy(&attr);
 	k->dir = mem_strdup(s->dir);
 	k->setup.dir = k->dir;
 	if (!k->dir || str_path_from(k->dir, file_name, &k->path) < 0)
@@ -291,18 +295,21 @@ static struct keep_queued *take(struct keep *k, struct keep_batch *b)
 	return q;
 }
 
-static uint64_t enqueue(struct keep *k, struct keep_queued *q)
+static uint64_t enqueue(struct keep *k, struct keep_queued *q, bool urgent)
 {
+	bool first = !k->first;
+
 	atomic_fetch_add_explicit(&k->waiting_bytes, q->b.n + q->b.large, memory_order_relaxed);
 	q->position = ++k->position;
 	*k->end = q;
 	k->end = &q->next;
-	if (k->sleeping)
+	if (k->sleeping && (first || (urgent && !k->urgent)))
 		pthread_cond_signal(&k->some);
+	k->urgent |= urgent;
 	return q->position;
 }
 
-uint64_t keep_submit(struct keep *k, struct keep_batch *b)
+static uint64_t submit(struct keep *k, struct keep_batch *b, bool urgent)
 {
 	uint64_t position = UINT64_MAX;
 	bool broken;
@@ -312,11 +319,21 @@ uint64_t keep_submit(struct keep *k, struct keep_batch *b)
 	pthread_mutex_lock(&k->lock);
 	broken = atomic_load(&k->state) == KEEP_BROKEN;
 	if (!broken)
-		position = enqueue(k, take(k, b));
+		position = enqueue(k, take(k, b), urgent);
 	pthread_mutex_unlock(&k->lock);
 	if (broken)
 		keep_batch_done(b);
 	return k->setup.lazy && !broken ? 0 : position;
+}
+
+uint64_t keep_submit(struct keep *k, struct keep_batch *b)
+{
+	return submit(k, b, true);
+}
+
+void keep_submit_later(struct keep *k, struct keep_batch *b)
+{
+	(void)submit(k, b, false);
 }
 
 uint64_t keep_new_id(struct keep *k)

@@ -44,7 +44,9 @@ def broker(folder):
             running.append(self)
             self.clients = []
 
-        def again(self, how="kill", **more):
+        def again(self, how="kill", calm=0.0, **more):
+            """`calm`: seconds, in which what nobody waits for (that a message is over) comes to the disk too."""
+            time.sleep(calm)
             end(self, how)
             config, words, before = self.made
             new = Broker(config, *words, **(before | more))
@@ -276,7 +278,7 @@ def test_queue(broker, how, version):
             assert m.props == {3: ["text"], 38: [("k", str(i)), ("k", "2")]}
     a.until(lambda: not a.held and not a.owed, "all is released")
     a.pings()
-    g = g.again(how)
+    g = g.again(how, calm=0.3)
     a.enter()
     a.pings()
     assert not a.came
@@ -362,8 +364,7 @@ def test_qos_2_to_a_client(broker, version):
     ear.connect()
     ear.until(lambda: not ear.held and not ear.owed, "PUBREL")
     ear.pings()
-    time.sleep(0.3)  # nobody is told when PUBCOMP is on disk
-    g = g.again()
+    g = g.again(calm=0.3)
     ear._on_6 = lambda *a: pytest.fail("PUBREL of what is done")
     ear.enter()
     ear.pings()
@@ -782,7 +783,8 @@ def test_reload(broker, folder):
             if i in (5, 10, 15):
                 c.until(lambda: True, "what is there")
     assert [int(m.payload) for m in ear.hears(20)] == list(range(20))
-    g = g.again("kill")
+    ear.pings()
+    g = g.again("kill", calm=0.3)
     ear.enter()
     assert ear.present
     ear.pings()
