@@ -2,7 +2,9 @@
  * cmd_store.c - `guichet store`: the durable store of a guichet that does not run: is it sound, all of it as text,
  * and back.
  */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -13,7 +15,7 @@
 #include "main/store_json.h"
 #include "main/text.h"
 
-enum { TOGETHER = 1 << 20, WAIT = 1000 };
+enum { TOGETHER = 1 << 20, WAIT = 1000, NAMES = 1000 };
 
 static const char usual_data[] = "./guichet-data", topics[] = "topics";
 
@@ -28,14 +30,14 @@ static const struct args_option options[] = {
 static const struct command_example examples[] = {
 	{ "guichet store check", "of the guichet that was started in this folder, and stopped" },
 	{ "guichet store dump /var/lib/guichet > kept.jsonl", "everything that is kept; a copy to put away" },
-	{ "guichet store load /var/lib/guichet kept.jsonl", "back again, into a store that is empty" },
+	{ "guichet store load /var/lib/guichet/topics/mqtt kept.jsonl", "back again, into a store that is empty" },
 	{ "guichet store dump | jq 'select(.kind == \"retained\").message.topic'", "for a script" },
 	COMMAND_EXAMPLES_END,
 };
 
 struct asked {
 	const char *what, *dir, *file;
-	char in_data[PATH_MAX]; /* where it is when `dir` is the data folder */
+	char found[PATH_MAX]; /* where it is when `dir` is the data folder */
 	uint64_t limit;
 	bool json;
 };
@@ -66,22 +68,94 @@ static int take(void *arg, int what, const char *value)
 	return STATUS_OK;
 }
 
-/* The store is in `topics` of the data folder; either will do. */
-static void find_dir(struct asked *a)
+/* ---- which one ---- */
+
+/* One whose file was moved away has its lock still. */
+static bool is_store(int at, const char *dir)
 {
-	struct stat st;
-	size_t n;
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < 2; i++) {
+		int n = snprintf(path, sizeof(path), "%s/%s", dir, i ? "lock" : "store.mdb");
+
+		if (n > 0 && (size_t)n < sizeof(path) && faccessat(at, path, F_OK, 0) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* How many there are in this folder; their names, and the last one's path into a->found. */
+static unsigned look_into(struct asked *a, const char *dir, struct buf *names)
+{
+	const struct dirent *e;
+	DIR *d = opendir(dir);
+	unsigned n = 0;
+
+	while (d && (e = readdir(d))) {
+		if (e->d_name[0] == '.' || !is_store(dirfd(d), e->d_name))
+			continue;
+		snprintf(a->found, sizeof(a->found), "%s/%s", dir, e->d_name);
+		buf_addf(names, "%s%s", n++ ? ", " : "", e->d_name);
+	}
+	if (d)
+		closedir(d);
+	return n;
+}
+
+static bool ends_with_topics(const char *dir, size_t n)
+{
+	const size_t size = sizeof(topics) - 1;
+
+	while (n && dir[n - 1] == '/')
+		n--;
+	return n >= size && memcmp(dir + n - size, topics, size) == 0 && (n == size || dir[n - size - 1] == '/');
+}
+
+/* As topics/NAME is: for load, which may make it. */
+static bool is_named(const char *dir)
+{
+	const char *slash = strrchr(dir, '/');
+
+	return slash && slash[1] && ends_with_topics(dir, (size_t)(slash - dir));
+}
+
+static int none_there(const struct asked *a)
+{
+	if (strcmp(a->what, "load") == 0)
+		text_error(
+			"there is no store in %s yet: say which one is to be made, topics/NAME with the name of its service",
+			a->dir);
+	else
+		text_error("there is no store in %s", a->dir);
+	return STATUS_FAILED;
+}
+
+/* Stores are in `topics` of the data folder, each under the name of its service. Any of the three will do, when it is clear. */
+static int find_dir(struct asked *a)
+{
+	BUF_AUTO struct buf names = BUF_INIT(NAMES);
+	char all[PATH_MAX];
+	size_t size;
+	unsigned n;
 
 	if (!a->dir)
 		a->dir = usual_data;
-	n = strlen(a->dir);
-	if (n >= sizeof(topics) - 1 && strcmp(a->dir + n - (sizeof(topics) - 1), topics) == 0)
-		return;
-	snprintf(a->in_data, sizeof(a->in_data), "%s/store.mdb", a->dir);
-	if (stat(a->in_data, &st) == 0)
-		return;
-	snprintf(a->in_data, sizeof(a->in_data), "%s/%s", a->dir, topics);
-	a->dir = a->in_data;
+	size = strlen(a->dir);
+	while (size > 1 && a->dir[size - 1] == '/')
+		size--;
+	if (is_store(AT_FDCWD, a->dir) || is_named(a->dir))
+		return STATUS_OK;
+	snprintf(all, sizeof(all), "%.*s%s%s", (int)size, a->dir, ends_with_topics(a->dir, size) ? "" : "/",
+		 ends_with_topics(a->dir, size) ? "" : topics);
+	n = look_into(a, all, &names);
+	if (n == 0)
+		return none_there(a);
+	if (n > 1) {
+		text_error("there are %u stores in %s, say which one: %s", n, all, buf_str(&names));
+		return STATUS_FAILED;
+	}
+	a->dir = a->found;
+	return STATUS_OK;
 }
 
 static int failed(const struct buf *why)
@@ -257,6 +331,36 @@ static int load_into(const struct asked *a, struct keep *k, FILE *f, struct buf 
 	return load_all(f, k);
 }
 
+/* `topics` itself may be missing yet; what else is, the store says. */
+static void make_parent(const char *dir)
+{
+	char path[PATH_MAX];
+	const char *slash = strrchr(dir, '/');
+
+	if (!slash || !is_named(dir))
+		return;
+	snprintf(path, sizeof(path), "%.*s", (int)(slash - dir), dir);
+	(void)mkdir(path, 0700);
+}
+
+/* What root has made is of the user that serves it, who has the folder that it is in. */
+static int hand_over(const char *dir)
+{
+	static const char *const names[] = { "..", "lock", "store.mdb", "." };
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	struct stat st = {};
+
+	if (fd < 0)
+		return STATUS_FAILED;
+	if (geteuid() == 0 && fstatat(fd, names[0], &st, 0) == 0 && st.st_uid != 0)
+		for (size_t i = 1; r == 0 && i < sizeof(names) / sizeof(names[0]); i++)
+			r = fchownat(fd, names[i], st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW);
+	if (r < 0)
+		text_error("%s: cannot be given to the user that serves it: %s", dir, strerror(errno));
+	close(fd);
+	return r < 0 ? STATUS_FAILED : STATUS_OK;
+}
+
 static int load(const struct asked *a)
 {
 	const struct keep_setup setup = { .dir = a->dir, .limit = a->limit };
@@ -270,11 +374,14 @@ static int load(const struct asked *a)
 		text_error("%s: %s", a->file, strerror(errno));
 		return STATUS_FAILED;
 	}
+	make_parent(a->dir);
 	if (keep_open(&setup, &k, &why) < 0) {
 		status = failed(&why);
 	} else {
 		status = load_into(a, k, f, &why);
 		keep_close(&k);
+		if (status == STATUS_OK)
+			status = hand_over(a->dir);
 	}
 	if (f != stdin)
 		fclose(f);
@@ -290,20 +397,21 @@ static int run(int argc, char **argv)
 		return status;
 	if (!a.what)
 		return command_misused(&store_command, "check, dump or load?");
-	find_dir(&a);
-	if (strcmp(a.what, "load") == 0)
-		return load(&a);
-	if (strcmp(a.what, "check") == 0 || strcmp(a.what, "dump") == 0)
-		return look(&a);
-	return command_misused(&store_command, "\"%s\" is none of check, dump, load", a.what);
+	if (strcmp(a.what, "load") != 0 && strcmp(a.what, "check") != 0 && strcmp(a.what, "dump") != 0)
+		return command_misused(&store_command, "\"%s\" is none of check, dump, load", a.what);
+	status = find_dir(&a);
+	if (status != STATUS_OK)
+		return status;
+	return strcmp(a.what, "load") == 0 ? load(&a) : look(&a);
 }
 
 const struct command store_command = {
 	.name = "store",
 	.summary = "checks, dumps and loads the store of kept messages",
 	.synopsis = "check [--json] [DIR]\ndump [DIR]\nload [--limit SIZE] DIR [FILE]",
-	.text = "What must survive a restart (sessions that are kept, what waits for them, retained messages) is in the folder `topics` "
-		"of the data folder. DIR is either of the two; ./guichet-data when not given. No guichet may be running with it. "
+	.text = "What must survive a restart (sessions that are kept, what waits for them, retained messages) is in the folder "
+		"`topics/NAME` of the data folder, NAME being that of the service. DIR is that, or the data folder when there is only one in it; "
+		"./guichet-data when not given. No guichet may be running with it. "
 		"`check` reads all of it and changes nothing. `dump` prints every record as a line of JSON, of a damaged store those "
 		"that are good. `load` reads such lines from FILE or from standard input into a store that is empty.",
 	.options = options,

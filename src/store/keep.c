@@ -7,7 +7,13 @@
 #include "store/keep_priv.h"
 #include "store/keep_sys.h"
 
-enum { ASIDE_MAX = 1000, FIRST_MAP = 4 << 20, RESERVE_MAX = 8 << 20 };
+enum {
+	ASIDE_MAX = 1000,
+	FIRST_MAP = 4 << 20,
+	RESERVE_MAX = 8 << 20,
+	LOCK_WAIT = 2000, /* ms */
+	LOCK_STEP = 20,
+};
 
 static const char file_name[] = "store.mdb", new_name[] = "store.new", lock_name[] = "lock";
 
@@ -61,6 +67,21 @@ static int say(struct buf *why, int r, const char *dir, const char *what)
 	return r;
 }
 
+/* A process that was killed, or whose monitor was, is about to end: it has the lock until then. */
+static int lock(int fd, unsigned ms)
+{
+	for (;;) {
+		if (sys_flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		if (errno != EWOULDBLOCK)
+			return -errno;
+		if (ms < LOCK_STEP)
+			return -EBUSY;
+		usleep(LOCK_STEP * 1000);
+		ms -= LOCK_STEP;
+	}
+}
+
 static int lock_dir(struct keep *k, bool make)
 {
 	char *path;
@@ -74,9 +95,7 @@ static int lock_dir(struct keep *k, bool make)
 	k->lock_fd = sys_open(path, make ? O_RDWR | O_CREAT | O_CLOEXEC : O_RDONLY | O_CLOEXEC, 0600);
 	r = k->lock_fd < 0 ? -errno : 0;
 	mem_free(path);
-	if (r == 0 && sys_flock(k->lock_fd, LOCK_EX | LOCK_NB) < 0)
-		r = errno == EWOULDBLOCK ? -EBUSY : -errno;
-	return r;
+	return r == 0 ? lock(k->lock_fd, make ? LOCK_WAIT : 0) : r;
 }
 
 static int open_file(struct keep *k, int flags)
@@ -129,6 +148,7 @@ static int explain(struct buf *why, int r, const char *dir)
 static struct keep *new_keep(const struct keep_setup *s)
 {
 	struct keep *k = mem_zalloc(sizeof(*k));
+	pthread_condattr_t attr;
 
 	if (!k)
 		return NULL;
@@ -138,7 +158,10 @@ static struct keep *new_keep(const struct keep_setup *s)
 	k->end = &k->first;
 	k->reserve = s->limit / 8 < RESERVE_MAX ? s->limit / 8 : RESERVE_MAX;
 	pthread_mutex_init(&k->lock, NULL);
-	pthread_cond_init(&k->some, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&k->some, &attr);
+	pthread_condattr_destroy(&attr);
 	k->dir = mem_strdup(s->dir);
 	k->setup.dir = k->dir;
 	if (!k->dir || str_path_from(k->dir, file_name, &k->path) < 0)
@@ -272,18 +295,21 @@ static struct keep_queued *take(struct keep *k, struct keep_batch *b)
 	return q;
 }
 
-static uint64_t enqueue(struct keep *k, struct keep_queued *q)
+static uint64_t enqueue(struct keep *k, struct keep_queued *q, bool urgent)
 {
+	bool first = !k->first;
+
 	atomic_fetch_add_explicit(&k->waiting_bytes, q->b.n + q->b.large, memory_order_relaxed);
 	q->position = ++k->position;
 	*k->end = q;
 	k->end = &q->next;
-	if (k->sleeping)
+	if (k->sleeping && (first || (urgent && !k->urgent)))
 		pthread_cond_signal(&k->some);
+	k->urgent |= urgent;
 	return q->position;
 }
 
-uint64_t keep_submit(struct keep *k, struct keep_batch *b)
+static uint64_t submit(struct keep *k, struct keep_batch *b, bool urgent)
 {
 	uint64_t position = UINT64_MAX;
 	bool broken;
@@ -293,11 +319,21 @@ uint64_t keep_submit(struct keep *k, struct keep_batch *b)
 	pthread_mutex_lock(&k->lock);
 	broken = atomic_load(&k->state) == KEEP_BROKEN;
 	if (!broken)
-		position = enqueue(k, take(k, b));
+		position = enqueue(k, take(k, b), urgent);
 	pthread_mutex_unlock(&k->lock);
 	if (broken)
 		keep_batch_done(b);
 	return k->setup.lazy && !broken ? 0 : position;
+}
+
+uint64_t keep_submit(struct keep *k, struct keep_batch *b)
+{
+	return submit(k, b, true);
+}
+
+void keep_submit_later(struct keep *k, struct keep_batch *b)
+{
+	(void)submit(k, b, false);
 }
 
 uint64_t keep_new_id(struct keep *k)

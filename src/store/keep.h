@@ -50,6 +50,7 @@ struct keep_setup {
 enum {
 	KEEP_LIMIT_MIN = 16 << 20,
 	KEEP_LAZY_MS = 200,
+	KEEP_LATER_MS = 10,
 	KEEP_PATH = 64, /* bytes of a file's name in the folder */
 };
 
@@ -62,7 +63,7 @@ struct keep_found {
 	char aside[KEEP_PATH]; /* the name in the folder under which the damaged file was left; "" = none */
 };
 
-/* 0; -EBUSY: another process has it; -EPROTONOSUPPORT: a newer format; -ENOMEM, -errno. With a sentence in `why`. */
+/* 0; -EBUSY: another process has it, and did not end within two seconds; -EPROTONOSUPPORT: a newer format; -ENOMEM, -errno. With a sentence in `why`. */
 [[nodiscard]] int keep_open(const struct keep_setup *setup, struct keep **ret, struct buf *why);
 
 /*
@@ -201,6 +202,12 @@ void keep_batch_done(struct keep_batch *b); /* what was not submitted is forgott
  * was empty, or the store is lazy), or UINT64_MAX: it will never be written, since the store is broken.
  */
 uint64_t keep_submit(struct keep *k, struct keep_batch *b);
+
+/*
+ * The same for records that nobody waits for, as that a message is over: they go with the next ones that somebody does wait for, or
+ * after KEEP_LATER_MS. Order is kept.
+ */
+void keep_submit_later(struct keep *k, struct keep_batch *b);
 
 /* ---- reading: what was kept ---- */
 

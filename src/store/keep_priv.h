@@ -223,7 +223,7 @@ struct keep {
 	unsigned spares;
 	uint64_t position;
 	_Atomic uint64_t waiting_bytes;
-	bool closing, sleeping;
+	bool closing, sleeping, urgent; /* urgent: somebody waits for what is in the queue */
 
 	/* the writer's */
 	pthread_t thread;

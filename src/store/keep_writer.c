@@ -231,6 +231,24 @@ static void dawdle(struct keep *k)
 	}
 }
 
+/* Nobody waits for what there is: a transaction that began now would only keep those waiting who come meanwhile. */
+static void linger(struct keep *k)
+{
+	struct timespec until;
+	int r = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += KEEP_LATER_MS * 1000000L;
+	if (until.tv_nsec >= 1000000000L) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000L;
+	}
+	k->sleeping = true;
+	while (r == 0 && !k->urgent && !k->closing)
+		r = pthread_cond_timedwait(&k->some, &k->lock, &until);
+	k->sleeping = false;
+}
+
 /* All of the queue; NULL: closed. A store that is full looks again from time to time, for nobody may come. */
 static struct keep_queued *take_queue(struct keep *k)
 {
@@ -251,6 +269,9 @@ static struct keep_queued *take_queue(struct keep *k)
 	}
 	if (k->setup.lazy)
 		dawdle(k);
+	else if (!k->urgent)
+		linger(k);
+	k->urgent = false;
 	q = k->first;
 	k->first = NULL;
 	k->end = &k->first;

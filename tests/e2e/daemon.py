@@ -390,6 +390,7 @@ class Guichet:
         if self.status is None:
             self.process.kill()
             self.status = self.process.wait()
+            self.err.join()  # its workers end a moment later
             self._close()
 
     def _check(self, expect):

@@ -331,6 +331,9 @@ class Client:
         at = 2 if self.version != 5 else read_properties(body, 2)[1]
         self.codes[struct.unpack_from(">H", body)[0]] = list(body[at:])
 
+    def _on_11(self, first, body):
+        self._on_9(first, body)
+
     def _on_13(self, first, body):
         self.codes["ping"] = self.codes.get("ping", 0) + 1
 

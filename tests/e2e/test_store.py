@@ -3,12 +3,14 @@ import json
 import os
 import subprocess
 
-GUICHET = os.environ.get("GUICHET", "build/guichet")
+import pytest
+
+from daemon import PROGRAM
 
 RECORDS = [
-    {"kind": "session", "id": 1, "name": "alice", "expiry": 60, "until": 0,
+    {"kind": "session", "id": 1, "name": "alice", "owner": 5, "expiry": 60, "until": 0,
      "will": {"delay": 3, "at": 0, "message": {"topic": "w", "payload": "bye", "properties": "", "qos": 1, "retain": False, "until": 0}}},
-    {"kind": "session", "id": 2, "name": {"hex": "ff00"}, "expiry": 4294967295, "until": 1700000000000},
+    {"kind": "session", "id": 2, "name": {"hex": "ff00"}, "owner": 0, "expiry": 4294967295, "until": 1700000000000},
     {"kind": "subscription", "session": 1, "group": "", "filter": "a/#", "id": 7, "qos": 2, "retain_handling": 1,
      "no_local": True, "as_published": False},
     {"kind": "awaited", "session": 2, "packet": 300},
@@ -21,8 +23,8 @@ RECORDS = [
 ]
 
 
-def store(*words, text=None):
-    return subprocess.run([GUICHET, "store", *map(str, words)], input=text, capture_output=True, text=True, timeout=60)
+def store(*words, text=None, cwd=None):
+    return subprocess.run([PROGRAM, "store", *map(str, words)], input=text, capture_output=True, text=True, timeout=60, cwd=cwd)
 
 
 def lines(records):
@@ -30,8 +32,11 @@ def lines(records):
 
 
 def test_there_and_back(tmp_path):
-    assert store("load", tmp_path, text=lines(RECORDS)).returncode == 0
-    assert oct(os.stat(tmp_path / "topics").st_mode)[-3:] == "700"
+    there = tmp_path / "topics" / "mqtt"
+    out = store("load", tmp_path, text=lines(RECORDS))
+    assert out.returncode == 1 and "topics/NAME" in out.stderr
+    assert store("load", there, text=lines(RECORDS)).returncode == 0
+    assert oct(os.stat(tmp_path / "topics").st_mode)[-3:] == oct(os.stat(there).st_mode)[-3:] == "700"
     out = store("dump", tmp_path)
     assert out.returncode == 0
     assert [json.loads(line) for line in out.stdout.splitlines()] == RECORDS
@@ -41,10 +46,41 @@ def test_there_and_back(tmp_path):
     assert again.returncode == 1 and "not empty" in again.stderr
 
 
+def test_which(tmp_path):
+    """No path, the data folder, `topics` in it, the store itself: as long as it is clear which one."""
+    data = tmp_path / "guichet-data"
+    data.mkdir()
+    out = store("check", cwd=tmp_path)
+    assert out.returncode == 1 and "there is no store in ./guichet-data" in out.stderr
+    assert store("load", data / "topics" / "mqtt", text=lines(RECORDS)).returncode == 0
+    for where in [], [data], [data / "topics"], [f"{data}/topics/"], [data / "topics" / "mqtt"], ["guichet-data"]:
+        out = store("check", *where, cwd=tmp_path)
+        assert out.returncode == 0 and "topics/mqtt is sound" in out.stdout, where
+    assert store("load", data / "topics" / "other", text=lines(RECORDS[:1])).returncode == 0
+    for where in [], [data], [data / "topics"]:
+        out = store("dump", *where, cwd=tmp_path)
+        assert out.returncode == 1 and not out.stdout
+        assert "2 stores" in out.stderr and "mqtt" in out.stderr and "other" in out.stderr
+    assert len(store("dump", data / "topics" / "other").stdout.splitlines()) == 1
+    (data / "topics" / "other" / "store.mdb").unlink()
+    assert store("load", data / "topics" / "other", text=lines(RECORDS[:2])).returncode == 0
+    assert len(store("dump", data / "topics" / "other").stdout.splitlines()) == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_of_the_user_that_serves(tmp_path):
+    (tmp_path / "topics").mkdir(mode=0o700)
+    os.chown(tmp_path / "topics", 65534, 65534)
+    there = tmp_path / "topics" / "mqtt"
+    assert store("load", there, text=lines(RECORDS)).returncode == 0
+    assert {os.stat(there / name).st_uid for name in (".", "lock", "store.mdb")} == {65534}
+
+
 def test_damaged(tmp_path):
+    there = tmp_path / "topics" / "mqtt"
     many = RECORDS + [dict(RECORDS[4], message=dict(RECORDS[4]["message"], topic=f"t/{i}")) for i in range(500)]
-    assert store("load", tmp_path, text=lines(many)).returncode == 0
-    file = tmp_path / "topics" / "store.mdb"
+    assert store("load", there, text=lines(many)).returncode == 0
+    file = there / "store.mdb"
     data = bytearray(file.read_bytes())
     at = data.rindex(b"t/77")
     data[at] ^= 4
@@ -61,5 +97,5 @@ def test_mistakes(tmp_path):
     assert store().returncode == 2
     assert store("frobnicate").returncode == 2
     assert store("check", tmp_path).returncode == 1
-    bad = store("load", tmp_path, text=lines(RECORDS[:1]) + '{"kind": "retained"}\n')
+    bad = store("load", tmp_path / "topics" / "x", text=lines(RECORDS[:1]) + '{"kind": "retained"}\n')
     assert bad.returncode == 1 and "record 2" in bad.stderr

@@ -424,8 +424,10 @@ void mqtt_kept_submit(struct mqtt *self, struct io *io)
 
 	if (!service->keep)
 		return;
-	if (pen->batch.n)
+	if (pen->batch.n && (pen->wrote || service->lazy))
 		position = keep_submit(service->keep, &pen->batch);
+	else if (pen->batch.n)
+		keep_submit_later(service->keep, &pen->batch);
 	if (pen->retained) {
 		other = topics_retained_submit(service->topics);
 		position = other > position ? other : position;
