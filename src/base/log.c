@@ -41,6 +41,18 @@ bool log_on(enum log_level level)
 	return (int)level <= atomic_load_explicit(&most_level, memory_order_relaxed) && atomic_load(&sink_fn);
 }
 
+static bool tapped_for(const char *event)
+{
+	const struct log_tap *tap = atomic_load_explicit(&tap_of, memory_order_acquire);
+
+	return tap && tap->wants(event);
+}
+
+bool log_wanted(enum log_level level, const char *event)
+{
+	return log_on(level) || tapped_for(event);
+}
+
 void log_tap(const struct log_tap *t)
 {
 	atomic_store(&tap_of, t);
@@ -287,8 +299,7 @@ static void begin(struct log_text *l, bool json, enum log_level level, const cha
 
 bool log_begin(struct log_line *l, enum log_level level, const char *event)
 {
-	const struct log_tap *tap = atomic_load_explicit(&tap_of, memory_order_acquire);
-	bool on = log_on(level), tapped = tap && tap->wants(event);
+	bool on = log_on(level), tapped = tapped_for(event);
 
 	if (!on && !tapped)
 		return false;

@@ -41,6 +41,7 @@ typedef void log_sink(enum log_level level, bool json, const char *text, size_t 
 
 void log_setup(enum log_level most, bool json, log_sink *sink); /* before threads, and at reload */
 bool log_on(enum log_level level);                              /* in the log */
+bool log_wanted(enum log_level level, const char *event);       /* would log_begin() begin a line? */
 
 /* Somebody else who gets lines, those of all levels, as JSON, as long as he wants them. Asked for each line that begins. */
 struct log_tap {

@@ -14,6 +14,14 @@
 void mem_free(void *p);                                   /* NULL is fine */
 
 /*
+ * While it is open, what is asked for is taken from these n bytes, one piece behind the other, as long as there is room; freeing gives
+ * nothing back. For a process with one thread that forks: what a child writes to is then in few pages, and it is closed everywhere but
+ * there. There is one, which is closed at first. NULL: none any more; all that is in it must have been freed.
+ */
+void mem_cradle(void *p, size_t n);
+void mem_cradle_open(bool on);
+
+/*
  * Overwrite what is freed from now on, or do not: for a process that keys pass through and that then makes others of itself. OpenSSL's
  * memory is ours too (tls_use_mem()). Slower; false at first.
  */

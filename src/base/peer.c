@@ -25,6 +25,11 @@ struct peer *peer_new(enum peer_kind kind, const void *b, size_t n, uint16_t por
 	return p;
 }
 
+struct peer *peer_copy(const struct peer *p)
+{
+	return p ? peer_new((enum peer_kind)p->kind, p->b, p->n, p->port, p->scope) : NULL;
+}
+
 struct peer *peer_ref(const struct peer *p)
 {
 	struct peer *own = (struct peer *)(uintptr_t)p; /* the count is the only part that changes */

@@ -186,12 +186,12 @@ enum head_kind {
 #define HEAD_DGRAMS 64
 
 struct head {
+	struct rec_dgram dg[HEAD_DGRAMS]; /* first: what a connection needs is then beside what is behind it in memory */
 	enum head_kind kind;
 	unsigned n;
 	size_t bytes;
 	struct rec_file *file;
 	struct iovec v[HEAD_IOV];
-	struct rec_dgram dg[HEAD_DGRAMS];
 };
 void sess_head(struct sess *s, struct head *ret);
 void sess_wrote(struct sess *s, size_t n); /* bytes, of HEAD_BYTES or HEAD_FILE; datagrams; 0 for HEAD_EOF */

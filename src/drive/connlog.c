@@ -20,7 +20,8 @@ static void head_fields(struct log_line *line, const struct sess *s)
 		log_str(line, "peer", peer_text(s->peer, text));
 }
 
-void connlog_open(const struct conn *c)
+/* Apart, so that a session of which nothing is told needs no room for a line: a page of stack. */
+[[gnu::noinline]] static void tell_opened(const struct conn *c)
 {
 	struct log_line line;
 
@@ -28,6 +29,12 @@ void connlog_open(const struct conn *c)
 		return;
 	head_fields(&line, &c->s);
 	log_end(&line);
+}
+
+void connlog_open(const struct conn *c)
+{
+	if (log_wanted(LOG_DEBUG, "opened"))
+		tell_opened(c);
 }
 
 void connlog_login(struct host *h, struct sess *s, const struct who *who)
@@ -64,15 +71,13 @@ static bool is_news(const struct conn *c)
 	return false;
 }
 
-void connlog_close(const struct conn *c, nsec now, int err)
+[[gnu::noinline]] static void tell_closed(const struct conn *c, enum log_level level, nsec now, int err)
 {
 	const struct sess *s = &c->s;
 	const char *reason = s->reason;
 	struct log_line line;
 
-	if (c->src.kind != SRC_CONN || !s->proto)
-		return;
-	if (!log_begin(&line, is_news(c) ? LOG_INFO : LOG_DEBUG, "closed"))
+	if (!log_begin(&line, level, "closed"))
 		return;
 	head_fields(&line, s);
 	log_str(&line, "reason", reason ? reason : "done");
@@ -83,6 +88,17 @@ void connlog_close(const struct conn *c, nsec now, int err)
 	log_seconds(&line, "seconds", now - c->opened);
 	tls_fields(&line, s);
 	log_end(&line);
+}
+
+void connlog_close(const struct conn *c, nsec now, int err)
+{
+	enum log_level level;
+
+	if (c->src.kind != SRC_CONN || !c->s.proto)
+		return;
+	level = is_news(c) ? LOG_INFO : LOG_DEBUG;
+	if (log_wanted(level, "closed"))
+		tell_closed(c, level, now, err);
 }
 
 void connlog_limit(struct host *h, struct sess *s, const char *reason, struct span whose, uint64_t count)

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/peer.h"
 #include "core/session.h"
 
@@ -20,6 +21,8 @@ static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS 
 enum { SIGNALS = sizeof(signals) / sizeof(signals[0]) };
 
 static struct shared_crash *place;
+static _Thread_local struct shared_crash *moved; /* of a child, and not written to the page that `place` is in */
+static _Thread_local void *room;                 /* of a thread that is not the first */
 static struct sigaction before[SIGNALS];
 static _Thread_local const struct host *served;
 
@@ -69,13 +72,15 @@ static void note(struct shared_crash *c)
 /* A fault comes again as soon as we return, to whoever is asked then; what somebody sent does not. */
 static void handle(int signo, siginfo_t *info, void *context)
 {
+	struct shared_crash *to = moved ? moved : place;
+
 	(void)context;
 	for (unsigned i = 0; i < SIGNALS; i++)
 		sigaction(signals[i], &before[i], NULL);
 	if (info->si_code != SI_USER &&
-	    atomic_load(&place->signal) == 0) { /* a mistake, and the first thread to make it */
-		atomic_store(&place->signal, signo);
-		note(place);
+	    atomic_load(&to->signal) == 0) { /* a mistake, and the first thread to make it */
+		atomic_store(&to->signal, signo);
+		note(to);
 	}
 	if (info->si_code <= 0 || signo == SIGSYS)
 		raise(signo);
@@ -83,25 +88,45 @@ static void handle(int signo, siginfo_t *info, void *context)
 
 void crash_move(struct shared_crash *to)
 {
-	place = to;
+	moved = to;
 	served = NULL;
 }
 
-void crash_thread(void)
+static bool has_room(void)
 {
-	static _Thread_local uint8_t stack[STACK]; /* pages that nobody touches */
 	stack_t had;
 
-	if (sigaltstack(NULL, &had) == 0 && had.ss_flags & SS_DISABLE) /* a sanitizer has its own */
-		sigaltstack(&(stack_t){ .ss_sp = stack, .ss_size = sizeof(stack) }, NULL);
+	return sigaltstack(NULL, &had) < 0 || !(had.ss_flags & SS_DISABLE); /* a sanitizer has its own */
+}
+
+static void take_room(void *stack)
+{
+	(void)sigaltstack(&(stack_t){ .ss_sp = stack, .ss_size = STACK }, NULL);
+}
+
+/* Not a thread-local array: it would lie between those of the C library and the rest, and fork children write to both. */
+void crash_thread(void)
+{
+	if (!has_room() && (room = mem_alloc(STACK)))
+		take_room(room);
+}
+
+void crash_thread_ends(void)
+{
+	if (room)
+		(void)sigaltstack(&(stack_t){ .ss_flags = SS_DISABLE }, NULL);
+	mem_free(room);
+	room = NULL;
 }
 
 void crash_watch(struct shared_crash *to)
 {
+	static uint8_t stack[STACK]; /* pages that nobody touches */
 	struct sigaction sa = { .sa_sigaction = handle, .sa_flags = SA_ONSTACK | SA_NODEFER | SA_SIGINFO };
 
 	place = to;
-	crash_thread();
+	if (!has_room())
+		take_room(stack);
 	sigemptyset(&sa.sa_mask);
 	for (unsigned i = 0; i < SIGNALS; i++)
 		sigaction(signals[i], &sa, &before[i]);

@@ -19,8 +19,9 @@ void crash_watch(struct shared_crash *to);
 /* In a process that was forked from one that watches: its own place. */
 void crash_move(struct shared_crash *to);
 
-/* For each other thread: room for the handler, for when the fault is that there is no more stack. */
+/* For each other thread: room for the handler, for when the fault is that there is no more stack; and as the last that it does. */
 void crash_thread(void);
+void crash_thread_ends(void);
 
 /* What this thread does is done for this host; NULL: for nobody. */
 void crash_serves(const struct host *h);

@@ -119,6 +119,8 @@ int loop_new(const struct loop_setup *setup, struct loop **ret)
 	r = setup->many ? poller_epoll_new(&l->poller) : poller_poll_new(&l->poller);
 	if (r == 0 && setup->many)
 		r = open_inbox(l);
+	if (r == 0 && setup->many && !(l->ready = mem_alloc(POLLER_BATCH * sizeof(*l->ready))))
+		r = -ENOMEM;
 	if (r < 0) {
 		loop_free(&l);
 		return r;
@@ -196,6 +198,7 @@ void loop_free(struct loop **lp)
 	host_done(&l->host);
 	ids_done(&l->ids);
 	mem_free(l->out);
+	mem_free(l->ready);
 	mem_free(l->watch);
 	mem_free(l);
 	*lp = NULL;
@@ -271,20 +274,30 @@ static unsigned watch_conn(struct watch *w, const struct conn *c)
 	return n;
 }
 
+static int grow_watches(struct loop *l, unsigned cap)
+{
+	struct watch *v = mem_realloc(l->watch, cap * sizeof(*v));
+	struct ready *ready;
+
+	if (!v)
+		return -ENOMEM;
+	l->watch = v;
+	ready = mem_realloc(l->ready, cap * sizeof(*ready));
+	if (!ready)
+		return -ENOMEM;
+	l->ready = ready;
+	l->watch_cap = cap;
+	return 0;
+}
+
 /* For poll(2): everything with a descriptor; how many, or -ENOMEM. */
 static int list_watches(struct loop *l)
 {
 	int order = l->stopping ? l->setup.cut_fd : l->setup.stop_fd; /* last: what has been asked is read before it */
 	unsigned n = 0;
 
-	if (2 * l->ids.used + 1 > l->watch_cap) {
-		struct watch *v = mem_realloc(l->watch, (2 * l->ids.used + 9) * sizeof(*v));
-
-		if (!v)
-			return -ENOMEM;
-		l->watch = v;
-		l->watch_cap = 2 * l->ids.used + 9;
-	}
+	if (2 * l->ids.used + 1 > l->watch_cap && grow_watches(l, 2 * l->ids.used + 9) < 0)
+		return -ENOMEM;
 	for (uint32_t i = 0; i < l->ids.n; i++) {
 		struct source *src = ids_at(&l->ids, i);
 		struct conn *c = src ? loop_find_conn(l, src->id) : NULL;
@@ -360,8 +373,8 @@ static void set_time(struct loop *l)
 /* Waits and handles; returns how many descriptors were ready. */
 static int poll_once(struct loop *l, nsec until)
 {
-	struct ready ready[POLLER_BATCH];
 	int nw = l->poller->ops->edges ? 0 : list_watches(l);
+	struct ready *ready = l->ready; /* after that: it may have grown */
 	bool slept = until && l->inbox;
 
 	if (nw < 0) { /* nothing can be waited for but time; soon there may be memory again */

@@ -148,6 +148,7 @@ struct dgram_io; /* dgram.c */
 struct desk;     /* exec.c */
 
 struct loop {
+	struct head head;
 	struct host host;
 	struct loop_setup setup;
 	struct poller *poller;
@@ -169,9 +170,9 @@ struct loop {
 	struct desk *desk;        /* NULL: no command was asked for yet */
 	struct gate_cache *files; /* NULL: none yet, or none at all */
 	unsigned answered;        /* calls for files that were answered at once in this turn */
-	struct head head;
+	struct ready *ready;      /* what the poller tells; not on the stack, of which it would be a page */
 	struct watch *watch;
-	unsigned watch_cap;
+	unsigned watch_cap; /* and of `ready`, which with epoll has POLLER_BATCH */
 	bool finish, stopping, cut, acting;
 	bool waiting;        /* somebody is not read from: loop_must_wait() */
 	bool untold;         /* the log may have to tell of lines that were left out, admit_due() */

@@ -244,6 +244,7 @@ static void *loop_main(void *arg)
 {
 	crash_thread();
 	loop_run(arg);
+	crash_thread_ends();
 	return NULL;
 }
 

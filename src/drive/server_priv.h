@@ -95,7 +95,8 @@ struct server {
 	struct prepared next;  /* between server_prepare() and what becomes of it */
 	struct list listeners; /* of struct listener */
 	struct given *given;   /* descriptors that we were born with */
-	struct brood *brood;   /* our children; NULL: we do not fork */
+	struct brood *brood;   /* our children; NULL: we do not fork. A child has it not */
+	struct loop *ready;    /* with it: never run here, a child takes its copy for its own */
 	uint32_t numbered;     /* listeners, so far */
 	int stop_fd;           /* readable for ever from the stop on: threads with a connection watch it */
 	int cut_fd;            /* the same for the end of the drain */

@@ -459,9 +459,10 @@ static void test_no_process(void **state)
 
 	start(&w, ODD("model=fork"));
 	one = dial_and_talk(&w);
-	for (char call = '1'; count(&w, STAT_REFUSED_PROCESSES) == 0; call++) {
-		assert_in_range(call, '1', '9');
-		order(&w, call);
+	for (unsigned i = 0; count(&w, STAT_REFUSED_PROCESSES) == 0; i++) {
+		assert_in_range(i, 0,
+				89); /* it may be another one each time: the last child's end comes when it comes */
+		order(&w, (char)('1' + i % 9));
 		two = dial(&w);
 		(void)live_exchange(two, "x", "x");
 		close(two);

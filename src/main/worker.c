@@ -41,6 +41,7 @@ struct worker {
 	bool tls;      /* one of its services needs OpenSSL, or did */
 	bool served;   /* something was committed */
 	bool idle;     /* and it was nothing */
+	bool lean;     /* some libraries are here no more: inherit.h */
 	struct chan_msg in, out;
 };
 
@@ -197,7 +198,9 @@ static void do_commit(struct worker *w, uint32_t serial)
 	BUF_AUTO struct buf why = BUF_INIT(1024);
 
 	if (w->birth->of.forks && !w->birth->sandbox.connects)
-		inherit_libraries(w->tls);
+		w->lean = inherit_libraries(w->tls);
+	if (w->birth->of.forks)
+		inherit_less();
 	if (server_commit(w->server, &ps) < 0) {
 		conf_problems_format(&ps, &why);
 		give_up("cannot-serve", buf_str(&why));
@@ -407,7 +410,7 @@ void worker_main(const struct worker_birth *b)
 		give_up("cannot-serve", strerror(-r));
 	mine.arg = w;
 	status = server_run(w->server, &mine);
-	stuck = server_is_stuck(w->server);
+	stuck = server_is_stuck(w->server) || w->lean;
 	server_free(&w->server);
 	if (stuck)
 		_exit(status);

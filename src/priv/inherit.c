@@ -1,31 +1,121 @@
-/* inherit.c - see inherit.h. */
+/*
+ * inherit.c - see inherit.h. Two ways, because the system copies the table of mappings as a whole at each fork and then takes out,
+ * one after the other, those that are not handed on: that costs nearly as much as handing them on. So what this process itself
+ * does not need any more is unmapped here.
+ */
 #include "priv/inherit.h"
 
 #include <link.h>
+#include <malloc.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/rseq.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-/* By the start of their file names. Whoever is missing here is handed on: that costs a little, a library too few ends the child. */
-static const char *const parents_own[] = {
-	"libinih.", "libjansson.", "libseccomp.",   "libsystemd.",                         /* ours */
-	"libcap.",  "libgcrypt.",  "libgpg-error.", "liblz4.",     "liblzma.", "libzstd.", /* libsystemd's */
-	"libnss_",
-};
-static const char *const for_tls[] = { "libssl.", "libcrypto." };
+enum { RSEQ_BYTES = 32 }; /* as the C library has registered it */
 
-static bool is_one_of(const char *name, const char *const *v, size_t n)
+/* The later, the fewer have it. */
+enum fate {
+	HANDED_ON, /* whoever is not named below: a library too few ends the child */
+	FOR_TLS,   /* handed on where there is TLS, a store or a password */
+	PARENTS,   /* never: a configuration, names of users */
+	DONE_WITH, /* the monitor's, or what the sandbox was made with */
+	UNMAPPED,
+};
+
+/* By the start of their file names. */
+static struct library {
+	const char *name;
+	enum fate fate;
+} libraries[] = {
+	/* for those with TLS, a store or passwords */
+	{ "libssl.", FOR_TLS },
+	{ "libcrypto.", FOR_TLS },
+	{ "libcrypt.", FOR_TLS },
+	/* for the next configuration, and for modules that look up names in it */
+	{ "libinih.", PARENTS },
+	{ "libnss_", PARENTS },
+	{ "libm.", PARENTS },
+	/* the monitor's, libsystemd with what it needs; what the sandbox was made with; stores, which no process of this kind has */
+	{ "libjansson.", DONE_WITH },
+	{ "libsystemd.", DONE_WITH },
+	{ "libcap.", DONE_WITH },
+	{ "libgcrypt.", DONE_WITH },
+	{ "libgpg-error.", DONE_WITH },
+	{ "liblz4.", DONE_WITH },
+	{ "liblzma.", DONE_WITH },
+	{ "libzstd.", DONE_WITH },
+	{ "libseccomp.", DONE_WITH },
+	{ "liblmdb.", DONE_WITH },
+	{ "libpthread.", DONE_WITH }, /* empty, but liblmdb wants it */
+};
+
+static struct library *find(const char *name)
 {
-	for (size_t i = 0; i < n; i++)
-		if (strncmp(name, v[i], strlen(v[i])) == 0)
-			return true;
-	return false;
+	for (size_t i = 0; i < sizeof(libraries) / sizeof(libraries[0]); i++)
+		if (strncmp(name, libraries[i].name, strlen(libraries[i].name)) == 0)
+			return &libraries[i];
+	return NULL;
 }
 
+static struct library *which(const struct dl_phdr_info *o)
+{
+	const char *slash = strrchr(o->dlpi_name, '/');
+
+	return find(slash ? slash + 1 : o->dlpi_name);
+}
+
+/* ---- who needs whom ---- */
+
+static const ElfW(Dyn) * dynamic(const struct dl_phdr_info *o)
+{
+	for (size_t i = 0; i < o->dlpi_phnum; i++)
+		if (o->dlpi_phdr[i].p_type == PT_DYNAMIC)
+			return (const void *)(o->dlpi_addr + o->dlpi_phdr[i].p_vaddr);
+	return NULL;
+}
+
+static const char *names_of(const struct dl_phdr_info *o, const ElfW(Dyn) * d)
+{
+	for (; d->d_tag != DT_NULL; d++) /* the loader has made an address of it, or has not */
+		if (d->d_tag == DT_STRTAB)
+			return (const char *)(d->d_un.d_ptr < o->dlpi_addr ? o->dlpi_addr + d->d_un.d_ptr
+									   : d->d_un.d_ptr);
+	return NULL;
+}
+
+/* What one needs that is handed on is handed on too; and a module for names, which may be anybody's, may need what libsystemd does. */
+static int look_at_needs(struct dl_phdr_info *o, size_t size, void *arg)
+{
+	bool *again = arg;
+	const struct library *lib = which(o);
+	enum fate fate = lib ? lib->fate : HANDED_ON;
+	const ElfW(Dyn) * d;
+	const char *names;
+
+	(void)size;
+	if (!*o->dlpi_name || fate >= DONE_WITH)
+		return 0; /* the program needs all of them, and calls them no more */
+	d = dynamic(o);
+	names = d ? names_of(o, d) : NULL;
+	for (; names && d->d_tag != DT_NULL; d++) {
+		struct library *needed = d->d_tag == DT_NEEDED ? find(names + d->d_un.d_val) : NULL;
+
+		if (needed && needed->fate > fate && needed->fate != UNMAPPED) {
+			needed->fate = fate;
+			*again = true;
+		}
+	}
+	return 0;
+}
+
+/* ---- what becomes of one ---- */
+
 /* From the first page of its segments to the last: what is between them is reserved for it. */
-static void advise(const struct dl_phdr_info *o, int advice)
+static void span_of(const struct dl_phdr_info *o, uintptr_t *ret_from, uintptr_t *ret_to)
 {
 	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = UINTPTR_MAX, to = 0;
 
@@ -37,31 +127,55 @@ static void advise(const struct dl_phdr_info *o, int advice)
 		from = at < from ? at : from;
 		to = at + o->dlpi_phdr[i].p_memsz > to ? at + o->dlpi_phdr[i].p_memsz : to;
 	}
-	from &= ~(page - 1);
-	if (from < to)
-		(void)madvise((void *)from, to - from, advice); /* the C library rounds the end up, as the loader has */
+	*ret_from = from & ~(page - 1);
+	*ret_to = (to + page - 1) & ~(page - 1); /* as the loader has */
 }
 
 static int look_at(struct dl_phdr_info *o, size_t size, void *arg)
 {
 	const bool *tls = arg;
-	const char *slash = strrchr(o->dlpi_name, '/');
-	const char *name = slash ? slash + 1 : o->dlpi_name;
+	const struct library *lib = which(o);
+	uintptr_t from, to;
 
 	(void)size;
-	if (is_one_of(name, parents_own, sizeof(parents_own) / sizeof(parents_own[0])))
-		advise(o, MADV_DONTFORK);
-	else if (is_one_of(name, for_tls, sizeof(for_tls) / sizeof(for_tls[0])))
-		advise(o, *tls ? MADV_DOFORK : MADV_DONTFORK);
+	if (!lib || lib->fate == UNMAPPED)
+		return 0;
+	span_of(o, &from, &to);
+	if (from >= to)
+		return 0;
+	if (lib->fate == DONE_WITH)
+		(void)munmap((void *)from, to - from);
+	else
+		(void)madvise((void *)from, to - from, lib->fate == FOR_TLS && *tls ? MADV_DOFORK : MADV_DONTFORK);
 	return 0;
 }
 
-void inherit_libraries(bool tls)
+bool inherit_libraries(bool tls)
 {
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+	for (bool again = true; again;) {
+		again = false;
+		dl_iterate_phdr(look_at_needs, &again);
+	}
 	dl_iterate_phdr(look_at, &tls);
+	for (size_t i = 0; i < sizeof(libraries) / sizeof(libraries[0]); i++)
+		if (libraries[i].fate == DONE_WITH)
+			libraries[i].fate = UNMAPPED;
+	return true;
 #else
 	(void)tls;
 	(void)look_at;
+	(void)look_at_needs;
+	return false;
 #endif
+}
+
+/* ---- what else there is ---- */
+
+void inherit_less(void)
+{
+	(void)malloc_trim(0);
+	if (__rseq_size)
+		(void)syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset, RSEQ_BYTES,
+			      RSEQ_FLAG_UNREGISTER, RSEQ_SIG); /* -1: it was done before */
 }

@@ -10,5 +10,13 @@
  * For a process that forks, and whose children look up no name and no user (which loads modules that need who knows what).
  * From now on they have the program, the C library and, with `tls` (or WebSocket), OpenSSL; what else is loaded is an address that faults. May be
  * called again. Nothing is changed where it cannot be, nor in a build with a sanitizer, which wants to see all.
+ *
+ * Those that this process itself has no use for any more are unmapped; true: it must not end by exit(), which would call them.
  */
-void inherit_libraries(bool tls);
+bool inherit_libraries(bool tls);
+
+/*
+ * Pages of the heap that nobody uses go back, since each is one more to hand on. And the system writes no more into this thread which
+ * CPU it is on (rseq(2)): that would be a page to copy in each child, and nobody here asks.
+ */
+void inherit_less(void);

@@ -2,7 +2,6 @@
 #include "drive/model/brood.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -10,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/peer.h"
 #include "drive/clock.h"
 #include "drive/crash.h"
 #include "drive/gate.h"
@@ -24,6 +24,8 @@ enum {
 	SETTLE_MS = 100, /* for the first steps of a child */
 	END_MS = 500,    /* for those that have been told to end */
 	NONE = UINT32_MAX,
+	PAGE = 4096,       /* the usual one; a guess costs nothing but time */
+	CRADLE = 8 * PAGE, /* of a child: its loop, a connection, something to send */
 };
 
 /* In memory of all of them; a page that nobody needs is never touched. */
@@ -32,24 +34,42 @@ struct common {
 	struct brood_row rows[MOST];
 };
 
+/* For the log. An address is copied: the peer itself is in memory that children have too. */
+struct caller {
+	const struct peer *named; /* a reference, when it is no address of IP; NULL */
+	uint8_t kind, n;          /* 0: nobody */
+	uint16_t port;
+	uint32_t scope;
+	uint8_t b[16];
+};
+
 struct young {
 	pid_t pid;
 	enum brood_kind kind;
-	struct service *service; /* a reference */
-	const struct peer *peer; /* likewise; or NULL */
-	uint32_t next;           /* with a pid in the same bucket; or that is free */
+	struct service *service; /* the reference is its parent's */
+	struct caller caller;
+	uint32_t parent;
+	uint32_t next; /* with a pid in the same bucket; or that is free */
 };
 
+/* A service that has children, with one reference for all of them. */
+struct parent {
+	struct service *service; /* NULL: free */
+	uint32_t alive;
+};
+
+/* Not handed on: otherwise the parent would write to a page that is the child's too, which is to be copied first. */
 struct brood {
 	struct server *server;
 	struct common *common;
-	struct young *v; /* the n-th has row n */
-	uint32_t n, cap, free, alive;
-	uint32_t buckets[BUCKETS];
-	struct loop *ready; /* made once and never run: a child takes its copy for its own */
+	void *cradle;
+	uint32_t n, n_parents, free, alive;
 	pid_t self;
 	int signal_fd;
 	bool over; /* they are killed, which is no news */
+	uint32_t buckets[BUCKETS];
+	struct parent parents[MOST];
+	struct young v[MOST]; /* the n-th has row n */
 };
 
 static uint32_t *bucket(struct brood *b, pid_t pid)
@@ -67,6 +87,8 @@ static int least(int a, int b)
 struct heir {
 	const struct server *server;
 	const struct brood_birth *birth;
+	struct brood_row *row;
+	pid_t parent;
 };
 
 /* What serves others here is theirs: the poller above all, of which the child has the same one and not a copy. */
@@ -80,17 +102,16 @@ static int next_own(const void *arg, int from)
 	return least(fd, fds_lowest(h->birth->keep, h->birth->n_keep, from));
 }
 
-static void become_child(const struct brood *b, const struct brood_birth *birth, struct brood_row *row)
+static void become_child(const struct heir *h)
 {
-	const struct heir heir = { b->server, birth };
-
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != b->self)
+	if (getppid() != h->parent)
 		_exit(EXIT_FAILURE); /* it had ended before */
-	prctl(PR_SET_NAME, birth->service->plan.name);
-	crash_move(&row->crash);
-	fds_close_but(next_own, &heir);
-	atomic_store(&row->alone, true);
+	prctl(PR_SET_NAME, h->birth->service->plan.name);
+	crash_move(&h->row->crash);
+	fds_close_but(next_own, h);
+	mem_cradle_open(true);
+	atomic_store(&h->row->alone, true);
 }
 
 void brood_solo(struct solo *o, struct service *v, struct brood_row *row)
@@ -98,7 +119,7 @@ void brood_solo(struct solo *o, struct service *v, struct brood_row *row)
 	solo_init(o, v); /* the parent's reference will do: the page that it is in need not be copied */
 	o->lane.stats = row->stats;
 	o->lane.note = &row->note;
-	o->loop = v->server->brood->ready;
+	o->loop = v->server->ready;
 	loop_tune(o->loop, &v->server->tuning);
 }
 
@@ -115,15 +136,8 @@ static int take_entry(struct brood *b, uint32_t *ret)
 {
 	uint32_t i = b->free;
 
-	if (i == NONE && b->n == b->cap) {
-		uint32_t cap = b->cap ? 2 * b->cap : 64;
-		struct young *v = b->cap < MOST ? mem_realloc(b->v, cap * sizeof(*v)) : NULL;
-
-		if (!v)
-			return b->cap < MOST ? -ENOMEM : -EAGAIN;
-		b->v = v;
-		b->cap = cap;
-	}
+	if (i == NONE && b->n == MOST)
+		return -EAGAIN;
 	if (i == NONE)
 		i = b->n++;
 	else
@@ -138,6 +152,51 @@ static void free_entry(struct brood *b, uint32_t i)
 	b->free = i;
 }
 
+static uint32_t take_parent(struct brood *b, struct service *v)
+{
+	uint32_t i, at = NONE;
+
+	for (i = 0; i < b->n_parents && b->parents[i].service != v; i++)
+		at = b->parents[i].service ? at : i;
+	if (i == b->n_parents) { /* there are never more of them than children */
+		i = at == NONE ? b->n_parents++ : at;
+		b->parents[i].service = service_ref(v);
+	}
+	b->parents[i].alive++;
+	return i;
+}
+
+static void leave_parent(struct brood *b, uint32_t i)
+{
+	struct parent *p = &b->parents[i];
+
+	if (--p->alive)
+		return;
+	service_unref(p->service);
+	p->service = NULL;
+}
+
+static struct caller caller_of(const struct peer *p)
+{
+	struct caller c = {};
+
+	if (!p)
+		return c;
+	if (p->kind != PEER_IP4 && p->kind != PEER_IP6) {
+		c.named = peer_ref(p);
+		return c;
+	}
+	c = (struct caller){ .kind = p->kind, .n = (uint8_t)p->n, .port = p->port, .scope = p->scope };
+	memcpy(c.b, p->b, p->n);
+	return c;
+}
+
+/* A reference; NULL: nobody, or memory is out. */
+static struct peer *peer_of(const struct caller *c)
+{
+	return c->n ? peer_new((enum peer_kind)c->kind, c->b, c->n, c->port, c->scope) : peer_ref(c->named);
+}
+
 static void note_child(struct brood *b, uint32_t i, pid_t pid, const struct brood_birth *birth)
 {
 	uint32_t *at = bucket(b, pid);
@@ -145,17 +204,20 @@ static void note_child(struct brood *b, uint32_t i, pid_t pid, const struct broo
 	b->v[i] = (struct young){
 		.pid = pid,
 		.kind = birth->kind,
-		.service = service_ref(birth->service),
-		.peer = birth->peer ? peer_ref(birth->peer) : NULL,
+		.service = birth->service,
+		.caller = caller_of(birth->peer),
+		.parent = take_parent(b, birth->service),
 		.next = *at,
 	};
 	*at = i;
 	b->alive++;
-	birth->service->requests += birth->kind == BROOD_REQUEST;
+	if (birth->kind == BROOD_REQUEST)
+		birth->service->requests++;
 }
 
 int brood_fork(struct brood *b, const struct brood_birth *birth, struct brood_row **ret)
 {
+	struct heir heir = { b->server, birth, NULL, b->self };
 	struct brood_row *row;
 	uint32_t i;
 	pid_t pid;
@@ -163,7 +225,7 @@ int brood_fork(struct brood *b, const struct brood_birth *birth, struct brood_ro
 
 	if (r < 0)
 		return r;
-	row = &b->common->rows[i];
+	heir.row = row = &b->common->rows[i];
 	atomic_store(&row->note.place, birth->kind == BROOD_TALK);
 	atomic_store(&row->note.ticket, birth->ticket);
 	atomic_store(&row->alone, false);
@@ -171,7 +233,7 @@ int brood_fork(struct brood *b, const struct brood_birth *birth, struct brood_ro
 	atomic_store(&row->let_go, false);
 	pid = sys_fork();
 	if (pid == 0) {
-		become_child(b, birth, row);
+		become_child(&heir);
 		*ret = row;
 		return 0;
 	}
@@ -191,19 +253,22 @@ int brood_fork(struct brood *b, const struct brood_birth *birth, struct brood_ro
 static void log_death(const struct brood *b, const struct young *c, const struct shared_crash *crash, int status)
 {
 	const struct server *s = b->server;
+	struct peer *peer;
 	char text[PEER_TEXT];
 	struct log_line line;
 
 	if (!log_begin(&line, LOG_ERROR, "child-ended"))
 		return;
+	peer = peer_of(&c->caller);
 	log_str(&line, "process", s->shared->names[s->setup.process]);
 	crash_log(&line, c->pid, status);
 	log_str(&line, "service", c->service->plan.name);
 	if (shared_crash_peer(crash, text)) /* behind a proxy, and of an acceptor, the child alone knew who it was */
 		log_str(&line, "peer", text);
-	else if (c->peer)
-		log_str(&line, "peer", peer_text(c->peer, text));
+	else if (peer)
+		log_str(&line, "peer", peer_text(peer, text));
 	log_end(&line);
+	peer_unref(peer);
 }
 
 /* It counts and gives back what it could not any more. */
@@ -232,11 +297,12 @@ static void bury(struct brood *b, uint32_t i, int status)
 	settle(b, i, status);
 	free_entry(b, i);
 	b->alive--;
-	c.service->requests -= c.kind == BROOD_REQUEST;
+	if (c.kind == BROOD_REQUEST)
+		c.service->requests--;
 	if (c.kind == BROOD_ACCEPTOR && c.service->herd)
 		herd_lost(c.service->herd, atomic_load(&b->common->rows[i].ready));
-	peer_unref(c.peer);
-	service_unref(c.service);
+	peer_unref(c.caller.named);
+	leave_parent(b, c.parent);
 }
 
 static void one_ended(struct brood *b, pid_t pid, int status)
@@ -325,12 +391,11 @@ static int watch_children(struct brood *b)
 }
 
 /*
- * A page that a child writes to is copied for it, and each costs as much as a system call. So the loop that it will need is
- * there before, in one piece, with room for a first connection; and the heap does not tidy up chunks in all of its pages.
+ * A page that a child writes to is copied for it, and each costs more than a system call. So the loop that it will need is
+ * there before, and with what it asks for later in one piece, which nobody else writes to.
  */
-static int make_ready(struct brood *b)
+static int make_loop(struct server *s)
 {
-	const struct server *s = b->server;
 	const struct loop_setup setup = {
 		.stop_fd = s->stop_fd,
 		.cut_fd = s->cut_fd,
@@ -340,24 +405,46 @@ static int make_ready(struct brood *b)
 	};
 	int r;
 
-	mallopt(M_MXFAST, 0);
-	r = loop_new(&setup, &b->ready);
+	r = loop_new(&setup, &s->ready);
 	if (r == 0)
-		r = loop_watch(b->ready, s->cut_fd, got_signal, b);
+		r = loop_watch(s->ready, s->cut_fd, got_signal, NULL);
 	if (r < 0)
 		return r;
-	loop_turn(b->ready, 0);
-	loop_unwatch(b->ready, s->cut_fd);
+	loop_turn(s->ready, 0);
+	loop_unwatch(s->ready, s->cut_fd);
 	return 0;
+}
+
+/* A loop begins with what only datagrams need; with the rest of it begins a page, in which there is room for a connection too. */
+static int make_ready(struct brood *b)
+{
+	const size_t cold = offsetof(struct head, kind) / 16 * 16;
+	uintptr_t at;
+	int r;
+
+	b->cradle = mem_alloc(CRADLE + cold + PAGE);
+	if (!b->cradle)
+		return -ENOMEM;
+	at = ((uintptr_t)b->cradle + cold + PAGE) & ~(uintptr_t)(PAGE - 1);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* which watch each piece of the heap */
+	mem_cradle((void *)(at - cold), CRADLE);
+#else
+	(void)at;
+#endif
+	mem_cradle_open(true);
+	r = make_loop(b->server);
+	mem_cradle_open(false);
+	return r;
 }
 
 int brood_new(struct server *s, struct brood **ret)
 {
-	struct brood *b = mem_zalloc(sizeof(*b));
+	struct brood *b = sys_mmap(sizeof(*b), MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
 	int r;
 
-	if (!b)
-		return -ENOMEM;
+	if (b == MAP_FAILED)
+		return -errno;
+	(void)madvise(b, sizeof(*b), MADV_DONTFORK);
 	b->server = s;
 	b->self = getpid();
 	b->free = NONE;
@@ -401,10 +488,11 @@ void brood_free(struct brood **bp)
 		one_ended(b, pid, status);
 	}
 	b->server->serials = &b->server->serial;
-	loop_free(&b->ready);
+	loop_free(&b->server->ready);
+	mem_cradle(NULL, 0);
+	mem_free(b->cradle);
 	if (b->common != MAP_FAILED)
 		munmap(b->common, sizeof(*b->common));
 	fd_close(&b->signal_fd); /* its loop must be gone, or have no turn any more */
-	mem_free(b->v);
-	mem_free(b);
+	munmap(b, sizeof(*b));
 }

@@ -15,6 +15,7 @@
 
 #include "base/mem.h"
 #include "drive/clock.h"
+#include "drive/crash.h"
 #include "drive/model/solo.h"
 #include "drive/sys.h"
 
@@ -269,6 +270,7 @@ static void *work(void *arg)
 	struct server *s = c->service->server;
 	struct worker w = { .crew = c, .disarmed = BELL };
 
+	crash_thread();
 	solo_init(&w.solo, c->service);
 	w.solo.setup.guard = s->shared->guard;
 	w.solo.setup.taken = datagrams_taken;
@@ -278,6 +280,7 @@ static void *work(void *arg)
 	ring(c);            /* the next one may end too */
 	solo_done(&w.solo); /* and perhaps the crew with it */
 	mem_free(w.sessions);
+	crash_thread_ends();
 	solo_end(s);
 	return NULL;
 }

@@ -18,6 +18,7 @@ static _Noreturn void talk(struct service *v, const struct listener *ln, const s
 	struct solo o;
 
 	brood_solo(&o, v, row);
+	o.once = true;
 	solo_talk(&o, ln, who);
 	brood_end(&o);
 }

@@ -80,10 +80,12 @@ static void accept_one(struct acceptor *a, struct listener *ln)
 	int r = loop_accept(ln, &a->solo.lane, &who);
 
 	solo_fold(&a->solo); /* who was refused */
-	if (r > 0)
+	if (r > 0) {
 		solo_talk(&a->solo, ln, &who);
-	else if (r < 0)
+		peer_unref(who.peer);
+	} else if (r < 0) {
 		(void)poll(&(struct pollfd){ .fd = herd_fd(a->solo.service->herd), .events = POLLIN }, 1, RETRY_MS);
+	}
 }
 
 static _Noreturn void accept_all(struct service *v, struct brood_row *row)

@@ -2,7 +2,6 @@
 #include "drive/model/solo.h"
 
 #include "base/mem.h"
-#include "drive/crash.h"
 
 enum { STACK = 256 << 10 };
 
@@ -10,7 +9,6 @@ void solo_init(struct solo *o, struct service *v)
 {
 	struct server *s = v->server;
 
-	crash_thread();
 	*o = (struct solo){ .service = v };
 	o->lane = (struct lane){
 		.svc = &v->pub,
@@ -86,12 +84,23 @@ static void serve(struct solo *o, const struct adopt *a)
 	solo_run(o);
 }
 
+/* A count is written to: in memory that a process has from its parent those are two pages to copy, and the addresses are short. */
+static void own_peers(struct adopt *a)
+{
+	const struct peer *local = peer_copy(a->local), *peer = peer_copy(a->peer);
+
+	a->local = local ? local : a->local;
+	a->peer = peer ? peer : a->peer;
+}
+
 void solo_talk(struct solo *o, const struct listener *ln, const struct arrival *who)
 {
 	struct adopt a;
 	bool cut = o->loop && loop_was_cut(o->loop);
 
 	service_adopt(o->service, &o->lane, ln, who, &a);
+	if (o->once)
+		own_peers(&a);
 	if (!cut && solo_begin(o) == 0 && (!a.layer || a.layer_arg)) {
 		serve(o, &a);
 	} else {
@@ -102,7 +111,6 @@ void solo_talk(struct solo *o, const struct listener *ln, const struct arrival *
 		loop_refuse(&o->lane, who, cut ? "stopping" : "out-of-memory");
 	}
 	solo_fold(o);
-	peer_unref(who->peer);
 }
 
 void solo_serve(struct solo *o, const struct listener *ln, const struct arrival *who)
@@ -110,6 +118,7 @@ void solo_serve(struct solo *o, const struct listener *ln, const struct arrival 
 	struct server *s = o->service->server;
 
 	solo_talk(o, ln, who);
+	peer_unref(who->peer);
 	atomic_fetch_sub(&s->live, 1);
 	loop_room(s->loops[0]);
 }

@@ -11,6 +11,7 @@ struct solo {
 	struct lane lane;
 	_Atomic uint64_t stats[STAT_N]; /* this thread's: added to the service's after each turn */
 	struct loop_setup setup;        /* of the loop; the owner may change it before there is one */
+	bool once;                      /* a process for this conversation: what it frees at its end, it need not */
 };
 
 void solo_init(struct solo *o, struct service *v); /* takes a reference to v */
@@ -25,10 +26,10 @@ void solo_fold(struct solo *o); /* counts what its turns have not */
 void solo_count(const struct service *v,
 		_Atomic uint64_t *stats); /* the same: adds these to the row of threads, and makes them 0 */
 
-/* A whole conversation. Takes the descriptors, the peer, the ticket and the place of `who`. */
+/* A whole conversation. Takes the descriptors, the ticket and the place of `who`; the peer is the caller's. */
 void solo_talk(struct solo *o, const struct listener *ln, const struct arrival *who);
 
-/* The same in a thread: also its place in server->live. */
+/* The same in a thread: takes the peer too, and its place in server->live. */
 void solo_serve(struct solo *o, const struct listener *ln, const struct arrival *who);
 
 /* A detached thread, counted in server->hands; fn's last act is solo_end(). 0 or -errno. */

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "base/mem.h"
+#include "drive/crash.h"
 #include "drive/model/solo.h"
 
 /* A connection on its way to its thread. */
@@ -21,9 +22,11 @@ static void *thread_main(void *arg)
 	struct solo o;
 
 	mem_free(arg);
+	crash_thread();
 	solo_init(&o, one.service);
 	solo_serve(&o, one.ln, &one.who);
 	solo_done(&o);
+	crash_thread_ends();
 	solo_end(s);
 	return NULL;
 }
