@@ -35,18 +35,19 @@ struct sess;
 /* ---- events ---- */
 
 enum ev_kind {
-	EV_OPEN,  /* the first event; .arg is what io_become() or io_child() gave. On a channel: connected */
-	EV_DATA,  /* in_peek() has bytes that were not taken yet */
-	EV_DGRAM, /* one whole datagram: .dgram */
-	EV_EOF,   /* the peer sent FIN (err 0), or the connection broke (err < 0); after a FIN we may still write */
-	EV_ROOM,  /* the output was full (64 KiB queued) and has room again */
-	EV_TIMER, /* timer .tag passed its deadline */
-	EV_DONE,  /* job .tag ended: .err, .job */
-	EV_BOUND, /* child .tag listens, is bound or has started: .bound; or .err */
-	EV_GONE,  /* child or channel .tag ended with .err, after its last byte; or a POST_REPLY found nobody */
-	EV_MSG,   /* .mail: all that was posted to this session since its last turn, in order */
-	EV_LAYER, /* the layer on top is up (handshake over) */
-	EV_STOP,  /* the server drains: finish what is begun, then V_CLOSE */
+	EV_OPEN,   /* the first event; .arg is what io_become() or io_child() gave. On a channel: connected */
+	EV_DATA,   /* in_peek() has bytes that were not taken yet */
+	EV_DGRAM,  /* one whole datagram: .dgram */
+	EV_EOF,    /* the peer sent FIN (err 0), or the connection broke (err < 0); after a FIN we may still write */
+	EV_ROOM,   /* the output was full (64 KiB queued) and has room again */
+	EV_TIMER,  /* timer .tag passed its deadline */
+	EV_DONE,   /* job .tag ended: .err, .job */
+	EV_BOUND,  /* child .tag listens, is bound or has started: .bound; or .err */
+	EV_GONE,   /* child or channel .tag ended with .err, after its last byte; or a POST_REPLY found nobody */
+	EV_MSG,    /* .mail: all that was posted to this session since its last turn, in order */
+	EV_LAYER,  /* the layer on top is up (handshake over) */
+	EV_STOP,   /* the server drains: finish what is begun, then V_CLOSE */
+	EV_RELOAD, /* only to a shard: io->svc has other options than in the step before */
 };
 
 /* What was posted. To keep the object, take the pointer and set `mail` to NULL; what is left is dropped. */

@@ -3,6 +3,7 @@
  * a command's. docs/design/children.md has the reasons, docs/design/exec.md those of commands.
  *
  * With a protocol it is a child, a session of its own; without one a channel, whose events come to the step of who asked for it.
+ * A shard may have children too: so a service connects to others by itself, without a client of its own.
  */
 #pragma once
 #include "core/proto.h"
@@ -41,6 +42,24 @@ struct exec {
 	bool give;                    /* the connection itself, where that can be */
 	nsec grace;                   /* 0 = 2 s */
 };
+
+/*
+ * TLS for CHILD_CONNECT: whom to trust, and who we are. Made once, used for any number of connections in any thread. Everything in
+ * the setup is PEM, and borrowed for the call.
+ */
+struct trust_setup {
+	struct span ca; /* whom to trust; empty = the system's */
+	struct span certificate,
+		key;   /* ours, for a server that asks; no key: it is in the certificate's bytes. Empty = none */
+	bool insecure; /* whoever answers will do */
+};
+struct trust;
+/* 0; or -EINVAL or -ENOMEM with a sentence in `why`. */
+[[nodiscard]] int trust_new(const struct trust_setup *setup, struct trust **ret, struct buf *why);
+void trust_free(struct trust **t); /* connections may go on; NULL is fine */
+struct child;
+/* The layer of a child that has its address, whose host the certificate must be for. 0 or -ENOMEM. */
+[[nodiscard]] int trust_child(struct trust *t, struct child *c);
 
 struct child {
 	const struct proto *proto; /* NULL: a channel, its events come to this step() with ev->chan = tag */

@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "core/ids.h"
+#include "core/proto_child.h"
 #include "core/session.h"
 #include "drive/mem.h"
 #include "support/toy.h"
@@ -422,6 +423,64 @@ static void a_shard_is_a_session_without_a_connection(void **state)
 	assert_log("s.stop");
 }
 
+static enum verdict dialling_shard(const struct ev *ev, struct io *io)
+{
+	const struct child far = { .proto = &toy2_proto, .kind = CHILD_CONNECT, .address = "tcp:192.0.2.1:99" };
+
+	if (ev->kind == EV_OPEN || (ev->kind == EV_GONE && ev->err == -ECONNREFUSED))
+		io_child(io, 9, &far);
+	if (ev->kind == EV_RELOAD)
+		io_end(io, 9);
+	return V_GO;
+}
+
+static enum verdict dialled(const struct ev *ev, struct io *io)
+{
+	if (ev->kind == EV_OPEN) {
+		assert_ptr_equal(io->svc->proto, &toy_shard_proto);
+		assert_non_null(io->shard);
+		out_str(io, "hello");
+	}
+	return toy_take(ev, io);
+}
+
+static void a_shard_connects_to_others(void **state)
+{
+	(void)state;
+	toy_reset(NULL);
+	toy.shard = dialling_shard;
+	toy.fn2 = dialled;
+	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = &toy_shard_proto }, &w, NULL), 0);
+	assert_log("s.open 2.open");
+	c = memdrive_child(w, 0);
+	assert_string_equal(memconn_address(c), "tcp:192.0.2.1:99");
+	assert_true(span_is(memconn_out(c), "hello"));
+	memconn_sends(c, "x");
+	memconn_eof(c);
+	assert_log("2.data:1 2.eof 2.fini s.gone:9:0");
+	memdrive_dials(w, MEM_PENDING);
+	memdrive_free(&w);
+	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = &toy_shard_proto }, &w, NULL), 0);
+	memdrive_dials(w, 0);
+	assert_log("s.open 2.open");
+	memdrive_reload(w, NULL); /* it hears of it, and ends what it has opened */
+	assert_log("s.reload 2.fini s.gone:9:-125");
+	memdrive_stop(w);
+	assert_log("s.stop");
+}
+
+static void its_connections_end_before_it(void **state)
+{
+	(void)state;
+	toy_reset(NULL);
+	toy.shard = dialling_shard;
+	toy.fn2 = dialled;
+	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = &toy_shard_proto }, &w, NULL), 0);
+	assert_log("s.open 2.open");
+	memdrive_free(&w);
+	assert_log("2.fini s.gone:9:-125");
+}
+
 /* ---- 3: ids ---- */
 
 static void ids_are_reused_as_late_as_possible(void **state)
@@ -518,6 +577,8 @@ int main(void)
 		cmocka_unit_test_teardown(fini_may_post, stop),
 		cmocka_unit_test_teardown(mail_from_a_port_has_no_sender, stop),
 		cmocka_unit_test_teardown(a_shard_is_a_session_without_a_connection, stop),
+		cmocka_unit_test_teardown(a_shard_connects_to_others, stop),
+		cmocka_unit_test_teardown(its_connections_end_before_it, stop),
 		cmocka_unit_test(ids_are_reused_as_late_as_possible),
 		cmocka_unit_test(generations_wrap_without_zero),
 		cmocka_unit_test_teardown(a_slot_of_a_session_is_reused_late, stop),

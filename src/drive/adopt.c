@@ -157,3 +157,14 @@ void loop_end(struct loop *l, sess_id id)
 		conn_end(l, c, 0);
 	loop_effects(l);
 }
+
+void loop_say(struct loop *l, sess_id id, enum ev_kind kind)
+{
+	struct conn *c = loop_find_conn(l, id);
+
+	if (!c)
+		return;
+	sess_event(&c->s, &(struct ev){ .kind = kind });
+	sess_mark(&c->s);
+	loop_effects(l);
+}

@@ -147,8 +147,9 @@ void loop_room(struct loop *l);
 [[nodiscard]] int loop_watch(struct loop *l, int fd, loop_call *fn, void *arg);
 void loop_unwatch(struct loop *l, int fd); /* before it is closed; also from its own fn */
 
-void loop_end(struct loop *l, sess_id id); /* a datagram socket, a shard: now */
-void loop_stop(struct loop *l);            /* EV_STOP to every session */
+void loop_end(struct loop *l, sess_id id);                    /* a datagram socket, a shard: now */
+void loop_say(struct loop *l, sess_id id, enum ev_kind kind); /* an event that has nothing but its kind */
+void loop_stop(struct loop *l);                               /* EV_STOP to every session */
 unsigned loop_cut(struct loop *l); /* drops every session; returns how many connections had something to say yet */
 void loop_finish(struct loop *l);  /* loop_run() returns after this turn */
 

@@ -178,6 +178,19 @@ void memdrive_stop(struct memdrive *w)
 	mem_rest(w);
 }
 
+void memdrive_reload(struct memdrive *w, const void *options)
+{
+	struct memsess *shard = ids_find(&w->ids, w->lane.shard_id);
+
+	w->svc.options = options;
+	if (!shard)
+		return;
+	sess_event(&shard->s, &(struct ev){ .kind = EV_RELOAD });
+	sess_mark(&shard->s);
+	mem_effects(w);
+	mem_rest(w);
+}
+
 void memdrive_cut(struct memdrive *w)
 {
 	for (uint32_t i = 0; i < w->ids.n; i++) {

@@ -70,7 +70,9 @@ unsigned memdrive_sessions(const struct memdrive *w); /* alive, with the shard a
 struct span memdrive_trace(const struct memdrive *w); /* `< bytes`, `> bytes` raw, `+ note`: a line each; for .trace */
 
 void memdrive_stop(struct memdrive *w); /* EV_STOP to every session */
-void memdrive_cut(struct memdrive *w);  /* drops every session with a transport, as the end of the drain does */
+void memdrive_reload(struct memdrive *w,
+		     const void *options); /* others are in force, borrowed: EV_RELOAD to the shard */
+void memdrive_cut(struct memdrive *w);     /* drops every session with a transport, as the end of the drain does */
 
 /* ---- a client ---- */
 

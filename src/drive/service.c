@@ -113,8 +113,8 @@ static struct spot *spot_of(const struct service *v, unsigned loop)
 	return loop > 0 && loop <= v->ground->port.loops ? &v->ground->v[loop - 1] : NULL;
 }
 
-/* The shard follows the newest options; sessions keep theirs. */
-static void spot_follow(struct spot *spot, struct service *v, unsigned me)
+/* The shard follows the newest options, and hears of it while the old ones are there yet; sessions keep theirs. */
+static void spot_follow(struct spot *spot, struct service *v, struct loop *l, unsigned me)
 {
 	struct service *before = spot->of;
 
@@ -123,6 +123,8 @@ static void spot_follow(struct spot *spot, struct service *v, unsigned me)
 	spot->of = service_ref(v);
 	spot->lane.svc = &v->pub;
 	spot->lane.stats = v->lanes[me].stats;
+	if (before)
+		loop_say(l, spot->lane.shard_id, EV_RELOAD);
 	service_unref(before);
 }
 
@@ -131,7 +133,7 @@ static int spot_enter(struct spot *spot, struct service *v, struct loop *l, unsi
 	int r = 0;
 
 	if (spot->lanes++ == 0) {
-		spot_follow(spot, v, me);
+		spot_follow(spot, v, l, me);
 		r = loop_add_shard(l, &spot->lane);
 		atomic_store_explicit(&spot->shard, spot->lane.shard_id, memory_order_relaxed);
 	}
@@ -393,7 +395,7 @@ int service_place(struct service *v, struct loop *l, unsigned me)
 	int r = me == 0 ? place_crew(v) : 0;
 
 	if (spot)
-		spot_follow(spot, v, me);
+		spot_follow(spot, v, l, me);
 	for (size_t i = 0; i < v->n && r == 0; i++) {
 		struct listener *ln = v->entries[i].ln;
 

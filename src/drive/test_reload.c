@@ -243,7 +243,7 @@ struct store {
 	_Atomic bool end;
 };
 
-static _Atomic unsigned opened, heard;
+static _Atomic unsigned opened, heard, reloads;
 
 static void drop_mail(struct mail *m)
 {
@@ -308,6 +308,8 @@ static enum verdict store_shard(void *self, const struct ev *ev, struct io *io)
 	(void)io;
 	if (ev->kind == EV_MSG)
 		atomic_fetch_add(&heard, (unsigned)ev->mail.n);
+	if (ev->kind == EV_RELOAD)
+		atomic_fetch_add(&reloads, 1);
 	return V_GO;
 }
 
@@ -340,6 +342,7 @@ static void test_store_posts(void **state)
 	for (unsigned i = 0; i < 6; i++)
 		assert_int_equal(live_reload(&w, i % 2 ? few : many), 0);
 	assert_int_equal(atomic_load(&opened), 1);
+	assert_int_equal(atomic_load(&reloads), 6 * server_event_loops(w.s));
 	before = atomic_load(&heard);
 	while (atomic_load(&heard) < before + 20)
 		usleep(1000);

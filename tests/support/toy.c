@@ -105,9 +105,10 @@ static void log_numbers(const struct ev *ev, struct io *io)
 static void log_event(const char *who, const struct ev *ev, struct io *io)
 {
 	static const char *const names[] = {
-		[EV_OPEN] = "open", [EV_DATA] = "data",   [EV_DGRAM] = "dgram", [EV_EOF] = "eof",
-		[EV_ROOM] = "room", [EV_TIMER] = "timer", [EV_DONE] = "done",   [EV_BOUND] = "bound",
-		[EV_GONE] = "gone", [EV_MSG] = "msg",     [EV_LAYER] = "layer", [EV_STOP] = "stop",
+		[EV_OPEN] = "open",     [EV_DATA] = "data",   [EV_DGRAM] = "dgram", [EV_EOF] = "eof",
+		[EV_ROOM] = "room",     [EV_TIMER] = "timer", [EV_DONE] = "done",   [EV_BOUND] = "bound",
+		[EV_GONE] = "gone",     [EV_MSG] = "msg",     [EV_LAYER] = "layer", [EV_STOP] = "stop",
+		[EV_RELOAD] = "reload",
 	};
 
 	if (toy.quiet)

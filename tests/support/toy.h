@@ -8,7 +8,7 @@
  *	assert_log("open data:5");                and forgets it
  *
  * Words of the log: open data:N (N unread bytes; data:N! when EOF is known) dgram:N eof eof:-ERR room timer:SLOT
- * done:TAG:ERR bound:TAG gone:TAG:ERR msg:N layer stop fini; before it `2.` for toy2_proto, `s.` for a shard, and `c7.` when
+ * done:TAG:ERR bound:TAG gone:TAG:ERR msg:N layer stop reload fini; before it `2.` for toy2_proto, `s.` for a shard, and `c7.` when
  * it is about channel 7.
  */
 #pragma once
