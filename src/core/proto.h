@@ -262,7 +262,7 @@ enum {
 	P_KEEPS = 16384, /* has a durable store (store/keep.h): its process may write `topics` of the data folder */
 };
 
-#define PROTO_COUNTERS 8
+#define PROTO_COUNTERS 10
 
 struct proto {
 	unsigned abi; /* PROTO_ABI */

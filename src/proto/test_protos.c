@@ -52,7 +52,7 @@ static void test_faults(void **state)
 {
 	static const char *const twice[] = { "a", "b", "a", NULL };
 	static const char *const spaced[] = { "a b", NULL };
-	static const char *const many[] = { "a", "b", "c", "d", "e", "f", "g", "h", "i", NULL };
+	static const char *const many[] = { "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", NULL };
 	static const char *const most[] = { "a", "b", "c", "d", "e", "f", "g", "h2", NULL };
 	const struct proto sound = {
 		.abi = PROTO_ABI,

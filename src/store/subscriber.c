@@ -177,7 +177,7 @@ void subscriber_queue_done(struct subscriber *s)
 
 /* ---- what is under way ---- */
 
-static uint16_t fresh_id(struct subscriber *s)
+uint16_t subscriber_next_id(struct subscriber *s)
 {
 	do
 		s->next_id = s->next_id == UINT16_MAX ? 1 : s->next_id + 1;
@@ -208,7 +208,7 @@ struct flight *subscriber_fly(struct subscriber *s, const struct delivery *d, co
 		.m = message_ref(d->m),
 		.ids = mine,
 		.n_ids = (uint16_t)n,
-		.id = fresh_id(s),
+		.id = subscriber_next_id(s),
 		.qos = d->qos,
 		.retain = d->retain,
 		.sent = true,

@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 #include "base/random.h"
-#include "proto/mqtt/mqtt_priv.h"
+#include "proto/mqtt/bridge.h"
 #include "proto/protos.h"
 
 enum {
@@ -16,13 +16,16 @@ enum {
 	END = 256,
 };
 
-static const char *const counters[] = { "received", "sent",  "dropped", "retained_sent", "expired", "taken_over",
-					"resumed",  "wills", NULL };
+static const char *const counters[] = { "received",         "sent",          "dropped", "retained_sent",
+					"expired",          "taken_over",    "resumed", "wills",
+					"bridge_connected", "bridge_failed", NULL };
 
 #define O struct mqtt_options
 static const struct option rows[] = {
 	OPT_UINT(O, aliases, "16", 0, 1000,
 		 "topic aliases that a client may use, and as many the other way if it takes them"),
+	OPT_PARTS(O, bridge, &bridge_table,
+		  "connects to another broker and exchanges topics with it: guichet help mqtt bridge"),
 	OPT_UINT(O, inflight, "32", 1, 65535,
 		 "messages of QoS 1 and 2 that are sent to a client before it has acknowledged the first"),
 	OPT_UINT(O, keepalive_max, "0", 0, 65535,
@@ -71,6 +74,8 @@ enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const cha
 	uint8_t array[END];
 	struct mqtt_writer w;
 
+	if (self->role == MQTT_OUTWARD)
+		end.code = (uint8_t)mqtt_bridge_bye(self, code, why);
 	io_reason(io, why);
 	if (self->version == MQTT_5 && self->state == MQTT_OPEN) {
 		mqtt_props_init(&end.props);
@@ -85,7 +90,7 @@ enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const cha
 
 /* ---- packets ---- */
 
-static enum verdict ack(struct mqtt *self, struct io *io, const struct mqtt_frame *f)
+enum verdict mqtt_ack(struct mqtt *self, struct io *io, const struct mqtt_frame *f)
 {
 	const char *why = NULL;
 	struct mqtt_ack a;
@@ -140,7 +145,7 @@ static enum verdict handle(struct mqtt *self, struct io *io, const struct mqtt_f
 	case MQTT_PUBREC:
 	case MQTT_PUBREL:
 	case MQTT_PUBCOMP:
-		return ack(self, io, f);
+		return mqtt_ack(self, io, f);
 	case MQTT_SUBSCRIBE:
 		return mqtt_subscribe(self, io, f);
 	case MQTT_UNSUBSCRIBE:
@@ -156,7 +161,7 @@ static enum verdict handle(struct mqtt *self, struct io *io, const struct mqtt_f
 	}
 }
 
-static void note(struct io *io, const struct mqtt_frame *f)
+void mqtt_note(struct io *io, const struct mqtt_frame *f)
 {
 	BUF_AUTO struct buf b = BUF_INIT(NOTE);
 
@@ -195,7 +200,7 @@ static enum verdict take_packets(struct mqtt *self, struct io *io)
 			break;
 		}
 		if (io->traced)
-			note(io, &f);
+			mqtt_note(io, &f);
 		v = self->state == MQTT_OPEN ? handle(self, io, &f) : mqtt_connect(self, io, &f);
 		if (self->state == MQTT_WAITING || self->state == MQTT_PROVING)
 			break; /* with this CONNECT again, when its name is free, or its password was right */
@@ -324,10 +329,8 @@ static enum verdict step(void *selfp, const struct ev *ev, struct io *io)
 	return v;
 }
 
-static void fini(void *selfp, struct io *io)
+void mqtt_done(struct mqtt *self, struct io *io)
 {
-	struct mqtt *self = selfp;
-
 	mqtt_leave(self, io);
 	mqtt_send_off(io);
 	mqtt_replays_done(self);
@@ -337,6 +340,11 @@ static void fini(void *selfp, struct io *io)
 		filters_found_done(&self->memo->found);
 	mem_free(self->memo);
 	topics_access_done(&self->access);
+}
+
+static void fini(void *self, struct io *io)
+{
+	mqtt_done(self, io);
 }
 
 static void svc_close(struct svc *svc)
@@ -389,7 +397,7 @@ const struct proto mqtt_proto = {
 	.summary = "messages by topics: a broker for MQTT 3.1, 3.1.1 and 5.0",
 	.doc = "OASIS MQTT 5.0",
 	.needs = "what one client publishes goes to those who subscribe, so they must be in one process",
-	.flags = P_STREAM | P_SHARED | P_FIRST | P_ALIVE | P_BINARY | P_OFF,
+	.flags = P_STREAM | P_SHARED | P_FIRST | P_ALIVE | P_BINARY | P_OFF | P_DIALS,
 	.subprotocols = (const char *const[]){ "mqtt", "mqttv3.1", NULL },
 	.port = 1883,
 	.store = "topics",

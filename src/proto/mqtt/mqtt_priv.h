@@ -10,18 +10,31 @@
  *	route.c      from a message to all who hear it: this loop, other loops, those who are away
  *	shard.c       the shard: what other loops send, wills and ends that are due
  *	sys.c        $SYS: what the broker tells of itself
+ *	bridge*.c    connections to other brokers: bridge.h
  */
 #pragma once
 #include <stdatomic.h>
 
 #include "base/buf.h"
+#include "base/list.h"
 #include "conf/option.h"
 #include "core/proto.h"
 #include "proto/mqtt/write.h"
 #include "store/access.h"
 #include "store/topics.h"
 
-enum { MQTT_RECEIVED, MQTT_SENT, MQTT_DROPPED, MQTT_RETAINED, MQTT_EXPIRED, MQTT_TAKEN, MQTT_RESUMED, MQTT_WILLS };
+enum {
+	MQTT_RECEIVED,
+	MQTT_SENT,
+	MQTT_DROPPED,
+	MQTT_RETAINED,
+	MQTT_EXPIRED,
+	MQTT_TAKEN,
+	MQTT_RESUMED,
+	MQTT_WILLS,
+	MQTT_BRIDGED,
+	MQTT_BRIDGE_FAILED
+};
 
 struct mqtt_options {
 	size_t packet;
@@ -29,6 +42,7 @@ struct mqtt_options {
 	size_t queue_bytes;
 	uint64_t session_expiry_max, sys_interval;
 	bool retain;
+	struct option_parts bridge; /* bridge.h */
 };
 
 /* What $SYS tells of; each loop counts for itself, the first one adds. */
@@ -85,6 +99,10 @@ struct mqtt_shard {
 	struct topic_map who_left; /* the same */
 	struct mqtt_tallies *tallies;
 	struct mqtt_sys *sys; /* of the first loop */
+	struct list bridges;  /* bridge.h */
+	uint32_t bridge_tags;
+	nsec look_again; /* at the options of bridges: memory was out; 0 = no */
+	bool stopping;
 };
 
 enum mqtt_state {
@@ -99,6 +117,7 @@ enum mqtt_state {
 enum { MQTT_WAKE = 1, MQTT_TAKE_OVER, MQTT_LET_GO, MQTT_BATCH, MQTT_ALARM };
 
 enum { MQTT_TIMER_ALIVE };
+enum { MQTT_TIMER_ALARM, MQTT_TIMER_SYS, MQTT_TIMER_BRIDGE }; /* of the shard */
 enum { MQTT_JOB_LOGIN = 1 };
 
 /* Topics by a number, in one direction. */
@@ -121,11 +140,21 @@ struct mqtt_memo {
 	uint64_t found_at; /* filters_generation(); 0: nothing is known */
 };
 
+enum mqtt_role {
+	MQTT_CLIENT,
+	MQTT_BRIDGE,  /* of another broker, in 3.x: it does not want to hear itself, and retained messages as such */
+	MQTT_OUTWARD, /* a bridge of ours: it is we who are the client (bridge.h) */
+};
+
 struct mqtt {
 	struct subscriber *session; /* a reference; NULL before it is MQTT_OPEN */
 	uint8_t version, state;
-	bool goodbye; /* no will */
-	bool logged_in;
+	uint8_t role;       /* enum mqtt_role */
+	uint8_t max_qos;    /* outward: of what the other side takes */
+	bool no_retain : 1; /* likewise */
+	bool anew : 1;      /* what was under way begins there for the first time: nothing is known of it */
+	bool goodbye : 1;   /* no will */
+	bool logged_in : 1;
 	bool behind; /* what was under way on an earlier connection is not all sent again */
 	uint16_t keep_alive, window, aliases_out_max;
 	uint32_t max_packet, session_expiry;
@@ -169,6 +198,10 @@ enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const cha
 void mqtt_out(struct io *io, const struct mqtt_writer *w);
 void mqtt_answer(const struct mqtt *self, struct io *io, enum mqtt_type type, uint16_t id, unsigned code);
 
+void mqtt_note(struct io *io, const struct mqtt_frame *f);                           /* one that came, for the trace */
+enum verdict mqtt_ack(struct mqtt *self, struct io *io, const struct mqtt_frame *f); /* PUBACK and its like */
+void mqtt_done(struct mqtt *self, struct io *io);
+
 /* connect.c */
 enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
 enum verdict mqtt_refuse(struct mqtt *self, struct io *io, unsigned code, const char *why); /* by a CONNACK */
@@ -185,11 +218,13 @@ void mqtt_leave(struct mqtt *self, struct io *io);
 
 /* publish.c, subscribe.c */
 enum verdict mqtt_publish(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
+bool mqtt_is_state(struct span topic); /* $SYS/broker/connection/NAME/state */
 enum verdict mqtt_pubrel(struct mqtt *self, struct io *io, const struct mqtt_ack *a);
 enum verdict mqtt_subscribe(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
 enum verdict mqtt_unsubscribe(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
 void mqtt_replay(struct mqtt *self, struct io *io); /* a step of it: the queue is empty */
 void mqtt_replays_done(struct mqtt *self);
+[[nodiscard]] int mqtt_add_replay(struct mqtt *self, const struct wish *w); /* 0 or -ENOMEM */
 
 /* deliver.c */
 void mqtt_pump(struct mqtt *self, struct io *io); /* sends what waits, as far as there is room */
@@ -206,6 +241,14 @@ bool mqtt_route_here(struct mqtt_memo *memo, struct io *io,
 void mqtt_retain(struct io *io, struct message *m);
 void mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d); /* to one, wherever it is */
 void mqtt_send_off(struct io *io);
+
+/*
+ * bridge_link.c: of a session that is MQTT_OUTWARD. The topic that a message has over there (empty: none, or memory is out), alive until
+ * the next call; the one that what comes has here (false: none). And what code it may end with, and why it ends.
+ */
+struct span mqtt_bridge_out(struct mqtt *self, const struct message *m);
+bool mqtt_bridge_in(struct mqtt *self, const struct io *io, struct mqtt_publish *p);
+unsigned mqtt_bridge_bye(struct mqtt *self, unsigned code, const char *why);
 
 /* sys.c */
 struct mqtt_sys *mqtt_sys_new(nsec now); /* or NULL */

@@ -3,9 +3,7 @@
 
 #include "base/list.h"
 #include "base/mem.h"
-#include "proto/mqtt/mqtt_priv.h"
-
-enum { TIMER_ALARM, TIMER_SYS };
+#include "proto/mqtt/bridge.h"
 
 #define FIRST_SYS (100 * MSEC)
 
@@ -47,7 +45,7 @@ static void set_timer(struct mqtt_shard *shard, struct io *io)
 {
 	uint64_t first = 0;
 
-	io_timer(io, TIMER_ALARM, heap_min(&shard->alarms, &first) ? first : 0);
+	io_timer(io, MQTT_TIMER_ALARM, heap_min(&shard->alarms, &first) ? first : 0);
 }
 
 static void forget(struct mqtt_shard *shard, struct alarm *a)
@@ -148,7 +146,7 @@ static void tell_of_itself(struct mqtt_shard *shard, struct io *io)
 
 	mqtt_sys_tell(shard, io);
 	if (interval)
-		io_timer(io, TIMER_SYS, io->now + interval);
+		io_timer(io, MQTT_TIMER_SYS, io->now + interval);
 }
 
 static void open_shard(struct mqtt_shard *shard, struct io *io)
@@ -162,7 +160,30 @@ static void open_shard(struct mqtt_shard *shard, struct io *io)
 	if (shard->loops && port_here(io->svc->port, io) == 0 && mqtt_options(io)->sys_interval)
 		shard->sys = mqtt_sys_new(io->now);
 	if (shard->sys)
-		io_timer(io, TIMER_SYS, io->now + FIRST_SYS);
+		io_timer(io, MQTT_TIMER_SYS, io->now + FIRST_SYS);
+	mqtt_bridges_open(shard, io);
+}
+
+static void read_letters(struct mqtt_shard *shard, const struct ev *ev, struct io *io)
+{
+	for (size_t i = 0; i < ev->mail.n; i++) {
+		struct letter *l = &ev->mail.v[i];
+
+		if (l->tag == MQTT_ALARM)
+			take_alarm(shard, io, l);
+		else if (l->tag == MQTT_BATCH)
+			unpack(io, (struct batch *)l->mail);
+	}
+}
+
+static void it_is_time(struct mqtt_shard *shard, unsigned timer, struct io *io)
+{
+	if (timer == MQTT_TIMER_ALARM)
+		ring_all(shard, io);
+	else if (timer == MQTT_TIMER_SYS)
+		tell_of_itself(shard, io);
+	else
+		mqtt_bridges_due(shard, io);
 }
 
 enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io)
@@ -171,18 +192,16 @@ enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io)
 
 	if (ev->kind == EV_OPEN)
 		open_shard(shard, io);
-	if (ev->kind == EV_TIMER && ev->tag == TIMER_ALARM)
-		ring_all(shard, io);
-	if (ev->kind == EV_TIMER && ev->tag == TIMER_SYS)
-		tell_of_itself(shard, io);
-	for (size_t i = 0; ev->kind == EV_MSG && i < ev->mail.n; i++) {
-		struct letter *l = &ev->mail.v[i];
-
-		if (l->tag == MQTT_ALARM)
-			take_alarm(shard, io, l);
-		else if (l->tag == MQTT_BATCH)
-			unpack(io, (struct batch *)l->mail);
-	}
+	else if (ev->kind == EV_RELOAD)
+		mqtt_bridges_look(shard, io);
+	else if (ev->kind == EV_TIMER)
+		it_is_time(shard, ev->tag, io);
+	else if (ev->kind == EV_MSG)
+		read_letters(shard, ev, io);
+	else if (ev->kind == EV_GONE)
+		mqtt_bridges_gone(shard, io, ev);
+	else if (ev->kind == EV_STOP)
+		mqtt_bridges_stop(shard);
 	mqtt_send_off(io);
 	return V_GO;
 }
@@ -194,6 +213,7 @@ void mqtt_shard_done(void *self, struct io *io)
 	uint64_t at;
 
 	(void)io;
+	mqtt_bridges_done(shard);
 	while ((n = heap_min(&shard->alarms, &at))) {
 		heap_del(&shard->alarms, n);
 		forget(shard, list_entry(n, struct alarm, node));
