@@ -154,6 +154,7 @@ static bool is_missing(const struct option *row, const void *values)
 	switch (row->type) {
 	case OPTION_STRING:
 	case OPTION_PATH:
+	case OPTION_FILE: /* its path comes first */
 		return *(char *const *)slot == NULL;
 	case OPTION_ADDRS:
 		return ((const struct addr_list *)slot)->n == 0;
@@ -198,6 +199,15 @@ static int resolve_path(const struct option *row, char **path, const char *dir)
 	return 0;
 }
 
+static int resolve_addrs(struct addr_list *l, const char *dir, struct buf *why)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < l->n && !err; i++)
+		err = addr_rebase(&l->v[i], dir, why);
+	return err;
+}
+
 int option_resolve(const struct option_table *t, void *values, const char *dir, struct buf *why)
 {
 	int err = 0;
@@ -208,12 +218,10 @@ int option_resolve(const struct option_table *t, void *values, const char *dir, 
 
 		if (row->type == OPTION_PATH)
 			err = resolve_path(row, slot, dir);
-		if (row->type == OPTION_ADDRS) {
-			struct addr_list *l = slot;
-
-			for (size_t j = 0; j < l->n && !err; j++)
-				err = addr_rebase(&l->v[j], dir, why);
-		}
+		if (row->type == OPTION_FILE)
+			err = resolve_path(row, &((struct option_file *)slot)->path, dir);
+		if (row->type == OPTION_ADDRS)
+			err = resolve_addrs(slot, dir, why);
 	}
 	return !err && t->resolve ? t->resolve(values, dir) : err;
 }

@@ -33,6 +33,8 @@ enum option_type {
 	OPTION_ADDRS,  /* struct addr_list; min and max are counts */
 	OPTION_MODE,   /* unsigned: octal permission bits */
 	OPTION_WORDS,  /* struct str_words, quotes as in str.h; min and max are counts; `word` says what one may be */
+	OPTION_FILE, /* struct option_file: a path as above, and what is in the file, once it was read; max is its bytes */
+	OPTION_PARTS, /* struct option_parts: sections [SERVICE.NAME.WORD] with options of their own, as `part` says */
 	OPTION_TYPES,
 };
 
@@ -44,10 +46,30 @@ struct option {
 	uint64_t min;             /* above 0 with no default: the option must be set */
 	uint64_t max;             /* 0 = what the type holds */
 	bool folder;              /* PATH: the service's process may use all that is below it */
+	bool secret;              /* FILE: nobody else should be able to read it */
 	const char *const *words; /* ENUM: the words; PATH: words that are not paths; NULL-ended */
 	/* WORDS: is this one right? 0, or -EINVAL with a sentence that does not name the option. NULL = any is */
 	int (*word)(const char *word, struct buf *why);
-	const char *help; /* one sentence: small first letter, no full stop; starts with what it does */
+	const struct option_table *part; /* PARTS: of each of its sections */
+	const char *help;                /* one sentence: small first letter, no full stop; starts with what it does */
+};
+
+/* A file whose content is meant: a password, certificates. Its content is never shown, and overwritten when it is freed. */
+struct option_file {
+	char *path;        /* NULL: not set */
+	struct span bytes; /* owned; empty until option_file_take() */
+};
+
+/* One section of several of a kind; `values` are those of the row's `part`. */
+struct option_part {
+	char *name;
+	void *values;
+};
+
+struct option_parts {
+	const struct option_table *table; /* NULL while there are none */
+	struct option_part *v;            /* in the order of the file */
+	size_t n;
 };
 
 struct option_table {
@@ -57,7 +79,8 @@ struct option_table {
 	size_t values_size;
 	/*
 	 * Rules across options, and those no row can tell (exactly one %s). NULL = none. 0, or -EINVAL with a
-	 * sentence in `why`, which begins with the option's name: `reply: needs exactly one %s`.
+	 * sentence in `why`, which begins with the option's name: `reply: needs exactly one %s`. Asked once more when the
+	 * files of a table that has any were read.
 	 */
 	int (*check)(const void *values, struct buf *why);
 	/*
@@ -103,6 +126,19 @@ struct option_table {
 		.min = MIN, .max = MAX, .word = WORD, .help = HELP \
 	}
 
+#define OPT_FILE(S, F, MAX, HELP) \
+	OPTION_ROW_(F, OPTION_FILE, OPTION_AT_(S, F, struct option_file), NULL, 0, MAX, NULL, HELP)
+#define OPT_SECRET(S, F, MAX, HELP) \
+	{ \
+		.name = #F, .type = OPTION_FILE, .offset = OPTION_AT_(S, F, struct option_file), .max = MAX, \
+		.secret = true, .help = HELP \
+	}
+#define OPT_PARTS(S, F, PART, HELP) \
+	{ \
+		.name = #F, .type = OPTION_PARTS, .offset = OPTION_AT_(S, F, struct option_parts), .part = PART, \
+		.help = HELP \
+	}
+
 #define OPTION_TABLE(NAME, ROWS, S, CHECK) \
 	{ \
 		.name = NAME, .rows = ROWS, .n = sizeof(ROWS) / sizeof((ROWS)[0]), .values_size = sizeof(S), \
@@ -142,6 +178,12 @@ void option_values_free(const struct option_table *t, void **values);
  * 0, -ENOMEM, -ENAMETOOLONG with `why`: a part of the set is then changed.
  */
 [[nodiscard]] int option_resolve(const struct option_table *t, void *values, const char *dir, struct buf *why);
+
+/* One more section of a row of the type PARTS, with the defaults. 0, -EEXIST (the name), or -ENOMEM. */
+[[nodiscard]] int option_part_add(const struct option *row, void *values, const char *name, struct option_part **ret);
+
+/* What is in the file of a row of the type FILE: a copy is taken. 0; -ENOMEM; -EFBIG with a sentence in `why`. */
+[[nodiscard]] int option_file_take(const struct option *row, void *values, struct span bytes, struct buf *why);
 
 /* Are two sets the same? For reload. */
 bool option_values_equal(const struct option_table *t, const void *a, const void *b);

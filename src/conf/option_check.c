@@ -58,12 +58,21 @@ static int check_words(const struct option *row, struct buf *why)
 
 static bool has_range(enum option_type type)
 {
-	return type != OPTION_BOOL && type != OPTION_ENUM && type != OPTION_MODE;
+	return type != OPTION_BOOL && type != OPTION_ENUM && type != OPTION_MODE && type != OPTION_PARTS;
 }
 
 static bool may_lack_default(enum option_type type)
 {
-	return type == OPTION_STRING || type == OPTION_PATH || type == OPTION_ADDRS || type == OPTION_WORDS;
+	return type == OPTION_STRING || type == OPTION_PATH || type == OPTION_ADDRS || type == OPTION_WORDS ||
+	       type == OPTION_FILE || type == OPTION_PARTS;
+}
+
+/* The table of its sections is right too. */
+static int check_part(const struct option *row, struct buf *why)
+{
+	if ((row->type == OPTION_PARTS) != (row->part != NULL))
+		return fault(row, "sections have a table, and nothing else has", why);
+	return row->part ? option_table_check(row->part, why) : 0;
 }
 
 static int check_numbers(const struct option *row, struct buf *why)
@@ -106,6 +115,8 @@ static int check_row(const struct option_table *t, size_t i, struct buf *why)
 		err = check_words(row, why);
 	if (!err)
 		err = check_numbers(row, why);
+	if (!err)
+		err = check_part(row, why);
 	return err ? err : check_place(t, i, why);
 }
 

@@ -20,6 +20,7 @@ static const char *bound_unit(const struct option *row, uint64_t v)
 {
 	switch (row->type) {
 	case OPTION_STRING:
+	case OPTION_FILE:
 		return v == 1 ? " byte" : " bytes";
 	case OPTION_ADDRS:
 		return v == 1 ? " address" : " addresses";
@@ -56,6 +57,10 @@ void option_add_form(const struct option *row, struct buf *b)
 {
 	const char *form = option_kinds[row->type].form;
 
+	if (row->part) {
+		buf_addf(b, "[SERVICE.%s.NAME]", row->name);
+		return;
+	}
 	if (row->words) {
 		add_alternatives(row->words, b);
 		if (form)
@@ -73,9 +78,8 @@ bool option_is_required(const struct option *row)
 void option_add_example(const struct option *row, struct buf *b)
 {
 	static const char *const examples[OPTION_TYPES] = {
-		[OPTION_STRING] = "text",
-		[OPTION_PATH] = "./file",
-		[OPTION_ADDRS] = "tcp:localhost:8080",
+		[OPTION_STRING] = "text", [OPTION_PATH] = "./file",
+		[OPTION_FILE] = "./file", [OPTION_ADDRS] = "tcp:localhost:8080",
 		[OPTION_WORDS] = "word",
 	};
 
@@ -108,12 +112,20 @@ static void add_explanation(const struct option *row, bool with_range, struct bu
 	add_notes(row, with_range, b);
 }
 
+/* `name = FORM`, or the head of a section. */
+static void add_head(const struct option *row, struct buf *b)
+{
+	if (!row->part)
+		buf_addf(b, "%s = ", row->name);
+	option_add_form(row, b);
+}
+
 static void help_line(const struct option *row, struct buf *b, struct buf *scratch)
 {
 	size_t start = b->n, at;
 
-	buf_addf(b, "  %s = ", row->name);
-	option_add_form(row, b);
+	buf_adds(b, "  ");
+	add_head(row, b);
 	at = b->n - start;
 	if (at + 2 > HELP_COLUMN)
 		wrap_line(b, HELP_COLUMN);
@@ -140,11 +152,14 @@ void option_help_row(const struct option *row, struct buf *b)
 	BUF_AUTO struct buf scratch = BUF_INIT(4096);
 
 	add_explanation(row, true, &scratch);
-	buf_addf(b, "%s = ", row->name);
-	option_add_form(row, b);
+	add_head(row, b);
 	wrap_line(b, 2);
 	wrap_add(b, buf_str(&scratch), 2, 2);
 	buf_addc(b, '\n');
+	if (row->part) {
+		buf_adds(b, "Options of such a section:\n");
+		option_help_table(row->part, b);
+	}
 	if (scratch.err)
 		b->err = scratch.err;
 }
@@ -180,6 +195,10 @@ static void json_row(const struct option *row, struct buf *b)
 		buf_addc(b, ']');
 	}
 	json_member(b, "help", row->help);
+	if (row->part) {
+		buf_adds(b, ",\"options\":");
+		option_json_table(row->part, b);
+	}
 	buf_addc(b, '}');
 }
 

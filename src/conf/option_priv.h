@@ -15,5 +15,17 @@ struct option_kind {
 
 extern const struct option_kind option_kinds[OPTION_TYPES];
 
+/* option_part.c: files and parts */
+int option_set_file(const struct option *row, void *slot, const char *text, struct buf *why);
+void option_format_file(const struct option *row, const void *slot, struct buf *b);
+bool option_equal_file(const void *a, const void *b);
+int option_copy_file(const void *from, void *to);
+void option_done_file(void *slot);
+int option_set_parts(const struct option *row, void *slot, const char *text, struct buf *why);
+void option_format_parts(const struct option *row, const void *slot, struct buf *b);
+bool option_equal_parts(const void *a, const void *b);
+int option_copy_parts(const void *from, void *to);
+void option_done_parts(void *slot);
+
 /* The index of text in a NULL-ended list, or -1. */
 int option_word_index(const char *const *words, const char *text);

@@ -388,6 +388,10 @@ const struct option_kind option_kinds[OPTION_TYPES] = {
 	[OPTION_MODE] = { "mode", "MODE", sizeof(unsigned), set_mode, format_mode, NULL, NULL, NULL },
 	[OPTION_WORDS] = { "words", "WORD...", sizeof(struct str_words), set_words, format_words, equal_words,
 			   copy_words, done_words },
+	[OPTION_FILE] = { "file", "FILE", sizeof(struct option_file), option_set_file, option_format_file,
+			  option_equal_file, option_copy_file, option_done_file },
+	[OPTION_PARTS] = { "sections", "SECTIONS", sizeof(struct option_parts), option_set_parts, option_format_parts,
+			   option_equal_parts, option_copy_parts, option_done_parts },
 };
 
 const char *option_type_name(enum option_type type)

@@ -453,12 +453,124 @@ static void test_no_memory(void **state)
 }
 #endif
 
+/* ---- files and sections ---- */
+
+struct piece {
+	struct option_file file;
+	unsigned n;
+};
+
+static const struct option piece_rows[] = {
+	OPT_FILE(struct piece, file, 4, "the file with it"),
+	OPT_UINT(struct piece, n, "3", 0, 9, "how many"),
+};
+static const struct option_table piece_table = OPTION_TABLE("piece", piece_rows, struct piece, NULL);
+
+struct whole {
+	struct option_parts pieces;
+};
+
+static const struct option whole_rows[] = {
+	OPT_PARTS(struct whole, pieces, &piece_table, "what it is made of"),
+};
+static const struct option_table whole_table = OPTION_TABLE("whole", whole_rows, struct whole, NULL);
+
+static int make_whole(void **ret)
+{
+	static const struct span text = { (const uint8_t *)"abc", 3 };
+	struct option_part *part;
+	int r = option_values_new(&whole_table, ret);
+
+	if (r == 0)
+		r = option_part_add(&whole_rows[0], *ret, "one", &part);
+	if (r == 0)
+		r = option_set(&piece_table, part->values, "file", "secret", NULL);
+	if (r == 0)
+		r = option_file_take(&piece_rows[0], part->values, text, NULL);
+	if (r == 0)
+		r = option_part_add(&whole_rows[0], *ret, "two", &part);
+	return r;
+}
+
+static void parts_are_values(void **state)
+{
+	BUF_AUTO struct buf b = BUF_INIT(1024);
+	void *a = NULL, *copy = NULL;
+	struct option_part *part;
+	struct piece *one;
+
+	(void)state;
+	assert_int_equal(option_table_check(&whole_table, &b), 0);
+	assert_int_equal(make_whole(&a), 0);
+	assert_int_equal(option_part_add(&whole_rows[0], a, "two", &part), -EEXIST);
+	assert_int_equal(option_values_copy(&whole_table, a, &copy), 0);
+	assert_true(option_values_equal(&whole_table, a, copy));
+	option_format(&whole_rows[0], a, &b); /* never what is in the file */
+	assert_string_equal(buf_str(&b), "one (file = secret, n = 3) two (n = 3)");
+	one = ((struct whole *)copy)->pieces.v[0].values;
+	assert_true(span_is(one->file.bytes, "abc"));
+	buf_reset(&b);
+	assert_int_equal(option_file_take(&piece_rows[0], one, span_str("other"), &b), -EFBIG);
+	assert_string_equal(buf_str(&b), "file: secret has 5 bytes, at most 4 are read");
+	assert_int_equal(option_file_take(&piece_rows[0], one, span_str("else"), NULL), 0);
+	assert_false(option_values_equal(&whole_table, a, copy)); /* another content is another value */
+	buf_reset(&b);
+	assert_int_equal(option_set(&whole_table, a, "pieces", "x", &b), -EINVAL);
+	assert_string_equal(buf_str(&b), "pieces: is no option but a section of its own, [SERVICE.pieces.NAME]");
+	assert_int_equal(option_resolve(&piece_table, one, "/etc", NULL), 0);
+	assert_string_equal(one->file.path, "/etc/secret");
+	option_values_free(&whole_table, &a);
+	option_values_free(&whole_table, &copy);
+}
+
+static void help_shows_parts(void **state)
+{
+	BUF_AUTO struct buf b = BUF_INIT(4096);
+
+	(void)state;
+	option_help_row(&whole_rows[0], &b);
+	assert_string_equal(buf_str(&b), "[SERVICE.pieces.NAME]\n  what it is made of\nOptions of such a section:\n"
+					 "  file = FILE               the file with it\n"
+					 "  n = NUMBER                how many (default 3)\n");
+	buf_reset(&b);
+	option_json_table(&whole_table, &b);
+	assert_non_null(strstr(buf_str(&b), "\"type\":\"sections\""));
+	assert_non_null(strstr(buf_str(&b), "\"options\":[{\"name\":\"file\""));
+}
+
+static void parts_without_memory(void **state)
+{
+	(void)state;
+#ifdef GUICHET_FAULTS
+	for (unsigned long n = 1, calls = 1; n <= calls; n++) {
+		void *a = NULL, *copy = NULL;
+
+		fault_arm(FAULT_MEM, n, 0, false);
+		if (make_whole(&a) == 0 && option_values_copy(&whole_table, a, &copy) == 0)
+			assert_true(option_values_equal(&whole_table, a, copy));
+		calls = fault_calls(FAULT_MEM);
+		fault_arm(FAULT_MEM, 0, 0, false);
+		option_values_free(&whole_table, &a);
+		option_values_free(&whole_table, &copy);
+	}
+#endif
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_defaults),       cmocka_unit_test(test_good),  cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_equal_and_copy), cmocka_unit_test(test_rules), cmocka_unit_test(test_resolve),
-		cmocka_unit_test(test_help),           cmocka_unit_test(test_json),  cmocka_unit_test(test_table_check),
+		cmocka_unit_test(parts_are_values),
+		cmocka_unit_test(help_shows_parts),
+		cmocka_unit_test(parts_without_memory),
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_good),
+		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_equal_and_copy),
+		cmocka_unit_test(test_rules),
+		cmocka_unit_test(test_resolve),
+		cmocka_unit_test(test_help),
+		cmocka_unit_test(test_json),
+		cmocka_unit_test(test_table_check),
 #ifdef GUICHET_FAULTS
 		cmocka_unit_test(test_no_memory),
 #endif

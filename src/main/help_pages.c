@@ -114,7 +114,9 @@ static void man_table(struct buf *b, const struct option_table *t)
 
 		buf_init_fixed(&f, form, sizeof(form));
 		option_add_form(row, &f);
-		buf_addf(b, ".TP\n\\fB%s\\fR = ", row->name);
+		buf_adds(b, ".TP\n");
+		if (!row->part)
+			buf_addf(b, "\\fB%s\\fR = ", row->name);
 		roff(b, form);
 		buf_addc(b, '\n');
 		roff(b, row->help);
@@ -123,6 +125,11 @@ static void man_table(struct buf *b, const struct option_table *t)
 			roff(b, row->def);
 		}
 		buf_adds(b, ".\n");
+		if (row->part) {
+			buf_adds(b, ".RS\n");
+			man_table(b, row->part);
+			buf_adds(b, ".RE\n");
+		}
 	}
 }
 

@@ -69,6 +69,8 @@ static int take_section(struct planner *p, const struct conf_section *section)
 	}
 	if (strcmp(section->name, "rules") == 0)
 		return planner_take_rules(p, section);
+	if (planner_is_part(section))
+		return 0;
 	proto = proto_of_section(p, section);
 	if (!proto)
 		return 0;
@@ -121,6 +123,9 @@ int planner_take_file(struct planner *p)
 
 	for (size_t i = 0; !err && p->conf && i < p->conf->n; i++)
 		err = take_section(p, &p->conf->sections[i]);
+	for (size_t i = 0; !err && p->conf && i < p->conf->n; i++)
+		if (planner_is_part(&p->conf->sections[i]))
+			err = planner_take_part(p, &p->conf->sections[i]);
 	if (!err && p->conf && p->conf->n == 0 && p->setup->n_words == 0 && conf_problems_none(p->ps))
 		conf_problem(p->ps, p->setup->file, 0, "nothing in it to serve; a service is a section, as in [echo]");
 	return err;

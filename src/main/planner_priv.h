@@ -43,6 +43,13 @@ size_t planner_targets(const struct plan_service *s, struct conf_target targets[
 [[nodiscard]] int planner_take_words(struct planner *p);
 bool planner_was_worded(const struct planner *p, const char *name); /* a word names this service */
 
+/* ---- planner_parts.c ---- */
+
+/* Is it a section of a service, [SERVICE.KIND.NAME]? One that says a protocol is a service, whatever it is called. */
+bool planner_is_part(const struct conf_section *section);
+/* When all services of the file are there. 0 or -ENOMEM. */
+[[nodiscard]] int planner_take_part(struct planner *p, const struct conf_section *section);
+
 /* ---- planner_given.c: 0 or -ENOMEM ---- */
 
 [[nodiscard]] int planner_take_sockets(struct planner *p);

@@ -202,7 +202,7 @@ uint16_t subscriber_next_id(struct subscriber *s)
 	return id ? id : subscriber_next_id(s);
 }
 
-static uint16_t fresh_id(struct subscriber *s)
+uint16_t subscriber_fresh_id(struct subscriber *s)
 {
 	uint16_t id;
 
@@ -235,7 +235,7 @@ struct flight *subscriber_fly(struct subscriber *s, const struct delivery *d, co
 		.m = message_ref(d->m),
 		.ids = mine,
 		.n_ids = (uint16_t)n,
-		.id = d->packet && !subscriber_flight(s, d->packet) ? d->packet : fresh_id(s),
+		.id = d->packet && !subscriber_flight(s, d->packet) ? d->packet : subscriber_fresh_id(s),
 		.kept = d->packet ? d->m->kept : 0,
 		.qos = d->qos,
 		.retain = d->retain,

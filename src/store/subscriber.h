@@ -134,6 +134,7 @@ void subscriber_queue_done(struct subscriber *s);
 /* A new flight at the end, with a fresh packet identifier and a reference to the message. NULL: -ENOMEM. */
 [[nodiscard]] struct flight *subscriber_fly(struct subscriber *s, const struct delivery *d, const uint32_t *ids,
 					    size_t n);
+uint16_t subscriber_fresh_id(struct subscriber *s);                  /* of a packet, that nothing under way has */
 struct flight *subscriber_flight(struct subscriber *s, uint16_t id); /* or NULL */
 void subscriber_landed(struct subscriber *s, struct flight *f);
 

@@ -22,7 +22,9 @@ uint64_t topics_wall(const struct topics *t, uint64_t at)
 
 static uint64_t from_wall(const struct topics_disk *d, uint64_t ms)
 {
-	return ms <= d->wall ? d->now : d->now + (ms - d->wall) * MS;
+	if (ms <= d->wall)
+		return d->now;
+	return ms - d->wall > (UINT64_MAX - d->now) / MS ? UINT64_MAX : d->now + (ms - d->wall) * MS;
 }
 
 /* ---- records ---- */

@@ -39,6 +39,7 @@ static void agree(struct mqtt *self, const struct io *io, const struct mqtt_conn
 	uint32_t asked = c->version == MQTT_5 ? c->props.session_expiry : c->clean ? 0 : UINT32_MAX;
 	unsigned window = c->version == MQTT_5 ? c->props.receive_max : UINT16_MAX;
 
+	self->role = c->from_bridge ? MQTT_BRIDGE : MQTT_CLIENT;
 	self->session_expiry = asked < most ? asked : most;
 	self->keep_alive = c->keep_alive;
 	if (c->version == MQTT_5 && o->keepalive_max && (!c->keep_alive || c->keep_alive > o->keepalive_max))
@@ -251,8 +252,11 @@ static int fault_of(const struct io *io, const struct mqtt_connect *c, const cha
 	if (!c->will)
 		return 0;
 	*ret_why = "will-topic-invalid";
-	if (topic_check_name(c->will_topic, o->levels) < 0 || span_starts(c->will_topic, "$SYS") ||
-	    topic_is_own(c->will_topic) || span_starts(c->will_topic, "$CONTROL/")) /* where others have commands */
+	if (mqtt_is_state(c->will_topic))
+		; /* of a bridge to us */
+	else if (topic_check_name(c->will_topic, o->levels) < 0 || span_starts(c->will_topic, "$SYS") ||
+		 topic_is_own(c->will_topic) ||
+		 span_starts(c->will_topic, "$CONTROL/")) /* where others have commands */
 		return MQTT_BAD_TOPIC;
 	*ret_why = "retain-off";
 	return c->will_retain && !o->retain ? MQTT_NO_RETAIN : 0;

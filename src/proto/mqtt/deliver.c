@@ -63,7 +63,7 @@ static void fill(struct mqtt *self, const struct io *io, const struct sending *s
 	p->dup = s->dup;
 	p->retain = s->retain;
 	p->id = s->id;
-	p->topic = message_topic(s->m);
+	p->topic = self->role == MQTT_OUTWARD ? mqtt_bridge_out(self, s->m) : message_topic(s->m);
 	p->payload = message_payload(s->m);
 	if (self->version != MQTT_5)
 		return;
@@ -148,6 +148,8 @@ static int send_in_parts(struct mqtt *self, struct io *io, const struct sending 
 	int r;
 
 	fill(self, io, s, &p);
+	if (!p.topic.n)
+		return -ENOENT; /* a bridge's, and not to go there any more */
 	if (self->aliases_out_max)
 		fresh = use_alias(self, s, &p);
 	r = send_head(self, io, &p);
@@ -169,7 +171,7 @@ static int send(struct mqtt *self, struct io *io, const struct sending *s)
 {
 	int r = 0;
 
-	if (self->version != MQTT_5 && s->qos == 0 && !s->retain && !s->m->large) {
+	if (self->version != MQTT_5 && s->qos == 0 && !s->retain && !s->m->large && self->role != MQTT_OUTWARD) {
 		struct span packet = message_packet(s->m);
 
 		out_mem(io, packet.p, packet.n);
@@ -221,7 +223,14 @@ static bool send_next(struct mqtt *self, struct io *io)
 	uint32_t ids[ID_BATCH];
 	size_t n;
 	const struct delivery *d = subscriber_head(self->session, ids, ID_BATCH, &n);
+	struct delivery less;
 
+	if (self->role == MQTT_OUTWARD && (d->qos > self->max_qos || self->no_retain)) {
+		less = *d; /* what the other side does not take */
+		less.qos = d->qos < self->max_qos ? d->qos : self->max_qos;
+		less.retain = d->retain && !self->no_retain;
+		d = &less;
+	}
 	if (is_over(io, d->m)) {
 		io_count(io, MQTT_EXPIRED, 1);
 		skip(self, io, d);
@@ -239,12 +248,21 @@ static bool send_next(struct mqtt *self, struct io *io)
 
 /* ---- what was under way on an earlier connection ---- */
 
+static bool is_never(int r)
+{
+	return r == -EMSGSIZE || r == -ENOENT;
+}
+
 /* False: it is no more. */
 static bool send_again(struct mqtt *self, struct io *io, struct flight *f)
 {
-	struct sending s = {
-		.m = f->m, .ids = f->ids, .n_ids = f->n_ids, .id = f->id, .qos = f->qos, .retain = f->retain, .dup = true
-	};
+	struct sending s = { .m = f->m,
+			     .ids = f->ids,
+			     .n_ids = f->n_ids,
+			     .id = f->id,
+			     .qos = f->qos,
+			     .retain = f->retain,
+			     .dup = !self->anew };
 
 	f->sent = true;
 	if (f->m && !topics_may_have(&self->access, f->m, false)) {
@@ -254,7 +272,7 @@ static bool send_again(struct mqtt *self, struct io *io, struct flight *f)
 	}
 	if (!f->m) {
 		mqtt_answer(self, io, MQTT_PUBREL, f->id, MQTT_OK);
-	} else if (send(self, io, &s) == -EMSGSIZE) { /* it takes less than it did before */
+	} else if (is_never(send(self, io, &s))) { /* it takes less than it did before */
 		io_count(io, MQTT_DROPPED, 1);
 		mqtt_kept_done(io, self->session, f->kept);
 		subscriber_landed(self->session, f);

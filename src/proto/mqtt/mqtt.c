@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 #include "base/random.h"
-#include "proto/mqtt/mqtt_priv.h"
+#include "proto/mqtt/bridge.h"
 #include "proto/protos.h"
 
 enum {
@@ -18,8 +18,9 @@ enum {
 
 #define LEAVE SEC /* for a CONNECT when the server ends */
 
-static const char *const counters[] = { "received", "sent",  "dropped", "retained_sent", "expired", "taken_over",
-					"resumed",  "wills", "refused", "paused",        NULL };
+static const char *const counters[] = { "received",         "sent",          "dropped", "retained_sent", "expired",
+					"taken_over",       "resumed",       "wills",   "refused",       "paused",
+					"bridge_connected", "bridge_failed", NULL };
 
 static const char *const when_full[] = { "drop", "refuse", NULL };
 
@@ -29,6 +30,8 @@ static const char *const durabilities[] = { "ack", "lazy", NULL };
 static const struct option rows[] = {
 	OPT_UINT(O, aliases, "16", 0, 1000,
 		 "topic aliases that a client may use, and as many the other way if it takes them"),
+	OPT_PARTS(O, bridge, &bridge_table,
+		  "connects to another broker and exchanges topics with it: guichet help mqtt bridge"),
 	OPT_SIZE(O, byte_rate, "0", 0, (uint64_t)1 << 40,
 		 "bytes a second that a client may send; who sends more has to wait; 0 = no limit"),
 	OPT_SIZE(O, disk, "4G", KEEP_LIMIT_MIN, (uint64_t)1 << 40,
@@ -106,6 +109,8 @@ enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const cha
 	uint8_t array[END];
 	struct mqtt_writer w;
 
+	if (self->role == MQTT_OUTWARD)
+		end.code = (uint8_t)mqtt_bridge_bye(self, code, why);
 	io_reason(io, why);
 	if (self->version == MQTT_5 && self->state == MQTT_OPEN && !self->muted) {
 		mqtt_props_init(&end.props);
@@ -121,7 +126,7 @@ enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const cha
 
 /* ---- packets ---- */
 
-static enum verdict ack(struct mqtt *self, struct io *io, const struct mqtt_frame *f)
+enum verdict mqtt_ack(struct mqtt *self, struct io *io, const struct mqtt_frame *f)
 {
 	const char *why = NULL;
 	struct mqtt_ack a;
@@ -176,7 +181,7 @@ static enum verdict handle(struct mqtt *self, struct io *io, const struct mqtt_f
 	case MQTT_PUBREC:
 	case MQTT_PUBREL:
 	case MQTT_PUBCOMP:
-		return ack(self, io, f);
+		return mqtt_ack(self, io, f);
 	case MQTT_SUBSCRIBE:
 		return mqtt_subscribe(self, io, f);
 	case MQTT_UNSUBSCRIBE:
@@ -192,7 +197,7 @@ static enum verdict handle(struct mqtt *self, struct io *io, const struct mqtt_f
 	}
 }
 
-static void note(struct io *io, const struct mqtt_frame *f)
+void mqtt_note(struct io *io, const struct mqtt_frame *f)
 {
 	BUF_AUTO struct buf b = BUF_INIT(NOTE);
 
@@ -248,7 +253,7 @@ static enum verdict take_packets(struct mqtt *self, struct io *io)
 			break;
 		}
 		if (io->traced)
-			note(io, &f);
+			mqtt_note(io, &f);
 		v = by_state(self, io, &f);
 		if (waits(self) && !self->auth)
 			break; /* with this CONNECT again, when its name is free, or its password was right */
@@ -422,10 +427,8 @@ static enum verdict step(void *selfp, const struct ev *ev, struct io *io)
 	return v;
 }
 
-static void fini(void *selfp, struct io *io)
+void mqtt_done(struct mqtt *self, struct io *io)
 {
-	struct mqtt *self = selfp;
-
 	mqtt_leave(self, io);
 	mqtt_send_off(self, io);
 	mqtt_kept_forget(self);
@@ -438,6 +441,11 @@ static void fini(void *selfp, struct io *io)
 	topics_access_done(&self->access);
 	mqtt_auth_done(self);
 	mqtt_rate_done(self);
+}
+
+static void fini(void *self, struct io *io)
+{
+	mqtt_done(self, io);
 }
 
 static void svc_close(struct svc *svc)
@@ -494,7 +502,7 @@ const struct proto mqtt_proto = {
 	.summary = "messages by topics: a broker for MQTT 3.1, 3.1.1 and 5.0",
 	.doc = "OASIS MQTT 5.0",
 	.needs = "what one client publishes goes to those who subscribe, so they must be in one process",
-	.flags = P_STREAM | P_SHARED | P_FIRST | P_ALIVE | P_BINARY | P_OFF | P_KEEPS,
+	.flags = P_STREAM | P_SHARED | P_FIRST | P_ALIVE | P_BINARY | P_OFF | P_KEEPS | P_DIALS,
 	.subprotocols = (const char *const[]){ "mqtt", "mqttv3.1", NULL },
 	.port = 1883,
 	.store = "topics",

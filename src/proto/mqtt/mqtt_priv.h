@@ -16,11 +16,13 @@
  *	shard.c      the shard: what other loops send, wills and ends that are due
  *	sys.c        $SYS: what the broker tells of itself
  *	events.c     guichet/: what happens in the server
+ *	bridge*.c    connections to other brokers: bridge.h
  */
 #pragma once
 #include <stdatomic.h>
 
 #include "base/buf.h"
+#include "base/list.h"
 #include "conf/option.h"
 #include "core/proto.h"
 #include "proto/mqtt/kept.h"
@@ -72,6 +74,10 @@ struct mqtt_shard {
 	bool listens;                /* to these */
 	struct mqtt_pen pen;
 	struct mqtt_limited limited[MQTT_LIMITS];
+	struct list bridges; /* bridge.h */
+	uint32_t bridge_tags;
+	nsec look_again; /* at the options of bridges: memory was out; 0 = no */
+	bool stopping;
 };
 
 enum mqtt_state {
@@ -87,7 +93,7 @@ enum mqtt_state {
 enum { MQTT_WAKE = 1, MQTT_TAKE_OVER, MQTT_LET_GO, MQTT_BATCH, MQTT_ALARM, MQTT_COMMITTED, MQTT_LISTEN };
 
 enum { MQTT_TIMER_ALIVE, MQTT_TIMER_AUTH, MQTT_TIMER_RATE };
-enum { MQTT_SHARD_ALARM, MQTT_SHARD_SYS, MQTT_SHARD_EVENTS }; /* timers of the shard */
+enum { MQTT_SHARD_ALARM, MQTT_SHARD_SYS, MQTT_SHARD_EVENTS, MQTT_SHARD_BRIDGE }; /* timers of the shard */
 enum { MQTT_JOB_LOGIN = 1 };
 
 /* Topics by a number, in one direction. */
@@ -110,12 +116,22 @@ struct mqtt_memo {
 	uint64_t found_at; /* filters_generation(); 0: nothing is known */
 };
 
+enum mqtt_role {
+	MQTT_CLIENT,
+	MQTT_BRIDGE,  /* of another broker, in 3.x: it does not want to hear itself, and retained messages as such */
+	MQTT_OUTWARD, /* a bridge of ours: it is we who are the client (bridge.h) */
+};
+
 struct mqtt {
 	struct subscriber *session; /* a reference; NULL before it is MQTT_OPEN */
 	uint8_t version, state;
-	bool goodbye : 1; /* no will */
-	bool paused : 1;  /* it sends too much, and is not read from */
-	bool leaving : 1; /* the server ends: who says CONNECT is sent elsewhere */
+	uint8_t role;       /* enum mqtt_role */
+	uint8_t max_qos;    /* outward: of what the other side takes */
+	bool no_retain : 1; /* likewise */
+	bool anew : 1;      /* what was under way begins there for the first time: nothing is known of it */
+	bool goodbye : 1;   /* no will */
+	bool paused : 1;    /* it sends too much, and is not read from */
+	bool leaving : 1;   /* the server ends: who says CONNECT is sent elsewhere */
 	bool logged_in : 1;
 	bool with_method : 1; /* its CONNECT had an authentication method */
 	bool torn : 1;        /* an answer could not be held: no memory, or too many */
@@ -173,6 +189,10 @@ void mqtt_out_now(struct io *io, const struct mqtt_writer *w);
 void mqtt_out(struct mqtt *self, struct io *io, const struct mqtt_writer *w); /* behind what it promises */
 void mqtt_answer(struct mqtt *self, struct io *io, enum mqtt_type type, uint16_t id, unsigned code);
 
+void mqtt_note(struct io *io, const struct mqtt_frame *f);                           /* one that came, for the trace */
+enum verdict mqtt_ack(struct mqtt *self, struct io *io, const struct mqtt_frame *f); /* PUBACK and its like */
+void mqtt_done(struct mqtt *self, struct io *io);
+
 /* connect.c */
 enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
 enum verdict mqtt_refuse(struct mqtt *self, struct io *io, unsigned code, const char *why); /* by a CONNACK */
@@ -215,11 +235,13 @@ void mqtt_tell_response(const struct mqtt *self, const struct io *io, const stru
 
 /* publish.c, subscribe.c */
 enum verdict mqtt_publish(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
+bool mqtt_is_state(struct span topic); /* $SYS/broker/connection/NAME/state */
 enum verdict mqtt_pubrel(struct mqtt *self, struct io *io, const struct mqtt_ack *a);
 enum verdict mqtt_subscribe(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
 enum verdict mqtt_unsubscribe(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
 void mqtt_replay(struct mqtt *self, struct io *io); /* a step of it: the queue is empty */
 void mqtt_replays_done(struct mqtt *self);
+[[nodiscard]] int mqtt_add_replay(struct mqtt *self, const struct wish *w); /* 0 or -ENOMEM */
 
 /* deliver.c */
 void mqtt_pump(struct mqtt *self, struct io *io); /* sends what waits, as far as there is room */
@@ -239,6 +261,14 @@ bool mqtt_must_keep(struct io *io, const struct message *m);     /* would it go 
 /* To one, wherever it is: 0; 1: it is on its way to another loop; -errno: it is dropped. */
 int mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d);
 void mqtt_send_off(struct mqtt *self, struct io *io); /* self: whose step it was; NULL: the shard's */
+
+/*
+ * bridge_link.c: of a session that is MQTT_OUTWARD. The topic that a message has over there (empty: none, or memory is out), alive until
+ * the next call; the one that what comes has here (false: none). And what code it may end with, and why it ends.
+ */
+struct span mqtt_bridge_out(struct mqtt *self, const struct message *m);
+bool mqtt_bridge_in(struct mqtt *self, const struct io *io, struct mqtt_publish *p);
+unsigned mqtt_bridge_bye(struct mqtt *self, unsigned code, const char *why);
 
 /* sys.c */
 struct mqtt_sys *mqtt_sys_new(nsec now); /* or NULL */

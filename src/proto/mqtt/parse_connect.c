@@ -13,10 +13,11 @@ enum {
 	WILL_RETAIN = 0x20,
 	PASSWORD = 0x40,
 	USER = 0x80,
+	BRIDGE = 0x80, /* of the version */
 };
 
 /* 3.1.2.1, 3.1.2.2: 0 with the version; or MQTT_BAD_VERSION with the one whose CONNACK can say so. */
-static int take_version(struct take *t, uint8_t *ret_version, const char **ret_why)
+static int take_version(struct take *t, struct mqtt_connect *c, const char **ret_why)
 {
 	struct span name = take_text(t);
 	uint8_t level = take_u8(t);
@@ -25,12 +26,14 @@ static int take_version(struct take *t, uint8_t *ret_version, const char **ret_w
 		return mqtt_fail(ret_why, t->why, MQTT_MALFORMED);
 	if (!span_is(name, "MQTT") && !span_is(name, "MQIsdp")) /* [MQTT-3.1.2-1] */
 		return mqtt_fail(ret_why, "protocol-name", MQTT_BAD_VERSION);
+	c->from_bridge = level == (MQTT_31 | BRIDGE) || level == (MQTT_311 | BRIDGE);
+	if (c->from_bridge)
+		level &= (uint8_t)~BRIDGE;
 	if (name.n == 6 ? level == MQTT_31 : level == MQTT_311 || level == MQTT_5) {
-		*ret_version = level;
+		c->version = level;
 		return 0;
 	}
-	/* [MQTT-3.1.2-2]. The high bit is how bridges of mosquitto announce themselves; they try again without. */
-	*ret_version = name.n == 4 && (level & 0x7f) > MQTT_5 ? MQTT_5 : MQTT_311;
+	c->version = name.n == 4 && (level & 0x7f) > MQTT_5 ? MQTT_5 : MQTT_311; /* [MQTT-3.1.2-2] */
 	return mqtt_fail(ret_why, "protocol-version", MQTT_BAD_VERSION);
 }
 
@@ -97,7 +100,7 @@ int mqtt_parse_connect(const struct mqtt_frame *f, struct mqtt_connect *ret, con
 
 	*ret = (struct mqtt_connect){};
 	mqtt_props_init(&ret->will_props);
-	code = take_version(&t, &ret->version, ret_why);
+	code = take_version(&t, ret, ret_why);
 	if (code == 0)
 		code = check_flags(ret, take_u8(&t), ret_why);
 	if (code)

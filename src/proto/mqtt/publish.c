@@ -76,13 +76,21 @@ static int make(struct mqtt *self, const struct io *io, const struct mqtt_publis
 	return r;
 }
 
+/* Whether a bridge of another broker is connected: the one thing below $SYS that others say, as mosquitto's do. */
+bool mqtt_is_state(struct span topic)
+{
+	return topic_matches(span_str("$SYS/broker/connection/+/state"), topic) &&
+	       topic_check_name(topic, TOPIC_LEVELS) == 0;
+}
+
 /* What a client may not say, in the words of 5.0; 0: it may. */
 static int fault_of(const struct io *io, const struct mqtt_publish *p)
 {
 	if (topic_check_name(p->topic, mqtt_options(io)->levels) < 0)
 		return MQTT_BAD_TOPIC;
-	if (span_starts(p->topic, "$SYS/") || span_is(p->topic, "$SYS") ||
-	    topic_is_own(p->topic)) /* the server's own [4.7.2] */
+	if ((span_starts(p->topic, "$SYS/") || span_is(p->topic, "$SYS")) && !mqtt_is_state(p->topic))
+		return MQTT_BAD_TOPIC; /* the server's own [4.7.2] */
+	if (topic_is_own(p->topic))    /* likewise */
 		return MQTT_BAD_TOPIC;
 	if (p->props.format && !utf8_valid(p->payload))
 		return MQTT_BAD_FORMAT;
@@ -169,6 +177,15 @@ static enum verdict exactly_once(struct mqtt *self, struct io *io, const struct 
 	return V_GO;
 }
 
+/* From another broker, and nothing that we asked for or may have here: it is told that all is well. */
+static enum verdict pass_over(struct mqtt *self, struct io *io, const struct mqtt_publish *p)
+{
+	mqtt_dropped(io);
+	if (p->qos)
+		mqtt_answer(self, io, p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p->id, MQTT_OK);
+	return V_GO;
+}
+
 enum verdict mqtt_publish(struct mqtt *self, struct io *io, const struct mqtt_frame *f)
 {
 	struct mqtt_publish p;
@@ -185,6 +202,8 @@ enum verdict mqtt_publish(struct mqtt *self, struct io *io, const struct mqtt_fr
 		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
 	if (r)
 		return mqtt_bye(self, io, (unsigned)r, "alias-unknown");
+	if (self->role == MQTT_OUTWARD && (!mqtt_bridge_in(self, io, &p) || fault_of(io, &p)))
+		return pass_over(self, io, &p);
 	if (p.retain && !mqtt_options(io)->retain)
 		return mqtt_bye(self, io, MQTT_NO_RETAIN, "retain-off");
 	r = fault_of(io, &p);

@@ -2,6 +2,7 @@
 #pragma once
 #include <stdatomic.h>
 
+#include "conf/option.h"
 #include "core/proto.h"
 #include "store/topics.h"
 
@@ -16,6 +17,8 @@ enum {
 	MQTT_WILLS,
 	MQTT_REFUSED,
 	MQTT_PAUSED,
+	MQTT_BRIDGED,
+	MQTT_BRIDGE_FAILED,
 };
 
 enum mqtt_when_full { MQTT_DROP, MQTT_REFUSE };
@@ -30,6 +33,7 @@ struct mqtt_options {
 	unsigned durability; /* of enum mqtt_durability */
 	enum mqtt_when_full queue_full;
 	bool retain;
+	struct option_parts bridge;                    /* bridge.h */
 	char *response_information, *server_reference; /* NULL: none */
 };
 

@@ -5,7 +5,7 @@
 
 #include "base/list.h"
 #include "base/mem.h"
-#include "proto/mqtt/mqtt_priv.h"
+#include "proto/mqtt/bridge.h"
 
 #define FIRST_SYS (100 * MSEC)
 #define LOOK_AGAIN (10 * SEC)
@@ -168,6 +168,8 @@ static void set_past_alarm(void *arg, struct subscriber *s)
 	struct io *io = arg;
 	struct mqtt_alarm *a;
 
+	if (mqtt_bridge_left(io, s)) /* it is configured no more, and neither is what waits for it */
+		s->expires = io->now;
 	if (mqtt_alarm_new(io->shard, &a) == 0) /* or it stays until it comes and leaves again */
 		place_alarm(io->shard, io, &a, s, s->epoch, s->will_at < s->expires ? s->will_at : s->expires);
 }
@@ -211,6 +213,7 @@ static void open_shard(struct mqtt_shard *shard, struct io *io)
 		shard->sys = mqtt_sys_new(io->now);
 	if (shard->sys)
 		io_timer(io, MQTT_SHARD_SYS, io->now + FIRST_SYS);
+	mqtt_bridges_open(shard, io);
 	if (!shard->loops || port_here(io->svc->port, io) != 0)
 		return;
 	topics_each_away(mqtt_service(io)->topics, set_past_alarm, io);
@@ -218,21 +221,9 @@ static void open_shard(struct mqtt_shard *shard, struct io *io)
 	mqtt_events_open(shard, io);
 }
 
-enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io)
+static void read_letters(struct mqtt_shard *shard, const struct ev *ev, struct io *io)
 {
-	struct mqtt_shard *shard = self;
-
-	if (ev->kind == EV_OPEN)
-		open_shard(shard, io);
-	if (ev->kind == EV_TIMER && ev->tag == MQTT_SHARD_ALARM)
-		ring_all(shard, io);
-	if (ev->kind == EV_TIMER || shard->alarms.n)
-		set_timer(shard, io);
-	if (ev->kind == EV_TIMER && ev->tag == MQTT_SHARD_SYS)
-		tell_of_itself(shard, io);
-	if (ev->kind == EV_TIMER && ev->tag == MQTT_SHARD_EVENTS)
-		mqtt_events_look(shard, io);
-	for (size_t i = 0; ev->kind == EV_MSG && i < ev->mail.n; i++) {
+	for (size_t i = 0; i < ev->mail.n; i++) {
 		struct letter *l = &ev->mail.v[i];
 
 		if (l->tag == MQTT_BATCH)
@@ -242,6 +233,38 @@ enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io)
 		else if (l->tag == MQTT_LISTEN)
 			mqtt_events_listen(shard, io, l);
 	}
+}
+
+static void it_is_time(struct mqtt_shard *shard, unsigned timer, struct io *io)
+{
+	if (timer == MQTT_SHARD_ALARM)
+		ring_all(shard, io);
+	else if (timer == MQTT_SHARD_SYS)
+		tell_of_itself(shard, io);
+	else if (timer == MQTT_SHARD_EVENTS)
+		mqtt_events_look(shard, io);
+	else
+		mqtt_bridges_due(shard, io);
+}
+
+enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io)
+{
+	struct mqtt_shard *shard = self;
+
+	if (ev->kind == EV_OPEN)
+		open_shard(shard, io);
+	else if (ev->kind == EV_RELOAD)
+		mqtt_bridges_look(shard, io);
+	else if (ev->kind == EV_TIMER)
+		it_is_time(shard, ev->tag, io);
+	else if (ev->kind == EV_MSG)
+		read_letters(shard, ev, io);
+	else if (ev->kind == EV_GONE)
+		mqtt_bridges_gone(shard, io, ev);
+	else if (ev->kind == EV_STOP)
+		mqtt_bridges_stop(shard);
+	if (ev->kind == EV_TIMER || shard->alarms.n)
+		set_timer(shard, io);
 	mqtt_send_off(NULL, io);
 	return V_GO;
 }
@@ -253,6 +276,7 @@ void mqtt_shard_done(void *self, struct io *io)
 	uint64_t at;
 
 	(void)io;
+	mqtt_bridges_done(shard);
 	while ((n = heap_min(&shard->alarms, &at))) {
 		heap_del(&shard->alarms, n);
 		forget(shard, list_entry(n, struct mqtt_alarm, node));

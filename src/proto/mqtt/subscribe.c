@@ -40,7 +40,7 @@ static void drop_replay(struct mqtt *self, struct span filter)
 }
 
 /* Behind those that are not done yet. */
-static int add_replay(struct mqtt *self, const struct wish *w)
+int mqtt_add_replay(struct mqtt *self, const struct wish *w)
 {
 	struct mqtt_replay **end = &self->replays, *r = mem_zalloc(sizeof(*r));
 
@@ -70,7 +70,9 @@ void mqtt_replay(struct mqtt *self, struct io *io)
 		struct delivery d = { .m = found[i], .id = r->id, .retain = true, .alone = true };
 
 		d.qos = d.m->qos < r->qos ? d.m->qos : r->qos;
-		if (subscriber_push(self->session, &d, &lim) < 0)
+		if (self->role == MQTT_OUTWARD && d.m->from == self->session->serial)
+			; /* it came from there */
+		else if (subscriber_push(self->session, &d, &lim) < 0)
 			mqtt_dropped(io);
 		message_unref(found[i]);
 	}
@@ -111,8 +113,8 @@ static uint8_t take(struct mqtt *self, struct io *io, const struct mqtt_sub *sub
 	struct wish w = {
 		.id = id,
 		.qos = sub->qos,
-		.no_local = sub->no_local,
-		.as_published = sub->as_published,
+		.no_local = sub->no_local || self->role == MQTT_BRIDGE,
+		.as_published = sub->as_published || self->role == MQTT_BRIDGE,
 	};
 	int r;
 
@@ -133,7 +135,7 @@ static uint8_t take(struct mqtt *self, struct io *io, const struct mqtt_sub *sub
 		mqtt_events_begin(io);
 	/* [MQTT-3.3.1-9] [-10] [-11], and nothing of it for a group [4.8.2] */
 	if (!w.group.n && (sub->retain_handling == 0 || (sub->retain_handling == 1 && r == 0)) &&
-	    add_replay(self, &w) < 0)
+	    mqtt_add_replay(self, &w) < 0)
 		mqtt_dropped(io);
 	return w.qos;
 }

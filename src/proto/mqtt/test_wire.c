@@ -232,7 +232,10 @@ static void test_connect_form(void **state)
 		{ SPAN("\0\4MQTT\x7f"), MQTT_BAD_VERSION, MQTT_5 },
 		{ SPAN("\0\4MQTT\3"), MQTT_BAD_VERSION, MQTT_311 },
 		{ SPAN("\0\4MQTT\0"), MQTT_BAD_VERSION, MQTT_311 },
-		{ SPAN("\0\4MQTT\x84"), MQTT_BAD_VERSION, MQTT_311 }, /* a bridge of mosquitto */
+		{ SPAN("\0\4MQTT\x84"), MQTT_MALFORMED, MQTT_311 }, /* a bridge, and a packet that is cut */
+		{ SPAN("\0\6MQIsdp\x83"), MQTT_MALFORMED, MQTT_31 },
+		{ SPAN("\0\4MQTT\x85"), MQTT_BAD_VERSION, MQTT_311 },
+		{ SPAN("\0\4MQTT\x83"), MQTT_BAD_VERSION, MQTT_311 },
 		{ SPAN("\0\6MQIsdp\4"), MQTT_BAD_VERSION, MQTT_311 },
 		{ SPAN("\0\6MQIsdp\5"), MQTT_BAD_VERSION, MQTT_311 },
 		{ SPAN("\0\4mqtt\5"), MQTT_BAD_VERSION, MQTT_UNKNOWN },

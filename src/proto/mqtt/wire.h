@@ -127,6 +127,8 @@ struct mqtt_frame {
 struct mqtt_connect {
 	uint8_t version; /* enum mqtt_version */
 	bool clean, will, will_retain, has_user, has_password;
+	bool from_bridge; /* 3.x: it says so, as mosquitto's do, by the high bit of its version: it wants what 5.0 calls no local and
+			     retain as published, for all that it subscribes to */
 	uint8_t will_qos;
 	uint16_t keep_alive; /* seconds, 0 = off */
 	struct span client_id, user, password;

@@ -16,7 +16,7 @@ static void give_connect(struct give *g, unsigned version, const void *packet, u
 	const struct mqtt_connect *c = packet;
 
 	give_binary(g, span_str(version == MQTT_31 ? "MQIsdp" : "MQTT"));
-	give_u8(g, version);
+	give_u8(g, version | (c->from_bridge ? 0x80 : 0));
 	give_u8(g, connect_flags(c));
 	give_u16(g, c->keep_alive);
 	give_props(g, version, MQTT_CONNECT, &c->props, leave);

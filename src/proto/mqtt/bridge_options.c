@@ -1,0 +1,204 @@
+/* bridge_options.c - a section [SERVICE.bridge.NAME]: its options, and what is made of them. See bridge.h. */
+#include <errno.h>
+
+#include "base/mem.h"
+#include "proto/mqtt/bridge.h"
+
+enum { PEM_MAX = 1 << 20, PASSWORD_MAX = 65535, TEXT_MAX = 60000 };
+
+static const char *const versions[] = {
+	[BRIDGE_AUTO] = "auto", [BRIDGE_5] = "5", [BRIDGE_311] = "3.1.1", [BRIDGE_31] = "3.1", NULL
+};
+
+#define O struct bridge_options
+static const struct option rows[] = {
+	OPT_FILE(O, ca, PEM_MAX,
+		 "trusts who has a certificate from these authorities (PEM); without it those of the system"),
+	OPT_FILE(O, certificate, PEM_MAX, "shows this certificate (PEM) to a broker that asks for one"),
+	OPT_BOOL(O, clean, "no", "begins anew each time: the other side keeps nothing for us while we are away"),
+	OPT_STRING(O, client_id, NULL, 0, 1024,
+		   "is known there by this name, which nobody else may have; without it SERVICE.NAME of the section"),
+	OPT_BOOL(O, insecure, "no", "takes any certificate, so that anybody in between can read and change everything"),
+	OPT_UINT(O, keepalive, "60", 1, 65535, "seconds of silence before it asks whether the other side is there"),
+	OPT_SECRET(O, key, PEM_MAX, "the key of the certificate (PEM); without it the certificate's file has it too"),
+	OPT_STRING(O, local_user, NULL, 0, 256,
+		   "publishes and hears on this side what the rules allow to this user; without it all that topics say"),
+	OPT_BOOL(O, notify, "yes", "tells both sides whether it is connected: $SYS/broker/connection/CLIENT_ID/state"),
+	OPT_SECRET(O, password, PASSWORD_MAX, "the file with the password for the other side"),
+	OPT_NSEC(O, retry, "1m", NSEC_PER_SEC, 24 * 3600 * NSEC_PER_SEC,
+		 "the longest pause between two tries; the first is one second"),
+	OPT_ADDRS(O, to, NULL, 1, 1, "connects to this broker"),
+	OPT_STRING(O, topics, NULL, 1, TEXT_MAX,
+		   "what goes over it, a line each: PATTERN in|out|both QOS LOCAL-PREFIX REMOTE-PREFIX"),
+	OPT_STRING(O, user, NULL, 0, 1024, "logs in there under this name"),
+	OPT_ENUM(O, version, "auto", versions, "of MQTT; auto tries 5, then 3.1.1"),
+};
+#undef O
+
+/* ---- is it right? ---- */
+
+static const char *fault_of_address(const struct addr_text *to)
+{
+	if (to->transport != ADDR_TCP && to->transport != ADDR_TLS)
+		return "is not where a bridge can connect to: tcp:HOST:PORT, tls:HOST:PORT";
+	if (strcmp(to->host, "*") == 0)
+		return "needs one host, * is all of them";
+	if (to->port == 0)
+		return "needs a port that is not 0";
+	return NULL;
+}
+
+static int check_address(const struct addr_text *to, struct buf *why)
+{
+	const char *fault = fault_of_address(to);
+
+	if (!fault)
+		return 0;
+	buf_adds(why, "to: ");
+	addr_format(to, why);
+	buf_addf(why, " %s", fault);
+	return -EINVAL;
+}
+
+/* The name of an option that only TLS has a use for; NULL: none is set. */
+static const char *tls_option(const struct bridge_options *o)
+{
+	return o->ca.path            ? "ca"
+	       : o->certificate.path ? "certificate"
+	       : o->key.path         ? "key"
+	       : o->insecure         ? "insecure"
+				     : NULL;
+}
+
+static int check_together(const struct bridge_options *o, struct buf *why)
+{
+	const char *option = tls_option(o);
+
+	if (option && !addr_is_secure(&o->to.v[0])) {
+		buf_addf(why, "%s: has no use here: `to` does not begin with tls:", option);
+		return -EINVAL;
+	}
+	if (o->key.path && !o->certificate.path) {
+		buf_adds(why, "key: needs a certificate");
+		return -EINVAL;
+	}
+	if (o->password.path && !o->user) {
+		buf_adds(why, "password: needs a user");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* Each behind the option's name. */
+static void add_lines(const char *said, struct buf *why)
+{
+	for (const char *gap = ""; *said; gap = "\n") {
+		size_t n = strcspn(said, "\n");
+
+		buf_addf(why, "%stopics: %.*s", gap, (int)n, said);
+		said += n + (said[n] == '\n');
+	}
+}
+
+static int check_topics(const char *text, struct buf *why)
+{
+	BUF_AUTO struct buf said = BUF_INIT(4096);
+	struct bridge_map map;
+	int r = bridge_map_parse(text, &map, &said);
+
+	bridge_map_done(&map);
+	if (r == -EINVAL)
+		add_lines(buf_str(&said), why);
+	return r;
+}
+
+static int make_trust(const struct bridge_options *o, struct trust **ret, struct buf *why)
+{
+	const struct trust_setup setup = {
+		.ca = o->ca.bytes,
+		.certificate = o->certificate.bytes,
+		.key = o->key.bytes,
+		.insecure = o->insecure,
+	};
+
+	return trust_new(&setup, ret, why);
+}
+
+/* Of the files, once they are read. */
+static int check_files(const struct bridge_options *o, struct buf *why)
+{
+	BUF_AUTO struct buf said = BUF_INIT(1024);
+	struct trust *trust = NULL;
+	int r;
+
+	if (!o->ca.bytes.n && !o->certificate.bytes.n)
+		return 0;
+	r = make_trust(o, &trust, &said);
+	trust_free(&trust);
+	if (r == -EINVAL)
+		buf_addf(why, "%s%s",
+			 strchr(buf_str(&said), ':') ? ""
+			 : o->ca.path                ? "ca: "
+						     : "certificate: ",
+			 buf_str(&said));
+	return r;
+}
+
+static int check(const void *values, struct buf *why)
+{
+	const struct bridge_options *o = values;
+	int r = check_address(&o->to.v[0], why);
+
+	if (r == 0)
+		r = check_together(o, why);
+	if (r == 0 && o->topics)
+		r = check_topics(o->topics, why);
+	return r ? r : check_files(o, why);
+}
+
+const struct option_table bridge_table = OPTION_TABLE("bridge", rows, struct bridge_options, check);
+
+/* ---- what is made of it ---- */
+
+int bridge_setup_make(const struct bridge_options *o, struct bridge_setup *ret, struct buf *why)
+{
+	BUF_AUTO struct buf address = BUF_INIT(ADDR_TEXT_MAX + 1);
+	struct bridge_setup s = {};
+	void *mine = NULL;
+	int r = option_values_copy(&bridge_table, o, &mine);
+
+	if (r < 0)
+		return r;
+	s.o = mine;
+	r = bridge_map_parse(s.o->topics, &s.map, why);
+	addr_format(&o->to.v[0], &address);
+	if (r == 0)
+		r = buf_take(&address, &s.address);
+	if (r == 0 && addr_is_secure(&o->to.v[0]))
+		r = make_trust(o, &s.trust, why);
+	if (r < 0)
+		bridge_setup_done(&s);
+	else
+		*ret = s;
+	return r;
+}
+
+void bridge_setup_done(struct bridge_setup *s)
+{
+	void *mine = s->o;
+
+	option_values_free(&bridge_table, &mine);
+	bridge_map_done(&s->map);
+	trust_free(&s->trust);
+	mem_free(s->address);
+	*s = (struct bridge_setup){};
+}
+
+struct span bridge_password(const struct bridge_options *o)
+{
+	struct span s = o->password.bytes;
+
+	while (s.n && (s.p[s.n - 1] == '\n' || s.p[s.n - 1] == '\r'))
+		s.n--;
+	return s;
+}
