@@ -94,7 +94,8 @@ static unsigned look_into(struct asked *a, const char *dir, struct buf *names)
 	while (d && (e = readdir(d))) {
 		if (e->d_name[0] == '.' || !is_store(dirfd(d), e->d_name))
 			continue;
-		snprintf(a->found, sizeof(a->found), "%s/%s", dir, e->d_name);
+		if (snprintf(a->found, sizeof(a->found), "%s/%s", dir, e->d_name) >= (int)sizeof(a->found))
+			continue;
 		buf_addf(names, "%s%s", n++ ? ", " : "", e->d_name);
 	}
 	if (d)
