@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from daemon import PATIENCE, PROGRAM, Address, Guichet, eventually
+from daemon import PATIENCE, PROGRAM, REPORT, Address, Guichet, eventually
 from strict import Client, talk
 
 KILLS = int(os.environ.get("KILLS", 50))
@@ -70,6 +70,8 @@ def broker(folder):
             g.stop()
             return
         g.kill()  # its worker ends with it, a moment later; the next one's waits for the lock
+        said = "\n".join(g.err.all())
+        assert not REPORT.search(said), said
 
     yield Broker
     for g in running:
