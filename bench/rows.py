@@ -548,6 +548,65 @@ def mqtt_latency(b):
     yield _compare("mqtt_latency", "  messages per second of the stream", "/s", runs, _per_second)
 
 
+def _waiting_messages(n, sessions, size):
+    """As `guichet store load` reads them: so many messages, in turns for so many kept sessions."""
+    until = int(time.time() + 86400) * 1000
+    for i in range(1, sessions + 1):
+        yield (f'{{"kind":"session","id":{i},"name":"c{i}","owner":0,"expiry":86400,"until":{until}}}\n'
+               f'{{"kind":"subscription","session":{i},"group":"","filter":"t/{i}","id":0,"qos":1,"retain_handling":0,"no_local":false,'
+               f'"as_published":false}}\n')
+    for i in range(n):
+        yield (f'{{"kind":"message","id":{sessions + 1 + i},"message":{{"topic":"t/{i % sessions + 1}","payload":"{"x" * size}","properties":"",'
+               f'"qos":1,"retain":false,"until":0}},"waiters":[{{"session":{i % sessions + 1},"qos":1,"retain":false,'
+               f'"packet":{i // sessions % 65535 + 1},"received":false,"ids":[]}}]}}\n')
+
+
+def _first_connack(b, conf, sock, name):
+    """Seconds from exec to CONNACK with the session, of whoever comes first."""
+    sock.unlink(missing_ok=True)
+    began = time.monotonic()
+    with subprocess.Popen([b.program, "serve", conf], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as p:
+        try:
+            while True:
+                c = socket.socket(socket.AF_UNIX)
+                c.settimeout(60)
+                with contextlib.suppress(OSError):
+                    c.connect(str(sock))
+                    break
+                c.close()
+                if p.poll() is not None or time.monotonic() - began > 60:
+                    raise harness.Failed("it does not begin")
+                time.sleep(0.001)
+            body = b"\0\4MQTT\4\0\0\0\0" + bytes([len(name)]) + name
+            c.sendall(b"\x10" + bytes([len(body)]) + body)
+            if c.recv(4, socket.MSG_WAITALL) != b"\x20\2\1\0":
+                raise harness.Failed("the session is not there")
+            took = time.monotonic() - began
+            c.close()
+        finally:
+            p.terminate()
+            p.wait(60)
+    return took
+
+
+def mqtt_restart(b):
+    """from exec to the first CONNACK, with 1,000,000 messages of 64 bytes that wait for 1,000 kept sessions"""
+    conf, data, sock = b.folder / "restart.conf", b.folder / "restart", b.folder / "restart.sock"
+    data.mkdir(mode=0o700)
+    conf.write_text(f"[guichet]\ndata = {data}\n[mqtt]\nlisten = unix:{sock}\n")
+    b.progress("mqtt_restart: a store with 1,000,000 messages")
+    with subprocess.Popen([b.program, "store", "load", data / "topics" / "mqtt"], stdin=subprocess.PIPE, text=True) as p:
+        p.stdin.writelines(_waiting_messages(1000000, 1000, 64))
+        p.stdin.close()
+    if p.returncode:
+        raise harness.Failed("the store could not be made")
+    took = []
+    for i in range(b.rounds):
+        b.progress(f"mqtt_restart: round {i + 1}")
+        took.append(_first_connack(b, conf, sock, b"c%d" % (i + 1)))
+    yield _alone("mqtt_restart", "to the first CONNACK, 1,000,000 waiting", "s", took, most=1)
+
+
 ROWS = {f.__name__: f for f in (
     echo, bulk, pingpong, relay, chat, xinetd, inetd, models, beside, idle, slow, udp, ready, tls, nofile,
-    mqtt, mqtt_fan, mqtt_qos, mqtt_connect, mqtt_login, mqtt_idle, mqtt_latency)}
+    mqtt, mqtt_fan, mqtt_qos, mqtt_connect, mqtt_login, mqtt_idle, mqtt_latency, mqtt_restart)}

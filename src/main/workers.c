@@ -1,6 +1,7 @@
 /* workers.c - see workers.h. */
 #include "main/workers.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -61,6 +62,52 @@ static int make_door(const struct hands *all, const struct hand *h, int *ret)
 	return h->needs.runs ? spawn_door(all->spawner, &user, 1, ret) : 0;
 }
 
+/* All that is in it, and in its folders down to `depth`, is the user's. The folder stays open. 0 or -errno. */
+static int give_what_is_in(const struct hands *all, int dir, unsigned depth)
+{
+	int copy = sys_openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0), r = 0;
+	DIR *d = copy < 0 ? NULL : fdopendir(copy);
+	const struct dirent *e;
+
+	if (!d) {
+		r = -errno;
+		fd_close(&copy);
+		return r;
+	}
+	while (r == 0 && (e = readdir(d))) {
+		int fd;
+
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+			continue;
+		fd = depth ? sys_openat(copy, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0) : -1;
+		if (fd >= 0)
+			r = give_what_is_in(all, fd, depth - 1);
+		fd_close(&fd);
+		if (r == 0 && sys_fchownat(copy, e->d_name, all->uid, all->gid, AT_SYMLINK_NOFOLLOW) < 0)
+			r = -errno;
+	}
+	closedir(d);
+	return r;
+}
+
+/*
+ * What root has made there before, by `guichet store load`, goes with it; but only while the folder is root's: later its user could
+ * have put anything there.
+ */
+static int give_store(const struct hands *all, int fd)
+{
+	struct stat st;
+	int r = 0;
+
+	if (sys_fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
+		return -errno;
+	if (st.st_uid == 0)
+		r = give_what_is_in(all, fd, 1);
+	if (r == 0 && sys_fchownat(fd, "", all->uid, all->gid, AT_EMPTY_PATH) < 0)
+		r = -errno;
+	return r;
+}
+
 /*
  * The folder of what its services keep, of its user alone. Those above may be closed to that user, so the process gets it as a
  * descriptor. A descriptor, -1: it keeps nothing, or -errno.
@@ -79,8 +126,8 @@ static int open_store(const struct hands *all, const struct hand *h, int *ret)
 	fd = sys_open(dir, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	if (other && sys_fchownat(fd, "", all->uid, all->gid, AT_EMPTY_PATH) < 0)
-		r = -errno;
+	if (other)
+		r = give_store(all, fd);
 	if (r < 0) {
 		fd_close(&fd);
 		return r;

@@ -348,7 +348,8 @@ enum keep_state keep_state(const struct keep *k)
 
 bool keep_full(const struct keep *k)
 {
-	return keep_state(k) != KEEP_FINE;
+	return keep_state(k) != KEEP_FINE ||
+	       atomic_load_explicit(&k->waiting_bytes, memory_order_relaxed) > KEEP_WAITING_MAX;
 }
 
 uint64_t keep_committed(const struct keep *k)

@@ -51,7 +51,9 @@ enum {
 	KEEP_LIMIT_MIN = 16 << 20,
 	KEEP_LAZY_MS = 200,
 	KEEP_LATER_MS = 10,
-	KEEP_PATH = 64, /* bytes of a file's name in the folder */
+	KEEP_WAITING_MAX =
+		256 << 20, /* bytes that are submitted and not written: the disk is slower than those who publish */
+	KEEP_PATH = 64,    /* bytes of a file's name in the folder */
 };
 
 /* How the file was found. Worth a line in the log when `damaged`. */
@@ -77,7 +79,7 @@ void keep_close(struct keep **k); /* NULL is fine, and set. Waits for the writer
 
 /* From any thread, without a lock. */
 enum keep_state keep_state(const struct keep *k);
-bool keep_full(const struct keep *k); /* not KEEP_FINE: refuse what can be refused, with 0x97 */
+bool keep_full(const struct keep *k); /* not KEEP_FINE, or too much waits: refuse what can be refused, with 0x97 */
 uint64_t keep_committed(const struct keep *k);
 
 /* A number that no session and no message of this store has. From any thread, without a lock. */

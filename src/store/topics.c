@@ -216,6 +216,17 @@ void topics_end(struct topics *t, struct filters *ix, struct subscriber *s)
 		subscriber_unref(s);
 }
 
+struct message *topics_due_will(struct topics *t, const struct subscriber *s, uint32_t epoch, uint64_t now)
+{
+	struct message *m = NULL;
+
+	pthread_mutex_lock(&t->lock);
+	if (!s->dead && s->epoch == epoch && s->expires > now && s->will.m && s->will_at <= now)
+		m = message_ref(s->will.m);
+	pthread_mutex_unlock(&t->lock);
+	return m;
+}
+
 uint64_t topics_due(struct topics *t, struct subscriber *s, uint32_t epoch, uint64_t now, struct message **ret_will,
 		    bool *ret_over, topics_changed *changed, void *arg)
 {

@@ -40,6 +40,9 @@ uint32_t topics_leave(struct topics *t, struct subscriber *s, uint64_t expires, 
 /* Out of the register, and without subscriptions. For who has it, with the index of its loop. Its reference stays. */
 void topics_end(struct topics *t, struct filters *ix, struct subscriber *s);
 
+/* The will that is due of one that was left in this epoch and stays, with a reference; it is still there. Else NULL. */
+struct message *topics_due_will(struct topics *t, const struct subscriber *s, uint32_t epoch, uint64_t now);
+
 /*
  * An alarm has rung: what is due of one that was left in this epoch. The will, if it is time, with its reference; and its end, if that
  * is (*ret_over). `changed` is called, under the lock, when it stays without the will. Returns when to ring again, UINT64_MAX:

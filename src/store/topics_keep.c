@@ -176,7 +176,9 @@ static int take_waiter(struct loading *l, struct message *m, const struct keep_w
 
 	if (!s)
 		return 0;
-	s->next_id = w->packet;
+	if ((!s->queue_n && !s->flights_n) ||
+	    (int16_t)(w->packet - s->next_id) > 0) /* loops count at once: not all ascend */
+		s->next_id = w->packet;
 	if (w->turn == KEEP_RECEIVED)
 		return take_received(s, &d);
 	for (uint16_t i = 0; r == 0 && (i < w->n_ids || i == 0); i++) { /* the identifiers become one delivery again */
@@ -202,9 +204,13 @@ static int take_message(struct loading *l, const struct keep_record *k)
 
 static int take_retained(struct loading *l, const struct keep_message *k)
 {
-	struct message *m = message_of(k, k->until ? from_wall(l->disk, k->until) : 0);
-	int r = m ? topics_retain(l->t, m, SIZE_MAX) : -ENOMEM;
+	struct message *m;
+	int r;
 
+	if (k->until && k->until <= l->disk->wall)
+		return keep_retain(&l->t->retained_batch, &(struct keep_message){ .topic = k->topic });
+	m = message_of(k, k->until ? from_wall(l->disk, k->until) : 0);
+	r = m ? topics_retain(l->t, m, SIZE_MAX) : -ENOMEM;
 	message_unref(m);
 	return r;
 }

@@ -18,6 +18,14 @@ static void forget(struct topics *t, struct retained *r)
 	mem_free(r);
 }
 
+/* On disk it goes with what is retained next; else it would come back at each start, to go again. */
+static void expire(struct topics *t, struct retained *r)
+{
+	if (t->disk.keep)
+		(void)keep_retain(&t->retained_batch, &(struct keep_message){ .topic = message_topic(r->m) });
+	forget(t, r);
+}
+
 static int keep(struct topics *t, struct message *m, size_t max)
 {
 	struct retained *r;
@@ -94,7 +102,7 @@ int topics_replay(struct topics *t, struct names_cursor *c, uint64_t now, struct
 		struct retained *r = list_entry(found[i], struct retained, name);
 
 		if (r->m->expires && r->m->expires <= now)
-			forget(t, r);
+			expire(t, r);
 		else
 			ret[kept++] = message_ref(r->m);
 	}

@@ -3,6 +3,7 @@ What the broker has acknowledged is there after `kill -9`, at any moment: sessio
 retained messages, wills, expiries. KILLS=1000 for a soak. And what becomes of a full disk, of a damaged file, of a stop and a reload.
 """
 import collections
+import json
 import os
 import random
 import signal
@@ -11,7 +12,7 @@ import time
 
 import pytest
 
-from daemon import PATIENCE, PROGRAM, Address, Guichet, eventually
+from daemon import PATIENCE, PROGRAM, REPORT, Address, Guichet, eventually
 from strict import Client, talk
 
 KILLS = int(os.environ.get("KILLS", 50))
@@ -69,6 +70,8 @@ def broker(folder):
             g.stop()
             return
         g.kill()  # its worker ends with it, a moment later; the next one's waits for the lock
+        said = "\n".join(g.err.all())
+        assert not REPORT.search(said), said
 
     yield Broker
     for g in running:
@@ -853,6 +856,24 @@ def test_below_closed_folders(broker, folder):
     a.drop()
     g = g.again()
     assert a.enter().present
+
+
+@needs_root
+def test_loaded_by_root(broker, folder):
+    """`guichet store load` into a new data folder: the worker, who is nobody, can serve it."""
+    records = "".join(json.dumps(r) + "\n" for r in (
+        {"kind": "session", "id": 1, "name": "a", "owner": 0, "expiry": 3600, "until": int(time.time() * 1000) + 3600000},
+        {"kind": "subscription", "session": 1, "group": "", "filter": "t", "id": 0, "qos": 1, "retain_handling": 0, "no_local": False,
+         "as_published": False}))
+    (folder / "guichet-data").mkdir(mode=0o700)
+    done = subprocess.run([PROGRAM, "store", "load", str(folder / "guichet-data" / "topics" / "mqtt")], input=records, text=True)
+    assert done.returncode == 0
+    g = broker()
+    a = g.client("a", 5)
+    a.known = True
+    a.enter()
+    a.says("t", b"x", 1)
+    assert a.hears(1)[0].payload == b"x"
 
 
 def test_twice(broker, folder):

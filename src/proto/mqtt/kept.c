@@ -384,6 +384,9 @@ bool mqtt_kept_ready(struct mqtt *self, struct io *io, const struct delivery *d)
 
 	if (!d->packet)
 		return true;
+	if (d->qos == 2 &&
+	    subscriber_flight(self->session, d->packet)) /* from 65,535 messages ago; landing looks again */
+		return false;
 	position = atomic_load_explicit(&d->m->position, memory_order_acquire);
 	if (!position) { /* another loop is just about to hand it over: what it is answered must come behind */
 		self->session->woken = true;
@@ -420,19 +423,18 @@ void mqtt_kept_submit(struct mqtt *self, struct io *io)
 {
 	struct mqtt_service *service = mqtt_service(io);
 	struct mqtt_pen *pen = pen_of(io);
-	uint64_t position = 0, other;
+	uint64_t position = 0, other = 0;
 
 	if (!service->keep)
 		return;
+	if (pen->retained) /* first: said again it is the same, and that a message was taken (QoS 2) must not come without it */
+		position = topics_retained_submit(service->topics);
+	pen->retained = false;
 	if (pen->batch.n && (pen->wrote || service->lazy))
-		position = keep_submit(service->keep, &pen->batch);
+		other = keep_submit(service->keep, &pen->batch);
 	else if (pen->batch.n)
 		keep_submit_later(service->keep, &pen->batch);
-	if (pen->retained) {
-		other = topics_retained_submit(service->topics);
-		position = other > position ? other : position;
-		pen->retained = false;
-	}
+	position = other > position ? other : position;
 	for (size_t i = 0; i < pen->messages_n; i++) {
 		atomic_store_explicit(&pen->messages[i]->position, position + (position != UINT64_MAX),
 				      memory_order_release);

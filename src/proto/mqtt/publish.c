@@ -167,12 +167,12 @@ static enum verdict exactly_once(struct mqtt *self, struct io *io, const struct 
 		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
 	new = r == 1;
 	r = new ? publish(self, io, p) : MQTT_OK;
-	if (new &&r >= 0 && r < MQTT_UNSPECIFIED && mqtt_kept_await(io, self->session, p->id) < 0)
+	if (new && r >= 0 && r < MQTT_UNSPECIFIED && mqtt_kept_await(io, self->session, p->id) < 0)
 		r = -ENOMEM;
+	if (new && (r < 0 || r >= MQTT_UNSPECIFIED)) /* when it comes again it is a new one */
+		subscriber_release(self->session, p->id);
 	if (r < 0)
 		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
-	if (r >= MQTT_UNSPECIFIED)
-		subscriber_release(self->session, p->id);
 	acknowledge(self, io, MQTT_PUBREC, p->id, r);
 	return V_GO;
 }

@@ -246,7 +246,7 @@ bool mqtt_must_keep(struct io *io, const struct message *m)
 	struct mqtt_shard *shard = io->shard;
 	struct hearing h = { .m = (struct message *)m };
 
-	if (m->retain)
+	if (m->retain && m->payload_n)
 		return true;
 	(void)topics_match(mqtt_service(io)->topics, message_topic(m), &shard->found_all, look_for_kept, &h);
 	return h.heard;

@@ -51,7 +51,7 @@ void mqtt_publish_will(struct io *io, struct message *will)
 	message_unref(will);
 }
 
-/* Under the lock of names: it is nobody's until then, and what its next session writes comes behind. */
+/* Under the lock of names: it is nobody's until then, and what its next session writes comes behind. In one batch with the will. */
 static void will_is_out(void *arg, struct subscriber *s)
 {
 	(void)mqtt_kept_left(arg, s, s->expires, UINT64_MAX);
@@ -59,14 +59,19 @@ static void will_is_out(void *arg, struct subscriber *s)
 
 static void ring(struct mqtt_shard *shard, struct io *io, struct mqtt_alarm *a)
 {
-	struct message *will;
+	struct topics *t = mqtt_service(io)->topics;
+	struct message *first = topics_due_will(t, a->whose, a->epoch, io->now), *will;
+	uint64_t next;
 	bool over;
-	uint64_t next = topics_due(mqtt_service(io)->topics, a->whose, a->epoch, io->now, &will, &over, will_is_out,
-				   io);
 
+	mqtt_publish_will(io, first);
+	next = topics_due(t, a->whose, a->epoch, io->now, &will, &over, will_is_out, io);
 	if (over)
 		mqtt_count(io, MQTT_T_ENDED, 1);
-	mqtt_publish_will(io, will);
+	if (first)
+		message_unref(will);
+	else
+		mqtt_publish_will(io, will);
 	if (over)
 		mqtt_kept_end(io, a->whose);
 	if (next != UINT64_MAX && heap_set(&shard->alarms, &a->node, next) == 0)
