@@ -240,6 +240,7 @@ struct flight *subscriber_fly(struct subscriber *s, const struct delivery *d, co
 		.qos = d->qos,
 		.retain = d->retain,
 		.sent = true,
+		.alone = d->alone,
 	};
 	return &s->flights[s->flights_n++];
 }

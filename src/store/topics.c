@@ -16,6 +16,7 @@ int topics_new(const struct topic_key *key, struct topics **ret)
 	list_init(&t->all);
 	pthread_mutex_init(&t->lock, NULL);
 	pthread_mutex_init(&t->turns, NULL);
+	pthread_mutex_init(&t->orphans_lock, NULL);
 	pthread_mutex_init(&t->retained_lock, NULL);
 	pthread_rwlock_init(&t->subs_lock, NULL);
 	t->subs = filters_new(key);
@@ -46,7 +47,9 @@ void topics_free(struct topics **tp)
 	if (!t)
 		return;
 	*tp = NULL;
+	t->over = true;
 	end_all(t);
+	topics_orphans_done(t);
 	if (t->retained)
 		topics_retained_done(t);
 	names_free(&t->retained);
@@ -55,6 +58,7 @@ void topics_free(struct topics **tp)
 	keep_batch_done(&t->retained_batch);
 	pthread_mutex_destroy(&t->lock);
 	pthread_mutex_destroy(&t->turns);
+	pthread_mutex_destroy(&t->orphans_lock);
 	pthread_mutex_destroy(&t->retained_lock);
 	pthread_rwlock_destroy(&t->subs_lock);
 	mem_free(t);

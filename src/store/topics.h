@@ -99,7 +99,7 @@ uint32_t topics_watchers(const struct topics *t); /* subscriptions, in whatever 
  * All in the index for all whose filter matches, one member of each share; `give` is called with the index locked for reading, and
  * must not come back here. 0 or -ENOMEM.
  */
-typedef void topics_give(void *arg, struct sub *sub, bool shared);
+typedef void topics_give(void *arg, struct sub *sub);
 [[nodiscard]] int topics_match(struct topics *t, struct span name, struct filters_found *found, topics_give *give,
 			       void *arg);
 
@@ -108,6 +108,25 @@ typedef void topics_give(void *arg, struct sub *sub, bool shared);
  */
 bool topics_full(struct topics *t, const struct message *m, const struct subscriber_limits *lim,
 		 struct filters_found *found);
+
+struct delivery topics_delivery(const struct sub *sub, struct message *m); /* without a reference */
+
+/*
+ * Of a share: what waited for a member that has ended, or was sent to it with QoS 1 and not acknowledged, and now is another member's.
+ * What was sent with QoS 2 is not [MQTT-4.8.2-5]. All that this one has left, or NULL; whoever has ended it asks, once.
+ */
+struct orphan {
+	struct subscriber *to; /* a reference */
+	struct delivery d;     /* likewise */
+};
+struct orphans {
+	struct orphans *next;
+	const struct subscriber *of;
+	size_t n, cap;
+	struct orphan v[];
+};
+struct orphans *topics_orphans(struct topics *t, const struct subscriber *of);
+void orphans_free(struct orphans *all); /* NULL is fine */
 
 /*
  * For one that is nobody's: waits in its queue. -EAGAIN: it is somebody's now, *ret_where. -ENOENT: it has ended, or does not

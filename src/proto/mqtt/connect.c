@@ -172,6 +172,7 @@ static void end_old(struct io *io, struct subscriber *old)
 
 	old->will.m = NULL;
 	mqtt_publish_will(io, will);
+	mqtt_give_orphans(io, old);
 	mqtt_kept_end(io, old);
 	subscriber_unref(old);
 }
@@ -326,6 +327,7 @@ static void end_now(struct mqtt *self, struct io *io)
 		atomic_fetch_sub_explicit(&service->heard[port_here(io->svc->port, io)], self->session->n_subs,
 					  memory_order_relaxed);
 	topics_end(service->topics, shard->heard, self->session);
+	mqtt_give_orphans(io, self->session);
 	mqtt_kept_end(io, self->session);
 }
 

@@ -18,8 +18,8 @@ enum {
 
 #define LEAVE SEC /* for a CONNECT when the server ends */
 
-static const char *const counters[] = { "received", "sent",  "dropped", "retained_sent", "expired", "taken_over",
-					"resumed",  "wills", "refused", "paused",        NULL };
+static const char *const counters[] = { "received", "sent",  "dropped", "retained_sent", "expired",     "taken_over",
+					"resumed",  "wills", "refused", "paused",        "redelivered", NULL };
 
 static const char *const when_full[] = { "drop", "refuse", NULL };
 

@@ -16,6 +16,7 @@ enum {
 	MQTT_WILLS,
 	MQTT_REFUSED,
 	MQTT_PAUSED,
+	MQTT_REDELIVERED,
 };
 
 enum mqtt_when_full { MQTT_DROP, MQTT_REFUSE };

@@ -67,8 +67,10 @@ static void ring(struct mqtt_shard *shard, struct io *io, struct mqtt_alarm *a)
 	if (over)
 		mqtt_count(io, MQTT_T_ENDED, 1);
 	mqtt_publish_will(io, will);
-	if (over)
+	if (over) {
+		mqtt_give_orphans(io, a->whose);
 		mqtt_kept_end(io, a->whose);
+	}
 	if (next != UINT64_MAX && heap_set(&shard->alarms, &a->node, next) == 0)
 		return;
 	forget(shard, a);
