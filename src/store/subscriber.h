@@ -32,7 +32,8 @@ struct flight {
 	struct message *m; /* a reference; NULL: the receiver has it (PUBREC), and waits for PUBCOMP */
 	uint32_t *ids;     /* subscription identifiers; owned */
 	uint64_t kept;     /* message.kept of its message; 0: in memory alone */
-	uint16_t n_ids, id;
+	uint32_t n_ids;
+	uint16_t id;
 	uint8_t qos;
 	bool retain : 1, sent : 1; /* `sent`: on this connection */
 	uint8_t alone : 5;         /* as the delivery's */
@@ -129,7 +130,10 @@ struct span subscriber_name(const struct subscriber *s);
  */
 void subscriber_mark(struct subscriber *s, const struct subscriber_limits *lim);
 
-/* The next one with all its identifiers: at most `max` of them go to `ids`. NULL: nothing waits. Valid until the next push or pop. */
+/*
+ * The next one with all its identifiers: of *ret_n that it has, at most `max` go to `ids`. NULL: nothing waits. Valid until the next push
+ * or pop.
+ */
 const struct delivery *subscriber_head(const struct subscriber *s, uint32_t *ids, size_t max, size_t *ret_n);
 const struct delivery *subscriber_queued(const struct subscriber *s, uint32_t i); /* of queue_n; likewise */
 void subscriber_pop(struct subscriber *s); /* with its identifiers; its reference goes too */

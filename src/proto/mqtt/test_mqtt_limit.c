@@ -181,6 +181,75 @@ static void test_refused_by_a_share(void **state)
 	shared("refuse");
 }
 
+/* ---- identifiers of one delivery ---- */
+
+enum { LEVELS = 9, FILTERS = 1 << LEVELS };
+
+/* All that match a/a/a/...: each level is itself or a plus. */
+static void subscribe_all(struct memconn *c)
+{
+	for (unsigned i = 0; i < FILTERS; i++) {
+		struct mqtt_list l = { .type = MQTT_SUBSCRIBE, .id = 1 };
+		struct mqtt_sub sub = { .qos = i == FILTERS - 1 ? 1 : 0 };
+		uint8_t array[256], list[64];
+		char filter[2 * LEVELS];
+		struct mqtt_writer out, in;
+
+		for (unsigned k = 0; k < LEVELS; k++) {
+			filter[2 * k] = i >> k & 1 ? '+' : 'a';
+			filter[2 * k + 1] = k == LEVELS - 1 ? '\0' : '/';
+		}
+		sub.filter = span_str(filter);
+		mqtt_writer_init(&in, MQTT_5, list, sizeof(list));
+		assert_int_equal(mqtt_put_sub(&in, &sub), 0);
+		mqtt_props_init(&l.props);
+		mqtt_props_set(&l.props, MQTT_P_SUB_ID, 1000 * i + 1);
+		l.list = mqtt_written(&in);
+		mqtt_writer_init(&out, MQTT_5, array, sizeof(array));
+		assert_int_equal(mqtt_put_list(&out, &l), 0);
+		send_written(c, &out);
+		take_packet(c, MQTT_SUBACK);
+	}
+}
+
+/* Each identifier once. */
+static struct mqtt_publish takes_ids(struct memconn *c)
+{
+	struct mqtt_publish p = talk_take(c);
+	struct span at = p.props.raw;
+	bool was[FILTERS] = {};
+	unsigned n = 0;
+
+	for (uint32_t id; mqtt_sub_id_next(&at, &id); n++) {
+		assert_int_equal(id % 1000, 1);
+		assert_true(id / 1000 < FILTERS && !was[id / 1000]);
+		was[id / 1000] = true;
+	}
+	assert_int_equal(n, FILTERS);
+	return p;
+}
+
+static void test_many_identifiers(void **state)
+{
+	static const char topic[] = "a/a/a/a/a/a/a/a/a";
+	struct memconn *a, *b;
+	struct world w;
+
+	(void)state;
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0");
+	a = talk_enter(&w, "a");
+	b = talk_hello(&w, &(struct hello){ .name = "b", .expiry = 600 }, false);
+	subscribe_all(b);
+	talk_publish(a, &(struct say){ .topic = topic, .payload = "x" });
+	takes_ids(b);
+	assert_int_equal(publishes(a, topic, "y", 1), MQTT_OK);
+	assert_int_equal(takes_ids(b).qos, 1);
+	memconn_reset(b); /* and all of them again */
+	b = comes_back(&w, "b");
+	assert_true(takes_ids(b).dup);
+	world_close(&w);
+}
+
 /* ---- rates ---- */
 
 static void test_message_rate(void **state)
@@ -272,6 +341,7 @@ int main(void)
 		cmocka_unit_test(test_refused_bytes),
 		cmocka_unit_test(test_refused_for_a_slow_one),
 		cmocka_unit_test(test_refused_by_a_share),
+		cmocka_unit_test(test_many_identifiers),
 		cmocka_unit_test(test_message_rate),
 		cmocka_unit_test(test_byte_rate),
 		cmocka_unit_test(test_paused_and_gone),
