@@ -81,6 +81,7 @@ static void take_out(struct topics *t, struct subscriber *s)
 {
 	topic_map_del(&t->names, &s->link);
 	list_del(&s->all);
+	t->kept_n -= s->kept;
 	s->dead = true;
 }
 
@@ -172,12 +173,28 @@ int topics_restore(struct topics *t, const struct keep_session *past, uint64_t e
 		return r;
 	subscriber_unref(*ret); /* the register's stays */
 	(*ret)->kept = true;
+	t->kept_n++;
 	(*ret)->kept_id = past->id;
 	(*ret)->expiry = past->expiry;
 	(*ret)->expires = expires;
 	(*ret)->will_at = will_at;
 	(*ret)->slow = true;
 	return 0;
+}
+
+int topics_stay(struct topics *t, struct subscriber *s, size_t max)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&t->lock);
+	if (!s->kept && t->kept_n >= max) {
+		r = -ENOBUFS;
+	} else if (!s->kept) {
+		s->kept = true;
+		t->kept_n++;
+	}
+	pthread_mutex_unlock(&t->lock);
+	return r;
 }
 
 void topics_each_away(struct topics *t, topics_changed *one, void *arg)
@@ -275,6 +292,7 @@ struct topics_sizes topics_sizes(struct topics *t)
 	pthread_mutex_unlock(&t->lock);
 	pthread_mutex_lock(&t->retained_lock);
 	n.retained = names_count(t->retained);
+	n.retained_bytes = t->retained_bytes;
 	pthread_mutex_unlock(&t->retained_lock);
 	return n;
 }

@@ -34,6 +34,9 @@ struct claim {
 [[nodiscard]] int topics_claim(struct topics *t, const struct claim *c, struct subscriber **ret, bool *ret_present,
 			       uint64_t *ret_where, struct subscriber **ret_old);
 
+/* It is kept from now on, before it subscribes to anything. 0, too when it was; -ENOBUFS: there are `max` already. */
+[[nodiscard]] int topics_stay(struct topics *t, struct subscriber *s, size_t max);
+
 /* Nobody's from now on; stays until `expires`. Its epoch then, for an alarm. Its subscriptions must be in the index for all. */
 uint32_t topics_leave(struct topics *t, struct subscriber *s, uint64_t expires, uint64_t will_at);
 
@@ -137,8 +140,22 @@ void orphans_free(struct orphans *all); /* NULL is fine */
 
 /* ---- retained ---- */
 
-/* The last one of its topic; an empty payload takes it away. 0, -ENOMEM, or -ENOBUFS: there are `max` already. */
-[[nodiscard]] int topics_retain(struct topics *t, struct message *m, size_t max);
+/* What may be retained: topics, and bytes of their messages. */
+struct topics_room {
+	size_t n, bytes;
+};
+
+/*
+ * The last one of its topic; an empty payload takes it away. 0; 1: of all that expire it is the first, topics_sweep() is to be called then;
+ * -ENOMEM; -ENOBUFS: there is no room, and what was retained of its topic is yet.
+ */
+[[nodiscard]] int topics_retain(struct topics *t, struct message *m, const struct topics_room *room);
+
+/*
+ * Those that have expired by `now` go, some at a time (*ret_n). When to come again: at once when it is not after `now`; UINT64_MAX: when
+ * topics_retain() says so.
+ */
+uint64_t topics_sweep(struct topics *t, uint64_t now, unsigned *ret_n);
 
 /* Hands over to the disk what was retained until now, by whichever thread: the position to wait for, as keep_submit(). */
 uint64_t topics_retained_submit(struct topics *t);
@@ -149,7 +166,7 @@ uint64_t topics_retained_submit(struct topics *t);
 
 struct topics_sizes {
 	size_t known; /* subscribers, connected or not */
-	size_t subscriptions, retained;
+	size_t subscriptions, retained, retained_bytes;
 };
 struct topics_sizes topics_sizes(struct topics *t);
 

@@ -201,10 +201,10 @@ static int take_message(struct loading *l, const struct keep_record *k)
 static int take_retained(struct loading *l, const struct keep_message *k)
 {
 	struct message *m = message_of(k, k->until ? from_wall(l->disk, k->until) : 0);
-	int r = m ? topics_retain(l->t, m, SIZE_MAX) : -ENOMEM;
+	int r = m ? topics_retain(l->t, m, &(struct topics_room){ SIZE_MAX, SIZE_MAX }) : -ENOMEM;
 
 	message_unref(m);
-	return r;
+	return r < 0 ? r : 0;
 }
 
 static int take(struct loading *l, const struct keep_record *k)

@@ -20,6 +20,7 @@ struct topics {
 	struct topic_map names; /* of subscriber.link; a reference each */
 	struct list all;        /* the same */
 	uint64_t serial;
+	size_t kept_n; /* in the register, of those that are kept */
 
 	pthread_rwlock_t subs_lock;
 	struct filters *subs;  /* the index for all */
@@ -34,6 +35,8 @@ struct topics {
 
 	pthread_mutex_t retained_lock;
 	struct names *retained;
+	struct heap retained_ends; /* of retained.ends */
+	size_t retained_bytes;
 	struct keep_batch retained_batch; /* in the order of the lock, whoever retains */
 	uint64_t retained_position;       /* of what was handed over last */
 

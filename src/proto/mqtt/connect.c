@@ -178,12 +178,17 @@ static void end_old(struct io *io, struct subscriber *old)
 }
 
 /* Its will, and its record on disk, if it is to have one. 0, or a reason code: then it is as if it had never come. */
-static int settle(struct mqtt *self, struct io *io, bool present, const struct will *will)
+static int settle(struct mqtt *self, struct io *io, bool present, const struct will *will, const char **ret_why)
 {
 	struct subscriber *s = self->session;
-	bool full = !present && self->session_expiry && mqtt_kept_full(io);
+	bool new = !present && self->session_expiry, full = new &&mqtt_kept_full(io);
 
-	s->kept |= self->session_expiry > 0 && !full;
+	if (new && !full && topics_stay(mqtt_service(io)->topics, s, mqtt_options(io)->sessions) < 0) {
+		io_count(io, MQTT_SESSIONS_REFUSED, 1);
+		mqtt_limit(io, MQTT_L_SESSIONS, subscriber_name(s));
+		*ret_why = "sessions";
+		full = true;
+	}
 	s->expiry = self->session_expiry;
 	s->will = *will;
 	if (!full && mqtt_kept_session(io, s) == 0)
@@ -205,6 +210,7 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 		.clean = c->clean,
 	};
 	struct subscriber *old = NULL;
+	const char *why = "store-full";
 	uint64_t where;
 	bool present;
 	int r = self->session_expiry && !self->alarm ? mqtt_alarm_new(io->shard, &self->alarm) : 0;
@@ -228,9 +234,9 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 	mqtt_count(io, MQTT_T_CONNECTIONS, 1);
 	mqtt_count(io, MQTT_T_CLIENTS, 1);
 	in_cap(io, mqtt_options(io)->packet);
-	r = settle(self, io, present, will);
+	r = settle(self, io, present, will, &why);
 	if (r)
-		return mqtt_refuse(self, io, (unsigned)r, r == MQTT_QUOTA ? "store-full" : "out-of-memory");
+		return mqtt_refuse(self, io, (unsigned)r, r == MQTT_QUOTA ? why : "out-of-memory");
 	accept(self, io, c, present);
 	if (!present)
 		return V_GO;

@@ -48,6 +48,8 @@ enum mqtt_limit {
 	MQTT_L_QUEUE,
 	MQTT_L_REFUSED,
 	MQTT_L_DISK,
+	MQTT_L_SESSIONS,
+	MQTT_L_RETAINED,
 	MQTT_LIMITS,
 };
 
@@ -84,10 +86,10 @@ enum mqtt_state {
 };
 
 /* Letters between sessions and rooms. */
-enum { MQTT_WAKE = 1, MQTT_TAKE_OVER, MQTT_LET_GO, MQTT_BATCH, MQTT_ALARM, MQTT_COMMITTED, MQTT_LISTEN };
+enum { MQTT_WAKE = 1, MQTT_TAKE_OVER, MQTT_LET_GO, MQTT_BATCH, MQTT_ALARM, MQTT_COMMITTED, MQTT_LISTEN, MQTT_SWEEP };
 
 enum { MQTT_TIMER_ALIVE, MQTT_TIMER_AUTH, MQTT_TIMER_RATE };
-enum { MQTT_SHARD_ALARM, MQTT_SHARD_SYS, MQTT_SHARD_EVENTS }; /* timers of the shard */
+enum { MQTT_SHARD_ALARM, MQTT_SHARD_SYS, MQTT_SHARD_EVENTS, MQTT_SHARD_SWEEP }; /* timers of the shard */
 enum { MQTT_JOB_LOGIN = 1 };
 
 /* Topics by a number, in one direction. */

@@ -108,6 +108,8 @@ static int send(struct mqtt *self, struct io *io, const struct mqtt_publish *p, 
 	}
 	if (p->retain)
 		kept = mqtt_retain(io, m);
+	if (kept == -ENOBUFS && p->qos && self->version == MQTT_5)
+		return MQTT_QUOTA;
 	r = mqtt_route(memo_of(self, same_topic), io, m);
 	if (r < 0 || kept == -ENOMEM)
 		return -ENOMEM;

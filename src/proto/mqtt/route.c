@@ -245,11 +245,16 @@ int mqtt_route(struct mqtt_memo *memo, struct io *io, struct message *m)
 int mqtt_retain(struct io *io, struct message *m)
 {
 	struct mqtt_shard *shard = io->shard;
-	int r = topics_retain(mqtt_service(io)->topics, m, mqtt_options(io)->retained);
+	const struct mqtt_options *o = mqtt_options(io);
+	int r = topics_retain(mqtt_service(io)->topics, m, &(struct topics_room){ o->retained, o->retained_bytes });
 
+	if (r == 1)
+		port_post(io->svc->port, 0, MQTT_SWEEP, NULL);
 	if (r < 0)
 		mqtt_dropped(io);
-	else if (mqtt_service(io)->keep)
+	if (r == -ENOBUFS)
+		mqtt_limit(io, MQTT_L_RETAINED, message_topic(m));
+	if (r >= 0 && mqtt_service(io)->keep)
 		shard->pen.retained = true;
 	if (!mqtt_service(io)->lazy)
 		shard->pen.wrote |= shard->pen.retained;

@@ -199,6 +199,16 @@ static void tell_of_itself(struct mqtt_shard *shard, struct io *io)
 		io_timer(io, MQTT_SHARD_SYS, io->now + interval);
 }
 
+/* What is retained and has expired; in the first loop, for all. */
+static void sweep(struct mqtt_shard *shard, struct io *io)
+{
+	unsigned n;
+	uint64_t next = topics_sweep(mqtt_service(io)->topics, io->now, &n);
+
+	shard->pen.retained |= n && mqtt_service(io)->keep;
+	io_timer(io, MQTT_SHARD_SWEEP, next == UINT64_MAX ? 0 : next);
+}
+
 static void open_shard(struct mqtt_shard *shard, struct io *io)
 {
 	unsigned loops = port_loops(io->svc->port);
@@ -218,6 +228,7 @@ static void open_shard(struct mqtt_shard *shard, struct io *io)
 	topics_each_away(mqtt_service(io)->topics, set_past_alarm, io);
 	set_timer(shard, io);
 	mqtt_events_open(shard, io);
+	sweep(shard, io);
 }
 
 enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io)
@@ -232,6 +243,8 @@ enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io)
 		set_timer(shard, io);
 	if (ev->kind == EV_TIMER && ev->tag == MQTT_SHARD_SYS)
 		tell_of_itself(shard, io);
+	if (ev->kind == EV_TIMER && ev->tag == MQTT_SHARD_SWEEP)
+		sweep(shard, io);
 	if (ev->kind == EV_TIMER && ev->tag == MQTT_SHARD_EVENTS)
 		mqtt_events_look(shard, io);
 	for (size_t i = 0; ev->kind == EV_MSG && i < ev->mail.n; i++) {
@@ -241,6 +254,8 @@ enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io)
 			unpack(io, (struct batch *)l->mail);
 		else if (l->tag == MQTT_COMMITTED)
 			mqtt_kept_wake(shard, io);
+		else if (l->tag == MQTT_SWEEP)
+			sweep(shard, io);
 		else if (l->tag == MQTT_LISTEN)
 			mqtt_events_listen(shard, io, l);
 	}
