@@ -63,6 +63,21 @@ struct message *message_new(const struct message_birth *b)
 	return m;
 }
 
+struct message *message_copy(const struct message *m)
+{
+	const struct message_birth b = {
+		.topic = message_topic(m),
+		.payload = message_payload(m),
+		.props = message_props(m),
+		.qos = m->qos,
+		.retain = m->retain,
+		.expires = m->expires,
+		.from = m->from,
+	};
+
+	return message_new(&b);
+}
+
 struct message *message_ref(struct message *m)
 {
 	atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);

@@ -39,8 +39,9 @@ struct message_birth {
 
 /* With one reference; NULL when memory is out. */
 [[nodiscard]] struct message *message_new(const struct message_birth *b);
-struct message *message_ref(struct message *m); /* returns m */
-void message_unref(struct message *m);          /* NULL is fine */
+[[nodiscard]] struct message *message_copy(const struct message *m); /* on no disk; likewise */
+struct message *message_ref(struct message *m);                      /* returns m */
+void message_unref(struct message *m);                               /* NULL is fine */
 
 /* These live as long as the message. */
 struct span message_topic(const struct message *m);

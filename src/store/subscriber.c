@@ -149,10 +149,11 @@ const struct delivery *subscriber_head(const struct subscriber *s, uint32_t *ids
 	*ret_n = 0;
 	if (!d)
 		return NULL;
-	if (d->id && max)
-		ids[(*ret_n)++] = d->id;
-	for (uint32_t i = 1; i < s->queue_n && !place(s, i)->m && *ret_n < max; i++)
-		ids[(*ret_n)++] = place(s, i)->id;
+	if (!d->id)
+		return d;
+	for (uint32_t i = 0; i < s->queue_n && (i == 0 || !place(s, i)->m); i++, (*ret_n)++)
+		if (*ret_n < max)
+			ids[*ret_n] = place(s, i)->id;
 	return d;
 }
 
@@ -234,12 +235,13 @@ struct flight *subscriber_fly(struct subscriber *s, const struct delivery *d, co
 	s->flights[s->flights_n] = (struct flight){
 		.m = message_ref(d->m),
 		.ids = mine,
-		.n_ids = (uint16_t)n,
+		.n_ids = (uint32_t)n,
 		.id = d->packet && !subscriber_flight(s, d->packet) ? d->packet : subscriber_fresh_id(s),
 		.kept = d->packet ? d->m->kept : 0,
 		.qos = d->qos,
 		.retain = d->retain,
 		.sent = true,
+		.alone = d->alone,
 	};
 	return &s->flights[s->flights_n++];
 }

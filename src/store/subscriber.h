@@ -20,18 +20,23 @@ struct delivery {
 	uint8_t qos;
 	bool retain : 1;
 	bool ask : 1; /* whether it may have it, when it is sent: of what it subscribes to, it may hear a part */
-	bool alone : 1; /* not to be one with another delivery of the same message: a shared subscription, a retained message */
 	bool dup : 1; /* it may have been sent, by a process that is no more */
+	/* Not to be one with another delivery of the same message: sub.number of a shared subscription, ALONE of a retained one; 0 = it may. */
+	uint8_t alone : 5;
 };
+
+enum { ALONE = 31 };
 
 /* What was sent and is not done. In the order of sending. */
 struct flight {
 	struct message *m; /* a reference; NULL: the receiver has it (PUBREC), and waits for PUBCOMP */
 	uint32_t *ids;     /* subscription identifiers; owned */
 	uint64_t kept;     /* message.kept of its message; 0: in memory alone */
-	uint16_t n_ids, id;
+	uint32_t n_ids;
+	uint16_t id;
 	uint8_t qos;
-	bool retain, sent; /* `sent`: on this connection */
+	bool retain : 1, sent : 1; /* `sent`: on this connection */
+	uint8_t alone : 5;         /* as the delivery's */
 };
 
 struct subscriber_limits {
@@ -62,6 +67,7 @@ struct subscriber {
 	bool slow;                /* its session could not send all: now the limits of the queue count */
 	_Atomic bool full;        /* its queue has come to a limit: for publishers, in any thread */
 	bool dead;                /* taken out of the register: another one has its name, or nobody */
+	uint8_t shares : 5;       /* shared subscriptions so far, for sub.number */
 	_Atomic uint16_t next_id; /* of packets; for all threads */
 	uint64_t kept_id;         /* its number on disk (keep.h); 0: it is in memory alone */
 
@@ -101,6 +107,7 @@ struct sub {
 	uint8_t qos;
 	bool no_local, as_published, ask;
 	bool global; /* in the index for all */
+	uint8_t number : 5; /* of a shared one, 1 to 30: by which its deliveries are known. Two may have the same, if they are many */
 };
 
 /* With one reference; NULL when memory is out. */
@@ -123,7 +130,10 @@ struct span subscriber_name(const struct subscriber *s);
  */
 void subscriber_mark(struct subscriber *s, const struct subscriber_limits *lim);
 
-/* The next one with all its identifiers: at most `max` of them go to `ids`. NULL: nothing waits. Valid until the next push or pop. */
+/*
+ * The next one with all its identifiers: of *ret_n that it has, at most `max` go to `ids`. NULL: nothing waits. Valid until the next push
+ * or pop.
+ */
 const struct delivery *subscriber_head(const struct subscriber *s, uint32_t *ids, size_t max, size_t *ret_n);
 const struct delivery *subscriber_queued(const struct subscriber *s, uint32_t i); /* of queue_n; likewise */
 void subscriber_pop(struct subscriber *s); /* with its identifiers; its reference goes too */

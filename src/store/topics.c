@@ -16,6 +16,7 @@ int topics_new(const struct topic_key *key, struct topics **ret)
 	list_init(&t->all);
 	pthread_mutex_init(&t->lock, NULL);
 	pthread_mutex_init(&t->turns, NULL);
+	pthread_mutex_init(&t->orphans_lock, NULL);
 	pthread_mutex_init(&t->retained_lock, NULL);
 	pthread_rwlock_init(&t->subs_lock, NULL);
 	t->subs = filters_new(key);
@@ -46,7 +47,9 @@ void topics_free(struct topics **tp)
 	if (!t)
 		return;
 	*tp = NULL;
+	t->over = true;
 	end_all(t);
+	topics_orphans_done(t);
 	if (t->retained)
 		topics_retained_done(t);
 	names_free(&t->retained);
@@ -55,6 +58,7 @@ void topics_free(struct topics **tp)
 	keep_batch_done(&t->retained_batch);
 	pthread_mutex_destroy(&t->lock);
 	pthread_mutex_destroy(&t->turns);
+	pthread_mutex_destroy(&t->orphans_lock);
 	pthread_mutex_destroy(&t->retained_lock);
 	pthread_rwlock_destroy(&t->subs_lock);
 	mem_free(t);
@@ -77,6 +81,7 @@ static void take_out(struct topics *t, struct subscriber *s)
 {
 	topic_map_del(&t->names, &s->link);
 	list_del(&s->all);
+	t->kept_n -= s->kept;
 	s->dead = true;
 }
 
@@ -168,12 +173,28 @@ int topics_restore(struct topics *t, const struct keep_session *past, uint64_t e
 		return r;
 	subscriber_unref(*ret); /* the register's stays */
 	(*ret)->kept = true;
+	t->kept_n++;
 	(*ret)->kept_id = past->id;
 	(*ret)->expiry = past->expiry;
 	(*ret)->expires = expires;
 	(*ret)->will_at = will_at;
 	(*ret)->slow = true;
 	return 0;
+}
+
+int topics_stay(struct topics *t, struct subscriber *s, size_t max)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&t->lock);
+	if (!s->kept && t->kept_n >= max) {
+		r = -ENOBUFS;
+	} else if (!s->kept) {
+		s->kept = true;
+		t->kept_n++;
+	}
+	pthread_mutex_unlock(&t->lock);
+	return r;
 }
 
 void topics_each_away(struct topics *t, topics_changed *one, void *arg)
@@ -282,6 +303,7 @@ struct topics_sizes topics_sizes(struct topics *t)
 	pthread_mutex_unlock(&t->lock);
 	pthread_mutex_lock(&t->retained_lock);
 	n.retained = names_count(t->retained);
+	n.retained_bytes = t->retained_bytes;
 	pthread_mutex_unlock(&t->retained_lock);
 	return n;
 }

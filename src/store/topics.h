@@ -34,6 +34,9 @@ struct claim {
 [[nodiscard]] int topics_claim(struct topics *t, const struct claim *c, struct subscriber **ret, bool *ret_present,
 			       uint64_t *ret_where, struct subscriber **ret_old);
 
+/* It is kept from now on, before it subscribes to anything. 0, too when it was; -ENOBUFS: there are `max` already. */
+[[nodiscard]] int topics_stay(struct topics *t, struct subscriber *s, size_t max);
+
 /* Nobody's from now on; stays until `expires`. Its epoch then, for an alarm. Its subscriptions must be in the index for all. */
 uint32_t topics_leave(struct topics *t, struct subscriber *s, uint64_t expires, uint64_t will_at);
 
@@ -102,7 +105,7 @@ uint32_t topics_watchers(const struct topics *t); /* subscriptions, in whatever 
  * All in the index for all whose filter matches, one member of each share; `give` is called with the index locked for reading, and
  * must not come back here. 0 or -ENOMEM.
  */
-typedef void topics_give(void *arg, struct sub *sub, bool shared);
+typedef void topics_give(void *arg, struct sub *sub);
 [[nodiscard]] int topics_match(struct topics *t, struct span name, struct filters_found *found, topics_give *give,
 			       void *arg);
 
@@ -111,6 +114,25 @@ typedef void topics_give(void *arg, struct sub *sub, bool shared);
  */
 bool topics_full(struct topics *t, const struct message *m, const struct subscriber_limits *lim,
 		 struct filters_found *found);
+
+struct delivery topics_delivery(const struct sub *sub, struct message *m); /* without a reference */
+
+/*
+ * Of a share: what waited for a member that has ended, or was sent to it with QoS 1 and not acknowledged, and now is another member's.
+ * What was sent with QoS 2 is not [MQTT-4.8.2-5]. All that this one has left, or NULL; whoever has ended it asks, once.
+ */
+struct orphan {
+	struct subscriber *to; /* a reference */
+	struct delivery d;     /* likewise */
+};
+struct orphans {
+	struct orphans *next;
+	const struct subscriber *of;
+	size_t n, cap;
+	struct orphan v[];
+};
+struct orphans *topics_orphans(struct topics *t, const struct subscriber *of);
+void orphans_free(struct orphans *all); /* NULL is fine */
 
 /*
  * For one that is nobody's: waits in its queue. -EAGAIN: it is somebody's now, *ret_where. -ENOENT: it has ended, or does not
@@ -121,8 +143,22 @@ bool topics_full(struct topics *t, const struct message *m, const struct subscri
 
 /* ---- retained ---- */
 
-/* The last one of its topic; an empty payload takes it away. 0, -ENOMEM, or -ENOBUFS: there are `max` already. */
-[[nodiscard]] int topics_retain(struct topics *t, struct message *m, size_t max);
+/* What may be retained: topics, and bytes of their messages. */
+struct topics_room {
+	size_t n, bytes;
+};
+
+/*
+ * The last one of its topic; an empty payload takes it away. 0; 1: of all that expire it is the first, topics_sweep() is to be called then;
+ * -ENOMEM; -ENOBUFS: there is no room, and what was retained of its topic is yet.
+ */
+[[nodiscard]] int topics_retain(struct topics *t, struct message *m, const struct topics_room *room);
+
+/*
+ * Those that have expired by `now` go, some at a time (*ret_n). When to come again: at once when it is not after `now`; UINT64_MAX: when
+ * topics_retain() says so.
+ */
+uint64_t topics_sweep(struct topics *t, uint64_t now, unsigned *ret_n);
 
 /* Hands over to the disk what was retained until now, by whichever thread: the position to wait for, as keep_submit(). */
 uint64_t topics_retained_submit(struct topics *t);
@@ -133,7 +169,7 @@ uint64_t topics_retained_submit(struct topics *t);
 
 struct topics_sizes {
 	size_t known; /* subscribers, connected or not */
-	size_t subscriptions, retained;
+	size_t subscriptions, retained, retained_bytes;
 };
 struct topics_sizes topics_sizes(struct topics *t);
 

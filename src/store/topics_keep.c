@@ -210,9 +210,9 @@ static int take_retained(struct loading *l, const struct keep_message *k)
 	if (k->until && k->until <= l->disk->wall)
 		return keep_retain(&l->t->retained_batch, &(struct keep_message){ .topic = k->topic });
 	m = message_of(k, k->until ? from_wall(l->disk, k->until) : 0);
-	r = m ? topics_retain(l->t, m, SIZE_MAX) : -ENOMEM;
+	r = m ? topics_retain(l->t, m, &(struct topics_room){ SIZE_MAX, SIZE_MAX }) : -ENOMEM;
 	message_unref(m);
-	return r;
+	return r < 0 ? r : 0;
 }
 
 static int take(struct loading *l, const struct keep_record *k)

@@ -20,6 +20,7 @@ struct topics {
 	struct topic_map names; /* of subscriber.link; a reference each */
 	struct list all;        /* the same */
 	uint64_t serial;
+	size_t kept_n; /* in the register, of those that are kept */
 
 	pthread_rwlock_t subs_lock;
 	struct filters *subs;  /* the index for all */
@@ -28,8 +29,14 @@ struct topics {
 	_Atomic uint32_t subscriptions; /* in all indexes */
 	_Atomic uint32_t watchers;      /* of these, to what is the server's own */
 
+	pthread_mutex_t orphans_lock;
+	struct orphans *_Atomic orphans; /* a moment later they are taken */
+	bool over;                       /* nobody is given anything */
+
 	pthread_mutex_t retained_lock;
 	struct names *retained;
+	struct heap retained_ends; /* of retained.ends */
+	size_t retained_bytes;
 	struct keep_batch retained_batch; /* in the order of the lock, whoever retains */
 	uint64_t retained_position;       /* of what was handed over last */
 
@@ -40,3 +47,7 @@ void topics_retained_done(struct topics *t); /* topics_retained.c */
 
 [[nodiscard]] int topics_restore(struct topics *t, const struct keep_session *past, uint64_t expires, uint64_t will_at,
 				 struct subscriber **ret); /* topics.c; nobody's, not counted. 0 or -ENOMEM */
+
+/* topics_orphans.c. The first: of one, to another; when memory is out nobody gets it. */
+void topics_orphans_add(struct topics *t, const struct subscriber *of, const struct sub *to, struct message *m);
+void topics_orphans_done(struct topics *t);

@@ -9,29 +9,24 @@ enum { STEP = 256 }; /* names looked at in one hold of the lock */
 struct retained {
 	struct name name;
 	struct message *m;
+	struct heap_node ends; /* when it expires */
 };
 
 static void forget(struct topics *t, struct retained *r)
 {
 	names_del(t->retained, &r->name);
+	heap_del(&t->retained_ends, &r->ends);
+	t->retained_bytes -= message_size(r->m);
 	message_unref(r->m);
 	mem_free(r);
 }
 
-/* On disk it goes with what is retained next; else it would come back at each start, to go again. */
-static void expire(struct topics *t, struct retained *r)
-{
-	if (t->disk.keep)
-		(void)keep_retain(&t->retained_batch, &(struct keep_message){ .topic = message_topic(r->m) });
-	forget(t, r);
-}
-
-static int keep(struct topics *t, struct message *m, size_t max)
+static int keep(struct topics *t, struct message *m, const struct topics_room *room, struct retained **ret)
 {
 	struct retained *r;
 	int err;
 
-	if (names_count(t->retained) >= max)
+	if (names_count(t->retained) >= room->n || t->retained_bytes + message_size(m) > room->bytes)
 		return -ENOBUFS;
 	r = mem_zalloc(sizeof(*r));
 	if (!r)
@@ -42,39 +37,92 @@ static int keep(struct topics *t, struct message *m, size_t max)
 		return err;
 	}
 	r->m = message_ref(m);
+	t->retained_bytes += message_size(m);
+	*ret = r;
 	return 0;
 }
 
-static void replace(struct retained *r, struct message *m)
+static int replace(struct topics *t, struct retained *r, struct message *m, const struct topics_room *room)
 {
 	struct message *old = r->m;
+	size_t bytes = t->retained_bytes - message_size(old) + message_size(m);
 
+	if (bytes > room->bytes && bytes > t->retained_bytes)
+		return -ENOBUFS;
+	t->retained_bytes = bytes;
 	r->m = message_ref(m);
 	names_reborrow(&r->name, message_topic(m).p);
 	message_unref(old);
+	return 0;
 }
 
-int topics_retain(struct topics *t, struct message *m, size_t max)
+/* 1: it is the first to expire. When memory is out it goes when somebody asks for it. */
+static int set_end(struct topics *t, struct retained *r)
 {
-	struct name *found;
-	int r = 0;
+	uint64_t first;
+
+	if (!r->m->expires) {
+		heap_del(&t->retained_ends, &r->ends);
+		return 0;
+	}
+	return heap_set(&t->retained_ends, &r->ends, r->m->expires) == 0 &&
+	       heap_min(&t->retained_ends, &first) == &r->ends;
+}
+
+static int take(struct topics *t, struct message *m, const struct topics_room *room)
+{
+	struct name *name = names_find(t->retained, message_topic(m));
+	struct retained *r = name ? list_entry(name, struct retained, name) : NULL;
+	int err;
+
+	if (!m->payload_n) {
+		if (r)
+			forget(t, r);
+		return 0;
+	}
+	err = r ? replace(t, r, m, room) : keep(t, m, room, &r);
+	return err < 0 ? err : set_end(t, r);
+}
+
+int topics_retain(struct topics *t, struct message *m, const struct topics_room *room)
+{
+	int r, err = 0;
 
 	pthread_mutex_lock(&t->retained_lock);
-	found = names_find(t->retained, message_topic(m));
-	if (found && m->payload_n)
-		replace(list_entry(found, struct retained, name), m);
-	else if (found)
-		forget(t, list_entry(found, struct retained, name));
-	else if (m->payload_n)
-		r = keep(t, m, max);
-	if (r == 0 && t->disk.keep && !span_starts(message_topic(m), "$SYS/")) {
+	r = take(t, m, room);
+	if (r >= 0 && t->disk.keep && !span_starts(message_topic(m), "$SYS/")) {
 		struct keep_message record;
 
 		topics_record(t, m, &record);
-		r = keep_retain(&t->retained_batch, &record);
+		err = keep_retain(&t->retained_batch, &record);
 	}
 	pthread_mutex_unlock(&t->retained_lock);
-	return r;
+	return err < 0 ? err : r;
+}
+
+/* On disk too; when memory is out it is found there once more after the next start. */
+static void expire(struct topics *t, struct retained *r)
+{
+	const struct keep_message record = { .topic = name_text(&r->name) };
+
+	if (t->disk.keep)
+		(void)keep_retain(&t->retained_batch, &record);
+	forget(t, r);
+}
+
+uint64_t topics_sweep(struct topics *t, uint64_t now, unsigned *ret_n)
+{
+	uint64_t at = UINT64_MAX;
+	struct heap_node *node;
+
+	*ret_n = 0;
+	pthread_mutex_lock(&t->retained_lock);
+	while ((node = heap_min(&t->retained_ends, &at)) && at <= now && *ret_n < STEP) {
+		expire(t, list_entry(node, struct retained, ends));
+		++*ret_n;
+	}
+	pthread_mutex_unlock(&t->retained_lock);
+	return node ? at : UINT64_MAX;
 }
 
 uint64_t topics_retained_submit(struct topics *t)
@@ -116,4 +164,5 @@ void topics_retained_done(struct topics *t)
 
 	while ((n = names_any(t->retained)))
 		forget(t, list_entry(n, struct retained, name));
+	heap_done(&t->retained_ends);
 }

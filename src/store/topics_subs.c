@@ -57,6 +57,34 @@ static void share_leave(struct topics *t, struct sub *sub)
 	mem_free(g);
 }
 
+static bool has_room(const struct sub *sub)
+{
+	return !atomic_load_explicit(&sub->whose->full, memory_order_relaxed);
+}
+
+/*
+ * One that has a connection and room, if there is such a one, else room for when it comes back; the next message goes to the one behind it
+ * [4.8.2].
+ */
+static struct sub *take_turn(struct share *g, const struct subscriber *but)
+{
+	struct sub *best = NULL;
+
+	for (uint32_t i = 0; i < g->n; i++) {
+		struct sub *sub = list_entry(g->members.next, struct sub, in_share);
+
+		list_del(&sub->in_share);
+		list_add(&g->members, &sub->in_share);
+		if (sub->whose == but)
+			continue;
+		if (has_room(sub) && sub->whose->where)
+			return sub;
+		if (!best || (has_room(sub) && !has_room(best)))
+			best = sub;
+	}
+	return best;
+}
+
 /* ---- one subscription ---- */
 
 static struct span filter_of(const struct sub *sub)
@@ -167,6 +195,15 @@ static void change(struct topics *t, struct sub *sub, const struct wish *w, bool
 		pthread_rwlock_unlock(&t->subs_lock);
 }
 
+/* 1 to ALONE - 1, round and round. */
+static void number(struct subscriber *s, struct sub *sub)
+{
+	do
+		s->shares++;
+	while (s->shares == 0 || s->shares == ALONE);
+	sub->number = s->shares;
+}
+
 static int sub_new(struct topics *t, struct filters *ix, struct subscriber *s, const struct wish *w, bool ask)
 {
 	struct sub *sub = mem_zalloc(sizeof(*sub));
@@ -176,6 +213,8 @@ static int sub_new(struct topics *t, struct filters *ix, struct subscriber *s, c
 		return -ENOMEM;
 	sub->whose = s;
 	sub->global = s->kept || w->group.n;
+	if (w->group.n)
+		number(s, sub);
 	list_init(&sub->in_share);
 	set_options(sub, w, ask);
 	r = put_in(t, ix, sub, w);
@@ -228,10 +267,61 @@ bool topics_unsubscribe(struct topics *t, struct filters *ix, struct subscriber 
 	return sub != NULL;
 }
 
+struct delivery topics_delivery(const struct sub *sub, struct message *m)
+{
+	return (struct delivery){
+		.m = m,
+		.id = sub->id,
+		.qos = m->qos < sub->qos ? m->qos : sub->qos,
+		.retain = sub->as_published && m->retain,
+		.alone = sub->number,
+		.ask = sub->ask,
+	};
+}
+
+static void leave_to_another(struct topics *t, const struct sub *sub, struct span filter, struct message *m,
+			     unsigned number)
+{
+	struct sub *other;
+
+	if (number != sub->number || !topic_matches(filter, message_topic(m)))
+		return;
+	other = take_turn(sub->share, sub->whose);
+	if (other)
+		topics_orphans_add(t, sub->whose, other, m);
+}
+
+/* A member that ends: what is not done of its share's is another one's. */
+static void give_up_share(struct topics *t, const struct subscriber *s, const struct sub *sub)
+{
+	struct span filter = filter_of(sub);
+
+	if (!s->queue_n && !s->flights_n)
+		return;
+	pthread_rwlock_rdlock(&t->subs_lock);
+	pthread_mutex_lock(&t->turns);
+	for (uint32_t i = 0; i < s->flights_n; i++)
+		if (s->flights[i].qos == 1)
+			leave_to_another(t, sub, filter, s->flights[i].m, s->flights[i].alone);
+	for (uint32_t i = 0; i < s->queue_n; i++) {
+		const struct delivery *d = subscriber_queued(s, i);
+
+		if (d->m && d->qos)
+			leave_to_another(t, sub, filter, d->m, d->alone);
+	}
+	pthread_mutex_unlock(&t->turns);
+	pthread_rwlock_unlock(&t->subs_lock);
+}
+
 void topics_unsubscribe_all(struct topics *t, struct filters *ix, struct subscriber *s)
 {
-	while (!list_empty(&s->subs))
-		remove_sub(t, ix, list_entry(s->subs.next, struct sub, mine));
+	while (!list_empty(&s->subs)) {
+		struct sub *sub = list_entry(s->subs.next, struct sub, mine);
+
+		if (sub->share && !t->over)
+			give_up_share(t, s, sub);
+		remove_sub(t, ix, sub);
+	}
 }
 
 /* ---- publishing ---- */
@@ -246,44 +336,18 @@ bool topics_any(const struct topics *t)
 	return atomic_load_explicit(&t->subs_n, memory_order_acquire) != 0;
 }
 
-static bool has_room(const struct sub *sub)
-{
-	return !atomic_load_explicit(&sub->whose->full, memory_order_relaxed);
-}
-
-/*
- * One that has a connection and room, if there is such a one, else room for when it comes back; the next message goes to the one behind it
- * [4.8.2].
- */
-static struct sub *take_turn(struct share *g)
-{
-	struct sub *best = NULL;
-
-	for (uint32_t i = 0; i < g->n; i++) {
-		struct sub *sub = list_entry(g->members.next, struct sub, in_share);
-
-		list_del(&sub->in_share);
-		list_add(&g->members, &sub->in_share);
-		if (has_room(sub) && sub->whose->where)
-			return sub;
-		if (!best || (has_room(sub) && !has_room(best)))
-			best = sub;
-	}
-	return best;
-}
-
 static void give_entry(struct topics *t, struct entry *e, topics_give *give, void *arg)
 {
 	struct sub *sub;
 
 	if (!e->share) {
-		give(arg, list_entry(e, struct sub, entry), false);
+		give(arg, list_entry(e, struct sub, entry));
 		return;
 	}
 	pthread_mutex_lock(&t->turns);
-	sub = take_turn(e->share);
+	sub = take_turn(e->share, NULL);
 	pthread_mutex_unlock(&t->turns);
-	give(arg, sub, true);
+	give(arg, sub);
 }
 
 int topics_match(struct topics *t, struct span name, struct filters_found *found, topics_give *give, void *arg)

@@ -7,7 +7,7 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from daemon import PATIENCE
+from daemon import PATIENCE, rest
 
 
 class Client:
@@ -82,3 +82,28 @@ def test_rate(guichet, limit):
         assert [int(hears.hears()[1]) for _ in range(50)] == list(range(50))
         assert 1.2 < time.monotonic() - start < 5
     assert g.stats("mqtt")["paused"] >= 20
+
+
+def test_sessions(guichet):
+    g = guichet("mqtt@tcp:0,sys_interval=0,sessions=2")
+    with Client(g, "a", expiry=100) as a, Client(g, "b", expiry=100), Client(g, "c") as c:
+        assert (a.code, c.code) == (0, 0)
+        with g.connect() as sock:
+            sock.sendall(b"\x10\x0d\0\4MQTT\4\0\0\0\0\1d")
+            assert rest(sock) == b"\x20\2\0\3"
+        line = g.wait_log("limit", service="mqtt", reason="sessions")
+        assert line["name"] == "d"
+        assert g.stats("mqtt")["sessions_refused"] == 1
+
+
+def test_retained(guichet):
+    """What has no room is refused to a publisher of QoS 1, and is told in the log and in $SYS."""
+    g = guichet("mqtt@tcp:0,sys_interval=100ms,retained_bytes=10K")
+    with Client(g, "a") as a:
+        a.publish("small", "x" * 1000, retain=True)
+        a.publish("large", "x" * 20000, retain=True)
+        assert g.wait_log("limit", service="mqtt", reason="retained-full")["name"] == "large"
+        a.subscribe("+")
+        assert a.hears()[0] == "small"
+        a.subscribe("$SYS/broker/retained messages/bytes")
+        assert int(a.hears()[1]) > 1000

@@ -173,17 +173,23 @@ static void end_old(struct io *io, struct subscriber *old)
 
 	old->will.m = NULL;
 	mqtt_publish_will(io, will);
+	mqtt_give_orphans(io, old);
 	mqtt_kept_end(io, old);
 	subscriber_unref(old);
 }
 
 /* Its will, and its record on disk, if it is to have one. 0, or a reason code: then it is as if it had never come. */
-static int settle(struct mqtt *self, struct io *io, bool present, const struct will *will)
+static int settle(struct mqtt *self, struct io *io, bool present, const struct will *will, const char **ret_why)
 {
 	struct subscriber *s = self->session;
-	bool full = !present && self->session_expiry && mqtt_kept_full(io);
+	bool new = !present && self->session_expiry, full = new &&mqtt_kept_full(io);
 
-	s->kept |= self->session_expiry > 0 && !full;
+	if (new && !full && topics_stay(mqtt_service(io)->topics, s, mqtt_options(io)->sessions) < 0) {
+		io_count(io, MQTT_SESSIONS_REFUSED, 1);
+		mqtt_limit(io, MQTT_L_SESSIONS, subscriber_name(s));
+		*ret_why = "sessions";
+		full = true;
+	}
 	s->expiry = self->session_expiry;
 	s->will = *will;
 	if (!full && mqtt_kept_session(io, s) == 0)
@@ -205,6 +211,7 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 		.clean = c->clean,
 	};
 	struct subscriber *old = NULL;
+	const char *why = "store-full";
 	uint64_t where;
 	bool present;
 	int r = self->session_expiry && !self->alarm ? mqtt_alarm_new(io->shard, &self->alarm) : 0;
@@ -225,12 +232,13 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 	if (r < 0)
 		return mqtt_refuse(self, io, MQTT_SERVER_BUSY, "out-of-memory");
 	self->state = MQTT_OPEN;
+	io_secret(io, false);
 	mqtt_count(io, MQTT_T_CONNECTIONS, 1);
 	mqtt_count(io, MQTT_T_CLIENTS, 1);
 	in_cap(io, mqtt_options(io)->packet);
-	r = settle(self, io, present, will);
+	r = settle(self, io, present, will, &why);
 	if (r)
-		return mqtt_refuse(self, io, (unsigned)r, r == MQTT_QUOTA ? "store-full" : "out-of-memory");
+		return mqtt_refuse(self, io, (unsigned)r, r == MQTT_QUOTA ? why : "out-of-memory");
 	accept(self, io, c, present);
 	if (!present)
 		return V_GO;
@@ -330,6 +338,7 @@ static void end_now(struct mqtt *self, struct io *io)
 		atomic_fetch_sub_explicit(&service->heard[port_here(io->svc->port, io)], self->session->n_subs,
 					  memory_order_relaxed);
 	topics_end(service->topics, shard->heard, self->session);
+	mqtt_give_orphans(io, self->session);
 	mqtt_kept_end(io, self->session);
 }
 

@@ -5,8 +5,8 @@
 #include "proto/mqtt/mqtt_priv.h"
 
 enum {
-	HEAD = 512,    /* bytes of a PUBLISH before its payload: nearly always enough */
-	ID_BATCH = 64, /* subscription identifiers of one delivery */
+	HEAD = 512, /* bytes of a PUBLISH before its payload: nearly always enough */
+	IDS = 64,   /* subscription identifiers of one delivery: the same */
 };
 
 /* One message on its way to one client. */
@@ -218,11 +218,8 @@ static void skip(const struct mqtt *self, struct io *io, const struct delivery *
 }
 
 /* The first of the queue. False: it must wait. */
-static bool send_next(struct mqtt *self, struct io *io)
+static bool send_first(struct mqtt *self, struct io *io, const struct delivery *d, const uint32_t *ids, size_t n)
 {
-	uint32_t ids[ID_BATCH];
-	size_t n;
-	const struct delivery *d = subscriber_head(self->session, ids, ID_BATCH, &n);
 	struct delivery less;
 
 	if (self->role == MQTT_OUTWARD && (d->qos > self->max_qos || self->no_retain)) {
@@ -244,6 +241,25 @@ static bool send_next(struct mqtt *self, struct io *io)
 	}
 	subscriber_pop(self->session);
 	return true;
+}
+
+static bool send_next(struct mqtt *self, struct io *io)
+{
+	uint32_t usual[IDS], *ids = usual;
+	size_t n;
+	const struct delivery *d = subscriber_head(self->session, usual, IDS, &n);
+	bool on;
+
+	if (n > IDS) {
+		ids = mem_alloc(n * sizeof(*ids));
+		if (!ids)
+			return false;
+		d = subscriber_head(self->session, ids, n, &n);
+	}
+	on = send_first(self, io, d, ids, n);
+	if (ids != usual)
+		mem_free(ids);
+	return on;
 }
 
 /* ---- what was under way on an earlier connection ---- */

@@ -4,9 +4,8 @@
 #include "proto/mqtt/mqtt_priv.h"
 
 static const char *const words[MQTT_LIMITS] = {
-	[MQTT_L_QUEUE] = "queue-full",
-	[MQTT_L_REFUSED] = "queue-refused",
-	[MQTT_L_DISK] = "store-full",
+	[MQTT_L_QUEUE] = "queue-full",  [MQTT_L_REFUSED] = "queue-refused",  [MQTT_L_DISK] = "store-full",
+	[MQTT_L_SESSIONS] = "sessions", [MQTT_L_RETAINED] = "retained-full",
 };
 
 /* One line a second for each limit and loop: a flood of them would be the next thing to be lost. */

@@ -18,9 +18,11 @@ enum {
 
 #define LEAVE SEC /* for a CONNECT when the server ends */
 
-static const char *const counters[] = { "received",         "sent",          "dropped", "retained_sent", "expired",
-					"taken_over",       "resumed",       "wills",   "refused",       "paused",
-					"bridge_connected", "bridge_failed", NULL };
+static const char *const counters[] = {
+	"received",         "sent",          "dropped", "retained_sent", "expired",     "taken_over",
+	"resumed",          "wills",         "refused", "paused",        "redelivered", "sessions_refused",
+	"bridge_connected", "bridge_failed", NULL,
+};
 
 static const char *const when_full[] = { "drop", "refuse", NULL };
 
@@ -60,10 +62,13 @@ static const struct option rows[] = {
 	OPT_BOOL(O, retain, "yes",
 		 "keeps the last message of a topic for those who subscribe later, when its publisher asks for it"),
 	OPT_UINT(O, retained, "1000000", 0, 100000000, "topics that have one"),
+	OPT_SIZE(O, retained_bytes, "1G", 0, (uint64_t)1 << 40, "bytes of what is retained"),
 	OPT_STRING(O, server_reference, NULL, 0, 200,
 		   "where clients of 5.0 are sent when the server ends: HOST[:PORT], several with blanks between them"),
 	OPT_NSEC(O, session_expiry_max, "7d", 0, 365 * 24 * 3600 * NSEC_PER_SEC,
 		 "how long the state of a client is kept at most while it is away"),
+	OPT_UINT(O, sessions, "1000000", 0, 100000000,
+		 "clients whose state is kept while they are away; a further one that asks for it is refused"),
 	OPT_UINT(O, subscriptions, "1000", 1, 1000000, "subscriptions of one client"),
 	OPT_NSEC(O, sys_interval, "10s", 0, 3600 * NSEC_PER_SEC,
 		 "how often $SYS/broker/... is brought up to date; 0 = there is none"),
@@ -343,6 +348,7 @@ static enum verdict begin(struct mqtt *self, struct io *io)
 	const struct mqtt_shard *shard = io->shard;
 
 	self->state = MQTT_NEW;
+	io_secret(io, true); /* until CONNECT, which may have a password, is over */
 	if (shard->loops)
 		return V_GO;
 	io_reason(io, "out-of-memory");

@@ -50,6 +50,8 @@ enum mqtt_limit {
 	MQTT_L_QUEUE,
 	MQTT_L_REFUSED,
 	MQTT_L_DISK,
+	MQTT_L_SESSIONS,
+	MQTT_L_RETAINED,
 	MQTT_LIMITS,
 };
 
@@ -67,6 +69,7 @@ struct mqtt_shard {
 	bool batched;              /* one of them is not NULL */
 	struct heap alarms;        /* of those who left it */
 	struct topic_map who_left; /* the same */
+	uint64_t sweep_at;         /* the first retained message expires; of the first loop */
 	uint32_t promised;         /* of those who are here and may leave one: places that are kept in `alarms` */
 	struct mqtt_tallies *tallies;
 	struct mqtt_sys *sys;        /* of the first loop */
@@ -90,7 +93,7 @@ enum mqtt_state {
 };
 
 /* Letters between sessions and rooms. */
-enum { MQTT_WAKE = 1, MQTT_TAKE_OVER, MQTT_LET_GO, MQTT_BATCH, MQTT_ALARM, MQTT_COMMITTED, MQTT_LISTEN };
+enum { MQTT_WAKE = 1, MQTT_TAKE_OVER, MQTT_LET_GO, MQTT_BATCH, MQTT_ALARM, MQTT_COMMITTED, MQTT_LISTEN, MQTT_SWEEP };
 
 enum { MQTT_TIMER_ALIVE, MQTT_TIMER_AUTH, MQTT_TIMER_RATE };
 enum { MQTT_SHARD_ALARM, MQTT_SHARD_SYS, MQTT_SHARD_EVENTS, MQTT_SHARD_BRIDGE }; /* timers of the shard */
@@ -260,7 +263,8 @@ bool mqtt_must_keep(struct io *io, const struct message *m);     /* would it go 
 
 /* To one, wherever it is: 0; 1: it is on its way to another loop; -errno: it is dropped. */
 int mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d);
-void mqtt_send_off(struct mqtt *self, struct io *io); /* self: whose step it was; NULL: the shard's */
+void mqtt_give_orphans(struct io *io, const struct subscriber *ended); /* what it has left to others of its groups */
+void mqtt_send_off(struct mqtt *self, struct io *io);                  /* self: whose step it was; NULL: the shard's */
 
 /*
  * bridge_link.c: of a session that is MQTT_OUTWARD. The topic that a message has over there (empty: none, or memory is out), alive until

@@ -116,6 +116,8 @@ static int send(struct mqtt *self, struct io *io, const struct mqtt_publish *p, 
 	}
 	if (p->retain)
 		kept = mqtt_retain(io, m);
+	if (kept == -ENOBUFS && p->qos && self->version == MQTT_5)
+		return MQTT_QUOTA;
 	r = mqtt_route(memo_of(self, same_topic), io, m);
 	if (r < 0 || kept == -ENOMEM)
 		return -ENOMEM;
@@ -167,7 +169,7 @@ static enum verdict exactly_once(struct mqtt *self, struct io *io, const struct 
 		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
 	new = r == 1;
 	r = new ? publish(self, io, p) : MQTT_OK;
-	if (new && r >= 0 && r < MQTT_UNSPECIFIED && mqtt_kept_await(io, self->session, p->id) < 0)
+	if (new &&r >= 0 && r < MQTT_UNSPECIFIED && mqtt_kept_await(io, self->session, p->id) < 0)
 		r = -ENOMEM;
 	if (new && (r < 0 || r >= MQTT_UNSPECIFIED)) /* when it comes again it is a new one */
 		subscriber_release(self->session, p->id);

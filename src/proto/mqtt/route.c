@@ -120,6 +120,36 @@ int mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d)
 	return pack(io, to->home, d->m, to, d);
 }
 
+/*
+ * What was on disk for the one that has ended is written anew for the other: a record names those who wait once and for all. Before the
+ * first one's is deleted.
+ */
+static void give_orphan(struct io *io, const struct orphan *o)
+{
+	struct message *m = o->to->kept_id ? message_copy(o->d.m) : NULL;
+	struct delivery d = o->d;
+	int err = 0;
+
+	d.m = m ? m : o->d.m;
+	if (m && d.qos && mqtt_kept_wanted(io, m, o->to, true))
+		d.packet = subscriber_next_id(o->to);
+	if (mqtt_give(io, o->to, &d) >= 0 && d.packet)
+		err = mqtt_kept_add(io, o->to, &d);
+	if (d.packet && mqtt_kept_message(io, m, err) < 0)
+		mqtt_dropped(io); /* in memory it is there */
+	message_unref(m);
+}
+
+void mqtt_give_orphans(struct io *io, const struct subscriber *ended)
+{
+	struct orphans *all = topics_orphans(mqtt_service(io)->topics, ended);
+
+	for (size_t i = 0; all && i < all->n; i++)
+		give_orphan(io, &all->v[i]);
+	io_count(io, MQTT_REDELIVERED, all ? all->n : 0);
+	orphans_free(all);
+}
+
 /* ---- to all ---- */
 
 struct hearing {
@@ -129,22 +159,15 @@ struct hearing {
 	int err; /* of what must be on disk */
 };
 
-static void give(void *arg, struct sub *sub, bool shared)
+static void give(void *arg, struct sub *sub)
 {
 	struct hearing *h = arg;
-	struct delivery d = {
-		.m = h->m,
-		.id = sub->id,
-		.qos = h->m->qos < sub->qos ? h->m->qos : sub->qos,
-		.retain = sub->as_published && h->m->retain,
-		.alone = shared,
-		.ask = sub->ask,
-	};
+	struct delivery d = topics_delivery(sub, h->m);
 
 	if (sub->no_local && h->m->from == sub->whose->serial)
 		return;
 	h->heard = true;
-	if (d.qos && mqtt_kept_wanted(h->io, h->m, sub->whose, shared))
+	if (d.qos && mqtt_kept_wanted(h->io, h->m, sub->whose, d.alone))
 		d.packet = subscriber_next_id(sub->whose);
 	if (mqtt_give(h->io, sub->whose, &d) >= 0 && d.packet && h->err == 0)
 		h->err = mqtt_kept_add(h->io, sub->whose, &d);
@@ -154,7 +177,7 @@ static void give_all(struct hearing *h, const struct filters_found *found)
 {
 	for (uint32_t i = 0; i < found->n; i++)
 		for (struct list *l = found->v[i]->subs.next; l != &found->v[i]->subs; l = l->next)
-			give(h, list_entry(l, struct sub, entry.at.in_filter), false);
+			give(h, list_entry(l, struct sub, entry.at.in_filter));
 }
 
 static const struct filters_found *look_up(struct mqtt_memo *memo, struct mqtt_shard *shard, struct message *m)
@@ -222,22 +245,26 @@ int mqtt_route(struct mqtt_memo *memo, struct io *io, struct message *m)
 int mqtt_retain(struct io *io, struct message *m)
 {
 	struct mqtt_shard *shard = io->shard;
-	int r = topics_retain(mqtt_service(io)->topics, m, mqtt_options(io)->retained);
+	const struct mqtt_options *o = mqtt_options(io);
+	int r = topics_retain(mqtt_service(io)->topics, m, &(struct topics_room){ o->retained, o->retained_bytes });
 
+	if (r == 1)
+		port_post(io->svc->port, 0, MQTT_SWEEP, NULL);
 	if (r < 0)
 		mqtt_dropped(io);
-	else if (mqtt_service(io)->keep)
+	if (r == -ENOBUFS)
+		mqtt_limit(io, MQTT_L_RETAINED, message_topic(m));
+	if (r >= 0 && mqtt_service(io)->keep)
 		shard->pen.retained = true;
 	if (!mqtt_service(io)->lazy)
 		shard->pen.wrote |= shard->pen.retained;
 	return r;
 }
 
-static void look_for_kept(void *arg, struct sub *sub, bool shared)
+static void look_for_kept(void *arg, struct sub *sub)
 {
 	struct hearing *h = arg;
 
-	(void)shared;
 	h->heard |= sub->whose->kept_id && h->m->qos && sub->qos;
 }
 

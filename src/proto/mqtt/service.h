@@ -17,6 +17,8 @@ enum {
 	MQTT_WILLS,
 	MQTT_REFUSED,
 	MQTT_PAUSED,
+	MQTT_REDELIVERED,
+	MQTT_SESSIONS_REFUSED,
 	MQTT_BRIDGED,
 	MQTT_BRIDGE_FAILED,
 };
@@ -26,8 +28,8 @@ enum mqtt_when_full { MQTT_DROP, MQTT_REFUSE };
 struct mqtt_options {
 	size_t packet;
 	unsigned queue, inflight, receive_max, levels, subscriptions, retained, aliases, keepalive_max;
-	unsigned message_rate;
-	size_t queue_bytes, byte_rate;
+	unsigned message_rate, sessions;
+	size_t queue_bytes, byte_rate, retained_bytes;
 	uint64_t session_expiry_max, sys_interval;
 	size_t disk;
 	unsigned durability; /* of enum mqtt_durability */

@@ -28,7 +28,9 @@ static void set_timer(struct mqtt_shard *shard, struct io *io)
 {
 	uint64_t first = 0, look = io->now + LOOK_AGAIN;
 
-	io_timer(io, MQTT_SHARD_ALARM, heap_min(&shard->alarms, &first) && first < look ? first : look);
+	if (heap_min(&shard->alarms, &first) && first < look)
+		look = first;
+	io_timer(io, MQTT_SHARD_ALARM, shard->sweep_at < look ? shard->sweep_at : look);
 }
 
 static void forget(struct mqtt_shard *shard, struct mqtt_alarm *a)
@@ -72,11 +74,22 @@ static void ring(struct mqtt_shard *shard, struct io *io, struct mqtt_alarm *a)
 		message_unref(will);
 	else
 		mqtt_publish_will(io, will);
-	if (over)
+	if (over) {
+		mqtt_give_orphans(io, a->whose);
 		mqtt_kept_end(io, a->whose);
+	}
 	if (next != UINT64_MAX && heap_set(&shard->alarms, &a->node, next) == 0)
 		return;
 	forget(shard, a);
+}
+
+/* What is retained and has expired; in the first loop, for all. */
+static void sweep(struct mqtt_shard *shard, struct io *io)
+{
+	unsigned n;
+
+	shard->sweep_at = topics_sweep(mqtt_service(io)->topics, io->now, &n);
+	shard->pen.retained |= n && mqtt_service(io)->keep;
 }
 
 static void ring_all(struct mqtt_shard *shard, struct io *io)
@@ -84,6 +97,8 @@ static void ring_all(struct mqtt_shard *shard, struct io *io)
 	struct heap_node *n;
 	uint64_t at;
 
+	if (shard->sweep_at <= io->now)
+		sweep(shard, io);
 	while ((n = heap_min(&shard->alarms, &at)) && at <= io->now) {
 		heap_del(&shard->alarms, n);
 		ring(shard, io, list_entry(n, struct mqtt_alarm, node));
@@ -212,6 +227,7 @@ static void open_shard(struct mqtt_shard *shard, struct io *io)
 	shard->batches = mem_zalloc(loops * sizeof(struct batch *));
 	shard->tallies = &mqtt_service(io)->tallies[port_here(io->svc->port, io)];
 	list_init(&shard->pen.waiting);
+	shard->sweep_at = UINT64_MAX;
 	shard->loops = shard->heard && shard->batches ? loops : 0; /* none: nobody can be served here */
 	set_timer(shard, io);
 	if (shard->loops && port_here(io->svc->port, io) == 0 && mqtt_options(io)->sys_interval)
@@ -222,6 +238,7 @@ static void open_shard(struct mqtt_shard *shard, struct io *io)
 	if (!shard->loops || port_here(io->svc->port, io) != 0)
 		return;
 	topics_each_away(mqtt_service(io)->topics, set_past_alarm, io);
+	sweep(shard, io);
 	set_timer(shard, io);
 	mqtt_events_open(shard, io);
 }
@@ -235,6 +252,8 @@ static void read_letters(struct mqtt_shard *shard, const struct ev *ev, struct i
 			unpack(io, (struct batch *)l->mail);
 		else if (l->tag == MQTT_COMMITTED)
 			mqtt_kept_wake(shard, io);
+		else if (l->tag == MQTT_SWEEP)
+			sweep(shard, io);
 		else if (l->tag == MQTT_LISTEN)
 			mqtt_events_listen(shard, io, l);
 	}
@@ -268,7 +287,7 @@ enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io)
 		mqtt_bridges_gone(shard, io, ev);
 	else if (ev->kind == EV_STOP)
 		mqtt_bridges_stop(shard);
-	if (ev->kind == EV_TIMER || shard->alarms.n)
+	if (ev->kind == EV_TIMER || (ev->kind == EV_MSG && (shard->alarms.n || shard->sweep_at != UINT64_MAX)))
 		set_timer(shard, io);
 	mqtt_send_off(NULL, io);
 	return V_GO;

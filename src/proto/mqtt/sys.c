@@ -15,7 +15,7 @@ enum { TEXT = 64, SPANS = 3 };
 static const unsigned minutes[SPANS] = { 1, 5, 15 };
 
 /* What there is to tell; the first ones are sums of what the rooms count. */
-enum { KNOWN = MQTT_TALLIES, AWAY, SUBSCRIPTIONS, RETAINED, MOST, FIGURES };
+enum { KNOWN = MQTT_TALLIES, AWAY, SUBSCRIPTIONS, RETAINED, RETAINED_BYTES, MOST, FIGURES };
 
 struct row {
 	const char *name;
@@ -40,6 +40,7 @@ static const struct row rows[] = {
 	{ "publish/messages/received", MQTT_T_PUBLISH_IN },
 	{ "publish/messages/refused", MQTT_T_REFUSED },
 	{ "publish/messages/sent", MQTT_T_PUBLISH_OUT },
+	{ "retained messages/bytes", RETAINED_BYTES },
 	{ "retained messages/count", RETAINED },
 	{ "subscriptions/count", SUBSCRIPTIONS },
 };
@@ -102,6 +103,7 @@ static void gather(struct mqtt_sys *sys, const struct io *io, uint64_t v[FIGURES
 	v[AWAY] = sizes.known > v[MQTT_T_CLIENTS] ? sizes.known - v[MQTT_T_CLIENTS] : 0;
 	v[SUBSCRIPTIONS] = sizes.subscriptions;
 	v[RETAINED] = sizes.retained;
+	v[RETAINED_BYTES] = sizes.retained_bytes;
 	sys->most = v[MQTT_T_CLIENTS] > sys->most ? v[MQTT_T_CLIENTS] : sys->most;
 	v[MOST] = sys->most;
 }

@@ -181,6 +181,209 @@ static void test_refused_by_a_share(void **state)
 	shared("refuse");
 }
 
+/* ---- sessions ---- */
+
+static struct mqtt_connack asks(struct world *w, const char *name, uint32_t expiry, struct memconn **ret)
+{
+	struct memconn *c = world_client(w);
+	struct mqtt_connect p = { .version = MQTT_5, .client_id = span_str(name) };
+	uint8_t array[TALK_BYTES];
+	struct mqtt_connack back;
+	const char *why = NULL;
+	struct mqtt_writer out;
+	struct mqtt_frame f;
+
+	mqtt_props_init(&p.props);
+	mqtt_props_init(&p.will_props);
+	if (expiry)
+		mqtt_props_set(&p.props, MQTT_P_SESSION_EXPIRY, expiry);
+	mqtt_writer_init(&out, MQTT_5, array, sizeof(array));
+	assert_int_equal(mqtt_put_connect(&out, &p), 0);
+	send_written(c, &out);
+	f = take_packet(c, MQTT_CONNACK);
+	assert_int_equal(mqtt_parse_connack(&f, &back, &why), 0);
+	*ret = c;
+	return back;
+}
+
+/* Connected or away; who was known before is, and who wants none kept. */
+static void test_sessions(void **state)
+{
+	struct memconn *a, *b, *c;
+	struct world w;
+
+	(void)state;
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0", "sessions", "2");
+	assert_int_equal(asks(&w, "a", 600, &a).code, MQTT_OK);
+	assert_int_equal(asks(&w, "b", 60, &b).code, MQTT_OK);
+	talk_bye(b);
+	assert_int_equal(asks(&w, "c", 600, &c).code, MQTT_QUOTA);
+	assert_int_equal(memconn_end(c), MEM_CLOSED);
+	assert_string_equal(memconn_reason(c), "sessions");
+	assert_int_equal(talk_service(&w)->topics->names.n, 2);
+	assert_int_equal(talk_count(&w, MQTT_SESSIONS_REFUSED), 1);
+	c = world_client(&w);
+	memconn_send(c, "\x10\x0d\0\4MQTT\4\0\0\0\0\1o", 15, 0);
+	assert_said(c, "\x20\2\0\3");
+	assert_int_equal(asks(&w, "c", 0, &c).code, MQTT_OK);
+	assert_true(asks(&w, "b", 60, &b).session_present);
+	memconn_reset(b);
+	memdrive_advance(w.drive, 60 * SEC); /* its end makes room */
+	assert_int_equal(asks(&w, "d", 600, &c).code, MQTT_OK);
+	assert_int_equal(asks(&w, "e", 600, &c).code, MQTT_QUOTA);
+	memconn_send(a, "\xe0\x07\0\5\x11\0\0\0\0", 9, 0);
+	assert_int_equal(asks(&w, "e", 600, &c).code, MQTT_OK);
+	assert_int_equal(talk_service(&w)->topics->kept_n, 2);
+	world_close(&w);
+}
+
+/* ---- retained ---- */
+
+static unsigned retains(struct memconn *c, const char *topic, size_t size, uint32_t expiry)
+{
+	static char text[4096];
+	struct mqtt_frame f;
+
+	memset(text, 'x', sizeof(text));
+	text[size] = '\0';
+	talk_publish(c, &(struct say){
+				.topic = topic, .payload = text, .qos = 1, .id = 7, .retain = true, .expiry = expiry });
+	f = take_packet(c, MQTT_PUBACK);
+	return f.body.n > 2 && f.body.p[2] >= MQTT_UNSPECIFIED ? f.body.p[2] : MQTT_OK;
+}
+
+static void test_retained_bytes(void **state)
+{
+	struct memconn *a;
+	struct topics *t;
+	struct world w;
+
+	(void)state;
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0", "retained_bytes", "4000", "retained", "3");
+	t = talk_service(&w)->topics;
+	a = talk_enter(&w, "a");
+	assert_int_equal(retains(a, "1", 1000, 0), MQTT_OK);
+	assert_int_equal(retains(a, "2", 1000, 0), MQTT_OK);
+	assert_int_equal(retains(a, "3", 2000, 0), MQTT_QUOTA);
+	assert_int_equal(retains(a, "2", 3000, 0), MQTT_QUOTA); /* what was there stays */
+	assert_int_equal(retains(a, "2", 10, 0), MQTT_OK);
+	assert_int_equal(retains(a, "3", 1500, 0), MQTT_OK);
+	assert_int_equal(retains(a, "4", 1, 0), MQTT_QUOTA); /* too many */
+	assert_int_equal(talk_count(&w, MQTT_DROPPED), 3);
+	assert_int_equal(retains(a, "1", 0, 0), MQTT_OK);
+	assert_int_equal(retains(a, "2", 0, 0), MQTT_OK);
+	assert_int_equal(retains(a, "3", 0, 0), MQTT_OK);
+	assert_int_equal(t->retained_bytes, 0);
+	world_close(&w);
+}
+
+/* They go when their time has come, and not when somebody asks. */
+static void test_retained_sweep(void **state)
+{
+	enum { MANY = 1000 };
+	struct memconn *a;
+	struct topics *t;
+	char topic[20];
+	struct world w;
+
+	(void)state;
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0");
+	t = talk_service(&w)->topics;
+	a = talk_enter(&w, "a");
+	retains(a, "for ever", 1, 0);
+	retains(a, "longer", 1, 100);
+	for (int i = 0; i < MANY; i++) {
+		snprintf(topic, sizeof(topic), "$x/%d", i);
+		retains(a, topic, 1, 10);
+	}
+	retains(a, "$x/0", 1, 50);
+	retains(a, "$x/1", 1, 0);
+	retains(a, "$x/2", 0, 0);
+	assert_int_equal(names_count(t->retained), MANY + 1);
+	memdrive_advance(w.drive, 10 * SEC - MSEC);
+	assert_int_equal(names_count(t->retained), MANY + 1);
+	memdrive_advance(w.drive, MSEC);
+	assert_int_equal(names_count(t->retained), 4);
+	memdrive_advance(w.drive, 40 * SEC);
+	assert_int_equal(names_count(t->retained), 3);
+	retains(a, "soon", 1, 1);
+	memdrive_advance(w.drive, SEC);
+	assert_int_equal(names_count(t->retained), 3);
+	memdrive_advance(w.drive, 49 * SEC);
+	assert_int_equal(names_count(t->retained), 2);
+	assert_int_equal(t->retained_ends.n, 0);
+	world_close(&w);
+}
+
+/* ---- identifiers of one delivery ---- */
+
+enum { LEVELS = 9, FILTERS = 1 << LEVELS };
+
+/* All that match a/a/a/...: each level is itself or a plus. */
+static void subscribe_all(struct memconn *c)
+{
+	for (unsigned i = 0; i < FILTERS; i++) {
+		struct mqtt_list l = { .type = MQTT_SUBSCRIBE, .id = 1 };
+		struct mqtt_sub sub = { .qos = i == FILTERS - 1 ? 1 : 0 };
+		uint8_t array[256], list[64];
+		char filter[2 * LEVELS];
+		struct mqtt_writer out, in;
+
+		for (unsigned k = 0; k < LEVELS; k++) {
+			filter[2 * k] = i >> k & 1 ? '+' : 'a';
+			filter[2 * k + 1] = k == LEVELS - 1 ? '\0' : '/';
+		}
+		sub.filter = span_str(filter);
+		mqtt_writer_init(&in, MQTT_5, list, sizeof(list));
+		assert_int_equal(mqtt_put_sub(&in, &sub), 0);
+		mqtt_props_init(&l.props);
+		mqtt_props_set(&l.props, MQTT_P_SUB_ID, 1000 * i + 1);
+		l.list = mqtt_written(&in);
+		mqtt_writer_init(&out, MQTT_5, array, sizeof(array));
+		assert_int_equal(mqtt_put_list(&out, &l), 0);
+		send_written(c, &out);
+		take_packet(c, MQTT_SUBACK);
+	}
+}
+
+/* Each identifier once. */
+static struct mqtt_publish takes_ids(struct memconn *c)
+{
+	struct mqtt_publish p = talk_take(c);
+	struct span at = p.props.raw;
+	bool was[FILTERS] = {};
+	unsigned n = 0;
+
+	for (uint32_t id; mqtt_sub_id_next(&at, &id); n++) {
+		assert_int_equal(id % 1000, 1);
+		assert_true(id / 1000 < FILTERS && !was[id / 1000]);
+		was[id / 1000] = true;
+	}
+	assert_int_equal(n, FILTERS);
+	return p;
+}
+
+static void test_many_identifiers(void **state)
+{
+	static const char topic[] = "a/a/a/a/a/a/a/a/a";
+	struct memconn *a, *b;
+	struct world w;
+
+	(void)state;
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0");
+	a = talk_enter(&w, "a");
+	b = talk_hello(&w, &(struct hello){ .name = "b", .expiry = 600 }, false);
+	subscribe_all(b);
+	talk_publish(a, &(struct say){ .topic = topic, .payload = "x" });
+	takes_ids(b);
+	assert_int_equal(publishes(a, topic, "y", 1), MQTT_OK);
+	assert_int_equal(takes_ids(b).qos, 1);
+	memconn_reset(b); /* and all of them again */
+	b = comes_back(&w, "b");
+	assert_true(takes_ids(b).dup);
+	world_close(&w);
+}
+
 /* ---- rates ---- */
 
 static void test_message_rate(void **state)
@@ -272,6 +475,10 @@ int main(void)
 		cmocka_unit_test(test_refused_bytes),
 		cmocka_unit_test(test_refused_for_a_slow_one),
 		cmocka_unit_test(test_refused_by_a_share),
+		cmocka_unit_test(test_sessions),
+		cmocka_unit_test(test_retained_bytes),
+		cmocka_unit_test(test_retained_sweep),
+		cmocka_unit_test(test_many_identifiers),
 		cmocka_unit_test(test_message_rate),
 		cmocka_unit_test(test_byte_rate),
 		cmocka_unit_test(test_paused_and_gone),

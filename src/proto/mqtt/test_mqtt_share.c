@@ -1,0 +1,202 @@
+/* test_mqtt_share.c - members of shared subscriptions that end, and who gets what they have left undone (4.8.2). */
+#include "proto/mqtt/test_talk.h"
+
+#include "store/topics_priv.h"
+
+static void open_world(struct world *w)
+{
+	world_open(w, &mqtt_proto, NULL, "sys_interval", "0");
+}
+
+static struct memconn *member(struct world *w, const char *name, uint16_t window, uint32_t expiry, const char *filter)
+{
+	struct memconn *c = talk_hello(
+		w, &(struct hello){ .name = name, .clean = true, .receive_max = window, .expiry = expiry }, false);
+
+	talk_subscribe(c, filter, 2);
+	return c;
+}
+
+/* Digits, one message each. */
+static void publish(struct memconn *c, const char *topic, unsigned qos, const char *texts)
+{
+	for (char text[2] = ""; (text[0] = *texts); texts++) {
+		talk_publish(c, &(struct say){ .topic = topic, .payload = text, .qos = (uint8_t)qos, .id = 9 });
+		if (qos)
+			take_packet(c, qos == 1 ? MQTT_PUBACK : MQTT_PUBREC);
+		if (qos < 2)
+			continue;
+		talk_id(c, MQTT_PUBREL, 9);
+		take_packet(c, MQTT_PUBCOMP);
+	}
+}
+
+/* All that came, and nothing behind it; `ack` is the answer to QoS 1. */
+static void takes(struct memconn *c, const char *texts, bool ack)
+{
+	for (; *texts; texts++) {
+		struct mqtt_publish p = talk_take(c);
+
+		assert_int_equal(p.payload.n, 1);
+		assert_int_equal(p.payload.p[0], *texts);
+		if (ack && p.qos == 1)
+			talk_id(c, MQTT_PUBACK, p.id);
+	}
+	assert_said(c, "");
+}
+
+static bool orphans(struct world *w)
+{
+	return talk_service(w)->topics->orphans;
+}
+
+/* What was sent and not acknowledged, and what waited; in order, and nothing that was done. */
+static void test_leaves(void **state)
+{
+	struct memconn *a, *b, *c;
+	struct world w;
+
+	(void)state;
+	open_world(&w);
+	a = talk_enter(&w, "a");
+	b = member(&w, "b", 2, 0, "$share/g/t");
+	c = member(&w, "c", 100, 0, "$share/g/t");
+	publish(a, "t", 1, "12345678");
+	takes(c, "2468", true);
+	talk_id(b, MQTT_PUBACK, talk_take(b).id);
+	takes(b, "35", false);
+	memconn_reset(b);
+	takes(c, "357", true);
+	assert_int_equal(talk_count(&w, MQTT_REDELIVERED), 3);
+	publish(a, "t", 1, "9");
+	takes(c, "9", false);
+	memconn_reset(c); /* nobody is left */
+	assert_false(orphans(&w));
+	assert_int_equal(talk_count(&w, MQTT_REDELIVERED), 3);
+	world_close(&w);
+}
+
+/* QoS 2 that was sent is that one's for ever; what only waited is not. */
+static void test_leaves_2(void **state)
+{
+	struct memconn *a, *b, *c;
+	struct world w;
+
+	(void)state;
+	open_world(&w);
+	a = talk_enter(&w, "a");
+	b = member(&w, "b", 2, 0, "$share/g/t");
+	c = member(&w, "c", 100, 0, "$share/g/t");
+	publish(a, "t", 2, "12345678");
+	takes(b, "13", false);
+	takes(c, "2468", false);
+	talk_bye(b);
+	takes(c, "57", false);
+	world_close(&w);
+}
+
+/* It may come back, so it has its share until its session is over, by time or by a clean start. */
+static void test_is_over(void **state)
+{
+	struct memconn *a, *b, *c;
+	struct world w;
+
+	(void)state;
+	open_world(&w);
+	a = talk_enter(&w, "a");
+	for (int i = 0; i < 2; i++) {
+		b = member(&w, "b", 1, 60, "$share/g/t");
+		c = member(&w, "c", 100, 0, "$share/g/t");
+		publish(a, "t", 1, "1234");
+		takes(c, "24", true);
+		takes(b, "1", false);
+		memconn_reset(b);
+		publish(a, "t", 1, "56");
+		takes(c, "56", true);
+		if (i == 0)
+			memdrive_advance(w.drive, 60 * SEC);
+		else
+			talk_enter(&w, "b");
+		takes(c, "13", true);
+		assert_int_equal(talk_count(&w, MQTT_REDELIVERED), 2 * (i + 1));
+		talk_bye(c);
+	}
+	world_close(&w);
+}
+
+/* Each group for itself, and nothing of what was not by a group. */
+static void test_several(void **state)
+{
+	struct memconn *a, *b, *c, *d;
+	struct world w;
+
+	(void)state;
+	open_world(&w);
+	a = talk_enter(&w, "a");
+	b = member(&w, "b", 1, 0, "$share/one/#");
+	talk_subscribe(b, "$share/two/t/+", 1);
+	talk_subscribe(b, "t/1", 1);
+	publish(a, "t/1", 1, "1"); /* three times */
+	talk_id(b, MQTT_PUBACK, talk_take(b).id);
+	talk_id(b, MQTT_PUBACK, talk_take(b).id);
+	talk_id(b, MQTT_PUBACK, talk_take(b).id);
+	assert_said(b, "");
+	publish(a, "t/1", 1, "2");
+	publish(a, "u", 1, "3");
+	takes(b, "2", false);
+	c = member(&w, "c", 100, 0, "$share/one/#");
+	d = member(&w, "d", 100, 0, "$share/two/t/+");
+	memconn_reset(b);
+	takes(c, "23", true);
+	takes(d, "2", true);
+	world_close(&w);
+}
+
+/* To one who is away too, when there is no other. */
+static void test_to_one_away(void **state)
+{
+	struct memconn *a, *b, *c;
+	struct world w;
+
+	(void)state;
+	open_world(&w);
+	a = talk_enter(&w, "a");
+	c = member(&w, "c", 100, 60, "$share/g/t");
+	memconn_reset(c);
+	b = member(&w, "b", 1, 0, "$share/g/t");
+	publish(a, "t", 1, "123");
+	takes(b, "1", false);
+	memconn_reset(b);
+	c = talk_hello(&w, &(struct hello){ .name = "c", .expiry = 60 }, true);
+	takes(c, "123", true);
+	world_close(&w);
+}
+
+/* The end of everything: many of them, and nobody is given anything. */
+static void test_the_end(void **state)
+{
+	struct memconn *a, *b, *c;
+	struct world w;
+
+	(void)state;
+	open_world(&w);
+	a = talk_enter(&w, "a");
+	b = member(&w, "b", 1, 60, "$share/g/t");
+	c = member(&w, "c", 1, 60, "$share/g/t");
+	publish(a, "t", 1, "123456789");
+	takes(b, "1", false);
+	takes(c, "2", false);
+	memconn_reset(b);
+	memconn_reset(c);
+	world_close(&w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_leaves),  cmocka_unit_test(test_leaves_2),    cmocka_unit_test(test_is_over),
+		cmocka_unit_test(test_several), cmocka_unit_test(test_to_one_away), cmocka_unit_test(test_the_end),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
