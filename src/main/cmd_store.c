@@ -91,7 +91,7 @@ static unsigned look_into(struct asked *a, const char *dir, struct buf *names)
 	DIR *d = opendir(dir);
 	unsigned n = 0;
 
-	/* cppcheck-suppress readdirCalled ; one thread, and the folder is its own */
+	/* cppcheck-suppress readdirCalled ; a stream of its own */
 	while (d && (e = readdir(d))) {
 		if (e->d_name[0] == '.' || !is_store(dirfd(d), e->d_name))
 			continue;

@@ -211,7 +211,7 @@ static bool launch(struct mqtt *self, struct io *io, const struct delivery *d, c
 	return true;
 }
 
-/* It is not sent, and never will be. */
+/* It is not sent, or not again. */
 static void skip(const struct mqtt *self, struct io *io, const struct delivery *d)
 {
 	mqtt_kept_done(io, self->session, d->packet ? d->m->kept : 0);
@@ -235,6 +235,7 @@ static bool send_first(struct mqtt *self, struct io *io, const struct delivery *
 		skip(self, io, d); /* it never learns of it */
 	} else if (d->qos == 0) {
 		send_or_drop(self, io, &(struct sending){ .m = d->m, .ids = ids, .n_ids = n, .retain = d->retain });
+		skip(self, io, d); /* where it is on disk, and the other side takes no more than this */
 	} else if (self->session->flights_n >= self->window || !mqtt_kept_ready(self, io, d) ||
 		   !launch(self, io, d, ids, n)) {
 		return false;
