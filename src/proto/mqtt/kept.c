@@ -444,9 +444,10 @@ void mqtt_kept_submit(struct mqtt *self, struct io *io)
 	pen->wrote = false;
 	if (position > pen->position)
 		pen->position = position;
-	if (self && self->held && self->held->n && !self->held->v[self->held->n - 1].position) {
-		self->held->v[self->held->n - 1].position = pen->position;
-		wait(self, io);
+	if (self && self->state == MQTT_OPEN && self->held && self->held->n &&
+	    !self->held->v[self->held->n - 1].position) {
+		self->held->v[self->held->n - 1].position = pen->position + (pen->position != UINT64_MAX);
+		mqtt_kept_flush(self, io); /* it may be there: what is retained below $SYS is not kept */
 	}
 }
 
@@ -496,7 +497,7 @@ void mqtt_kept_flush(struct mqtt *self, struct io *io)
 
 	if (!h)
 		return;
-	while (i < h->n && h->v[i].position && has(mqtt_service(io), h->v[i].position))
+	while (i < h->n && h->v[i].position && has(mqtt_service(io), h->v[i].position - 1))
 		end = h->v[i++].end;
 	if (end) {
 		out_mem(io, h->bytes.p, end);

@@ -38,7 +38,7 @@ struct mqtt_held {
 	sess_id id;       /* while it is in there */
 	struct buf bytes;
 	struct mqtt_until {
-		uint64_t position; /* 0: of this step */
+		uint64_t position; /* plus 1; 0: of this step */
 		size_t end;        /* in bytes */
 	} * v;
 	size_t n, cap;
