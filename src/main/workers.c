@@ -178,7 +178,7 @@ static _Noreturn void be_worker(const struct hands *all, const struct hand *h, i
 static int make_process(struct hands *all, struct hand *h)
 {
 	pid_t monitor = getpid(), pid;
-	int ends[2], fds[2] = { -1, -1 }, r = make_door(all, h, &fds[0]);
+	int ends[2] = { -1, -1 }, fds[2] = { -1, -1 }, r = make_door(all, h, &fds[0]);
 
 	if (r == 0)
 		r = open_store(all, h, &fds[1]);

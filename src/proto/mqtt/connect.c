@@ -212,8 +212,8 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 	};
 	struct subscriber *old = NULL;
 	const char *why = "store-full";
-	uint64_t where;
-	bool present;
+	uint64_t where = 0;
+	bool present = false;
 	int r = self->session_expiry && !self->alarm ? mqtt_alarm_new(io->shard, &self->alarm) : 0;
 
 	if (r == 0)
