@@ -18,14 +18,15 @@ struct proto;
 struct svc {
 	const char *name;
 	const struct proto *proto;
-	const void *options;   /* values of proto->options */
-	void *state;           /* what svc_open() made; shared by all threads of the process */
-	struct port *port;     /* to every loop of this service; NULL for a protocol without shards */
-	const char *folder;    /* of P_KEEPS: its own, made when it is opened; NULL: nothing outlives the process */
-	nsec now;              /* when it was opened, by io->now; and at that moment: */
-	uint64_t wall;         /* milliseconds since 1970 */
-	struct access *access; /* store/access.h: people and rules, the same for all services; NULL: there are none */
-	struct events *events; /* store/events.h: what happens in all processes; NULL: nobody tells */
+	const void *options;     /* values of proto->options */
+	void *state;             /* what svc_open() made; shared by all threads of the process */
+	struct port *port;       /* to every loop of this service; NULL for a protocol without shards */
+	const char *folder;      /* of P_KEEPS: its own, made when it is opened; NULL: nothing outlives the process */
+	const char *folder_name; /* for messages: a path that people know */
+	nsec now;                /* when it was opened, by io->now; and at that moment: */
+	uint64_t wall;           /* milliseconds since 1970 */
+	struct access *access;   /* store/access.h: people and rules, the same for all services; NULL: there are none */
+	struct events *events;   /* store/events.h: what happens in all processes; NULL: nobody tells */
 	struct {
 		size_t input;  /* most unread input a session may hold */
 		size_t output; /* hard cap on queued output; at least proto->output_least() */

@@ -43,6 +43,7 @@ void plan_service_done(struct plan_service *v)
 		option_values_free(v->proto->options, &v->options);
 	tls_ctx_unref(v->tls_ctx);
 	mem_free(v->folder);
+	mem_free(v->folder_name);
 	mem_free(v->name);
 	*v = (struct plan_service){};
 }

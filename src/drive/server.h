@@ -31,7 +31,8 @@ struct plan_service {
 	struct tls_options *tls; /* NULL: no address of it is secure */
 	struct tls_ctx *tls_ctx; /* made from it; a reference */
 
-	char *folder; /* of P_KEEPS: where its store is; owned; NULL: nothing of it outlives the process */
+	char *folder_name; /* the same for messages, when it is another; owned */
+	char *folder;      /* of P_KEEPS: where its store is; owned; NULL: nothing of it outlives the process */
 
 	void *options; /* of proto->options; NULL when it has none */
 	bool internal; /* control socket: not in the table, loop 0 only, descriptors in reserve */

@@ -229,6 +229,7 @@ static void fill_svc(struct service *v)
 	v->pub.trace = c->trace;
 	v->pub.access = v->server->access;
 	v->pub.folder = v->plan.folder;
+	v->pub.folder_name = v->plan.folder_name ? v->plan.folder_name : v->plan.folder;
 	v->pub.now = clock_mono();
 	v->pub.wall = clock_wall_ms();
 	v->pub.events = v->server->shared->events;

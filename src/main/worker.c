@@ -141,7 +141,7 @@ static int find_folder(const struct worker *w, struct plan_service *s)
 	if (!s->folder || w->birth->store < 0)
 		return 0;
 	snprintf(here, sizeof(here), "/proc/self/fd/%d", w->birth->store);
-	mem_free(s->folder);
+	s->folder_name = s->folder;
 	s->folder = NULL;
 	r = str_path_from(here, s->name, &s->folder);
 	return r;

@@ -135,7 +135,10 @@ static int explain(struct buf *why, int r, const char *dir)
 	case 0:
 		return 0;
 	case -EBUSY:
-		return say(why, -EBUSY, dir, "another process has this store");
+		say(why, 0, dir,
+		    "another process has this store; stop the guichet that runs there, or give this one its own data "
+		    "folder (data = PATH)");
+		return -EBUSY;
 	case -EPROTONOSUPPORT:
 		return say(why, -EPROTONOSUPPORT, dir, "a newer guichet has written this store");
 	case -ENOENT:
@@ -163,14 +166,17 @@ static struct keep *new_keep(const struct keep_setup *s)
 	pthread_cond_init(&k->some, &attr);
 	pthread_condattr_destroy(&attr);
 	k->dir = mem_strdup(s->dir);
+	k->name = mem_strdup(s->name ? s->name : s->dir);
 	k->setup.dir = k->dir;
-	if (!k->dir || str_path_from(k->dir, file_name, &k->path) < 0)
+	k->setup.name = k->name;
+	if (!k->dir || !k->name || str_path_from(k->dir, file_name, &k->path) < 0)
 		keep_close(&k);
 	return k;
 }
 
 static int open_any(const struct keep_setup *setup, bool make, struct keep **ret, struct buf *why)
 {
+	const char *name = setup->name ? setup->name : setup->dir;
 	struct keep *k = new_keep(setup);
 	int r = k ? lock_dir(k, make) : -ENOMEM;
 
@@ -182,8 +188,7 @@ static int open_any(const struct keep_setup *setup, bool make, struct keep **ret
 		keep_close(&k);
 	else
 		*ret = k;
-	return make && r == -ENOENT ? say(why, r, setup->dir, "the folder cannot be made")
-				    : explain(why, r, setup->dir);
+	return make && r == -ENOENT ? say(why, r, name, "the folder cannot be made") : explain(why, r, name);
 }
 
 int keep_open(const struct keep_setup *setup, struct keep **ret, struct buf *why)
@@ -230,7 +235,7 @@ static int start(struct keep *k, struct keep_found *ret_found)
 
 int keep_start(struct keep *k, struct keep_found *ret_found, struct buf *why)
 {
-	return explain(why, start(k, ret_found), k->dir);
+	return explain(why, start(k, ret_found), k->name);
 }
 
 static void stop_writer(struct keep *k)
@@ -275,6 +280,7 @@ void keep_close(struct keep **kp)
 	pthread_cond_destroy(&k->some);
 	mem_free(k->path);
 	mem_free(k->dir);
+	mem_free(k->name);
 	mem_free(k);
 }
 

@@ -37,9 +37,10 @@ enum keep_state {
 };
 
 struct keep_setup {
-	const char *dir; /* made when missing, with mode 0700 */
-	uint64_t limit;  /* bytes that the file may have; at least KEEP_LIMIT_MIN */
-	bool lazy;       /* `durability = lazy`: nobody waits; a crash costs what came in KEEP_LAZY_MS */
+	const char *dir;  /* made when missing, with mode 0700 */
+	const char *name; /* how messages call it; NULL: dir */
+	uint64_t limit;   /* bytes that the file may have; at least KEEP_LIMIT_MIN */
+	bool lazy;        /* `durability = lazy`: nobody waits; a crash costs what came in KEEP_LAZY_MS */
 
 	/* Called by the writer, from its thread, without a lock of ours. They may submit, and must not block. */
 	void (*committed)(void *arg, uint64_t position);          /* once per commit */

@@ -194,8 +194,8 @@ void walk_free_pages(struct walk *w); /* afterwards: are they those of nobody? *
 
 struct keep {
 	struct keep_setup setup;
-	char *dir, *path; /* owned */
-	int lock_fd, fd;  /* of the folder's lock; of the file, for reading */
+	char *dir, *name, *path; /* owned */
+	int lock_fd, fd;         /* of the folder's lock; of the file, for reading */
 
 	/* reading */
 	struct walk walk;

@@ -34,13 +34,22 @@ void subscriber_unref(struct subscriber *s)
 {
 	if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
 		return;
+	subscriber_clear(s);
+	mem_free(s);
+}
+
+void subscriber_clear(struct subscriber *s)
+{
 	subscriber_queue_done(s);
 	while (s->flights_n)
 		subscriber_landed(s, &s->flights[s->flights_n - 1]);
 	message_unref(s->will.m);
+	s->will.m = NULL;
 	mem_free(s->flights);
 	mem_free(s->awaiting);
-	mem_free(s);
+	s->flights = NULL;
+	s->awaiting = NULL;
+	s->flights_cap = s->awaiting_n = s->awaiting_cap = 0;
 }
 
 struct span subscriber_name(const struct subscriber *s)

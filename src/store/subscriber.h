@@ -114,6 +114,8 @@ struct sub {
 [[nodiscard]] struct subscriber *subscriber_new(struct span name, uint64_t serial);
 struct subscriber *subscriber_ref(struct subscriber *s);
 void subscriber_unref(struct subscriber *s); /* the last one frees; subscriptions must be gone then. NULL is fine */
+void subscriber_clear(
+	struct subscriber *s); /* it has ended: what waited for it goes, though somebody has a reference yet */
 struct span subscriber_name(const struct subscriber *s);
 
 /* ---- the queue ---- */

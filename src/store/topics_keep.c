@@ -9,6 +9,7 @@
 #include "store/topics_priv.h"
 
 #define MS 1000000ull
+#define SECOND (1000 * MS)
 
 /* ---- clocks ---- */
 
@@ -99,7 +100,7 @@ static int take_will(const struct keep_session *k, struct subscriber *s)
 	if (!s->will.m)
 		return -ENOMEM;
 	s->will.m->position = 0;
-	s->will.delay = k->will_delay * 1000 * MS;
+	s->will.delay = k->will_delay * SECOND;
 	return 0;
 }
 
@@ -107,8 +108,8 @@ static int take_will(const struct keep_session *k, struct subscriber *s)
 static int take_session(struct loading *l, const struct keep_session *k)
 {
 	const struct topics_disk *d = l->disk;
-	uint64_t expires = k->until ? from_wall(d, k->until) : d->now + k->expiry * 1000 * MS;
-	uint64_t will_at = k->will_at ? from_wall(d, k->will_at) : d->now + k->will_delay * 1000 * MS;
+	uint64_t expires = k->until ? from_wall(d, k->until) : d->now + k->expiry * SECOND;
+	uint64_t will_at = k->will_at ? from_wall(d, k->will_at) : d->now + k->will_delay * SECOND;
 	struct subscriber *s;
 	int r;
 
@@ -171,7 +172,9 @@ static int take_received(struct subscriber *s, const struct delivery *d)
 static int take_waiter(struct loading *l, struct message *m, const struct keep_waiter *w)
 {
 	struct subscriber *s = find(l, w->session);
-	struct delivery d = { .m = m, .packet = w->packet, .qos = w->qos, .retain = w->retain, .dup = true };
+	struct delivery d = {
+		.m = m, .packet = w->packet, .qos = w->qos, .retain = w->retain, .dup = true, .ask = true
+	};
 	int r = 0;
 
 	if (!s)

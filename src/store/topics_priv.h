@@ -37,6 +37,7 @@ struct topics {
 	struct names *retained;
 	struct heap retained_ends; /* of retained.ends */
 	size_t retained_bytes;
+	size_t retained_own;              /* of them, below $SYS: not limited */
 	struct keep_batch retained_batch; /* in the order of the lock, whoever retains */
 	uint64_t retained_position;       /* of what was handed over last */
 

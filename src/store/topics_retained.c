@@ -12,8 +12,15 @@ struct retained {
 	struct heap_node ends; /* when it expires */
 };
 
+/* What the server tells of itself: neither limited nor on disk. */
+static bool is_own(const struct message *m)
+{
+	return span_starts(message_topic(m), "$SYS/");
+}
+
 static void forget(struct topics *t, struct retained *r)
 {
+	t->retained_own -= is_own(r->m);
 	names_del(t->retained, &r->name);
 	heap_del(&t->retained_ends, &r->ends);
 	t->retained_bytes -= message_size(r->m);
@@ -26,7 +33,8 @@ static int keep(struct topics *t, struct message *m, const struct topics_room *r
 	struct retained *r;
 	int err;
 
-	if (names_count(t->retained) >= room->n || t->retained_bytes + message_size(m) > room->bytes)
+	if (!is_own(m) && (names_count(t->retained) - t->retained_own >= room->n ||
+			   t->retained_bytes + message_size(m) > room->bytes))
 		return -ENOBUFS;
 	r = mem_zalloc(sizeof(*r));
 	if (!r)
@@ -38,6 +46,7 @@ static int keep(struct topics *t, struct message *m, const struct topics_room *r
 	}
 	r->m = message_ref(m);
 	t->retained_bytes += message_size(m);
+	t->retained_own += is_own(m);
 	*ret = r;
 	return 0;
 }
@@ -90,7 +99,7 @@ int topics_retain(struct topics *t, struct message *m, const struct topics_room 
 
 	pthread_mutex_lock(&t->retained_lock);
 	r = take(t, m, room);
-	if (r >= 0 && t->disk.keep && !span_starts(message_topic(m), "$SYS/")) {
+	if (r >= 0 && t->disk.keep && !is_own(m)) {
 		struct keep_message record;
 
 		topics_record(t, m, &record);

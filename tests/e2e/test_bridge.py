@@ -374,6 +374,12 @@ def test_reload(guichet, far, client):
     near.g.reload(CONF.format(loops=1, port=0, more=""))
     us.say("b", "4")
     them.hears_nothing()
+    kept = paho.Client(client_id="kept", protocol=paho.MQTTv311, clean_session=False)
+    assert kept.connect("127.0.0.1", near.port) == 0
+    kept.loop_start()
+    eventually(kept.is_connected, "a session that is kept has its place after a bridge has gone")
+    kept.disconnect()
+    kept.loop_stop()
 
 
 def test_mistakes(folder):

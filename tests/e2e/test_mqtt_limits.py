@@ -107,3 +107,22 @@ def test_retained(guichet):
         assert a.hears()[0] == "small"
         a.subscribe("$SYS/broker/retained messages/bytes")
         assert int(a.hears()[1]) > 1000
+
+
+def test_after_a_refusal(guichet):
+    """Who was refused a topic, and says it again, is heard by those of that topic, and not of the one before."""
+    g = guichet("mqtt@tcp:0,sys_interval=0,queue=1,queue_full=refuse")
+    with Client(g, "away", expiry=100) as c:
+        c.subscribe("b")
+    g.wait_stats("mqtt", open=0)
+    with Client(g, "a") as a, Client(g, "b") as b, Client(g, "says") as says:
+        a.subscribe("a")
+        b.subscribe("b")
+        says.publish("b", "1")
+        says.publish("a", "2")
+        says.publish("b", "3")  # refused: nobody gets it
+        says.publish("b", "4", qos=0)
+        says.publish("a", "5")
+        assert [b.hears()[1] for _ in range(2)] == ["1", "4"]
+        assert [a.hears()[1] for _ in range(2)] == ["2", "5"]
+    assert g.stats("mqtt")["refused"] == 1

@@ -142,15 +142,18 @@ int bridge_claim(const struct bridge *b, struct io *io, struct subscriber **ret)
 	struct subscriber *old;
 	uint64_t where;
 	bool present;
-	int r = topics_claim(mqtt_service(io)->topics, &claim, ret, &present, &where, &old);
+	struct subscriber *s;
+	int r = topics_claim(mqtt_service(io)->topics, &claim, &s, &present, &where, &old);
 
 	if (r < 0)
 		return r; /* there is no old one: nothing is clean */
-	(*ret)->kept = true;
-	(*ret)->expiry = UINT32_MAX; /* as long as it is configured */
-	r = mqtt_kept_session(io, *ret);
+	(void)topics_stay(mqtt_service(io)->topics, s, SIZE_MAX);
+	s->expiry = UINT32_MAX; /* as long as it is configured */
+	r = mqtt_kept_session(io, s);
 	if (r < 0)
-		bridge_leave(io, *ret);
+		bridge_leave(io, s);
+	else
+		*ret = s;
 	return r;
 }
 
@@ -231,6 +234,7 @@ static void end_session(const struct bridge *b, struct io *io)
 		return;
 	topics_end(mqtt_service(io)->topics, shard->heard, s);
 	mqtt_kept_end(io, s);
+	subscriber_clear(s);
 	subscriber_unref(s);
 }
 

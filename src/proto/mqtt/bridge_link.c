@@ -245,8 +245,8 @@ static enum verdict suback(struct link *self, struct io *io, const struct mqtt_f
 /* The session there is a new one: what was under way begins anew, and what had arrived there is done. */
 static void forget_flights(struct io *io, struct subscriber *s)
 {
-	while (s->awaiting_n) /* without memory they are forgotten after the next restart */
-		(void)mqtt_kept_release(io, s, s->awaiting[--s->awaiting_n]);
+	while (s->awaiting_n && mqtt_kept_release(io, s, s->awaiting[s->awaiting_n - 1]) == 0)
+		s->awaiting_n--;
 	for (uint32_t i = 0; i < s->flights_n;) {
 		if (s->flights[i].m) {
 			i++;
@@ -304,6 +304,7 @@ static enum verdict enter(struct link *self, struct io *io, const struct mqtt_co
 	m->anew = !back->session_present;
 	m->behind = m->session->flights_n > 0;
 	r = bridge_view(self->bridge, io, &m->access, &m->looked_at);
+	m->access.changed = true; /* what waits was let in under other rules */
 	if (r == -EACCES)
 		return mqtt_bye(m, io, MQTT_UNSPECIFIED, "local-user-denied");
 	if (r == 0)

@@ -96,6 +96,10 @@ static int take_words(struct bridge_topic *t, struct buf *why)
 		r = take_prefix(&t->remote, v[4], why);
 	if (r == 0)
 		r = join(t, span_str(v[0]));
+	if (r == 0 && (span_starts(t->local_filter, "$SYS") || span_starts(t->remote_filter, "$SYS"))) {
+		buf_adds(why, "what is below $SYS is each server's own");
+		r = -EINVAL;
+	}
 	if (r == 0)
 		r = check_filter(t->local_filter, why);
 	if (r == 0)

@@ -175,6 +175,7 @@ static void end_old(struct io *io, struct subscriber *old)
 	mqtt_publish_will(io, will);
 	mqtt_give_orphans(io, old);
 	mqtt_kept_end(io, old);
+	subscriber_clear(old);
 	subscriber_unref(old);
 }
 
@@ -182,9 +183,9 @@ static void end_old(struct io *io, struct subscriber *old)
 static int settle(struct mqtt *self, struct io *io, bool present, const struct will *will, const char **ret_why)
 {
 	struct subscriber *s = self->session;
-	bool new = !present && self->session_expiry, full = new &&mqtt_kept_full(io);
+	bool fresh = !present && self->session_expiry, full = fresh && mqtt_kept_full(io);
 
-	if (new && !full && topics_stay(mqtt_service(io)->topics, s, mqtt_options(io)->sessions) < 0) {
+	if (fresh && !full && topics_stay(mqtt_service(io)->topics, s, mqtt_options(io)->sessions) < 0) {
 		io_count(io, MQTT_SESSIONS_REFUSED, 1);
 		mqtt_limit(io, MQTT_L_SESSIONS, subscriber_name(s));
 		*ret_why = "sessions";
@@ -243,6 +244,7 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 	if (!present)
 		return V_GO;
 	io_count(io, MQTT_RESUMED, 1);
+	self->access.changed = true; /* it subscribed, and what waits was let in, under other rules */
 	self->behind = true;
 	mqtt_pump(self, io);
 	return V_GO;
@@ -340,6 +342,7 @@ static void end_now(struct mqtt *self, struct io *io)
 	topics_end(service->topics, shard->heard, self->session);
 	mqtt_give_orphans(io, self->session);
 	mqtt_kept_end(io, self->session);
+	subscriber_clear(self->session);
 }
 
 static void stay(struct mqtt *self, struct io *io)

@@ -53,6 +53,7 @@ static void state(void *arg, enum keep_state state, int err)
 	if (!log_begin(&line, state == KEEP_FINE ? LOG_INFO : LOG_ERROR, events[state]))
 		return;
 	log_str(&line, "service", service->name);
+	log_str(&line, "folder", service->folder);
 	if (err)
 		log_str(&line, "reason", strerror(-err));
 	log_end(&line);
@@ -65,6 +66,7 @@ static void tell_damage(const struct svc *svc, const struct keep_found *found)
 	if (!found->damaged || !log_begin(&line, LOG_WARN, "store-damaged"))
 		return;
 	log_str(&line, "service", svc->name);
+	log_str(&line, "folder", svc->folder_name);
 	log_str(&line, "reason", found->what);
 	log_uint(&line, "records", found->records);
 	log_uint(&line, "dropped", found->dropped);
@@ -79,6 +81,7 @@ int mqtt_kept_open(struct svc *svc, struct buf *ret_why)
 	struct mqtt_service *service = svc->state;
 	const struct keep_setup setup = {
 		.dir = svc->folder,
+		.name = svc->folder_name,
 		.limit = o->disk,
 		.lazy = o->durability == MQTT_LAZY,
 		.committed = committed,
@@ -90,7 +93,10 @@ int mqtt_kept_open(struct svc *svc, struct buf *ret_why)
 	int r;
 
 	service->port = svc->port;
-	service->name = svc->name;
+	service->name = mem_strdup(svc->name);
+	service->folder = svc->folder_name ? mem_strdup(svc->folder_name) : NULL;
+	if (!service->name || (svc->folder_name && !service->folder))
+		return -ENOMEM;
 	service->lazy = setup.lazy;
 	if (!svc->folder)
 		return 0;
@@ -109,6 +115,8 @@ int mqtt_kept_open(struct svc *svc, struct buf *ret_why)
 void mqtt_kept_close(struct mqtt_service *service)
 {
 	keep_close(&service->keep);
+	mem_free(service->name);
+	mem_free(service->folder);
 }
 
 bool mqtt_kept_full(const struct io *io)
@@ -447,7 +455,9 @@ void mqtt_kept_submit(struct mqtt *self, struct io *io)
 	if (self && self->state == MQTT_OPEN && self->held && self->held->n &&
 	    !self->held->v[self->held->n - 1].position) {
 		self->held->v[self->held->n - 1].position = pen->position + (pen->position != UINT64_MAX);
-		mqtt_kept_flush(self, io); /* it may be there: what is retained below $SYS is not kept */
+		wait(self, io);
+		if (has(service, pen->position)) /* already: what is retained below $SYS is not kept */
+			io_post(io, io->self, MQTT_WAKE, NULL, 0);
 	}
 }
 

@@ -328,7 +328,7 @@ static enum verdict read_letters(struct mqtt *self, const struct ev *ev, struct 
 		const struct letter *l = &ev->mail.v[i];
 		enum verdict next = V_GO;
 
-		if (l->tag == MQTT_WAKE) {
+		if (l->tag == MQTT_WAKE && self->state == MQTT_OPEN) {
 			mqtt_kept_flush(self, io);
 			mqtt_pump(self, io);
 		}

@@ -97,16 +97,14 @@ static int fault_of(const struct io *io, const struct mqtt_publish *p)
 	return 0;
 }
 
-static struct mqtt_memo *memo_of(struct mqtt *self, bool same_topic)
+static struct mqtt_memo *memo_of(struct mqtt *self)
 {
 	if (!self->memo)
 		self->memo = mem_zalloc(sizeof(*self->memo));
-	else if (!same_topic)
-		self->memo->found_at = 0;
 	return self->memo; /* without one it is looked up each time */
 }
 
-static int send(struct mqtt *self, struct io *io, const struct mqtt_publish *p, struct message *m, bool same_topic)
+static int send(struct mqtt *self, struct io *io, const struct mqtt_publish *p, struct message *m)
 {
 	int kept = 0, r;
 
@@ -118,7 +116,7 @@ static int send(struct mqtt *self, struct io *io, const struct mqtt_publish *p, 
 		kept = mqtt_retain(io, m);
 	if (kept == -ENOBUFS && p->qos && self->version == MQTT_5)
 		return MQTT_QUOTA;
-	r = mqtt_route(memo_of(self, same_topic), io, m);
+	r = mqtt_route(memo_of(self), io, m);
 	if (r < 0 || kept == -ENOMEM)
 		return -ENOMEM;
 	return r ? MQTT_OK : MQTT_NO_SUBSCRIBERS;
@@ -134,7 +132,9 @@ static int publish(struct mqtt *self, struct io *io, const struct mqtt_publish *
 		mqtt_dropped(io);
 		return r == -EACCES ? MQTT_NOT_AUTHORIZED : r;
 	}
-	r = mqtt_must_refuse(self, io, m) ? MQTT_QUOTA : send(self, io, p, m, r == 1);
+	if (r == 0 && self->memo)
+		self->memo->found_at = 0; /* another topic, also when it is refused */
+	r = mqtt_must_refuse(self, io, m) ? MQTT_QUOTA : send(self, io, p, m);
 	message_unref(m);
 	return r;
 }
@@ -161,17 +161,17 @@ static enum verdict exactly_once(struct mqtt *self, struct io *io, const struct 
 {
 	struct subscriber_limits lim = mqtt_limits(io);
 	int r = subscriber_await(self->session, p->id, &lim);
-	bool new;
+	bool fresh;
 
 	if (r == -ENOBUFS)
 		return mqtt_bye(self, io, MQTT_RECEIVE_MAX, "receive-maximum");
 	if (r < 0)
 		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
-	new = r == 1;
-	r = new ? publish(self, io, p) : MQTT_OK;
-	if (new &&r >= 0 && r < MQTT_UNSPECIFIED && mqtt_kept_await(io, self->session, p->id) < 0)
+	fresh = r == 1;
+	r = fresh ? publish(self, io, p) : MQTT_OK;
+	if (fresh && r >= 0 && r < MQTT_UNSPECIFIED && mqtt_kept_await(io, self->session, p->id) < 0)
 		r = -ENOMEM;
-	if (new && (r < 0 || r >= MQTT_UNSPECIFIED)) /* when it comes again it is a new one */
+	if (fresh && (r < 0 || r >= MQTT_UNSPECIFIED)) /* when it comes again it is a new one */
 		subscriber_release(self->session, p->id);
 	if (r < 0)
 		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
@@ -223,10 +223,11 @@ enum verdict mqtt_publish(struct mqtt *self, struct io *io, const struct mqtt_fr
 
 enum verdict mqtt_pubrel(struct mqtt *self, struct io *io, const struct mqtt_ack *a)
 {
-	bool was = subscriber_release(self->session, a->id);
+	bool was;
 
-	if (was && mqtt_kept_release(io, self->session, a->id) < 0)
+	if (mqtt_kept_release(io, self->session, a->id) < 0) /* known or not: it costs nothing */
 		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
+	was = subscriber_release(self->session, a->id);
 	mqtt_answer(self, io, MQTT_PUBCOMP, a->id, was ? MQTT_OK : MQTT_ID_UNKNOWN);
 	return V_GO;
 }

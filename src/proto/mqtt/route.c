@@ -163,14 +163,18 @@ static void give(void *arg, struct sub *sub)
 {
 	struct hearing *h = arg;
 	struct delivery d = topics_delivery(sub, h->m);
+	int r;
 
 	if (sub->no_local && h->m->from == sub->whose->serial)
 		return;
 	h->heard = true;
 	if (d.qos && mqtt_kept_wanted(h->io, h->m, sub->whose, d.alone))
 		d.packet = subscriber_next_id(sub->whose);
-	if (mqtt_give(h->io, sub->whose, &d) >= 0 && d.packet && h->err == 0)
-		h->err = mqtt_kept_add(h->io, sub->whose, &d);
+	r = mqtt_give(h->io, sub->whose, &d);
+	if (r >= 0 && d.packet && h->err == 0)
+		r = mqtt_kept_add(h->io, sub->whose, &d);
+	if (r == -ENOMEM && d.packet) /* its publisher must not believe that it is there */
+		h->err = r;
 }
 
 static void give_all(struct hearing *h, const struct filters_found *found)

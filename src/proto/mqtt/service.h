@@ -72,6 +72,6 @@ struct mqtt_service {
 	struct mqtt_tallies *tallies; /* by loop */
 	struct keep *keep;            /* NULL: all is in memory alone */
 	struct port *port;
-	const char *name;
-	bool lazy; /* nobody waits for the disk */
+	char *name, *folder; /* for the log; owned: a reload makes another svc */
+	bool lazy;           /* nobody waits for the disk */
 };

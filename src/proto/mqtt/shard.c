@@ -77,6 +77,7 @@ static void ring(struct mqtt_shard *shard, struct io *io, struct mqtt_alarm *a)
 	if (over) {
 		mqtt_give_orphans(io, a->whose);
 		mqtt_kept_end(io, a->whose);
+		subscriber_clear(a->whose);
 	}
 	if (next != UINT64_MAX && heap_set(&shard->alarms, &a->node, next) == 0)
 		return;

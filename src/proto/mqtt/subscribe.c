@@ -67,7 +67,7 @@ void mqtt_replay(struct mqtt *self, struct io *io)
 	int n = topics_replay(mqtt_service(io)->topics, &r->cursor, io->now, found, BATCH);
 
 	for (int i = 0; i < n; i++) {
-		struct delivery d = { .m = found[i], .id = r->id, .retain = true, .alone = ALONE };
+		struct delivery d = { .m = found[i], .id = r->id, .retain = true, .alone = ALONE, .ask = true };
 
 		d.qos = d.m->qos < r->qos ? d.m->qos : r->qos;
 		if (self->role == MQTT_OUTWARD && d.m->from == self->session->serial)
