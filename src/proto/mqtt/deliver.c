@@ -290,7 +290,7 @@ static bool send_again(struct mqtt *self, struct io *io, struct flight *f)
 	if (!f->m) {
 		mqtt_answer(self, io, MQTT_PUBREL, f->id, MQTT_OK);
 	} else if (is_never(send(self, io, &s))) { /* it takes less than it did before */
-		io_count(io, MQTT_DROPPED, 1);
+		mqtt_dropped(io);
 		mqtt_kept_done(io, self->session, f->kept);
 		subscriber_landed(self->session, f);
 		return false;
