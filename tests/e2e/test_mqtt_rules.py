@@ -165,41 +165,6 @@ def test_who_comes_back(guichet, folder, how):
     """Whose session was kept hears by the rules of now, whether it subscribed, or a message was let in, under others."""
     add(folder, "alice", "house")
     add(folder, "bob")
-    before = CONF.format(loops="1", more="allow = bob read topics:garden/#")
-    after = CONF.format(loops="1", more="")
-    g = guichet(config=before)
-    with Client(g, "b", "bob", version=paho.MQTTv311, kept=True) as bob:
-        assert bob.subscribe("#") == 1
-    with Client(g, "a", "alice") as alice:
-        alice.publish("home/queued", "1")
-        alice.publish("clients/a/queued", "2")
-    if how == "restart":
-        worker = next(iter(g.workers().values()))
-        os.kill(worker, signal.SIGKILL)
-        g.wait_log("process-replaced")
-    g.reload(after)
-    with Client(g, "b", "bob", version=paho.MQTTv311, kept=True) as bob, Client(g, "a", "alice") as alice:
-        alice.publish("home/later", "3")
-        bob.publish("clients/b/own", "4")
-        assert bob.heard.get(timeout=PATIENCE) == ("clients/b/own", "4")
-
-
-def test_retained(broker):
-    """What is retained is asked for like any other message."""
-    with Client(broker, "a", "alice") as alice, Client(broker, "b", "bob") as bob:
-        alice.c.publish("home/door", "open", qos=1, retain=True).wait_for_publish(PATIENCE)
-        bob.c.publish("clients/b/x", "mine", qos=1, retain=True).wait_for_publish(PATIENCE)
-        assert bob.subscribe("#") == 1
-        assert bob.heard.get(timeout=PATIENCE) == ("clients/b/x", "mine")
-        bob.publish("clients/b/y", "next")
-        assert bob.heard.get(timeout=PATIENCE) == ("clients/b/y", "next")
-
-
-@pytest.mark.parametrize("how", ["restart", "reload"])
-def test_who_comes_back(guichet, folder, how):
-    """Whose session was kept hears by the rules of now, whether it subscribed, or a message was let in, under others."""
-    add(folder, "alice", "house")
-    add(folder, "bob")
     g = guichet(config=CONF.format(loops="1", more="allow = bob read topics:home/#"))
     with Client(g, "b", "bob", version=paho.MQTTv311, kept=True) as bob:
         assert bob.subscribe("#") == 1
