@@ -44,7 +44,9 @@ INETD_CONF = "127.0.0.1:{port} stream tcp nowait.100000000 {user} /bin/cat cat\n
 
 # Nothing on disk and no log; TCP_NODELAY, without which it is slower when it has little to say. The rest is as Debian
 # ships it.
+# Else it loses messages of a client that has more than 20 underway.
 MOSQUITTO_CONF = """\
+max_inflight_messages 100
 listener {port} 127.0.0.1
 allow_anonymous true
 persistence false

@@ -1,5 +1,5 @@
 /*
- * loop.c - the turn of a loop: wait, read what is ready, take what was posted, fire timers, then flush once. See
+ * loop.c - the turn of a loop: wait, read what is ready, take what was posted, fire timers, then flush. See
  * docs/design/loop.md for why in this order.
  */
 #include "drive/loop.h"
@@ -13,6 +13,7 @@
 #include "drive/loop_priv.h"
 
 enum {
+	FEW = 4,                  /* peers who have spoken: each is answered before the next one is read */
 	TURN_BYTES = 1 << 20,     /* flushed for those who have more to send */
 	REPOLL_MAX = 4,           /* more waits for input before a flush ... */
 	REPOLL_BYTES = 256 << 10, /* ... while less than this waits to be sent */
@@ -370,6 +371,24 @@ static void set_time(struct loop *l)
 	l->host.wall = clock_wall();
 }
 
+/* Up to so many bytes of all together; the others keep their place. */
+static void settle(struct loop *l, struct list *marked, size_t most)
+{
+	struct list now;
+
+	if (list_empty(marked))
+		return;
+	list_take_all(&now, marked);
+	for (struct list *n; l->flushed < most && (n = list_pop(&now));) {
+		struct conn *c = conn_of(list_entry(n, struct sess, dirty));
+
+		conn_settle(l, c);
+		loop_effects(l);
+	}
+	for (struct list *n; (n = list_pop(&now));)
+		list_add(marked, n);
+}
+
 /* Waits and handles; returns how many descriptors were ready. */
 static int poll_once(struct loop *l, nsec until)
 {
@@ -397,8 +416,11 @@ static int poll_once(struct loop *l, nsec until)
 	if (l->inbox && (slept || posted))
 		inbox_awake(l->inbox, posted);
 	set_time(l);
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n; i++) {
 		one_ready(l, &ready[i]);
+		if (n <= FEW) /* it has something to do while the others are read */
+			settle(l, &l->host.dirty, SIZE_MAX);
+	}
 	return n;
 }
 
@@ -423,24 +445,6 @@ static size_t queued_now(const struct loop *l)
 	for (struct list *d = l->host.dirty.next; d != &l->host.dirty && n < REPOLL_BYTES; d = d->next)
 		n += sess_queued(list_entry(d, struct sess, dirty));
 	return n;
-}
-
-/* Up to so many bytes of all together; the others keep their place. */
-static void settle(struct loop *l, struct list *marked, size_t most)
-{
-	struct list now;
-
-	if (list_empty(marked))
-		return;
-	list_take_all(&now, marked);
-	for (struct list *n; l->flushed < most && (n = list_pop(&now));) {
-		struct conn *c = conn_of(list_entry(n, struct sess, dirty));
-
-		conn_settle(l, c);
-		loop_effects(l);
-	}
-	for (struct list *n; (n = list_pop(&now));)
-		list_add(marked, n);
 }
 
 /*
@@ -490,8 +494,8 @@ void loop_turn(struct loop *l, nsec timeout)
 
 	int n = poll_once(l, idle_until(l, timeout));
 
-	/* while several peers talk, more of them are likely to: one flush and one wake-up then serve them all */
-	for (int i = 0; n > 1 && i < REPOLL_MAX && l->taken < TURN_TAKEN && queued_now(l) < REPOLL_BYTES; i++)
+	/* while many peers talk, more of them are likely to: one flush and one wake-up then serve them all */
+	for (int i = 0; n > FEW && i < REPOLL_MAX && l->taken < TURN_TAKEN && queued_now(l) < REPOLL_BYTES; i++)
 		n = poll_once(l, 0);
 	posts_take(l);
 	fire_timers(l);
