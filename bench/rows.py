@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import harness
+import mqtt_client
 import peers
 from harness import BIN, Load, Server, measure
 
@@ -549,6 +550,83 @@ def mqtt_latency(b):
     yield _compare("mqtt_latency", "  messages per second of the stream", "/s", runs, _per_second)
 
 
+RETAINED = 1000000
+TOPIC = "site/%03u/room/%06u"
+PAYLOAD = b"21.5 degrees"
+
+
+def _heap_of(b, server):
+    """When it does not change any more: what is on its way to the disk is on the heap, too."""
+    last, heap = -1, server.heap_bytes(b.program)
+    while heap is not None and abs(heap - last) > heap // 1000:
+        time.sleep(0.5)
+        last, heap = heap, server.heap_bytes(b.program)
+    return heap
+
+
+def _retain(address):
+    with mqtt_client.Client(address, "publisher") as c:
+        for i in range(0, RETAINED, 1000):
+            c.sock.sendall(b"".join(mqtt_client.retained(TOPIC % (k % 1000, k), PAYLOAD) for k in range(i, i + 1000)))
+        c.ping()
+
+
+def _beside_all(address):
+    """The longest time that somebody waits for PINGRESP while another one is sent all that is retained."""
+    size = len(mqtt_client.retained(TOPIC % (0, 0), PAYLOAD))
+    with mqtt_client.Client(address, "all") as c, mqtt_client.Client(address, "honest") as honest:
+        c.subscribe(["#"])
+        sink, waited = mqtt_client.Sink(c, RETAINED * size), []
+        while sink.is_alive() and len(waited) < 10**6:
+            waited.append(honest.ping())
+        if sink.left > 0:
+            raise harness.Failed(f"{sink.left} bytes of what is retained did not come")
+    return waited
+
+
+def mqtt_retained(b):
+    """1,000,000 retained topics: memory for each, and who waits while somebody subscribes to #"""
+    heaps, longest, usual = [], [], []
+    server, _ = harness.two_sides()
+    conf = MQTT + f"retained = {RETAINED + 1000}\nsys_interval = 0\n"
+    for i in range(min(b.rounds, 3)):
+        b.progress(f"mqtt_retained {i + 1} guichet")
+        with b.guichet(conf, cpus=server) as s:
+            before = _heap_of(b, s)
+            _retain(s.address())
+            after = _heap_of(b, s)
+            waited = sorted(_beside_all(s.address()))
+        heaps.append(None if before is None else (after - before) / RETAINED - len(TOPIC % (0, 0)) - len(PAYLOAD))
+        longest.append(waited[-1] * 1e3)
+        usual.append(waited[len(waited) * 99 // 100] * 1e3)
+    if None not in heaps:
+        yield _alone("mqtt_retained", "heap for each, without topic and payload", "B", heaps, most=200)
+    yield _alone("mqtt_retained", "longest wait of another client beside #", "ms", longest, most=10)
+    yield _alone("mqtt_retained", "  99th in 100", "ms", usual)
+
+
+def _subscribed(b, n, cpus):
+    """A server with so many filters of others: wildcards beside the topics of the load, none of which matches them."""
+    server = b.guichet(MQTT, cpus=cpus)
+    others = []
+    for i in range(0, n, 1000):
+        c = mqtt_client.Client(server.address(), f"other{i}")
+        some = range(i, min(i + 1000, n))
+        c.subscribe([f"bench/+/room/{k}" if k % 2 else f"+/{k}/#" for k in some])
+        c.subscribed(len(some))
+        others.append(c)
+    server.others = others  # as long as it
+    return server
+
+
+def mqtt_match(b):
+    """a publish among the wildcard subscriptions of others: 100,000 beside 100"""
+    server, load = harness.two_sides()
+    contenders = {f"{n:,} filters": lambda n=n: _subscribed(b, n, server) for n in (100000, 100)}
+    runs = _interleave(b, "mqtt_match", contenders, "mqtt", ["--window", 500], load_cpus=load)
+    yield _compare("mqtt_match", "CPU per message, 100,000 wildcards of others", "us", runs, _micro("deliveries"), most=2)
+
+
 def _waiting_messages(n, sessions, size):
     """As `guichet store load` reads them: so many messages, in turns for so many kept sessions."""
     until = int(time.time() + 86400) * 1000
@@ -610,4 +688,5 @@ def mqtt_restart(b):
 
 ROWS = {f.__name__: f for f in (
     echo, bulk, pingpong, relay, chat, xinetd, inetd, models, beside, idle, slow, udp, ready, tls, nofile,
-    mqtt, mqtt_fan, mqtt_qos, mqtt_connect, mqtt_login, mqtt_idle, mqtt_latency, mqtt_restart)}
+    mqtt, mqtt_fan, mqtt_qos, mqtt_connect, mqtt_login, mqtt_idle, mqtt_latency, mqtt_retained, mqtt_match,
+    mqtt_restart)}
