@@ -147,6 +147,8 @@ int bridge_claim(const struct bridge *b, struct io *io, struct subscriber **ret)
 
 	if (r < 0)
 		return r; /* there is no old one: nothing is clean */
+	if (present)
+		mqtt_alarm_off(io, s);
 	(void)topics_stay(mqtt_service(io)->topics, s, SIZE_MAX);
 	s->expiry = UINT32_MAX; /* as long as it is configured */
 	r = mqtt_kept_session(io, s);

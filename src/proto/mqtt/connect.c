@@ -171,6 +171,7 @@ static void end_old(struct io *io, struct subscriber *old)
 {
 	struct message *will = old->will.m;
 
+	mqtt_alarm_off(io, old);
 	old->will.m = NULL;
 	mqtt_publish_will(io, will);
 	mqtt_give_orphans(io, old);
@@ -226,6 +227,8 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 		wait_for(self, io, where);
 		return V_GO;
 	}
+	if (present)
+		mqtt_alarm_off(io, self->session);
 	if (old)
 		end_old(io, old);
 	if (r == -EACCES)

@@ -93,7 +93,17 @@ enum mqtt_state {
 };
 
 /* Letters between sessions and rooms. */
-enum { MQTT_WAKE = 1, MQTT_TAKE_OVER, MQTT_LET_GO, MQTT_BATCH, MQTT_ALARM, MQTT_COMMITTED, MQTT_LISTEN, MQTT_SWEEP };
+enum {
+	MQTT_WAKE = 1,
+	MQTT_TAKE_OVER,
+	MQTT_LET_GO,
+	MQTT_BATCH,
+	MQTT_ALARM,
+	MQTT_CALL_OFF,
+	MQTT_COMMITTED,
+	MQTT_LISTEN,
+	MQTT_SWEEP,
+};
 
 enum { MQTT_TIMER_ALIVE, MQTT_TIMER_AUTH, MQTT_TIMER_RATE };
 enum { MQTT_SHARD_ALARM, MQTT_SHARD_SYS, MQTT_SHARD_EVENTS, MQTT_SHARD_BRIDGE }; /* timers of the shard */
@@ -288,7 +298,11 @@ void mqtt_events_look(struct mqtt_shard *shard, struct io *io);
 void mqtt_publish_will(struct io *io, struct message *will); /* with its reference; its time begins. NULL is fine */
 enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io);
 void mqtt_shard_done(void *self, struct io *io);
-/* For one who comes: 0 or -ENOMEM. When he leaves and stays known: it rings in this loop; it is the shard's then. Or he does not. */
+/*
+ * For one who comes: 0 or -ENOMEM. When he leaves and stays known: it rings in this loop; it is the shard's then. Or he does not.
+ * When he is back, or has been ended, it must not ring: it is called off in the loop that he left.
+ */
 [[nodiscard]] int mqtt_alarm_new(struct mqtt_shard *shard, struct mqtt_alarm **ret);
 void mqtt_alarm_set(struct io *io, struct mqtt_alarm **mine, struct subscriber *s, uint32_t epoch, nsec at);
+void mqtt_alarm_off(struct io *io, struct subscriber *s);
 void mqtt_alarm_free(struct mqtt_shard *shard, struct mqtt_alarm **a); /* NULL is fine */
