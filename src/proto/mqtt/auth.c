@@ -91,7 +91,7 @@ static enum verdict say(struct mqtt *self, struct io *io, unsigned code)
 	w.max_packet = self->max_packet;
 	if (mqtt_put_end(&w, &end) < 0)
 		return fail(self, io, MQTT_TOO_LARGE, "packet-too-large");
-	mqtt_out_now(io, &w);
+	mqtt_out(self, io, &w); /* begun again it may be quick, and CONNACK wait for the disk yet */
 	return V_GO;
 }
 
@@ -181,7 +181,6 @@ enum verdict mqtt_auth_begin(struct mqtt *self, struct io *io, const struct mqtt
 		return mqtt_refuse(self, io, MQTT_SERVER_BUSY, "out-of-memory");
 	self->with_method = true;
 	self->state = MQTT_ASKED;
-	self->max_packet = c->props.max_packet;
 	if (!(c->props.has & MQTT_HAS(MQTT_P_AUTH_DATA))) /* it waits to be asked */
 		return say(self, io, MQTT_CONTINUE_AUTH);
 	return go_on(self, io, c->props.auth_data);

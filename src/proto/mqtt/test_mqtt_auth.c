@@ -1,5 +1,5 @@
 /* test_mqtt_auth.c - enhanced authentication: a client of SCRAM-SHA-256 that knows the password, or not, or its turn. */
-#include "proto/mqtt/test_talk.h"
+#include "proto/mqtt/test_disk.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -482,6 +482,27 @@ static void test_again_and_order(void **state)
 	world_close(&w);
 }
 
+/* Begun again in one piece with what gets it in, while its CONNACK waits for the disk: one after the other. */
+static void test_again_at_once(void **state)
+{
+	struct client x = CLIENT;
+	struct keeper disk;
+	struct memconn *c;
+	struct world w;
+
+	(void)state;
+	open_world(&w);
+	disk_open(&disk, &w);
+	c = come(&w, "c", &x, "secret");
+	send_auth(c, MQTT_REAUTH, METHOD, NULL);
+	disk_flush(&disk, &w);
+	take_connack(c, MQTT_OK, &x.said);
+	take_auth(c, MQTT_CONTINUE_AUTH, &x.said);
+	assert_said(c, "");
+	client_done(&x);
+	disk_close(&disk, &w);
+}
+
 /* A reload that takes its user away is seen at the next step. */
 static void test_reload(void **state)
 {
@@ -538,6 +559,7 @@ int main(void)
 		cmocka_unit_test(test_without_people),
 		cmocka_unit_test(test_again),
 		cmocka_unit_test(test_again_and_order),
+		cmocka_unit_test(test_again_at_once),
 		cmocka_unit_test(test_reload),
 		cmocka_unit_test(test_failing_allocations),
 	};
