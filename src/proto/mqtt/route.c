@@ -265,20 +265,11 @@ int mqtt_retain(struct io *io, struct message *m)
 	return r;
 }
 
-static void look_for_kept(void *arg, struct sub *sub)
-{
-	struct hearing *h = arg;
-
-	h->heard |= sub->whose->kept_id && h->m->qos && sub->qos;
-}
-
 bool mqtt_must_keep(struct io *io, const struct message *m)
 {
 	struct mqtt_shard *shard = io->shard;
-	struct hearing h = { .m = (struct message *)m };
 
 	if (m->retain && m->payload_n)
 		return true;
-	(void)topics_match(mqtt_service(io)->topics, message_topic(m), &shard->found_all, look_for_kept, &h);
-	return h.heard;
+	return m->qos && topics_must_keep(mqtt_service(io)->topics, m, &shard->found_all);
 }
