@@ -1,6 +1,7 @@
 /*
  * events.c - what happens in the server (store/events.h), as messages below guichet/: while somebody subscribes there, the shard of the
- * first loop looks every 50 ms. Nothing that a delivery does is an event, so there is no circle. See mqtt_priv.h.
+ * first loop looks every 50 ms. Nothing that their delivery does may be an event, or it goes round for ever: mqtt_lost() knows them, and
+ * the trace is none. See mqtt_priv.h.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "proto/mqtt/mqtt_priv.h"
+#include "store/topic.h"
 
 static const char *const words[MQTT_LIMITS] = {
 	[MQTT_L_QUEUE] = "queue-full",  [MQTT_L_REFUSED] = "queue-refused",  [MQTT_L_DISK] = "store-full",
@@ -21,10 +22,11 @@ void mqtt_limit(struct io *io, enum mqtt_limit which, struct span whose)
 	*l = (struct mqtt_limited){ .told = io->now };
 }
 
-void mqtt_lost(struct io *io, const struct subscriber *whose, int r)
+/* Of what happens in the server it is only counted: a line about it would be the next event, for the same full queue, for ever. */
+void mqtt_lost(struct io *io, const struct subscriber *whose, const struct message *m, int r)
 {
 	mqtt_dropped(io);
-	if (r == -ENOBUFS)
+	if (r == -ENOBUFS && !topic_is_own(message_topic(m)))
 		mqtt_limit(io, MQTT_L_QUEUE, subscriber_name(whose));
 }
 

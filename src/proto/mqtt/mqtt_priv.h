@@ -190,10 +190,10 @@ static inline void mqtt_dropped(struct io *io)
 
 struct subscriber_limits mqtt_limits(const struct io *io);
 
-/* limit.c. `r` of the second: what subscriber_push() said. */
+/* limit.c. `r`: what subscriber_push() said. */
 void mqtt_limit(struct io *io, enum mqtt_limit which, struct span whose);
 void mqtt_refused(const struct mqtt *self, struct io *io, enum mqtt_limit which); /* a message that it published */
-void mqtt_lost(struct io *io, const struct subscriber *whose, int r);             /* a delivery */
+void mqtt_lost(struct io *io, const struct subscriber *whose, const struct message *m, int r); /* a delivery */
 bool mqtt_must_refuse(const struct mqtt *self, struct io *io, const struct message *m);
 
 /* mqtt.c. Ends the conversation in the words of its version. */

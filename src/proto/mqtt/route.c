@@ -88,7 +88,7 @@ static int push(struct io *io, struct subscriber *to, const struct delivery *d, 
 	int r = subscriber_push(to, d, &lim);
 
 	if (r < 0)
-		mqtt_lost(io, to, r);
+		mqtt_lost(io, to, d->m, r);
 	if (to->woken)
 		return r;
 	to->woken = true;
@@ -105,7 +105,7 @@ static int store(struct io *io, struct subscriber *to, const struct delivery *d)
 	if (r == -EAGAIN) /* it has come back in this moment */
 		return pack(io, to->home, d->m, to, d);
 	if (r < 0 && r != -ENOENT)
-		mqtt_lost(io, to, r);
+		mqtt_lost(io, to, d->m, r);
 	return r;
 }
 
