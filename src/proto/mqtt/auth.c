@@ -186,14 +186,18 @@ enum verdict mqtt_auth_begin(struct mqtt *self, struct io *io, const struct mqtt
 	return go_on(self, io, c->props.auth_data);
 }
 
-static enum verdict begin_again(struct mqtt *self, struct io *io, const struct mqtt_end *e)
+void mqtt_auth_timer(struct io *io)
 {
 	nsec most = io->svc->limits.auth;
 
+	io_timer(io, MQTT_TIMER_AUTH, most ? io->now + most : 0);
+}
+
+static enum verdict begin_again(struct mqtt *self, struct io *io, const struct mqtt_end *e)
+{
 	if (put_by(self, (struct span){}) < 0)
 		return mqtt_bye(self, io, MQTT_SERVER_BUSY, "out-of-memory");
-	if (most)
-		io_timer(io, MQTT_TIMER_AUTH, io->now + most);
+	mqtt_auth_timer(io);
 	if (!(e->props.has & MQTT_HAS(MQTT_P_AUTH_DATA)))
 		return say(self, io, MQTT_CONTINUE_AUTH);
 	return go_on(self, io, e->props.auth_data);

@@ -30,13 +30,6 @@ void mqtt_lost(struct io *io, const struct subscriber *whose, const struct messa
 		mqtt_limit(io, MQTT_L_QUEUE, subscriber_name(whose));
 }
 
-void mqtt_refused(const struct mqtt *self, struct io *io, enum mqtt_limit which)
-{
-	io_count(io, MQTT_REFUSED, 1);
-	mqtt_count(io, MQTT_T_REFUSED, 1);
-	mqtt_limit(io, which, subscriber_name(self->session));
-}
-
 /*
  * queue_full = refuse: what one that is kept has no room for goes to nobody, and its publisher may try again. Only 5.0 has a word for that.
  */
@@ -50,6 +43,7 @@ bool mqtt_must_refuse(const struct mqtt *self, struct io *io, const struct messa
 		return false;
 	if (!topics_full(t, m, &lim, &shard->found_all))
 		return false;
-	mqtt_refused(self, io, MQTT_L_REFUSED);
+	mqtt_refused(io);
+	mqtt_limit(io, MQTT_L_REFUSED, subscriber_name(self->session));
 	return true;
 }

@@ -359,16 +359,19 @@ static enum verdict time_over(struct mqtt *self, const struct ev *ev, struct io 
 {
 	if (self->leaving)
 		return mqtt_bye(self, io, MQTT_SHUTTING_DOWN, "stopping");
-	if (ev->tag == MQTT_TIMER_AUTH)
-		return mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "auth");
 	if (ev->tag == MQTT_TIMER_RATE) {
 		mqtt_rate_over(self, io);
 		return take_packets(self, io);
 	}
-	if (self->paused) { /* what would keep it alive may lie there */
-		stay_alive(self, io);
+	if (self->paused) { /* what is waited for may lie there */
+		if (ev->tag == MQTT_TIMER_AUTH)
+			mqtt_auth_timer(io);
+		else
+			stay_alive(self, io);
 		return V_GO;
 	}
+	if (ev->tag == MQTT_TIMER_AUTH)
+		return mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "auth");
 	return mqtt_bye(self, io, MQTT_KEEP_ALIVE_TIMEOUT, "keep-alive");
 }
 

@@ -188,11 +188,17 @@ static inline void mqtt_dropped(struct io *io)
 	mqtt_count(io, MQTT_T_DROPPED, 1);
 }
 
+/* A message that a client published, and that it was told to keep. */
+static inline void mqtt_refused(struct io *io)
+{
+	io_count(io, MQTT_REFUSED, 1);
+	mqtt_count(io, MQTT_T_REFUSED, 1);
+}
+
 struct subscriber_limits mqtt_limits(const struct io *io);
 
 /* limit.c. `r`: what subscriber_push() said. */
 void mqtt_limit(struct io *io, enum mqtt_limit which, struct span whose);
-void mqtt_refused(const struct mqtt *self, struct io *io, enum mqtt_limit which); /* a message that it published */
 void mqtt_lost(struct io *io, const struct subscriber *whose, const struct message *m, int r); /* a delivery */
 bool mqtt_must_refuse(const struct mqtt *self, struct io *io, const struct message *m);
 
@@ -233,6 +239,7 @@ enum verdict mqtt_auth_resume(struct mqtt *self, struct io *io); /* its name may
 struct span mqtt_auth_user(const struct mqtt *self);
 void mqtt_auth_tell(const struct mqtt *self, struct mqtt_props *p);
 void mqtt_auth_done(struct mqtt *self);
+void mqtt_auth_timer(struct io *io); /* until when one that was begun again must be over */
 
 /* rate.c. The first: of a packet that was taken. The second: what waits may be read. The third: the memory of it. */
 void mqtt_rate(struct mqtt *self, struct io *io, const struct mqtt_frame *f);

@@ -124,29 +124,32 @@ int mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d)
  * What was on disk for the one that has ended is written anew for the other: a record names those who wait once and for all. Before the
  * first one's is deleted.
  */
-static void give_orphan(struct io *io, const struct orphan *o)
+static bool give_orphan(struct io *io, const struct orphan *o)
 {
 	struct message *m = o->to->kept_id ? message_copy(o->d.m) : NULL;
 	struct delivery d = o->d;
-	int err = 0;
+	int err = 0, r;
 
 	d.m = m ? m : o->d.m;
 	if (m && d.qos && mqtt_kept_wanted(io, m, o->to, true))
 		d.packet = subscriber_next_id(o->to);
-	if (mqtt_give(io, o->to, &d) >= 0 && d.packet)
+	r = mqtt_give(io, o->to, &d);
+	if (r >= 0 && d.packet)
 		err = mqtt_kept_add(io, o->to, &d);
 	if (d.packet && mqtt_kept_message(io, m, err) < 0)
 		mqtt_dropped(io); /* in memory it is there */
 	message_unref(m);
+	return r >= 0;
 }
 
 void mqtt_give_orphans(struct io *io, const struct subscriber *ended)
 {
 	struct orphans *all = topics_orphans(mqtt_service(io)->topics, ended);
+	uint64_t given = 0;
 
 	for (size_t i = 0; all && i < all->n; i++)
-		give_orphan(io, &all->v[i]);
-	io_count(io, MQTT_REDELIVERED, all ? all->n : 0);
+		given += give_orphan(io, &all->v[i]);
+	io_count(io, MQTT_REDELIVERED, given);
 	orphans_free(all);
 }
 
@@ -254,8 +257,6 @@ int mqtt_retain(struct io *io, struct message *m)
 
 	if (r == 1)
 		port_post(io->svc->port, 0, MQTT_SWEEP, NULL);
-	if (r < 0)
-		mqtt_dropped(io);
 	if (r == -ENOBUFS)
 		mqtt_limit(io, MQTT_L_RETAINED, message_topic(m));
 	if (r >= 0 && mqtt_service(io)->keep)

@@ -482,6 +482,31 @@ static void test_again_and_order(void **state)
 	world_close(&w);
 }
 
+/* Who is not read from, as he sends too much, is not late because of that. */
+static void test_again_and_paused(void **state)
+{
+	enum { MANY = 90 };
+	const struct mem_setup setup = { .access = a, .first = 10 * SEC, .auth = 60 * SEC };
+	struct client x = CLIENT;
+	struct memconn *c;
+	struct world w;
+
+	(void)state;
+	put_in_force(alice_bob, "alice * topics:%u/#");
+	world_open(&w, &mqtt_proto, &setup, "sys_interval", "0", "message_rate", "1");
+	c = enter(&w, "c");
+	send_auth(c, MQTT_REAUTH, METHOD, "n,," FIRST);
+	take_auth(c, MQTT_CONTINUE_AUTH, &x.said);
+	for (int i = 0; i < MANY; i++)
+		memconn_send(c, "\x30\5\0\1t\0x", 7, 0);
+	prove(c, &x, FIRST, "secret");
+	memdrive_advance(w.drive, MANY * SEC);
+	take_auth(c, MQTT_OK, &x.said);
+	assert_string_equal(buf_str(&x.said), buf_str(&x.answer));
+	client_done(&x);
+	world_close(&w);
+}
+
 /* Begun again in one piece with what gets it in, while its CONNACK waits for the disk: one after the other. */
 static void test_again_at_once(void **state)
 {
@@ -560,6 +585,7 @@ int main(void)
 		cmocka_unit_test(test_again),
 		cmocka_unit_test(test_again_and_order),
 		cmocka_unit_test(test_again_at_once),
+		cmocka_unit_test(test_again_and_paused),
 		cmocka_unit_test(test_reload),
 		cmocka_unit_test(test_failing_allocations),
 	};

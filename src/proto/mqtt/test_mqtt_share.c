@@ -173,6 +173,26 @@ static void test_to_one_away(void **state)
 	world_close(&w);
 }
 
+/* What that one has no room for is lost, and not counted as redelivered. */
+static void test_to_a_full_one(void **state)
+{
+	struct memconn *a, *b, *c;
+	struct world w;
+
+	(void)state;
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0", "queue", "4");
+	a = talk_enter(&w, "a");
+	c = member(&w, "c", 100, 60, "$share/g/t");
+	memconn_reset(c);
+	b = member(&w, "b", 3, 0, "$share/g/t");
+	publish(a, "t", 1, "123456");
+	takes(b, "123", false);
+	memconn_reset(b);
+	assert_int_equal(talk_count(&w, MQTT_REDELIVERED), 4);
+	assert_int_equal(talk_count(&w, MQTT_DROPPED), 2);
+	world_close(&w);
+}
+
 static unsigned publishes(struct memconn *c, const char *text, struct keeper *disk, struct world *w)
 {
 	struct mqtt_frame f;
@@ -239,9 +259,10 @@ static void test_the_end(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_leaves),    cmocka_unit_test(test_leaves_2),    cmocka_unit_test(test_is_over),
-		cmocka_unit_test(test_several),   cmocka_unit_test(test_to_one_away), cmocka_unit_test(test_the_end),
-		cmocka_unit_test(test_full_disk),
+		cmocka_unit_test(test_leaves),        cmocka_unit_test(test_leaves_2),
+		cmocka_unit_test(test_is_over),       cmocka_unit_test(test_several),
+		cmocka_unit_test(test_to_one_away),   cmocka_unit_test(test_the_end),
+		cmocka_unit_test(test_to_a_full_one), cmocka_unit_test(test_full_disk),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
