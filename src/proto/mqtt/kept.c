@@ -203,6 +203,22 @@ int mqtt_kept_sub(struct io *io, const struct subscriber *s, const struct wish *
 	return on_disk(io, s) ? wrote(io, keep_subscribe(&pen_of(io)->batch, &k)) : 0;
 }
 
+struct mqtt_mark mqtt_kept_mark(const struct io *io)
+{
+	const struct mqtt_pen *pen = pen_of(io);
+
+	return (struct mqtt_mark){ pen->batch.n, pen->batch.records, pen->wrote };
+}
+
+void mqtt_kept_take_back(struct io *io, const struct mqtt_mark *since)
+{
+	struct mqtt_pen *pen = pen_of(io);
+
+	pen->batch.n = since->n;
+	pen->batch.records = since->records;
+	pen->wrote = since->wrote;
+}
+
 int mqtt_kept_unsub(struct io *io, const struct subscriber *s, struct span group, struct span filter)
 {
 	return on_disk(io, s) ? wrote(io, keep_unsubscribe(&pen_of(io)->batch, s->kept_id, group, filter)) : 0;

@@ -59,6 +59,15 @@ void mqtt_kept_end(struct io *io, struct subscriber *s); /* with all that waits 
 [[nodiscard]] int mqtt_kept_await(struct io *io, const struct subscriber *s, uint16_t packet);
 [[nodiscard]] int mqtt_kept_release(struct io *io, const struct subscriber *s, uint16_t packet);
 
+/* Records of this step, from the mark on, that are to be as if they had not been written. */
+struct mqtt_mark {
+	size_t n;
+	uint32_t records;
+	bool wrote;
+};
+struct mqtt_mark mqtt_kept_mark(const struct io *io);
+void mqtt_kept_take_back(struct io *io, const struct mqtt_mark *since); /* of subscriptions only */
+
 /* Of a message that is routed: a place for one that hears it (false: not on disk), and when all are known, the record. */
 bool mqtt_kept_wanted(struct io *io, struct message *m, const struct subscriber *s, bool alone);
 [[nodiscard]] int mqtt_kept_add(struct io *io, const struct subscriber *s, const struct delivery *d);
