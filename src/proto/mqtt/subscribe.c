@@ -85,6 +85,8 @@ void mqtt_replay(struct mqtt *self, struct io *io)
 		}
 		return;
 	}
+	if (n < 0) /* the rest, however much it is */
+		mqtt_dropped(io);
 	self->replays = r->next;
 	names_cursor_close(&r->cursor);
 	mem_free(r);
