@@ -134,7 +134,7 @@ enum verdict mqtt_auth_resume(struct mqtt *self, struct io *io)
 		.body = { a->connect, a->n },
 	};
 
-	self->state = MQTT_NEW;
+	mqtt_enter(self, MQTT_NEW);
 	return mqtt_connect(self, io, &f);
 }
 
@@ -180,7 +180,7 @@ enum verdict mqtt_auth_begin(struct mqtt *self, struct io *io, const struct mqtt
 	if (put_by(self, f->body) < 0)
 		return mqtt_refuse(self, io, MQTT_SERVER_BUSY, "out-of-memory");
 	self->with_method = true;
-	self->state = MQTT_ASKED;
+	mqtt_enter(self, MQTT_ASKED);
 	if (!(c->props.has & MQTT_HAS(MQTT_P_AUTH_DATA))) /* it waits to be asked */
 		return say(self, io, MQTT_CONTINUE_AUTH);
 	return go_on(self, io, c->props.auth_data);

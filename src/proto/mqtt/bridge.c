@@ -76,18 +76,13 @@ void bridge_tell_state(const struct bridge *b, struct io *io, bool up)
 {
 	BUF_AUTO struct buf topic = BUF_INIT(2 * TEXT);
 	struct message_birth birth = { .payload = span_str(up ? "1" : "0"), .retain = true };
-	struct message *m;
 
 	if (!b->setup.o->notify)
 		return;
 	bridge_state_topic(b, &topic);
 	birth.topic = buf_span(&topic);
-	m = topic.err ? NULL : message_new(&birth);
-	if (!m)
-		return;
-	(void)mqtt_retain(io, m);
-	(void)mqtt_route(NULL, io, m);
-	message_unref(m);
+	if (!topic.err)
+		(void)mqtt_announce(io, message_new(&birth));
 }
 
 /* ---- the session on this side ---- */

@@ -79,7 +79,7 @@ enum verdict mqtt_refuse(struct mqtt *self, struct io *io, unsigned code, const 
 	int old = mqtt_return_code((uint8_t)code);
 
 	io_reason(io, why);
-	self->state = MQTT_OVER;
+	mqtt_enter(self, MQTT_OVER);
 	if (!self->version || (self->version != MQTT_5 && old < 0))
 		return V_CLOSE;
 	if (self->version != MQTT_5)
@@ -166,7 +166,7 @@ static uint64_t owner_of(const struct mqtt *self, const struct mqtt_connect *c)
 /* The one that has the name is asked to let go; until then nothing more is read, and this CONNECT stays where it is. */
 static void wait_for(struct mqtt *self, struct io *io, sess_id where)
 {
-	self->state = MQTT_WAITING;
+	mqtt_enter(self, MQTT_WAITING);
 	io_hold(io, true);
 	io_post(io, where, MQTT_TAKE_OVER, NULL, POST_REPLY);
 }
@@ -213,7 +213,7 @@ static enum verdict let_in(struct mqtt *self, struct io *io, const struct mqtt_c
 	const char *why = "store-full";
 	int r;
 
-	self->state = MQTT_OPEN;
+	mqtt_enter(self, MQTT_OPEN);
 	io_secret(io, false);
 	mqtt_count(io, MQTT_T_CONNECTIONS, 1);
 	mqtt_count(io, MQTT_T_CLIENTS, 1);
@@ -303,7 +303,7 @@ static int admit(struct mqtt *self, struct io *io, const struct mqtt_connect *c,
 
 	*ret_why = r == MQTT_BAD_USER ? "login" : "out-of-memory";
 	if (r == -EINPROGRESS) {
-		self->state = MQTT_PROVING;
+		mqtt_enter(self, MQTT_PROVING);
 		io_hold(io, true);
 	}
 	if (r)
@@ -401,7 +401,7 @@ static void end_will(struct mqtt *self, struct io *io)
 /* Its will, and what becomes of its state. Once; the name is free afterwards. */
 void mqtt_leave(struct mqtt *self, struct io *io)
 {
-	self->state = MQTT_OVER;
+	mqtt_enter(self, MQTT_OVER);
 	if (self->session) {
 		end_will(self, io);
 		mqtt_count(io, MQTT_T_CLIENTS, (uint64_t)-1);

@@ -63,13 +63,9 @@ static bool find_level(struct span text, const char *field, char ret[LEVEL])
 static void publish(struct io *io, const char *topic, struct span text)
 {
 	struct message_birth b = { .topic = span_str(topic), .payload = text };
-	struct message *m = message_new(&b);
 
-	if (m)
-		mqtt_route(NULL, io, m);
-	else
+	if (!mqtt_announce(io, message_new(&b)))
 		mqtt_dropped(io);
-	message_unref(m);
 }
 
 static void tell(struct io *io, struct span text)

@@ -167,7 +167,7 @@ int mqtt_kept_left(struct io *io, struct subscriber *s, uint64_t until, uint64_t
 {
 	int r = on_disk(io, s) ? put_session(io, s, until, will_at) : 0;
 
-	mqtt_kept_submit(NULL, io);
+	mqtt_kept_submit(NULL, io); /* in the middle of a step: its name is free before that ends */
 	return r;
 }
 

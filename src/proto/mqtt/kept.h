@@ -79,7 +79,11 @@ void mqtt_kept_sent(struct io *io, const struct subscriber *s, const struct deli
 [[nodiscard]] int mqtt_kept_received(struct io *io, const struct subscriber *s, const struct flight *f);
 void mqtt_kept_done(struct io *io, const struct subscriber *s, uint64_t message); /* 0 is fine */
 
-void mqtt_kept_submit(struct mqtt *self, struct io *io);                   /* the end of a step */
+/*
+ * The end of a step: what it wrote is handed over, and `self`, whose step it was, has something to wait for. NULL: the shard's; or part of a
+ * step, whose answers wait for what follows too.
+ */
+void mqtt_kept_submit(struct mqtt *self, struct io *io);
 void mqtt_kept_flush(struct mqtt *self, struct io *io);                    /* answers whose time has come */
 bool mqtt_kept_hold(struct mqtt *self, struct io *io, struct span packet); /* false: it need not wait */
 void mqtt_kept_wake(struct mqtt_shard *shard, struct io *io);              /* who waits for the disk looks again */

@@ -84,7 +84,7 @@ struct mqtt_shard {
 };
 
 enum mqtt_state {
-	MQTT_NEW,     /* nothing but CONNECT may come */
+	MQTT_NEW,     /* zero: nothing but CONNECT may come */
 	MQTT_ASKED,   /* its CONNECT began an exchange of AUTH packets */
 	MQTT_PROVING, /* its password is looked at; nothing more is read */
 	MQTT_WAITING, /* for another connection of its name to let go */
@@ -202,6 +202,8 @@ void mqtt_limit(struct io *io, enum mqtt_limit which, struct span whose);
 void mqtt_lost(struct io *io, const struct subscriber *whose, const struct message *m, int r); /* a delivery */
 bool mqtt_must_refuse(const struct mqtt *self, struct io *io, const struct message *m);
 
+void mqtt_enter(struct mqtt *self, enum mqtt_state to); /* the one place where a state begins: mqtt.c has the ways */
+
 /* mqtt.c. Ends the conversation in the words of its version. */
 enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const char *why);
 void mqtt_out_now(struct io *io, const struct mqtt_writer *w);
@@ -265,6 +267,8 @@ void mqtt_replays_done(struct mqtt *self);
 
 /* deliver.c */
 void mqtt_pump(struct mqtt *self, struct io *io); /* sends what waits, as far as there is room */
+void mqtt_land(struct io *io, struct subscriber *s,
+	       struct flight *f); /* it is done, or will never be: here and on disk */
 enum verdict mqtt_acked(struct mqtt *self, struct io *io, const struct mqtt_ack *a);
 void mqtt_aliases_free(struct mqtt_aliases *a);
 
@@ -276,7 +280,9 @@ int mqtt_route(struct mqtt_memo *memo, struct io *io, struct message *m);
 bool mqtt_route_here(struct mqtt_memo *memo, struct io *io,
 		     struct message *m);                         /* to those of this loop's index alone */
 [[nodiscard]] int mqtt_retain(struct io *io, struct message *m); /* as topics_retain() */
-bool mqtt_must_keep(struct io *io, const struct message *m);     /* would it go to the disk? */
+bool mqtt_announce(struct io *io,
+		   struct message *m); /* the server itself, to all; takes m. False: it is NULL, memory was out */
+bool mqtt_must_keep(struct io *io, const struct message *m); /* would it go to the disk? */
 
 /* To one, wherever it is: 0; 1: it is on its way to another loop; -errno: it is dropped. */
 int mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d);
@@ -302,7 +308,7 @@ void mqtt_events_listen(struct mqtt_shard *shard, struct io *io, const struct le
 void mqtt_events_look(struct mqtt_shard *shard, struct io *io);
 
 /* shard.c */
-void mqtt_publish_will(struct io *io, struct message *will); /* with its reference; its time begins. NULL is fine */
+void mqtt_publish_will(struct io *io, struct message *will); /* takes it; its time begins. NULL is fine */
 enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io);
 void mqtt_shard_done(void *self, struct io *io);
 /*

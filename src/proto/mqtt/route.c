@@ -266,6 +266,17 @@ int mqtt_retain(struct io *io, struct message *m)
 	return r;
 }
 
+bool mqtt_announce(struct io *io, struct message *m)
+{
+	if (!m)
+		return false;
+	if (m->retain)
+		(void)mqtt_retain(io, m);
+	(void)mqtt_route(NULL, io, m);
+	message_unref(m);
+	return true;
+}
+
 bool mqtt_must_keep(struct io *io, const struct message *m)
 {
 	struct mqtt_shard *shard = io->shard;

@@ -49,10 +49,7 @@ void mqtt_publish_will(struct io *io, struct message *will)
 	if (will->expires) /* until now nobody else has it */
 		will->expires += io->now;
 	io_count(io, MQTT_WILLS, 1);
-	if (will->retain)
-		(void)mqtt_retain(io, will);
-	(void)mqtt_route(NULL, io, will);
-	message_unref(will);
+	(void)mqtt_announce(io, will);
 }
 
 /* Under the lock of names: it is nobody's until then, and what its next session writes comes behind. In one batch with the will. */
