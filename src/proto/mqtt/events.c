@@ -1,13 +1,13 @@
 /*
  * events.c - what happens in the server (store/events.h), as messages below guichet/: while somebody subscribes there, the shard of the
  * first loop looks every 50 ms. Nothing that their delivery does may be an event, or it goes round for ever: mqtt_lost() knows them, and
- * the trace is none. See mqtt_priv.h.
+ * the trace is none. See shard.h.
  */
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "base/mem.h"
-#include "proto/mqtt/mqtt_priv.h"
+#include "proto/mqtt/shard.h"
 #include "store/topic.h"
 
 enum {

@@ -1,4 +1,4 @@
-/* limit.c - what the limits of a service cost its clients: counted, and told in the log. See mqtt_priv.h. */
+/* limit.c - what the limits of a service cost its clients: counted, and told in the log. See shard.h. */
 #include <errno.h>
 
 #include "proto/mqtt/mqtt_priv.h"

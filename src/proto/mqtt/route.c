@@ -1,5 +1,5 @@
 /*
- * route.c - from a message to all who hear it. See mqtt_priv.h.
+ * route.c - from a message to all who hear it. See shard.h.
  *
  * Who is in this loop gets a reference into the queue, and one letter that wakes its session, however many follow in the same turn.
  * For other loops there is a batch each, filled during a step and sent at its end. Who is away has a queue in the store.

@@ -1,4 +1,4 @@
-/* shard.c - the shard: what other loops send, and what is due of those who are away. See mqtt_priv.h. */
+/* shard.c - the shard: what other loops send, and what is due of those who are away. See shard.h. */
 #include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>

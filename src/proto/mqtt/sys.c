@@ -1,13 +1,13 @@
 /*
  * sys.c - what the broker tells of itself: $SYS/broker/..., under the names that mosquitto gave it, retained, and again when it has
- * changed. The shard of the first loop does it for all. See mqtt_priv.h.
+ * changed. The shard of the first loop does it for all. See shard.h.
  */
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/mem.h"
-#include "proto/mqtt/mqtt_priv.h"
+#include "proto/mqtt/shard.h"
 
 enum { TEXT = 64, SPANS = 3 };
 
