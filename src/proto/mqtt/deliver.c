@@ -191,6 +191,12 @@ static void send_or_drop(struct mqtt *self, struct io *io, const struct sending 
 
 /* ---- the queue ---- */
 
+void mqtt_land(struct io *io, struct subscriber *s, struct flight *f)
+{
+	mqtt_kept_done(io, s, f->kept);
+	subscriber_landed(s, f);
+}
+
 /* QoS 1 and 2: it stays under way until it is acknowledged. False: memory is out, later. */
 static bool launch(struct mqtt *self, struct io *io, const struct delivery *d, const uint32_t *ids, size_t n)
 {
@@ -206,8 +212,7 @@ static bool launch(struct mqtt *self, struct io *io, const struct delivery *d, c
 	if (send(self, io, &s) == 0)
 		return true;
 	mqtt_dropped(io);
-	mqtt_kept_done(io, self->session, f->kept);
-	subscriber_landed(self->session, f);
+	mqtt_land(io, self->session, f);
 	return true;
 }
 
@@ -283,16 +288,14 @@ static bool send_again(struct mqtt *self, struct io *io, struct flight *f)
 
 	f->sent = true;
 	if (f->m && !topics_may_have(&self->access, f->m, false)) {
-		mqtt_kept_done(io, self->session, f->kept);
-		subscriber_landed(self->session, f);
+		mqtt_land(io, self->session, f);
 		return false;
 	}
 	if (!f->m) {
 		mqtt_answer(self, io, MQTT_PUBREL, f->id, MQTT_OK);
 	} else if (is_never(send(self, io, &s))) { /* it takes less than it did before */
 		mqtt_dropped(io);
-		mqtt_kept_done(io, self->session, f->kept);
-		subscriber_landed(self->session, f);
+		mqtt_land(io, self->session, f);
 		return false;
 	}
 	return true;
@@ -348,8 +351,7 @@ void mqtt_pump(struct mqtt *self, struct io *io)
 
 static enum verdict landed(struct mqtt *self, struct io *io, struct flight *f)
 {
-	mqtt_kept_done(io, self->session, f->kept);
-	subscriber_landed(self->session, f);
+	mqtt_land(io, self->session, f);
 	mqtt_pump(self, io);
 	return V_GO;
 }
