@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from daemon import PATIENCE, PROGRAM, REPORT, Address, Guichet, eventually
+from daemon import PATIENCE, PROGRAM, REPORT, Address, Guichet, add_user, eventually
 from strict import Client, talk
 
 KILLS = int(os.environ.get("KILLS", 50))
@@ -518,9 +518,7 @@ def test_owner(broker, folder):
     """A name that a user has left is that user's, after a restart too."""
     (folder / "guichet-data").mkdir(mode=0o700)
     for user in "alice", "bob":
-        done = subprocess.run([PROGRAM, "user", "add", user, "--stdin", "--people", str(folder / "guichet-data")], input="secret\n",
-                              capture_output=True, text=True, timeout=PATIENCE)
-        assert done.returncode == 0, done.stderr
+        add_user(folder / "guichet-data", user)
     g = broker(rules="[rules]\nallow = * * topics:#\n")
     a = g.client("phone", 5, user="alice", password="secret").enter()
     a.wants(("t", 1))
