@@ -59,13 +59,15 @@ def mosquitto_sub(g, *argv, kind="tcp4"):
     with subprocess.Popen(["stdbuf", "-oL", "mosquitto_sub", *address_of(g, kind), *argv, "-d"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                           text=True, bufsize=1) as p:
         lines = queue.SimpleQueue()
-        threading.Thread(target=lambda: [lines.put(line) for line in p.stdout], daemon=True).start()
+        reader = threading.Thread(target=lambda: [lines.put(line) for line in p.stdout], daemon=True)
+        reader.start()
         try:
             while "SUBACK" not in lines.get(timeout=PATIENCE):
                 pass
             yield lines
         finally:
             p.kill()
+            reader.join()
 
 
 def heard(lines):
