@@ -11,32 +11,35 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "core/session.h"
-#include "drive/mem.h"
-#include "support/toy.h"
+#include "support/toy_stage.h"
 
-static struct memdrive *w;
-static struct memconn *c, *far;
+static struct memconn *far;
 static struct child want; /* what a step with open_child() asks for, with tag 7 */
-static uint8_t bytes[400000];
+static uint8_t many[400000];
 
-static void start(toy_fn *fn, const struct proto *proto, int dials)
+/* A client, whose session asks for what is wanted. */
+static void begin_with(toy_fn *fn, const struct mem_setup *setup, struct child child, int dials)
 {
-	toy_reset(fn);
-	want = (struct child){ .kind = CHILD_CONNECT, .address = "tcp:192.0.2.1:80" };
-	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = proto ? proto : &toy_proto }, &w, NULL), 0);
+	start_world(fn, setup);
+	want = child;
 	memdrive_dials(w, dials);
 	c = memconn_open(w, NULL);
 	assert_non_null(c);
 	far = memdrive_child(w, 0);
 }
 
-static int stop(void **state)
+static void begin(toy_fn *fn, const struct proto *proto, int dials)
 {
-	(void)state;
-	memdrive_free(&w);
-	toy_done();
-	return toy.live_layers;
+	begin_with(fn, &(struct mem_setup){ .proto = proto },
+		   (struct child){ .kind = CHILD_CONNECT, .address = "tcp:192.0.2.1:80" }, dials);
+}
+
+static struct child layered(void)
+{
+	return (struct child){ .kind = CHILD_CONNECT,
+			       .address = "tls:192.0.2.1:443",
+			       .layer = &toy_xor_client,
+			       .layer_arg = toy_layer_arg(0, 0) };
 }
 
 static void assert_said(struct memconn *at, const char *text)
@@ -87,7 +90,7 @@ static enum verdict relay(const struct ev *ev, struct io *io)
 static void a_channel_from_dial_to_end(void **state)
 {
 	(void)state;
-	start(open_child, NULL, 0);
+	begin(open_child, NULL, 0);
 	assert_log("open c7.open");
 	assert_string_equal(memconn_address(far), "tcp:192.0.2.1:80");
 	assert_int_equal(memconn_kind(far), CHILD_CONNECT);
@@ -101,7 +104,7 @@ static void a_channel_from_dial_to_end(void **state)
 static void refused(void **state)
 {
 	(void)state;
-	start(open_child, NULL, -ECONNREFUSED);
+	begin(open_child, NULL, -ECONNREFUSED);
 	assert_log("open c7.gone:7:-111");
 	assert_int_equal(memconn_end(far), MEM_ABORTED);
 }
@@ -109,7 +112,7 @@ static void refused(void **state)
 static void a_dial_that_takes_long(void **state)
 {
 	(void)state;
-	start(open_child, NULL, MEM_PENDING);
+	begin(open_child, NULL, MEM_PENDING);
 	assert_log("open");
 	assert_int_equal(memconn_end(far), MEM_OPENING);
 	memdrive_advance(w, 29 * SEC);
@@ -122,7 +125,7 @@ static void a_dial_that_takes_long(void **state)
 static void a_dial_that_takes_too_long(void **state)
 {
 	(void)state;
-	start(open_child, NULL, MEM_PENDING);
+	begin(open_child, NULL, MEM_PENDING);
 	memdrive_advance(w, 30 * SEC);
 	assert_log("open c7.gone:7:-110");
 
@@ -164,7 +167,7 @@ static enum verdict write_early(const struct ev *ev, struct io *io)
 static void what_is_written_before_it_is_open_waits(void **state)
 {
 	(void)state;
-	start(write_early, NULL, MEM_PENDING);
+	begin(write_early, NULL, MEM_PENDING);
 	memconn_sends(c, "early");
 	memconn_sends(c, ".");
 	assert_said(far, "");
@@ -176,17 +179,7 @@ static void what_is_written_before_it_is_open_waits(void **state)
 static void what_is_written_before_goes_through_the_layer(void **state)
 {
 	(void)state;
-	toy_reset(write_early);
-	want = (struct child){
-		.kind = CHILD_CONNECT,
-		.address = "tls:192.0.2.1:443",
-		.layer = &toy_xor_client,
-		.layer_arg = toy_layer_arg(0, 0),
-	};
-	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = &toy_proto }, &w, NULL), 0);
-	memdrive_dials(w, MEM_PENDING);
-	c = memconn_open(w, NULL);
-	far = memdrive_child(w, 0);
+	begin_with(write_early, NULL, layered(), MEM_PENDING);
 	memconn_sends(c, "early");
 	memconn_dialled(far, 0);
 	assert_log("open data:5");
@@ -206,22 +199,12 @@ static void the_deadline_is_for_the_layer_too(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(first) / sizeof(first[0]); i++) {
-		toy_reset(open_child);
-		want = (struct child){
-			.kind = CHILD_CONNECT,
-			.address = "tls:192.0.2.1:443",
-			.layer = &toy_xor_client,
-			.layer_arg = toy_layer_arg(0, 0),
-			.deadline = 1003 * SEC,
-		};
-		assert_int_equal(
-			memdrive_new(&(struct mem_setup){ .proto = &toy_proto, .now = 1000 * SEC, .first = first[i] },
-				     &w, NULL),
-			0);
-		memdrive_dials(w, MEM_PENDING);
-		c = memconn_open(w, NULL);
+		struct child child = layered();
+
+		child.deadline = 1003 * SEC;
+		begin_with(open_child, &(struct mem_setup){ .now = 1000 * SEC, .first = first[i] }, child, MEM_PENDING);
 		memdrive_advance(w, SEC);
-		memconn_dialled(memdrive_child(w, 0), 0);
+		memconn_dialled(far, 0);
 		memdrive_advance(w, 2 * SEC - 1);
 		assert_log(first[i] == SEC ? "open c7.gone:7:-110" : "open");
 		memdrive_advance(w, 1);
@@ -234,16 +217,7 @@ static void the_deadline_is_for_the_layer_too(void **state)
 static void a_layer_that_nobody_opened_is_dropped(void **state)
 {
 	(void)state;
-	toy_reset(open_child);
-	want = (struct child){
-		.kind = CHILD_CONNECT,
-		.address = "tls:192.0.2.1:443",
-		.layer = &toy_xor_client,
-		.layer_arg = toy_layer_arg(0, 0),
-	};
-	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = &toy_proto }, &w, NULL), 0);
-	memdrive_dials(w, -ECONNREFUSED);
-	c = memconn_open(w, NULL);
+	begin_with(open_child, NULL, layered(), -ECONNREFUSED);
 	assert_int_equal(toy.live_layers, 0);
 	assert_log("open c7.gone:7:-111");
 }
@@ -292,7 +266,7 @@ static void what_a_channel_has_left_is_sent_first(void **state)
 static void half_closes_both_ways(void **state)
 {
 	(void)state;
-	start(relay, NULL, 0);
+	begin(relay, NULL, 0);
 	memconn_sends(c, "question");
 	memconn_eof(c);
 	assert_said(far, "question");
@@ -311,7 +285,7 @@ static void half_closes_both_ways(void **state)
 static void half_closes_the_other_way_round(void **state)
 {
 	(void)state;
-	start(relay, NULL, 0);
+	begin(relay, NULL, 0);
 	memconn_sends(far, "banner");
 	memconn_eof(far);
 	assert_said(c, "banner");
@@ -326,9 +300,9 @@ static void half_closes_the_other_way_round(void **state)
 static void the_end_comes_after_the_last_byte(void **state)
 {
 	(void)state;
-	start(relay, &toy_full_proto, 0);
+	begin(relay, &toy_full_proto, 0);
 	memconn_window(c, 0);
-	memconn_send(far, bytes, sizeof(bytes), 0);
+	memconn_send(far, many, sizeof(many), 0);
 	memconn_eof(far);
 	memconn_eof(c);
 	assert_int_equal(memconn_end(far), MEM_FIN);
@@ -336,8 +310,8 @@ static void the_end_comes_after_the_last_byte(void **state)
 	toy.quiet = true;
 	for (int i = 0; i < 100 && memconn_end(c) != MEM_CLOSED; i++)
 		memconn_window(c, 10000);
-	assert_int_equal(memconn_out(c).n, sizeof(bytes));
-	assert_memory_equal(memconn_out(c).p, bytes, sizeof(bytes));
+	assert_int_equal(memconn_out(c).n, sizeof(many));
+	assert_memory_equal(memconn_out(c).p, many, sizeof(many));
 	assert_int_equal(memconn_end(c), MEM_CLOSED);
 	assert_int_equal(memconn_end(far), MEM_CLOSED);
 	assert_true(memconn_peak(c) <= SESS_HIWAT);
@@ -357,7 +331,7 @@ static void io_end_cancels(void **state)
 {
 	(void)state;
 	for (int i = 0; i < 2; i++) {
-		start(end_at_data, NULL, i ? MEM_PENDING : 0);
+		begin(end_at_data, NULL, i ? MEM_PENDING : 0);
 		memconn_sends(c, "x");
 		assert_log(i ? "open data:1 c7.gone:7:-125" : "open c7.open data:1 c7.gone:7:-125");
 		assert_int_equal(memconn_end(far), MEM_ABORTED);
@@ -369,7 +343,7 @@ static void io_end_cancels(void **state)
 static void the_end_of_a_parent_ends_its_children(void **state)
 {
 	(void)state;
-	start(open_child, NULL, 0);
+	begin(open_child, NULL, 0);
 	want.proto = &toy2_proto;
 	c = memconn_open(w, NULL);
 	assert_log("open c7.open open 2.open");
@@ -405,7 +379,7 @@ static void a_child_knows_its_parent(void **state)
 {
 	(void)state;
 	said_arg = blob_new(&(struct span){ (const uint8_t *)"arg", 3 }, 1);
-	start(toy_take, NULL, 0);
+	begin(toy_take, NULL, 0);
 	toy.fn = open_child;
 	toy.fn2 = child_speaks;
 	want = (struct child){
@@ -428,12 +402,12 @@ static void a_child_knows_its_parent(void **state)
 static void backpressure_both_ways(void **state)
 {
 	(void)state;
-	start(relay, NULL, 0);
+	begin(relay, NULL, 0);
 	toy.quiet = true;
 	memconn_window(far, 0);
 	memconn_window(c, 0);
-	memconn_send(c, bytes, sizeof(bytes), 7777);
-	memconn_send(far, bytes, sizeof(bytes), 9999);
+	memconn_send(c, many, sizeof(many), 7777);
+	memconn_send(far, many, sizeof(many), 9999);
 	assert_true(memconn_peak(far) <= SESS_HIWAT);
 	assert_true(memconn_peak(c) <= SESS_HIWAT);
 	memconn_eof(c);
@@ -442,9 +416,9 @@ static void backpressure_both_ways(void **state)
 		memconn_window(far, 1000);
 		memconn_window(c, 1300);
 	}
-	assert_int_equal(memconn_out(c).n, sizeof(bytes));
-	assert_int_equal(memconn_out(far).n, sizeof(bytes));
-	assert_memory_equal(memconn_out(far).p, bytes, sizeof(bytes));
+	assert_int_equal(memconn_out(c).n, sizeof(many));
+	assert_int_equal(memconn_out(far).n, sizeof(many));
+	assert_memory_equal(memconn_out(far).p, many, sizeof(many));
 	assert_int_equal(memconn_end(far), MEM_CLOSED);
 }
 
@@ -452,12 +426,12 @@ static void backpressure_both_ways(void **state)
 static void a_full_channel_is_still_read(void **state)
 {
 	(void)state;
-	start(relay, &toy_full_proto, 0);
+	begin(relay, &toy_full_proto, 0);
 	toy.quiet = true;
 	memconn_window(far, 0);
-	memconn_send(c, bytes, sizeof(bytes), 0);
+	memconn_send(c, many, sizeof(many), 0);
 	assert_int_equal(memconn_queued(far), SESS_HIWAT);
-	memconn_send(far, bytes, 50000, 0);
+	memconn_send(far, many, 50000, 0);
 	assert_int_equal(memconn_out(c).n, 50000);
 }
 
@@ -489,7 +463,7 @@ static void the_other_sides_event_takes_our_input(void **state)
 	far = memdrive_child(w, 0);
 	memconn_window(far, 1);
 	for (int i = 0; i < 20; i++)
-		memconn_send(c, bytes, 10000, 0);
+		memconn_send(c, many, 10000, 0);
 	assert_true(memconn_unread(c) + memconn_sess(c)->in.len > 100000);
 	for (int i = 0; i < 100; i++)
 		memconn_window(far, 5000);
@@ -511,7 +485,7 @@ static enum verdict abort_chan(const struct ev *ev, struct io *io)
 static void a_limit_of_a_channel_ends_the_channel(void **state)
 {
 	(void)state;
-	start(abort_chan, NULL, 0);
+	begin(abort_chan, NULL, 0);
 	memconn_sends(c, "x");
 	assert_log("open c7.open data:1 c7.gone:7:-103");
 	assert_int_equal(memconn_end(far), MEM_ABORTED);
@@ -533,7 +507,7 @@ static void a_channel_is_not_to_blame_for_its_owners_end(void **state)
 	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = &toy_proto, .input = 1000 }, &w, NULL), 0);
 	c = memconn_open(w, NULL);
 	far = memdrive_child(w, 0);
-	memconn_send(far, bytes, 1000, 0);
+	memconn_send(far, many, 1000, 0);
 	assert_int_equal(memconn_end(c), MEM_ABORTED);
 	assert_int_equal(memdrive_stat(w, STAT_ERRORS), 1);
 	assert_int_equal(memdrive_stat(w, STAT_INPUT), 0);
@@ -553,18 +527,18 @@ static enum verdict starttls_on_channel(const struct ev *ev, struct io *io)
 static void starttls_of_a_client(void **state)
 {
 	(void)state;
-	start(starttls_on_channel, NULL, 0);
+	begin(starttls_on_channel, NULL, 0);
 	memdrive_post(w, 0, memconn_id(c), 1, toy_mail("go"));
 	assert_said(far, "HZ");
 	memconn_sends(far, "h");
 	memconn_send(far, (const uint8_t[]){ 'a' ^ 'Z' }, 1, 0);
 	memconn_send(far, (const uint8_t[]){ 'b' ^ 'Z' }, 1, 0);
-	assert_log("open c7.open msg:1 c7.layer c7.data:1 c7.data:2"); /* bytes left over now are no early data */
+	assert_log("open c7.open msg:1 c7.layer c7.data:1 c7.data:2"); /* many left over now are no early data */
 	memconn_send(far, (const uint8_t[]){ 'c' ^ 'Z' }, 1, 0);
 	assert_log("c7.data:3");
 
 	stop(NULL);
-	start(starttls_on_channel, NULL, 0);
+	begin(starttls_on_channel, NULL, 0);
 	memconn_sends(far, "ev");
 	memdrive_post(w, 0, memconn_id(c), 1, toy_mail("go"));
 	assert_log("open c7.open c7.data:2 msg:1 c7.gone:7:-103");
@@ -582,7 +556,7 @@ static void verdicts_are_the_owners(void **state)
 {
 	(void)state;
 	for (uint64_t i = 0; i < 2; i++) {
-		start(fail_from_channel, NULL, 0);
+		begin(fail_from_channel, NULL, 0);
 		toy.x[0] = i;
 		memconn_sends(far, "x");
 		assert_log("open c7.open c7.data:1 fini");
@@ -595,8 +569,8 @@ static void verdicts_are_the_owners(void **state)
 
 int main(void)
 {
-	for (size_t i = 0; i < sizeof(bytes); i++)
-		bytes[i] = toy_byte(i);
+	for (size_t i = 0; i < sizeof(many); i++)
+		many[i] = toy_byte(i);
 
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(a_channel_from_dial_to_end, stop),

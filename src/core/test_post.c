@@ -13,32 +13,14 @@
 #include "base/mem.h"
 #include "core/ids.h"
 #include "core/proto_child.h"
-#include "core/session.h"
-#include "drive/mem.h"
-#include "support/toy.h"
+#include "support/toy_stage.h"
 
-static struct memdrive *w;
-static struct memconn *c;
 static int runs, drops;
 
-static void start(toy_fn *fn, const struct mem_setup *setup)
+static void begin(toy_fn *fn, const struct mem_setup *setup)
 {
-	struct mem_setup m = setup ? *setup : (struct mem_setup){};
-
-	toy_reset(fn);
 	runs = drops = 0;
-	m.proto = m.proto ? m.proto : &toy_proto;
-	assert_int_equal(memdrive_new(&m, &w, NULL), 0);
-	c = memconn_open(w, NULL);
-	assert_non_null(c);
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	memdrive_free(&w);
-	toy_done();
-	return 0;
+	start(fn, setup);
 }
 
 /* ---- 6: jobs ---- */
@@ -62,7 +44,7 @@ static enum verdict jobs(const struct ev *ev, struct io *io)
 static void a_job_and_its_result(void **state)
 {
 	(void)state;
-	start(jobs, NULL);
+	begin(jobs, NULL);
 	memconn_sends(c, "j");
 	assert_log("open data:1 done:5:0");
 	memconn_sends(c, "e");
@@ -75,7 +57,7 @@ static void a_job_and_its_result(void **state)
 static void jobs_finish_in_the_order_they_may(void **state)
 {
 	(void)state;
-	start(jobs, NULL);
+	begin(jobs, NULL);
 	memdrive_hold_jobs(w, true);
 	memconn_sends(c, "jej");
 	assert_int_equal(memdrive_jobs(w), 3);
@@ -89,7 +71,7 @@ static void jobs_finish_in_the_order_they_may(void **state)
 static void a_cancelled_job_says_so(void **state)
 {
 	(void)state;
-	start(jobs, NULL);
+	begin(jobs, NULL);
 	memdrive_hold_jobs(w, true);
 	memconn_sends(c, "jx");
 	assert_log("open data:2 done:5:-125");
@@ -100,7 +82,7 @@ static void a_cancelled_job_says_so(void **state)
 static void a_job_outlives_its_session(void **state)
 {
 	(void)state;
-	start(jobs, NULL);
+	begin(jobs, NULL);
 	memdrive_hold_jobs(w, true);
 	memconn_sends(c, "j");
 	memconn_reset(c);
@@ -124,7 +106,7 @@ static enum verdict job_then_abort(const struct ev *ev, struct io *io)
 static void effects_of_the_last_step(void **state)
 {
 	(void)state;
-	start(job_then_abort, NULL);
+	begin(job_then_abort, NULL);
 	memconn_sends(c, "x");
 	assert_log("open data:1 fini");
 	assert_int_equal(drops, 1);
@@ -154,7 +136,7 @@ static void pipelined_verbs_wait_for_each_other(void **state)
 
 	(void)state;
 	for (size_t k = 1; k < sizeof(text); k++) {
-		start(verb, NULL);
+		begin(verb, NULL);
 		memconn_send(c, text, sizeof(text) - 1, k);
 		memconn_eof(c);
 		assert_true(span_is(memconn_out(c), "1\n2\n3\n4\n"));
@@ -202,7 +184,7 @@ static void letters_come_as_one_array_in_order(void **state)
 	struct memconn *to;
 
 	(void)state;
-	start(reader, NULL);
+	begin(reader, NULL);
 	to = memconn_open(w, NULL);
 	target = memconn_id(to);
 	kept = NULL;
@@ -218,7 +200,7 @@ static void letters_of_one_turn_come_together(void **state)
 	struct memconn *to, *other;
 
 	(void)state;
-	start(poster, NULL);
+	begin(poster, NULL);
 	to = memconn_open(w, NULL);
 	other = memconn_open(w, NULL);
 	target = memconn_id(to);
@@ -233,7 +215,7 @@ static void letters_of_one_turn_come_together(void **state)
 static void a_letter_to_oneself_comes_with_the_next_turn(void **state)
 {
 	(void)state;
-	start(poster, NULL);
+	begin(poster, NULL);
 	target = memconn_id(c);
 	memconn_sends(c, "ab");
 	assert_log("open data:2 msg:2");
@@ -242,7 +224,7 @@ static void a_letter_to_oneself_comes_with_the_next_turn(void **state)
 static void nobody_there(void **state)
 {
 	(void)state;
-	start(poster, NULL);
+	begin(poster, NULL);
 	target = memconn_id(memconn_open(w, NULL)) + 1; /* another generation of that slot */
 	memconn_sends(c, "ar");
 	assert_log("open open data:2 gone:114:-3");
@@ -259,7 +241,7 @@ static void a_stale_id_is_nobody(void **state)
 	struct memconn *to;
 
 	(void)state;
-	start(poster, NULL);
+	begin(poster, NULL);
 	to = memconn_open(w, NULL);
 	target = memconn_id(to);
 	memconn_reset(to);
@@ -284,7 +266,7 @@ static struct memconn *start_closing(size_t window, nsec linger)
 {
 	struct memconn *to;
 
-	start(close_at_bang, &(struct mem_setup){ .linger = linger });
+	begin(close_at_bang, &(struct mem_setup){ .linger = linger });
 	to = memconn_open(w, NULL);
 	target = memconn_id(to);
 	memconn_window(to, window);
@@ -341,7 +323,7 @@ static void fini_may_post(void **state)
 	struct memconn *to;
 
 	(void)state;
-	start(toy_take, NULL);
+	begin(toy_take, NULL);
 	to = memconn_open(w, NULL);
 	target = memconn_id(c);
 	toy.fini = last_words;
@@ -353,7 +335,7 @@ static void fini_may_post(void **state)
 static void mail_from_a_port_has_no_sender(void **state)
 {
 	(void)state;
-	start(toy_take, NULL);
+	begin(toy_take, NULL);
 	memdrive_post(w, 0, memconn_id(c), 4, toy_mail("x"));
 	assert_log("open msg:1");
 	memdrive_post(w, 0, memconn_id(c), 4, NULL); /* a tag can be all there is to say */
@@ -444,14 +426,19 @@ static enum verdict dialled(const struct ev *ev, struct io *io)
 	return toy_take(ev, io);
 }
 
-static void a_shard_connects_to_others(void **state)
+static void begin_dialling(void)
 {
-	(void)state;
 	toy_reset(NULL);
 	toy.shard = dialling_shard;
 	toy.fn2 = dialled;
 	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = &toy_shard_proto }, &w, NULL), 0);
 	assert_log("s.open 2.open");
+}
+
+static void a_shard_connects_to_others(void **state)
+{
+	(void)state;
+	begin_dialling();
 	c = memdrive_child(w, 0);
 	assert_string_equal(memconn_address(c), "tcp:192.0.2.1:99");
 	assert_true(span_is(memconn_out(c), "hello"));
@@ -472,11 +459,7 @@ static void a_shard_connects_to_others(void **state)
 static void its_connections_end_before_it(void **state)
 {
 	(void)state;
-	toy_reset(NULL);
-	toy.shard = dialling_shard;
-	toy.fn2 = dialled;
-	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = &toy_shard_proto }, &w, NULL), 0);
-	assert_log("s.open 2.open");
+	begin_dialling();
 	memdrive_free(&w);
 	assert_log("2.fini s.gone:9:-125");
 }
@@ -548,7 +531,7 @@ static void a_slot_of_a_session_is_reused_late(void **state)
 	sess_id first;
 
 	(void)state;
-	start(toy_take, NULL);
+	begin(toy_take, NULL);
 	first = memconn_id(c);
 	memconn_reset(c);
 	for (int i = 0; i < 10; i++) {

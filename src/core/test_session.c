@@ -253,6 +253,18 @@ static void hold_keeps_a_broken_connection_quiet(void **state)
 
 /* ---- 7: the end in stages ---- */
 
+/* "bye", to a peer that takes its first byte and then the others. */
+static void begin_an_end(toy_fn *fn)
+{
+	start(fn, &(struct mem_setup){ .linger = 2 * SEC });
+	memconn_window(c, 1);
+	memconn_sends(c, "abc");
+	assert_out(c, "b");
+	assert_ended(MEM_OPEN, "");
+	memconn_window(c, 10);
+	assert_out(c, "ye");
+}
+
 static enum verdict bye(const struct ev *ev, struct io *io)
 {
 	if (ev->kind != EV_DATA)
@@ -264,13 +276,7 @@ static enum verdict bye(const struct ev *ev, struct io *io)
 static void close_flushes_then_waits_for_the_fin(void **state)
 {
 	(void)state;
-	start(bye, &(struct mem_setup){ .linger = 2 * SEC });
-	memconn_window(c, 1);
-	memconn_sends(c, "abc");
-	assert_out(c, "b");
-	assert_ended(MEM_OPEN, "");
-	memconn_window(c, 10);
-	assert_out(c, "ye");
+	begin_an_end(bye);
 	assert_ended(MEM_FIN, "");
 	assert_log("open data:3");
 	memconn_sends(c, "more"); /* nobody looks at it */
@@ -294,13 +300,7 @@ static enum verdict done(const struct ev *ev, struct io *io)
 static void the_last_word_is_as_good_as_a_fin(void **state)
 {
 	(void)state;
-	start(done, &(struct mem_setup){ .linger = 2 * SEC });
-	memconn_window(c, 1);
-	memconn_sends(c, "abc");
-	assert_out(c, "b");
-	assert_ended(MEM_OPEN, "");
-	memconn_window(c, 10);
-	assert_out(c, "ye");
+	begin_an_end(done);
 	assert_ended(MEM_CLOSED, "");
 	assert_log("open data:3 fini");
 }

@@ -11,38 +11,14 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "core/session.h"
-#include "drive/mem.h"
-#include "support/toy.h"
+#include "support/toy_stage.h"
 
-static struct memdrive *w;
-static struct memconn *c;
 static int runs, drops;
 
-static void start(toy_fn *fn, const struct mem_setup *setup)
+static void begin(toy_fn *fn, const struct mem_setup *setup)
 {
-	struct mem_setup m = setup ? *setup : (struct mem_setup){};
-
-	toy_reset(fn);
 	runs = drops = 0;
-	m.proto = &toy_proto;
-	assert_int_equal(memdrive_new(&m, &w, NULL), 0);
-	c = memconn_open(w, NULL);
-	assert_non_null(c);
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	memdrive_free(&w);
-	toy_done();
-	return toy.live_layers;
-}
-
-static void assert_ended(enum mem_end how, const char *reason)
-{
-	assert_int_equal(memconn_end(c), how);
-	assert_string_equal(memconn_reason(c), reason);
+	start(fn, setup);
 }
 
 /* ---- what goes over ---- */
@@ -76,7 +52,7 @@ static void what_was_read_is_fed_on(void **state)
 {
 	(void)state;
 	for (size_t k = 1; k < 7; k++) {
-		start(switch_at_bang, NULL);
+		begin(switch_at_bang, NULL);
 		toy.x[0] = LEFT_FEED;
 		toy.fn2 = look_at_arg;
 		memconn_send(c, "!abcdef", 7, k);
@@ -91,7 +67,7 @@ static void what_was_read_is_fed_on(void **state)
 static void the_order_of_events(void **state)
 {
 	(void)state;
-	start(switch_at_bang, NULL);
+	begin(switch_at_bang, NULL);
 	toy.x[0] = LEFT_FEED;
 	memconn_sends(c, "!abc");
 	assert_log("open data:4 fini 2.open 2.data:3");
@@ -102,12 +78,12 @@ static void the_order_of_events(void **state)
 static void what_was_read_is_refused(void **state)
 {
 	(void)state;
-	start(switch_at_bang, NULL);
+	begin(switch_at_bang, NULL);
 	toy.x[0] = LEFT_REJECT;
 	memconn_sends(c, "!");
 	assert_log("open data:1 fini 2.open");
 	memdrive_free(&w);
-	start(switch_at_bang, NULL);
+	begin(switch_at_bang, NULL);
 	toy.x[0] = LEFT_REJECT;
 	memconn_sends(c, "!abc");
 	assert_log("open data:4 fini");
@@ -124,7 +100,7 @@ static enum verdict become_at_eof(const struct ev *ev, struct io *io)
 static void the_new_one_learns_of_the_eof(void **state)
 {
 	(void)state;
-	start(become_at_eof, NULL);
+	begin(become_at_eof, NULL);
 	memconn_eof(c);
 	assert_log("open eof fini 2.open 2.eof 2.fini");
 	assert_ended(MEM_CLOSED, "");
@@ -133,7 +109,7 @@ static void the_new_one_learns_of_the_eof(void **state)
 static void the_new_one_sees_the_bytes_before_the_eof(void **state)
 {
 	(void)state;
-	start(become_at_eof, NULL);
+	begin(become_at_eof, NULL);
 	memconn_sends(c, "abc");
 	memconn_eof(c);
 	assert_log("open data:3 data:3! fini 2.open 2.data:3! 2.eof 2.fini");
@@ -150,7 +126,7 @@ static enum verdict become_and_close(const struct ev *ev, struct io *io)
 static void closing_comes_before_becoming(void **state)
 {
 	(void)state;
-	start(become_and_close, NULL);
+	begin(become_and_close, NULL);
 	memconn_sends(c, "x");
 	assert_log("open data:1 fini");
 	assert_ended(MEM_CLOSED, "");
@@ -200,7 +176,7 @@ static enum verdict leave_settings(const struct ev *ev, struct io *io)
 static void settings_are_the_old_ones(void **state)
 {
 	(void)state;
-	start(leave_settings, &(struct mem_setup){ .input = 1000 });
+	begin(leave_settings, &(struct mem_setup){ .input = 1000 });
 	memconn_sends(c, "abc");
 	memdrive_post(w, 0, memconn_id(c), 1, toy_mail("go"));
 	assert_log("open data:3 msg:1 fini 2.open 2.data:3");
@@ -230,12 +206,12 @@ static enum verdict own_job(const struct ev *ev, struct io *io)
 static void results_of_old_jobs_are_dropped(void **state)
 {
 	(void)state;
-	start(leave_jobs, NULL);
+	begin(leave_jobs, NULL);
 	toy.fn2 = own_job;
 	memdrive_free(&w);
 	assert_int_equal(drops, 1);
 
-	start(leave_jobs, NULL);
+	begin(leave_jobs, NULL);
 	toy.fn2 = own_job;
 	memdrive_hold_jobs(w, true);
 	memconn_sends(c, "x");
@@ -249,7 +225,7 @@ static void a_result_that_comes_too_late_is_dropped(void **state)
 	struct job *j;
 
 	(void)state;
-	start(leave_jobs, NULL);
+	begin(leave_jobs, NULL);
 	toy.fn2 = toy_take;
 	memconn_sends(c, "x");
 	assert_log("open done:1:0 data:1 fini 2.open");
@@ -291,7 +267,7 @@ static enum verdict own_child(const struct ev *ev, struct io *io)
 static void old_children_end(void **state)
 {
 	(void)state;
-	start(leave_children, NULL);
+	begin(leave_children, NULL);
 	assert_log("open c1.open open");
 	memconn_sends(memdrive_child(w, 0), "for the old one");
 	assert_log("c1.data:15");
@@ -308,7 +284,7 @@ static void an_old_channel_is_nobodys(void **state)
 	struct sess *old;
 
 	(void)state;
-	start(leave_children, NULL);
+	begin(leave_children, NULL);
 	old = memconn_sess(memdrive_child(w, 0));
 	assert_log("open c1.open open");
 	memdrive_auto(w, false);
@@ -324,7 +300,7 @@ static void an_old_channel_is_nobodys(void **state)
 static void a_new_channel_of_the_same_tag(void **state)
 {
 	(void)state;
-	start(leave_children, NULL);
+	begin(leave_children, NULL);
 	toy.fn2 = own_child;
 	memconn_sends(c, "x");
 	assert_log("open c1.open open data:1 fini 2.open fini 2.c1.open");
@@ -347,7 +323,7 @@ static enum verdict reply_asked(const struct ev *ev, struct io *io)
 static void replies_to_old_letters_are_dropped(void **state)
 {
 	(void)state;
-	start(reply_asked, NULL);
+	begin(reply_asked, NULL);
 	memconn_sends(c, "x");
 	assert_log("open data:1 fini 2.open");
 }
@@ -364,7 +340,7 @@ static enum verdict write_at_the_end(const struct ev *ev, struct io *io)
 static void the_old_one_cannot_write_at_its_end(void **state)
 {
 	(void)state;
-	start(switch_at_bang, NULL);
+	begin(switch_at_bang, NULL);
 	toy.fini = write_at_the_end;
 	toy.x[0] = LEFT_FEED;
 	memconn_sends(c, "!abc");
@@ -399,7 +375,7 @@ static void upgrade_and_become(void **state)
 
 	(void)state;
 	for (size_t k = 1; k < sizeof(sent); k++) {
-		start(upgrade, NULL);
+		begin(upgrade, NULL);
 		toy.fn2 = greet;
 		toy.quiet = true;
 		memconn_send(c, sent, sizeof(sent) - 1, k);

@@ -189,7 +189,7 @@ static void test_room_stays(void **state)
 	assert_int_equal(live_start(&w, words), 0);
 	for (unsigned i = 0; i < PEOPLE; i++) {
 		assert_true((fd[i] = live_dial_port(port, SOCK_STREAM)) >= 0);
-		usleep(50000); /* nothing is said at connect */
+		live_is_in(fd, i + 1);
 		for (unsigned k = 0; k < i; k++) {
 			char line[32];
 
@@ -203,7 +203,6 @@ static void test_room_stays(void **state)
 		assert_int_equal(live_reload(&w, words), 0);
 	}
 	close(fd[0]); /* the last of the first snapshot, and then all of them */
-	usleep(50000);
 	assert_true(hears(fd[1], fd[PEOPLE - 1], "still\n"));
 	for (unsigned i = 1; i < PEOPLE; i++)
 		close(fd[i]);
@@ -221,9 +220,10 @@ static void test_room_ends(void **state)
 
 	(void)state;
 	assert_int_equal(live_start(&w, with), 0);
-	for (unsigned i = 0; i < PEOPLE; i++)
+	for (unsigned i = 0; i < PEOPLE; i++) {
 		assert_true((fd[i] = live_dial(&w, "chat", SOCK_STREAM)) >= 0);
-	usleep(100000);
+		live_is_in(fd, i + 1);
+	}
 	assert_int_equal(live_reload(&w, without), 0);
 	assert_int_equal(live_dial(&w, "chat", SOCK_STREAM), -1);
 	for (unsigned i = 1; i < PEOPLE; i++)

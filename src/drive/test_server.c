@@ -3,6 +3,7 @@
  * while they talk. Run under ThreadSanitizer too; then every system call is made to fail, one by one.
  */
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -111,9 +112,10 @@ static void test_chat(void **state)
 	int fd[PEOPLE];
 
 	assert_int_equal(live_start(&w, words), 0);
-	for (int i = 0; i < PEOPLE; i++)
+	for (unsigned i = 0; i < PEOPLE; i++) {
 		assert_true((fd[i] = live_dial(&w, "chat", SOCK_STREAM)) >= 0);
-	usleep(200000); /* nothing is said at connect: there is no event to wait for */
+		live_is_in(fd, i + 1);
+	}
 	for (int k = 0; k < LINES; k++) {
 		char line[32];
 		int who = k % PEOPLE;
@@ -240,7 +242,7 @@ static void limit_clients(const char *const *words)
 		assert_int_equal(served, MAX);
 		for (int i = 0; i < CLIENTS; i++)
 			close(fd[i]);
-		usleep(200000);
+		assert_true(wait_for(w.s, "\"open\":0"));
 	}
 	assert_int_equal(live_stop(&w), 0);
 }
@@ -262,15 +264,16 @@ static void test_second_signal(void **state)
 	static const char *const deaf[][5] = { { "chargen", "listen=tcp:0" },
 					       { "chargen", "listen=tcp:0", "model=thread" } };
 	struct live w;
-	int fd;
+	int fd, late;
 
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(live_start(&w, deaf[i]), 0);
 		fd = live_dial(&w, "chargen", SOCK_STREAM);
+		assert_int_equal(poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, -1), 1);
 		usleep(200000); /* it is sent more than it takes, so EV_STOP does not end it */
 		kill(getpid(), SIGTERM);
-		usleep(200000);
-		assert_int_equal(live_dial(&w, "chargen", SOCK_STREAM), -1);
+		while ((late = live_dial(&w, "chargen", SOCK_STREAM)) >= 0)
+			close(late);
 		assert_int_equal(live_stop(&w), 1);
 		close(fd);
 	}

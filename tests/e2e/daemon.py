@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import queue
+import random
 import re
 import resource
 import select
@@ -57,7 +58,22 @@ def short_folder():
         shutil.rmtree(path, ignore_errors=True)
 
 
+def add_user(people, name, *groups, secret="secret"):
+    """To the register below this folder."""
+    done = run("user", "add", name, "--stdin", "--people", people, *(["--groups", *groups] if groups else []), stdin=None, input=secret + "\n")
+    assert done.returncode == 0, done.stderr
+
+
 # ---- addresses ----
+
+
+def free_port(kind=socket.SOCK_STREAM):
+    """One that nobody gets by chance before it is used: the kernel gives out those from 32768 for connections."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket(socket.AF_INET, kind) as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 UNIX_TYPES = {"unix": socket.SOCK_STREAM, "unixseq": socket.SOCK_SEQPACKET, "unixgram": socket.SOCK_DGRAM}

@@ -9,17 +9,11 @@ import socket
 import subprocess
 from pathlib import Path
 
-from daemon import PATIENCE, PROGRAM, REPORT, ROOT, Address, eventually
+from daemon import PATIENCE, PROGRAM, REPORT, ROOT, Address, eventually, free_port
 
 SBIN = ROOT / "build" / "unpacked" / "usr" / "sbin"
 PASSED_ON = ("ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS")  # or a sanitizer's report would be lost
 NUMBERS = itertools.count()
-
-
-def free_port(kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def is_bound(address):

@@ -1,14 +1,12 @@
 """Bridges: two brokers that have topics in common. Two of ours, and one of ours with mosquitto on either side of the connection."""
-import queue
-import socket
-import subprocess
 import time
 
-import paho.mqtt.client as paho
 import pytest
 
+import pahos
 from certificates import Authority
-from daemon import PATIENCE, PROGRAM, eventually, run
+from daemon import Address, add_user, eventually, free_port, run
+from mosquitto import Mosquitto
 
 STATE = "$SYS/broker/connection/{}/state"
 
@@ -22,40 +20,9 @@ sys_interval = 0
 """
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 def bridge(to, topics, *more, name="office"):
     lines = "\n\t".join(topics)
     return f"[mqtt.bridge.{name}]\nto = {to}\ntopics = {lines}\n" + "\n".join(more)
-
-
-class Mosquitto:
-    """Debian's, with this configuration behind its listener; it can be stopped and started again on the same port."""
-
-    def __init__(self, folder, *lines, port=None, listener=()):
-        folder.mkdir(exist_ok=True)
-        self.port = port or free_port()
-        self.file, self.log_file = folder / "mosquitto.conf", folder / "mosquitto.log"
-        self.file.write_text("\n".join(["log_type all", f"log_dest file {self.log_file}", "user root", f"listener {self.port} 127.0.0.1",
-                                        *(listener or ["allow_anonymous true"]), *lines]) + "\n")
-        self.process = None
-        self.start()
-
-    def start(self):
-        if self.log_file.exists():
-            self.log_file.unlink()
-        self.process = subprocess.Popen(["mosquitto", "-c", str(self.file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        eventually(lambda: self.log_file.exists() and "running" in self.log_file.read_text(), "mosquitto runs")
-
-    def stop(self):
-        if self.process:
-            self.process.terminate()
-            self.process.wait(PATIENCE)
-        self.process = None
 
 
 @pytest.fixture
@@ -71,43 +38,26 @@ def mosquitto(folder):
         m.stop()
 
 
-class Client:
-    """One of paho's; what it hears is in a queue."""
+class Client(pahos.Client):
+    """By a port; what it hears is told as topic, text, QoS and whether it was retained."""
 
-    def __init__(self, port, *topics, name="", user=None, retained=False):
-        self.c = paho.Client(client_id=name, protocol=paho.MQTTv5)
-        self.heard, self.ready = queue.SimpleQueue(), queue.SimpleQueue()
-        self.c.on_message = lambda c, u, m: self.heard.put((m.topic, m.payload.decode(), m.qos, bool(m.retain)))
-        self.c.on_connect = lambda *a: self.ready.put(1)
-        self.c.on_subscribe = lambda *a: self.ready.put(1)
-        if user:
-            self.c.username_pw_set(*user)
-        self.c.connect("127.0.0.1", port)
-        self.c.loop_start()
-        self.ready.get(timeout=PATIENCE)
+    def __init__(self, port, *topics, name="", retained=False):
+        super().__init__(Address.parse(f"tcp:127.0.0.1:{port}"), name)
         for topic in topics:
-            options = paho.SubscribeOptions(qos=2, retainAsPublished=True, retainHandling=0 if retained else 2)
-            self.c.subscribe(topic, options=options)
-            self.ready.get(timeout=PATIENCE)
+            self.subscribe(topic, 2, retainAsPublished=True, retainHandling=0 if retained else 2)
 
     def say(self, topic, text, qos=1, retain=False):
-        info = self.c.publish(topic, text, qos, retain)
-        info.wait_for_publish(PATIENCE)
-        assert info.is_published()
+        self.publish(topic, text, qos, retain)
 
     def hears(self, *want):
         """These next, in this order."""
         for message in want:
-            got = self.heard.get(timeout=PATIENCE)
-            assert got[:len(message)] == message
+            m = self.takes()
+            assert (m.topic, m.payload.decode(), m.qos, m.retain)[:len(message)] == message
 
     def hears_nothing(self, seconds=0.3):
         time.sleep(seconds)
-        assert self.heard.empty(), self.heard.get()
-
-    def close(self):
-        self.c.disconnect()
-        self.c.loop_stop()
+        assert self.heard.empty(), self.takes().topic
 
 
 @pytest.fixture
@@ -254,7 +204,7 @@ def test_no_loop(guichet, client):
         them.say("l/x", f"b{i}")
     time.sleep(0.3)
     for c in us, them:
-        got = [c.heard.get(timeout=PATIENCE)[1] for _ in range(40)]
+        got = [c.takes().payload.decode() for _ in range(40)]
         assert sorted(got) == sorted(f"{w}{i}" for w in "ab" for i in range(20))
         c.hears_nothing(0.2)
 
@@ -267,10 +217,10 @@ def test_mosquitto_bridges_to_us(guichet, mosquitto, client, version):
                     "topic b/# both 2 m/ g/", "topic r/# both 1")
     them, us = client(far.port, "#"), client(ours.port, "#")
     eventually(lambda: (c := client(ours.port, STATE.format("it"), retained=True), time.sleep(0.1),
-                        not c.heard.empty() and c.heard.get()[1] == "1")[-1], "it is connected")
+                        not c.heard.empty() and c.takes().payload == b"1")[-1], "it is connected")
     for qos in 0, 1, 2:
         them.say("m/b/x", f"{qos}", qos)
-        us.hears(("g/b/x", f"{qos}", qos)) if qos else eventually(lambda: us.heard.get(timeout=PATIENCE)[1] == "0", "it came")
+        us.hears(("g/b/x", f"{qos}", qos)) if qos else eventually(lambda: us.takes().payload == b"0", "it came")
         us.say("g/b/y", f"{qos}", qos)
         them.hears(("m/b/x", f"{qos}", qos), ("m/b/y", f"{qos}", qos))
         us.hears(("g/b/y", f"{qos}", qos))
@@ -319,9 +269,7 @@ PEOPLE = "[rules]\nallow = gateway * topics:#\nallow = gateway write topics:$SYS
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 def test_password(guichet, client, folder, version):
     g = guichet(config=CONF.format(loops=1, port=0, more="").replace("loops", f"people = {folder}/people\nloops") + PEOPLE)
-    done = subprocess.run([PROGRAM, "user", "add", "gateway", "--stdin", "--people", folder / "people"], input="right\n",
-                          capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr
+    add_user(folder / "people", "gateway", secret="right")
     g.reload()
     secret = folder / "secret"
     secret.write_text("right\n")
@@ -342,9 +290,7 @@ def test_password(guichet, client, folder, version):
 def test_local_user(guichet, client, folder):
     """What comes over a bridge is what its user here may say; and it hears no more than he."""
     far = Ours(guichet)
-    done = subprocess.run([PROGRAM, "user", "add", "gate", "--stdin", "--people", folder / "people"], input="x\n",
-                          capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr
+    add_user(folder / "people", "gate", secret="x")
     rules = "[rules]\ndeny = gate * topics:t/secret\nallow = * * topics:#\n"
     config = CONF.format(loops=1, port=0, more=bridge(f"tcp:127.0.0.1:{far.port}", ["t/# both 1"], "local_user = gate"))
     g = guichet(config=config.replace("loops", f"people = {folder}/people\nloops") + "\n" + rules)
@@ -374,12 +320,8 @@ def test_reload(guichet, far, client):
     near.g.reload(CONF.format(loops=1, port=0, more=""))
     us.say("b", "4")
     them.hears_nothing()
-    kept = paho.Client(client_id="kept", protocol=paho.MQTTv311, clean_session=False)
-    assert kept.connect("127.0.0.1", near.port) == 0
-    kept.loop_start()
-    eventually(kept.is_connected, "a session that is kept has its place after a bridge has gone")
-    kept.disconnect()
-    kept.loop_stop()
+    with pahos.Client(near.g, "kept", "3.1.1", kept=1) as kept:
+        assert kept.code == 0  # a session that is kept has its place after a bridge has gone
 
 
 def test_mistakes(folder):

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from daemon import PATIENCE, PROGRAM, REPORT, Address, Guichet, eventually
+from daemon import PATIENCE, PROGRAM, REPORT, Address, Guichet, add_user, eventually
 from strict import Client, talk
 
 KILLS = int(os.environ.get("KILLS", 50))
@@ -397,7 +397,7 @@ def test_retained(broker, how):
     found = {m.topic: m for m in b.hears(41)}
     b.pings()
     assert not b.came and "e/short" not in found and all(m.retain for m in found.values())
-    assert 990 < found["e/long"].props[2][0] < 1000
+    assert 900 < found["e/long"].props[2][0] < 1000
     assert found["r/10"].payload == b"y" * 100000
     for i in range(11, 50):
         m = found[f"r/{i}"]
@@ -409,31 +409,38 @@ def test_wills(broker):
     g = broker()
     ear = g.client("ear", 5).enter()
     ear.wants(("w/#", 2))
+
+    def hears(name):
+        """When; whatever else comes before or with it, once, is left there."""
+        ear.until(lambda: any(m.topic == f"w/{name}" for m in ear.came), f"the will of {name}")
+        m = next(m for m in ear.came if m.topic == f"w/{name}")
+        ear.came.remove(m)
+        return time.monotonic()
+
     there = g.client("there", 5, will=("w/there", "t", 2, 0, 1)).enter()
     soon = g.client("soon", 4, will=("w/soon", "s", 2, 0, 0)).enter()
     late = g.client("late", 5, will=("w/late", "l", 2, 1, 4)).enter()
-    back = g.client("back", 5, will=("w/back", "b", 2, 0, 2)).enter()
+    back = g.client("back", 5, will=("w/back", "b", 2, 0, 4)).enter()
     fine = g.client("fine", 5, will=("w/fine", "f", 2, 0, 1)).enter()
     fine.bye()
-    late.drop()
     gone = time.monotonic()
+    late.drop()
     time.sleep(1)
     ear.pings()
-    g = g.again()
     killed = time.monotonic()
+    g = g.again()
     ear.enter()
     back.enter()
-    assert ear.hears(1)[0].topic == "w/soon"
-    assert ear.hears(1)[0].topic == "w/there" and 0.8 < time.monotonic() - killed < 2
+    hears("soon")
+    assert hears("there") - killed > 1
+    killed = time.monotonic()
     g = g.again()
     ear.enter()
-    m = ear.hears(1)[0]
-    assert m.topic == "w/late" and 3.8 < time.monotonic() - gone < 5.5
+    assert 4 < hears("late") - gone and time.monotonic() - killed < 4  # so it did not begin anew
+    killed = time.monotonic()
     g = g.again()
     ear.enter()
-    again = time.monotonic()
-    assert ear.hears(1)[0].topic == "w/back" and 1.5 < time.monotonic() - again < 3
-    time.sleep(0.5)
+    assert hears("back") - killed > 3  # in whole seconds
     ear.pings()
     assert not ear.came
     b = g.client("b", 4).enter(clean=True)
@@ -445,32 +452,32 @@ def test_wills(broker):
 def test_expiry(broker):
     """Sessions and messages: the clock runs while the process does not."""
     g = broker()
-    a = g.client("a", 5, expiry=2).enter()
+    a = g.client("a", 5, expiry=3).enter()
     a.wants(("t", 1))
     b = g.client("b", 5, expiry=60).enter()
     b.wants(("t", 1))
-    c = g.client("c", 5, expiry=2).enter()
+    c = g.client("c", 5, expiry=3).enter()
     a.drop()
     b.drop()
     d = g.client("d", 5).enter()
-    d.says("t", b"short", 1, _2=2)
+    d.says("t", b"short", 1, _2=3)
     d.says("t", b"long", 1, _2=100)
     d.says("t", b"ever", 1)
-    time.sleep(1.2)
+    time.sleep(2)
     g = g.again()
-    time.sleep(1.2)
+    time.sleep(1.3)
+    c.enter()  # it was there until the end: its three seconds began then
     b.enter()
     found = b.hears(2)
-    assert [m.payload for m in found] == [b"long", b"ever"] and 96 <= found[0].props[2][0] <= 98
+    assert [m.payload for m in found] == [b"long", b"ever"] and 80 <= found[0].props[2][0] <= 97
     a.known = False
     a.enter()
     assert not a.present
     a.pings()
     assert not a.came
-    c.enter()  # it was there until the end: its two seconds began then
     c.drop()
     g = g.again()
-    time.sleep(2.5)
+    time.sleep(3.5)
     c.known = False
     assert not c.enter().present
 
@@ -518,9 +525,7 @@ def test_owner(broker, folder):
     """A name that a user has left is that user's, after a restart too."""
     (folder / "guichet-data").mkdir(mode=0o700)
     for user in "alice", "bob":
-        done = subprocess.run([PROGRAM, "user", "add", user, "--stdin", "--people", str(folder / "guichet-data")], input="secret\n",
-                              capture_output=True, text=True, timeout=PATIENCE)
-        assert done.returncode == 0, done.stderr
+        add_user(folder / "guichet-data", user)
     g = broker(rules="[rules]\nallow = * * topics:#\n")
     a = g.client("phone", 5, user="alice", password="secret").enter()
     a.wants(("t", 1))

@@ -248,12 +248,12 @@ def test_who_is_slow(guichet):
 
 def test_who_is_slow_enough(guichet):
     """Silence between messages, and a reader who goes on reading, are no slowness."""
-    g = guichet("echo@tcp:0,until=fin,min_rate_time=200ms,min_rate=20", "big@tcp:0,protocol=chargen,min_rate_time=200ms")
+    g = guichet("echo@tcp:0,until=fin,min_rate_time=1s,min_rate=4", "big@tcp:0,protocol=chargen,min_rate_time=1s")
     with come(g, service="echo") as silent, come(g, service="big") as reader:
         assert is_in(silent, b"x\n")
-        for _ in range(20):
+        for _ in range(25):
             hear(reader, 50000)
-            time.sleep(0.05)
+            time.sleep(0.1)
         assert is_in(silent, b"y\n")
     g.wait_stats("echo", ended_slow=0, open=0)
     g.wait_stats("big", ended_slow=0, open=0)

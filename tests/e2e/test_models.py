@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon import SANITIZED, Address, eventually, hear, readable, rest, run
-from superservers import free_port
+from daemon import SANITIZED, Address, eventually, free_port, hear, readable, rest, run
 
 SOLO = ["iterative", "pool", "symmetric"]  # one conversation for each worker
 MOMENT = 0.1                               # seconds in which nobody is served who must wait

@@ -1,21 +1,18 @@
 """The broker with the clients that people have: mosquitto's, paho, MQTT.js and curl; over every transport, in several loops."""
 import contextlib
 import os
-import queue
 import random
-import ssl
 import struct
 import subprocess
 import threading
 
-import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
 from daemon import PATIENCE, eventually, hear, reset, rest
+from mosquitto import heard, mosquitto_pub, mosquitto_sub
+from pahos import Client
 
-VERSIONS = {"3.1": ("mqttv31", paho.MQTTv31, 3), "3.1.1": ("mqttv311", paho.MQTTv311, 4), "5.0": ("mqttv5", paho.MQTTv5, 5)}
+VERSIONS = {"3.1": ("mqttv31", 3), "3.1.1": ("mqttv311", 4), "5.0": ("mqttv5", 5)}
 WORDS = {"tcp4": "mqtt@tcp:0", "tls4": "mqtt@tls:0", "unix": "mqtt@unix:s.sock", "ws4": "mqtt@ws:0", "wss4": "mqtt@wss:0"}
 
 
@@ -30,56 +27,24 @@ def broker(request, guichet):
 # ---- mosquitto's clients ----
 
 
-def address_of(g, kind):
-    a = g.at(kind)
-    if a.path:
-        return ["--unix", a.path]
-    return ["-h", a.host, "-p", str(a.port), *(["--cafile", str(g.data / "auto.crt"), "--insecure"] if a.secure else [])]
-
-
 def publish(g, kind, *argv, **more):
-    done = subprocess.run(["mosquitto_pub", *address_of(g, kind), *argv], capture_output=True, timeout=PATIENCE, **more)
-    assert done.returncode == 0, done.stderr
-    assert not done.stderr
-
-
-@contextlib.contextmanager
-def listener(g, kind, *argv):
-    """mosquitto_sub; it has subscribed when the body begins."""
-    before = g.stats()["accepted"]
-    with subprocess.Popen(["stdbuf", "-oL", "mosquitto_sub", *address_of(g, kind), *argv, "-d"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True, bufsize=1) as p:
-        lines = queue.SimpleQueue()
-        threading.Thread(target=lambda: [lines.put(line) for line in p.stdout], daemon=True).start()
-        try:
-            while "SUBACK" not in lines.get(timeout=PATIENCE):
-                pass
-            assert g.stats()["accepted"] > before
-            yield lines
-        finally:
-            p.kill()
-
-
-def heard(lines):
-    """The next line that is no note of its own."""
-    while (line := lines.get(timeout=PATIENCE)).startswith(("Client ", "Subscribed")):
-        pass
-    return line.rstrip("\n")
+    done = mosquitto_pub(g, *argv, kind=kind, **more)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("kind", ["tcp4", "tls4", "unix"])
 def test_mosquitto(broker, kind, version):
     g, v = broker(kind), ["-V", VERSIONS[version][0]]
-    with listener(g, kind, *v, "-i", "sub", "-t", "t/#", "-q", "2", "-F", "%t %q %r %p") as lines:
+    with mosquitto_sub(g, *v, "-i", "sub", "-t", "t/#", "-q", "2", "-F", "%t %q %r %p", kind=kind) as lines:
         for qos in "012":
             publish(g, kind, *v, "-t", f"t/{qos}", "-q", qos, "-m", f"with {qos}")
             assert heard(lines) == f"t/{qos} {qos} 0 with {qos}"
-        publish(g, kind, *v, "-t", "t/lines", "-q", "1", "-l", input=b"".join(b"%d\n" % i for i in range(300)))
+        publish(g, kind, *v, "-t", "t/lines", "-q", "1", "-l", input="".join(f"{i}\n" for i in range(300)))
         assert [heard(lines) for _ in range(300)] == [f"t/lines 1 0 {i}" for i in range(300)]
         publish(g, kind, *v, "-t", "t/r", "-r", "-m", "kept")
         assert heard(lines) == "t/r 0 0 kept"
-    with listener(g, kind, *v, "-t", "t/r", "-F", "%t %q %r %p") as lines:
+    with mosquitto_sub(g, *v, "-t", "t/r", "-F", "%t %q %r %p", kind=kind) as lines:
         assert heard(lines) == "t/r 0 1 kept"
 
 
@@ -87,11 +52,11 @@ def test_versions_together(broker):
     """Who speaks one version hears those of all others, and their properties where it has a word for them."""
     g = broker()
     for hears in VERSIONS:
-        with listener(g, "tcp4", "-V", VERSIONS[hears][0], "-t", "t", "-q", "1", "-F", "%p") as lines:
+        with mosquitto_sub(g, "-V", VERSIONS[hears][0], "-t", "t", "-q", "1", "-F", "%p") as lines:
             for says in VERSIONS:
                 publish(g, "tcp4", "-V", VERSIONS[says][0], "-t", "t", "-q", "1", "-m", says)
                 assert heard(lines) == says
-    with listener(g, "tcp4", "-V", "5", "-t", "t", "-F", "%P %C %R %D %p") as lines:
+    with mosquitto_sub(g, "-V", "5", "-t", "t", "-F", "%P %C %R %D %p") as lines:
         publish(g, "tcp4", "-V", "5", "-t", "t", "-m", "x", "-D", "publish", "user-property", "k", "v", "-D", "publish", "content-type",
                 "text", "-D", "publish", "response-topic", "r", "-D", "publish", "correlation-data", "c")
         assert heard(lines) == "k:v text r c x"
@@ -101,11 +66,11 @@ def test_versions_together(broker):
 def test_killed(broker, version):
     """kill -9 of a client is heard by its will; an orderly end is not."""
     g = broker()
-    with listener(g, "tcp4", "-t", "w/#", "-F", "%t %p") as lines:
+    with mosquitto_sub(g, "-t", "w/#", "-F", "%t %p") as lines:
         for name, how in ("gone", "kill"), ("bye", "terminate"), ("again", "kill"):
-            with listener(g, "tcp4", "-V", VERSIONS[version][0], "-i", name, "-t", "x", "--will-topic", f"w/{name}", "--will-payload", "will"):
+            with mosquitto_sub(g, "-V", VERSIONS[version][0], "-i", name, "-t", "x", "--will-topic", f"w/{name}", "--will-payload", "will"):
                 if how == "terminate":
-                    with connected(g, name, paho.MQTTv5):  # taken over: mosquitto_sub's own signals are not orderly
+                    with connected(g, name, "5.0"):  # taken over: mosquitto_sub's own signals are not orderly
                         assert heard(lines) == f"w/{name} will"
                     continue
             assert heard(lines) == f"w/{name} will"
@@ -114,58 +79,23 @@ def test_killed(broker, version):
 # ---- paho ----
 
 
-class Client(paho.Client):
-    """paho, with what came in a queue."""
-
-    def __init__(self, name, version, **more):
-        super().__init__(name, protocol=version, **more)
-        self.came, self.ready, self.gone, self.done = queue.SimpleQueue(), queue.SimpleQueue(), queue.SimpleQueue(), queue.SimpleQueue()
-        self.on_connect = lambda c, u, flags, code, *props: self.ready.put((flags["session present"], int(getattr(code, "value", code))))
-        self.on_message = lambda c, u, m: self.came.put(m)
-        self.on_disconnect = lambda c, u, code, *props: self.gone.put(int(getattr(code, "value", code)))
-        self.on_subscribe = lambda *a: self.done.put("subscribed")
-
-    def hears(self, filter, qos=0):
-        self.subscribe(filter, qos)
-        assert self.done.get(timeout=PATIENCE) == "subscribed"
-
-    def takes(self):
-        return self.came.get(timeout=PATIENCE)
-
-
 @contextlib.contextmanager
-def connected(g, name, version, kind="tcp4", clean=True, expiry=0, present=0, **more):
-    a = g.at(kind)
-    c = Client(name, version, transport="websockets" if a.web else "tcp", **more,
-               **({} if version == paho.MQTTv5 else {"clean_session": clean}))
-    if a.secure:
-        c.tls_set(cert_reqs=ssl.CERT_NONE)
-        c.tls_insecure_set(True)
-    if version == paho.MQTTv5:
-        p = Properties(PacketTypes.CONNECT)
-        p.SessionExpiryInterval = expiry
-        c.connect(a.host, a.port, clean_start=clean, properties=p)
-    else:
-        c.connect(a.host, a.port)
-    c.loop_start()
-    try:
-        assert c.ready.get(timeout=PATIENCE) == (present, 0)
+def connected(g, name, version, kind="tcp4", kept=0, present=0):
+    with Client(g, name, version, kind=kind, clean=not kept, kept=kept) as c:
+        assert (c.code, c.present) == (0, present)
         yield c
-    finally:
-        c.disconnect()
-        c.loop_stop()
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("kind", ["tcp4", "tls4", "ws4", "wss4"])
 def test_paho(broker, kind, version):
-    g, v = broker(kind), VERSIONS[version][1]
-    with connected(g, "one", v, kind) as a, connected(g, "two", v, kind) as b:
-        b.hears("t/+", 2)
+    g = broker(kind)
+    with connected(g, "one", version, kind) as a, connected(g, "two", version, kind) as b:
+        assert b.subscribe("t/+", 2) == 2
         for qos in 0, 1, 2:
             for size in 1, 5000, 300_000:
                 payload = random.randbytes(size)
-                a.publish("t/x", payload, qos).wait_for_publish(PATIENCE)
+                a.publish("t/x", payload, qos)
                 m = b.takes()
                 assert (m.topic, m.qos, m.payload, m.retain) == ("t/x", qos, payload, False)
 
@@ -173,20 +103,20 @@ def test_paho(broker, kind, version):
 @pytest.mark.parametrize("version", ["3.1.1", "5.0"])
 def test_session(broker, version):
     """What came while one was away, in its order, from whatever loop, into whatever loop."""
-    g, v = broker(), VERSIONS[version][1]
-    with connected(g, "kept", v, clean=False, expiry=100) as c:
-        c.hears("t", 2)
+    g = broker()
+    with connected(g, "kept", version, kept=100) as c:
+        assert c.subscribe("t", 2) == 2
     with contextlib.ExitStack() as stack:
-        others = [stack.enter_context(connected(g, f"o{i}", v)) for i in range(4)]
+        others = [stack.enter_context(connected(g, f"o{i}", version)) for i in range(4)]
         for i in range(100):
-            others[i % 4].publish("t", str(i), 1 + i % 2).wait_for_publish(PATIENCE)
+            others[i % 4].publish("t", str(i), 1 + i % 2)
         for _ in range(3):  # some of these are in another loop
-            stack.enter_context(connected(g, f"more{_}", v))
-        with connected(g, "kept", v, clean=False, expiry=100, present=1) as c:
+            stack.enter_context(connected(g, f"more{_}", version))
+        with connected(g, "kept", version, kept=100, present=1) as c:
             got = [int(c.takes().payload) for _ in range(100)]
             for qos in 0, 1:  # paho tells of QoS 2 with PUBREL, so later than of QoS 1 that came behind it
                 assert [i for i in got if i % 2 == qos] == list(range(qos, 100, 2))
-            others[0].publish("t", "live", 2).wait_for_publish(PATIENCE)
+            others[0].publish("t", "live", 2)
             assert c.takes().payload == b"live"
 
 
@@ -200,7 +130,7 @@ def test_node(broker, kind, version):
     a = g.at(kind)
     scheme = {"tcp4": "mqtt", "tls4": "mqtts", "ws4": "ws", "wss4": "wss"}[kind]
     script = __file__.replace("test_mqtt.py", "mqtt-client.js")
-    done = subprocess.run(["node", script, f"{scheme}://{a.host}:{a.port}/", str(VERSIONS[version][2])], capture_output=True, text=True,
+    done = subprocess.run(["node", script, f"{scheme}://{a.host}:{a.port}/", str(VERSIONS[version][1])], capture_output=True, text=True,
                           timeout=PATIENCE, env=os.environ | {"NODE_PATH": "/usr/share/nodejs"})  # whichever node runs
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(done.stdout.splitlines()) == ["js/0 0 text", "js/1 1 text", "js/2 2 text"]
@@ -209,7 +139,7 @@ def test_node(broker, kind, version):
 def test_curl(broker):
     g = broker()
     a = g.at("tcp4")
-    with listener(g, "tcp4", "-t", "c/#", "-F", "%t %p") as lines:
+    with mosquitto_sub(g, "-t", "c/#", "-F", "%t %p") as lines:
         subprocess.run(["curl", "-sS", "-d", "hello", f"mqtt://{a.host}:{a.port}/c/x"], check=True, timeout=PATIENCE)
         assert heard(lines) == "c/x hello"
     with subprocess.Popen(["curl", "-sSN", "--output", "-", f"mqtt://{a.host}:{a.port}/c/y"], stdout=subprocess.PIPE) as p:
@@ -239,9 +169,9 @@ def test_disconnect(broker, kind):
             if kind != "tls4":
                 eventually(lambda: g.stats()["open"] == 0, "it is gone, and has not waited for `linger`")
     if kind != "unix":  # paho has no words for it
-        with connected(g, "c", paho.MQTTv311, kind) as c:
-            c.disconnect()
-            assert c.gone.get(timeout=PATIENCE) == 0
+        with connected(g, "c", "3.1.1", kind) as c:
+            c.c.disconnect()
+            assert c.ended()[0] == 0
     eventually(lambda: g.stats()["open"] == 0, "all are gone")
 
 

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from daemon import PATIENCE, PROGRAM
+from daemon import PATIENCE, add_user
 
 METHOD = b"SCRAM-SHA-256"
 CONF = """
@@ -26,9 +26,7 @@ allow = alice * topics:#
 
 @pytest.fixture
 def broker(guichet, folder):
-    done = subprocess.run([PROGRAM, "user", "add", "alice", "--stdin", "--people", folder / "people"], input="secret\n", capture_output=True, text=True,
-                          timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr
+    add_user(folder / "people", "alice")
     return guichet(config=CONF)
 
 

@@ -1,13 +1,11 @@
 """What happens in the server, in any of its processes, is below guichet/ for mosquitto_sub; and only for those who may hear it."""
-import contextlib
 import json
-import queue
 import subprocess
-import threading
 
 import pytest
 
-from daemon import PATIENCE, PROGRAM
+from daemon import PATIENCE, add_user
+from mosquitto import address_of, mosquitto_pub, mosquitto_sub
 
 CONF = """
 [guichet]
@@ -28,29 +26,16 @@ allow = * * topics:#
 
 @pytest.fixture(params=[("1", "event"), ("3", "fork")])
 def served(request, guichet, folder):
-    for name, groups in (("alice", ["--groups", "admin"]), ("bob", [])):
-        subprocess.run([PROGRAM, "user", "add", name, "--stdin", "--people", folder / "people", *groups], input="secret\n", text=True, check=True,
-                       capture_output=True, timeout=PATIENCE)
+    add_user(folder / "people", "alice", "admin")
+    add_user(folder / "people", "bob")
     loops, model = request.param
     g = guichet(config=CONF.format(loops=loops, model=model, more=""))
     g.config = lambda more: CONF.format(loops=loops, model=model, more=more)
     return g
 
 
-@contextlib.contextmanager
 def listener(g, *topics, user="alice"):
-    argv = ["stdbuf", "-oL", "mosquitto_sub", "-h", "127.0.0.1", "-p", str(g.at("tcp4", "mqtt").port), "-d", "-v", "-u", user, "-P", "secret"]
-    for topic in topics:
-        argv += ["-t", topic]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1) as p:
-        lines = queue.SimpleQueue()
-        threading.Thread(target=lambda: [lines.put(line) for line in p.stdout], daemon=True).start()
-        try:
-            while "SUBACK" not in lines.get(timeout=PATIENCE):
-                pass
-            yield lines
-        finally:
-            p.kill()
+    return mosquitto_sub(g, "-v", "-u", user, "-P", "secret", *(word for topic in topics for word in ("-t", topic)))
 
 
 def event(lines, topic):
@@ -61,19 +46,14 @@ def event(lines, topic):
             return json.loads(line.split(" ", 1)[1])
 
 
-def publish(g, *argv):
-    return subprocess.run(["mosquitto_pub", "-h", "127.0.0.1", "-p", str(g.at("tcp4", "mqtt").port), *argv], capture_output=True, text=True,
-                          timeout=PATIENCE)
-
-
 def test_events(served):
     g = served
     with listener(g, "guichet/#") as lines:
-        publish(g, "-u", "mallory", "-P", "guess", "-t", "t", "-m", "x")
+        mosquitto_pub(g, "-u", "mallory", "-P", "guess", "-t", "t", "-m", "x")
         failed = event(lines, "guichet/door/login-failed/mqtt")
         assert (failed["level"], failed["user"], failed["service"]) == ("warn", "mallory", "mqtt")
         assert failed["peer"].startswith("127.0.0.1:") and failed["time"].endswith("Z")
-        publish(g, "-u", "bob", "-P", "secret", "-t", "t", "-m", "x")
+        mosquitto_pub(g, "-u", "bob", "-P", "secret", "-t", "t", "-m", "x")
         assert event(lines, "guichet/door/login/mqtt")["user"] == "bob"
         with g.connect("tcp4", "echo") as sock:
             mine = "%s:%d" % sock.getsockname()
@@ -89,13 +69,13 @@ def test_who_may(served):
     """Not who may hear everything; and nobody publishes there."""
     g = served
     with listener(g, "#", user="bob") as others, listener(g, "guichet/server/#") as lines:
-        argv = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(g.at("tcp4", "mqtt").port), "-u", "bob", "-P", "secret", "-t", "guichet/#", "-V", "5"]
+        argv = ["mosquitto_sub", *address_of(g), "-u", "bob", "-P", "secret", "-t", "guichet/#", "-V", "5"]
         refused = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE)
         assert "denied" in refused.stderr.lower() or "not auth" in refused.stderr.lower(), refused
-        told = publish(g, "-u", "alice", "-P", "secret", "-V", "5", "-q", "1", "-t", "guichet/server/reloaded", "-m", "{}", "-d")
+        told = mosquitto_pub(g, "-u", "alice", "-P", "secret", "-V", "5", "-q", "1", "-t", "guichet/server/reloaded", "-m", "{}", "-d")
         assert "topic name invalid" in (told.stdout + told.stderr).lower(), told
         g.reload(g.config("allow = @nobody read topics:x"))
         assert event(lines, "guichet/server/reloaded")["time"]
-        assert publish(g, "-u", "alice", "-P", "secret", "-t", "last", "-m", "x").returncode == 0
+        assert mosquitto_pub(g, "-u", "alice", "-P", "secret", "-t", "last", "-m", "x").returncode == 0
         while not (line := others.get(timeout=PATIENCE)).startswith("last x"):
             assert not line.startswith("guichet")

@@ -406,7 +406,7 @@ def test_every_byte(queue):
 
 def test_connect_sends_lines(queue):
     lines = [b"%d\n" % i for i in range(100)]
-    done = subprocess.run([PROGRAM, "connect", "--wait", "500ms", queue.at("mq", "echo").text], input=b"".join(lines),
+    done = subprocess.run([PROGRAM, "connect", "--wait", "2s", queue.at("mq", "echo").text], input=b"".join(lines),
                           capture_output=True, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (0, b"")
     # its own queue has room for ten, and what comes when it is full is lost, as datagrams may be

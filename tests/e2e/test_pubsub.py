@@ -3,22 +3,19 @@
 mosquitto (unpacked by tools/unpack, not installed). What they print is compared byte for byte.
 """
 import contextlib
+import itertools
 import os
 import re
-import select
 import signal
-import socket
 import subprocess
-import threading
-import time
 
 import pytest
 
 from certificates import Authority
-from daemon import PATIENCE, PROGRAM, eventually
-from superservers import SBIN, free_port
+from daemon import PATIENCE, PROGRAM, eventually, free_port
+from mosquitto import Mosquitto, Relay
 
-MOSQUITTO = SBIN / "mosquitto"
+LONG = str(PATIENCE)  # for -W: never, where all goes well
 OURS = {"pub": [PROGRAM, "pub"], "sub": [PROGRAM, "sub"]}
 THEIRS = {"pub": ["mosquitto_pub"], "sub": ["mosquitto_sub"]}
 
@@ -26,49 +23,39 @@ STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6}Z)?([+]\d{4})?|\d{10
 
 
 class Broker:
-    """Where a broker listens on loopback."""
+    """Where a broker listens on loopback; its subscribers come through a relay, which knows when they have subscribed."""
 
     def __init__(self, port):
-        self.port = port
+        self.port, self.relay = port, Relay(port)
         self.at = ["-h", "127.0.0.1", "-p", str(port)]
 
-
-@contextlib.contextmanager
-def mosquitto(folder, *lines):
-    port = free_port()
-    file = folder / f"mosquitto-{port}.conf"
-    file.write_text("\n".join([f"listener {port} 127.0.0.1", *(lines or ["allow_anonymous true"])]) + "\n")
-    process = subprocess.Popen([MOSQUITTO, "-c", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def listens():
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return True
-        return False
-
-    try:
-        eventually(listens, "mosquitto listens")
-        yield Broker(port)
-    finally:
-        process.kill()
-        process.wait()
+    def close(self):
+        self.relay.close()
 
 
 @pytest.fixture(params=["guichet", "mosquitto"])
 def broker(request, guichet, tmp_path):
-    if request.param == "guichet":
-        name = guichet("mqtt@tcp:0").at("tcp4").name
-        yield Broker(name[1])
-        return
-    with mosquitto(tmp_path) as b:
-        yield b
+    theirs = Mosquitto(tmp_path / "mosquitto") if request.param == "mosquitto" else None
+    b = Broker(theirs.port if theirs else guichet("mqtt@tcp:0").at("tcp4").port)
+    yield b
+    b.close()
+    if theirs:
+        theirs.stop()
 
 
 class Sub:
-    """A subscriber under way."""
+    """A subscriber under way; through another relay than the broker's where one is given."""
 
-    def __init__(self, who, broker, *words):
-        self.argv = [*who["sub"], *broker.at, *words]
+    def __init__(self, who, broker, *words, relay=None):
+        relay = relay or broker.relay
+        self.argv = [*who["sub"], "-h", "127.0.0.1", "-p", str(relay.port), *words]
+        self.relay, self.before = relay, relay.passed[Relay.SUBACK]
         self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def subscribed(self):
+        """Waits until it has, the only one that is on its way to that; returns it."""
+        self.relay.wait(Relay.SUBACK, self.before + 1)
+        return self
 
     def end(self):
         out, err = self.process.communicate(timeout=PATIENCE)
@@ -83,10 +70,11 @@ def publish(who, broker, *words, given=b"", status=0):
 
 def both(broker, words, messages, count):
     """What our subscriber and mosquitto's print for the same messages: times made alike."""
-    subs = [Sub(who, broker, "-W", str(PATIENCE), "-C", str(count), *words) for who in (OURS, THEIRS)]
-    time.sleep(0.4)
+    subs = [Sub(who, broker, "-W", LONG, "-C", str(count), *words).subscribed() for who in (OURS, THEIRS)]
     for message in messages:
         publish(OURS, broker, *message)
+        if "2" in words and "2" in message:  # both tell of it when they get PUBREL; the next one must not be before that
+            broker.relay.wait(Relay.PUBREL, 2)
     return [(STAMP.sub(b"TIME", out), err, status) for out, err, status in (s.end() for s in subs)]
 
 
@@ -137,7 +125,7 @@ def dialogue(who, broker, verb, *words, given=b""):
     ("pub", "-t", "x", "-n", "-r", "-d", "-q", "2", "-V", "5"), ("pub", "-t", "x", "-m", "y", "-d", "-V", "31"),
     ("pub", "-t", "x", "-m", "hi", "-d", "--repeat", "3", "--repeat-delay", "0.05"), ("pub", "-t", "x", "-s", "-d"),
     ("sub", "-t", "x", "-t", "y/#", "-q", "1", "-E", "-d"), ("sub", "-t", "x", "-U", "z", "-E", "-d", "-V", "5"),
-    ("sub", "-t", "x", "-W", "1", "-d"), ("sub", "-t", "x", "-c", "-i", "kept", "-E", "-d"),
+    ("sub", "-t", "x", "-W", "2", "-d"), ("sub", "-t", "x", "-c", "-i", "kept", "-E", "-d"),
 ], ids=" ".join)
 def test_debug_lines(broker, words):
     """Packets as -d prints them, and the exit status: 27 when the time of -W is over."""
@@ -158,8 +146,7 @@ def test_timed_out(broker):
 def test_lines(broker, qos, who):
     """Each line is a message, in order, none lost: fewer than a broker drops for a slow subscriber (1000)."""
     lines = b"".join(b"%d\n" % i for i in range(800)) + b"\nlast"
-    sub = Sub(who, broker, "-t", "l", "-q", qos, "-F", "%p", "-C", "802", "-W", "10")
-    time.sleep(0.4)
+    sub = Sub(who, broker, "-t", "l", "-q", qos, "-F", "%p", "-C", "802", "-W", LONG).subscribed()
     publish(OURS, broker, "-t", "l", "-l", "-q", qos, given=lines)
     out, err, status = sub.end()
     assert (out, status) == (lines + b"\n", 0), err
@@ -168,8 +155,7 @@ def test_lines(broker, qos, who):
 def test_large_payload(broker, tmp_path):
     data = os.urandom(900_000)
     (tmp_path / "f").write_bytes(data)
-    sub = Sub(OURS, broker, "-t", "f", "-q", "1", "-N", "-C", "2")
-    time.sleep(0.4)
+    sub = Sub(OURS, broker, "-t", "f", "-q", "1", "-N", "-C", "2").subscribed()
     publish(OURS, broker, "-t", "f", "-f", str(tmp_path / "f"), "-q", "1")
     publish(THEIRS, broker, "-t", "f", "-s", "-q", "1", given=data)
     assert sub.end() == (data * 2, b"", 0)
@@ -180,12 +166,11 @@ def test_retained(broker):
         publish(OURS, broker, "-t", f"r/{i}", "-m", str(i), "-r", "-q", "1")
     out, _, status = Sub(OURS, broker, "-t", "r/#", "-C", "5", "-F", "%t %p %r").end()
     assert sorted(out.split(b"\n")[:5]) == [b"r/%d %d 1" % (i, i) for i in range(5)] and status == 0
-    sub = Sub(OURS, broker, "-t", "r/#", "--remove-retained", "--retained-only", "-T", "r/3", "-W", "5", "-q", "1")
-    time.sleep(0.5)
+    sub = Sub(OURS, broker, "-t", "r/#", "--remove-retained", "--retained-only", "-T", "r/3", "-W", "5", "-q", "1").subscribed()
     publish(THEIRS, broker, "-t", "r/x", "-m", "fresh", "-q", "1")
     out, _, status = sub.end()
     assert sorted(out.split()) == [b"0", b"1", b"2", b"4"] and status == 0
-    out, _, status = Sub(OURS, broker, "-t", "r/#", "-v", "-W", "1").end()
+    out, _, status = Sub(OURS, broker, "-t", "r/#", "-v", "-W", "2").end()
     assert (out, status) == (b"r/3 3\n", 27)
 
 
@@ -196,7 +181,7 @@ def test_kept_session(broker):
     publish(OURS, broker, "-t", "k", "-q", "2", "-l", given=b"".join(b"%d\n" % i for i in range(10)))
     got = b""
     for n in ("3", "4", "3"):
-        out, err, status = Sub(OURS, broker, *words, "-C", n, "-W", "5").end()
+        out, err, status = Sub(OURS, broker, *words, "-C", n, "-W", LONG).end()
         assert status == 0, err
         got += out
     assert got == b"".join(b"%d\n" % i for i in range(10))
@@ -204,9 +189,8 @@ def test_kept_session(broker):
 
 @pytest.mark.parametrize("version", ["5", "311"])
 def test_will(broker, version):
-    watch = Sub(THEIRS, broker, "-t", "w", "-v", "-C", "1", "-W", "5")
-    ours = Sub(OURS, broker, "-t", "x", "-V", version, "--will-topic", "w", "--will-payload", "gone", "--will-qos", "1")
-    time.sleep(0.5)
+    watch = Sub(THEIRS, broker, "-t", "w", "-v", "-C", "1", "-W", LONG).subscribed()
+    ours = Sub(OURS, broker, "-t", "x", "-V", version, "--will-topic", "w", "--will-payload", "gone", "--will-qos", "1").subscribed()
     ours.process.kill()
     ours.end()
     assert watch.end()[0] == b"w gone\n"
@@ -214,8 +198,7 @@ def test_will(broker, version):
 
 def test_signal_says_goodbye(broker):
     """SIGTERM: DISCONNECT, and what has come is printed; the status is the signal's."""
-    sub = Sub(OURS, broker, "-t", "x", "-d")
-    time.sleep(0.5)
+    sub = Sub(OURS, broker, "-t", "x", "-d").subscribed()
     sub.process.send_signal(signal.SIGTERM)
     out, _, status = sub.end()
     assert out.endswith(b"sending DISCONNECT\n") and status == -signal.SIGTERM
@@ -223,85 +206,57 @@ def test_signal_says_goodbye(broker):
 
 def test_reader_that_left(broker):
     """As `| head -1` does."""
-    sub = subprocess.Popen(f"{PROGRAM} sub {' '.join(broker.at)} -t h -W 10 | head -1", shell=True, stdout=subprocess.PIPE)
-    time.sleep(0.5)
-    for i in range(3):
-        publish(OURS, broker, "-t", "h", "-m", str(i))
-        time.sleep(0.2)
-    assert sub.communicate(timeout=PATIENCE)[0] == b"0\n"
+    sub = subprocess.Popen(f"exec {PROGRAM} sub -h 127.0.0.1 -p {broker.relay.port} -t h -W {LONG} | head -1", shell=True, stdout=subprocess.PIPE)
+    broker.relay.wait(Relay.SUBACK, 1)
+    numbers = itertools.count()
+    eventually(lambda: publish(OURS, broker, "-t", "h", "-m", str(next(numbers))) or sub.poll() is not None, "both have ended")
+    assert sub.communicate()[0] == b"0\n"
 
 
 # ---- losses ----
 
 
-class Door:
-    """A relay to the broker that a test can break: each connection is cut after it has passed `most` bytes to the broker."""
-
-    def __init__(self, port):
-        self.target = port
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.at = ["-h", "127.0.0.1", "-p", str(self.port)]
-
-    def serve_once(self, most):
-        """Relays one connection in this thread, until it ends or is cut."""
-        client, _ = self.listener.accept()
-        with client, socket.create_connection(("127.0.0.1", self.target)) as server:
-            passed = 0
-            while True:
-                for sock in select.select([client, server], [], [])[0]:
-                    data = sock.recv(4096)
-                    if not data or (most and passed > most):
-                        return
-                    (server if sock is client else client).sendall(data)
-                    passed += len(data) if sock is client else 0
-
-    def close(self):
-        self.listener.close()
+@contextlib.contextmanager
+def breaking(broker, *cuts):
+    """Another relay to it, which breaks its first connections after so many bytes."""
+    relay = Relay(broker.port, cuts)
+    relay.at = ["-h", "127.0.0.1", "-p", str(relay.port)]
+    yield relay
+    relay.close()
 
 
 @pytest.mark.parametrize("qos", ["1", "2"])
 def test_pub_goes_on_after_a_loss(broker, qos):
     """What was not confirmed is sent again: no line is lost, and with QoS 1 one may come twice."""
-    door = Door(broker.port)
-    lines = [b"line %d" % i for i in range(800)]
-    sub = Sub(THEIRS, broker, "-t", "g", "-q", qos, "-W", "6")
-    time.sleep(0.4)
-
-    def relay():
-        for most in (4000, 4000, 0):
-            door.serve_once(most)
-
-    thread = threading.Thread(target=relay, daemon=True)
-    thread.start()
-    publish(OURS, door, "-t", "g", "-l", "-q", qos, "-i", "goer", "-c", given=b"\n".join(lines))
-    thread.join(PATIENCE)
-    door.close()
-    got = sub.end()[0].split(b"\n")[:-1]
+    lines = [b"line %d\n" % i for i in range(800)]
+    sub = Sub(THEIRS, broker, "-t", "g", "-q", qos, "-W", LONG).subscribed()
+    with breaking(broker, 4000, 4000) as door:
+        publish(OURS, door, "-t", "g", "-l", "-q", qos, "-i", "goer", "-c", given=b"".join(lines))
+    publish(OURS, broker, "-t", "g", "-m", "the end", "-q", qos)
+    got = list(iter(sub.process.stdout.readline, b"the end\n"))
+    sub.process.kill()
+    sub.end()
     assert set(got) == set(lines)
     if qos == "2":
         assert got == lines
 
 
 def test_sub_comes_again(broker):
-    door = Door(broker.port)
-    thread = threading.Thread(target=lambda: [door.serve_once(most) for most in (20, 0)], daemon=True)
-    thread.start()
-    sub = Sub(OURS, door, "-t", "again", "-C", "1", "-W", "10", "-k", "5")
-    time.sleep(2.5)
-    publish(OURS, broker, "-t", "again", "-m", "back", "-r")
-    out, err, status = sub.end()
-    door.close()
+    with breaking(broker, 20) as door:
+        sub = Sub(OURS, broker, "-t", "again", "-C", "1", "-W", LONG, "-k", "5", relay=door).subscribed()
+        publish(OURS, broker, "-t", "again", "-m", "back")
+        out, err, status = sub.end()
     assert (out, status) == (b"back\n", 0)
     assert b"The connection was lost, trying again" in err
 
 
 def test_no_reconnect(guichet):
     g = guichet("mqtt@tcp:0")
-    sub = Sub(OURS, Broker(g.at("tcp4").name[1]), "-t", "x", "--no-reconnect")
-    time.sleep(0.4)
+    b = Broker(g.at("tcp4").port)
+    sub = Sub(OURS, b, "-t", "x", "--no-reconnect").subscribed()
     g.stop()
     out, err, status = sub.end()
+    b.close()
     assert out == b"" and status != 0 and b"Error: The" in err
 
 
@@ -310,12 +265,16 @@ def test_no_reconnect(guichet):
 
 @pytest.mark.parametrize("words", [(), V5], ids=["3.1.1", "5.0"])
 def test_refused(tmp_path, words):
-    with mosquitto(tmp_path, "allow_anonymous false") as b:
+    far = Mosquitto(tmp_path / "mosquitto", listener=["allow_anonymous false"])
+    at = ["-h", "127.0.0.1", "-p", str(far.port)]
+    try:
         for verb, more in (("pub", ("-m", "x")), ("sub", ())):
-            ours = subprocess.run([*OURS[verb], *b.at, "-t", "x", *more, *words], capture_output=True, timeout=PATIENCE, check=False)
-            theirs = subprocess.run([*THEIRS[verb], *b.at, "-t", "x", *more, *words], capture_output=True, timeout=PATIENCE, check=False)
+            ours = subprocess.run([*OURS[verb], *at, "-t", "x", *more, *words], capture_output=True, timeout=PATIENCE, check=False)
+            theirs = subprocess.run([*THEIRS[verb], *at, "-t", "x", *more, *words], capture_output=True, timeout=PATIENCE, check=False)
             assert ours.returncode == theirs.returncode == (135 if words else 5)
             assert ours.stderr.splitlines()[0] == theirs.stderr.splitlines()[0]
+    finally:
+        far.stop()
 
 
 def test_nobody_there():
@@ -359,11 +318,13 @@ def test_transports(guichet, tmp_path):
     assert len(addresses) == 5
     for kind, text in addresses.items():
         more = ["--cafile", str(authority.ca), "--tls-name", "localhost"] if kind in ("tls4", "wss4") else []
-        sub = subprocess.Popen([PROGRAM, "sub", text, *more, "-t", "t", "-C", "2", "-W", "10"], stdout=subprocess.PIPE)
-        time.sleep(0.4)
+        sub = subprocess.Popen([PROGRAM, "sub", text, *more, "-t", "t", "-C", "2", "-W", LONG, "-d"], stdout=subprocess.PIPE)
+        while b"SUBACK" not in (line := sub.stdout.readline()):
+            assert line
         for where in (["-h", text], [text]):
             subprocess.run([PROGRAM, "pub", *where, *more, "-t", "t", "-q", "1", "-m", kind], check=True, timeout=PATIENCE)
-        assert sub.communicate(timeout=PATIENCE)[0].decode() == f"{kind}\n" * 2
+        said = sub.communicate(timeout=PATIENCE)[0].decode().splitlines()
+        assert [line for line in said if not line.startswith("Client ")] == [kind] * 2
         if more:
             r = subprocess.run([PROGRAM, "pub", text, "-t", "t", "-m", "x"], capture_output=True, timeout=PATIENCE, check=False)
             assert r.returncode == 1 and b"certificate" in r.stderr

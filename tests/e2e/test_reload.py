@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon import Address, eventually, hear, rest, run
+from daemon import Address, eventually, free_port, hear, rest, run
 
 ECHO = "[echo]\nlisten = tcp:0 unix:echo.sock\n"
 
@@ -136,11 +136,6 @@ def test_an_address_more_and_less(guichet):
         assert not path.exists()
         answers(at)
         said(sock, b"x", b"x")
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
 
 
 def test_an_address_moves(guichet):

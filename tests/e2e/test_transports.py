@@ -13,8 +13,8 @@ import subprocess
 
 import pytest
 
-from daemon import PATIENCE, PROGRAM, REPORT, Address, Guichet, eventually, hear, readable, rest, run
-from superservers import Inetd, SocketActivate, Xinetd, free_port
+from daemon import PATIENCE, PROGRAM, REPORT, Address, Guichet, eventually, free_port, hear, readable, rest, run
+from superservers import Inetd, SocketActivate, Xinetd
 
 QUIET = 0.2  # seconds in which an answer would have come
 ROOT_ONLY = pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")

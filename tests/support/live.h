@@ -56,11 +56,14 @@ unsigned live_free_port(void);
 /* Says it and hears exactly so much; false: something else, or the end. */
 bool live_exchange(int fd, const char *say, const char *hear);
 
+/* The last of these n clients of a chat, where nothing is said to who comes, is in the room; the others have heard him. */
+void live_is_in(const int *fd, unsigned n);
+
 /* A thread that comes to an echo again and again, until the end: then it was always served. */
 struct live_caller {
 	unsigned port;
 	_Atomic bool enough;
-	unsigned served, refused;
+	_Atomic unsigned served, refused;
 	pthread_t thread;
 };
 void live_call(struct live_caller *c, unsigned port);

@@ -4,31 +4,44 @@
 #include "store/keep_priv.h"
 #include "store/topics_priv.h"
 
-static void open_world(struct world *w)
+static struct world w;
+static struct memconn *a; /* who publishes */
+
+static int up(void **state)
 {
-	world_open(w, &mqtt_proto, NULL, "sys_interval", "0");
+	(void)state;
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0");
+	a = talk_enter(&w, "a");
+	return 0;
 }
 
-static struct memconn *member(struct world *w, const char *name, uint16_t window, uint32_t expiry, const char *filter)
+static int down(void **state)
+{
+	(void)state;
+	world_close(&w);
+	return 0;
+}
+
+static struct memconn *member(const char *name, uint16_t window, uint32_t expiry, const char *filter)
 {
 	struct memconn *c = talk_hello(
-		w, &(struct hello){ .name = name, .clean = true, .receive_max = window, .expiry = expiry }, false);
+		&w, &(struct hello){ .name = name, .clean = true, .receive_max = window, .expiry = expiry }, false);
 
 	talk_subscribe(c, filter, 2);
 	return c;
 }
 
 /* Digits, one message each. */
-static void publish(struct memconn *c, const char *topic, unsigned qos, const char *texts)
+static void publish(const char *topic, unsigned qos, const char *texts)
 {
 	for (char text[2] = ""; (text[0] = *texts); texts++) {
-		talk_publish(c, &(struct say){ .topic = topic, .payload = text, .qos = (uint8_t)qos, .id = 9 });
+		talk_publish(a, &(struct say){ .topic = topic, .payload = text, .qos = (uint8_t)qos, .id = 9 });
 		if (qos)
-			take_packet(c, qos == 1 ? MQTT_PUBACK : MQTT_PUBREC);
+			take_packet(a, qos == 1 ? MQTT_PUBACK : MQTT_PUBREC);
 		if (qos < 2)
 			continue;
-		talk_id(c, MQTT_PUBREL, 9);
-		take_packet(c, MQTT_PUBCOMP);
+		talk_id(a, MQTT_PUBREL, 9);
+		take_packet(a, MQTT_PUBCOMP);
 	}
 }
 
@@ -46,73 +59,60 @@ static void takes(struct memconn *c, const char *texts, bool ack)
 	assert_said(c, "");
 }
 
-static bool orphans(struct world *w)
+/* A group of two, and messages for it by turns: b's are the odd ones. */
+static void begin(struct memconn **ret_b, uint16_t window, uint32_t expiry, struct memconn **ret_c, unsigned qos,
+		  const char *texts)
 {
-	return talk_service(w)->topics->orphans;
+	*ret_b = member("b", window, expiry, "$share/g/t");
+	*ret_c = member("c", 100, 0, "$share/g/t");
+	publish("t", qos, texts);
 }
 
 /* What was sent and not acknowledged, and what waited; in order, and nothing that was done. */
 static void test_leaves(void **state)
 {
-	struct memconn *a, *b, *c;
-	struct world w;
+	struct memconn *b, *c;
 
 	(void)state;
-	open_world(&w);
-	a = talk_enter(&w, "a");
-	b = member(&w, "b", 2, 0, "$share/g/t");
-	c = member(&w, "c", 100, 0, "$share/g/t");
-	publish(a, "t", 1, "12345678");
+	begin(&b, 2, 0, &c, 1, "12345678");
 	takes(c, "2468", true);
 	talk_id(b, MQTT_PUBACK, talk_take(b).id);
 	takes(b, "35", false);
 	memconn_reset(b);
 	takes(c, "357", true);
 	assert_int_equal(talk_count(&w, MQTT_REDELIVERED), 3);
-	publish(a, "t", 1, "9");
+	publish("t", 1, "9");
 	takes(c, "9", false);
 	memconn_reset(c); /* nobody is left */
-	assert_false(orphans(&w));
+	assert_false(talk_service(&w)->topics->orphans);
 	assert_int_equal(talk_count(&w, MQTT_REDELIVERED), 3);
-	world_close(&w);
 }
 
 /* QoS 2 that was sent is that one's for ever; what only waited is not. */
 static void test_leaves_2(void **state)
 {
-	struct memconn *a, *b, *c;
-	struct world w;
+	struct memconn *b, *c;
 
 	(void)state;
-	open_world(&w);
-	a = talk_enter(&w, "a");
-	b = member(&w, "b", 2, 0, "$share/g/t");
-	c = member(&w, "c", 100, 0, "$share/g/t");
-	publish(a, "t", 2, "12345678");
+	begin(&b, 2, 0, &c, 2, "12345678");
 	takes(b, "13", false);
 	takes(c, "2468", false);
 	talk_bye(b);
 	takes(c, "57", false);
-	world_close(&w);
 }
 
 /* It may come back, so it has its share until its session is over, by time or by a clean start. */
 static void test_is_over(void **state)
 {
-	struct memconn *a, *b, *c;
-	struct world w;
+	struct memconn *b, *c;
 
 	(void)state;
-	open_world(&w);
-	a = talk_enter(&w, "a");
 	for (int i = 0; i < 2; i++) {
-		b = member(&w, "b", 1, 60, "$share/g/t");
-		c = member(&w, "c", 100, 0, "$share/g/t");
-		publish(a, "t", 1, "1234");
+		begin(&b, 1, 60, &c, 1, "1234");
 		takes(c, "24", true);
 		takes(b, "1", false);
 		memconn_reset(b);
-		publish(a, "t", 1, "56");
+		publish("t", 1, "56");
 		takes(c, "56", true);
 		if (i == 0)
 			memdrive_advance(w.drive, 60 * SEC);
@@ -122,98 +122,84 @@ static void test_is_over(void **state)
 		assert_int_equal(talk_count(&w, MQTT_REDELIVERED), 2 * (i + 1));
 		talk_bye(c);
 	}
-	world_close(&w);
 }
 
 /* Each group for itself, and nothing of what was not by a group. */
 static void test_several(void **state)
 {
-	struct memconn *a, *b, *c, *d;
-	struct world w;
+	struct memconn *b, *c, *d;
 
 	(void)state;
-	open_world(&w);
-	a = talk_enter(&w, "a");
-	b = member(&w, "b", 1, 0, "$share/one/#");
+	b = member("b", 1, 0, "$share/one/#");
 	talk_subscribe(b, "$share/two/t/+", 1);
 	talk_subscribe(b, "t/1", 1);
-	publish(a, "t/1", 1, "1"); /* three times */
+	publish("t/1", 1, "1"); /* three times */
 	talk_id(b, MQTT_PUBACK, talk_take(b).id);
 	talk_id(b, MQTT_PUBACK, talk_take(b).id);
 	talk_id(b, MQTT_PUBACK, talk_take(b).id);
 	assert_said(b, "");
-	publish(a, "t/1", 1, "2");
-	publish(a, "u", 1, "3");
+	publish("t/1", 1, "2");
+	publish("u", 1, "3");
 	takes(b, "2", false);
-	c = member(&w, "c", 100, 0, "$share/one/#");
-	d = member(&w, "d", 100, 0, "$share/two/t/+");
+	c = member("c", 100, 0, "$share/one/#");
+	d = member("d", 100, 0, "$share/two/t/+");
 	memconn_reset(b);
 	takes(c, "23", true);
 	takes(d, "2", true);
-	world_close(&w);
 }
 
 /* To one who is away too, when there is no other. */
 static void test_to_one_away(void **state)
 {
-	struct memconn *a, *b, *c;
-	struct world w;
+	struct memconn *b, *c;
 
 	(void)state;
-	open_world(&w);
-	a = talk_enter(&w, "a");
-	c = member(&w, "c", 100, 60, "$share/g/t");
+	c = member("c", 100, 60, "$share/g/t");
 	memconn_reset(c);
-	b = member(&w, "b", 1, 0, "$share/g/t");
-	publish(a, "t", 1, "123");
+	b = member("b", 1, 0, "$share/g/t");
+	publish("t", 1, "123");
 	takes(b, "1", false);
 	memconn_reset(b);
 	c = talk_hello(&w, &(struct hello){ .name = "c", .expiry = 60 }, true);
 	takes(c, "123", true);
-	world_close(&w);
 }
 
 /* What that one has no room for is lost, and not counted as redelivered. */
 static void test_to_a_full_one(void **state)
 {
-	struct memconn *a, *b, *c;
-	struct world w;
+	struct memconn *b, *c;
 
 	(void)state;
 	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0", "queue", "4");
 	a = talk_enter(&w, "a");
-	c = member(&w, "c", 100, 60, "$share/g/t");
+	c = member("c", 100, 60, "$share/g/t");
 	memconn_reset(c);
-	b = member(&w, "b", 3, 0, "$share/g/t");
-	publish(a, "t", 1, "123456");
+	b = member("b", 3, 0, "$share/g/t");
+	publish("t", 1, "123456");
 	takes(b, "123", false);
 	memconn_reset(b);
 	assert_int_equal(talk_count(&w, MQTT_REDELIVERED), 4);
 	assert_int_equal(talk_count(&w, MQTT_DROPPED), 2);
-	world_close(&w);
 }
 
-static unsigned publishes(struct memconn *c, const char *text, struct keeper *disk, struct world *w)
+static unsigned publishes(const char *text, struct keeper *disk)
 {
 	struct mqtt_frame f;
 
-	talk_publish(c, &(struct say){ .topic = "t", .payload = text, .qos = 1, .id = 9 });
-	disk_flush(disk, w);
-	f = take_packet(c, MQTT_PUBACK);
+	talk_publish(a, &(struct say){ .topic = "t", .payload = text, .qos = 1, .id = 9 });
+	disk_flush(disk, &w);
+	f = take_packet(a, MQTT_PUBACK);
 	return f.body.n > 2 ? f.body.p[2] : MQTT_OK;
 }
 
 /* A full disk refuses what would have to be on it, and nobody loses his turn by that. */
 static void test_full_disk(void **state)
 {
-	struct memconn *a, *b, *c;
+	struct memconn *b, *c;
 	struct keeper disk;
-	struct world w;
 
 	(void)state;
-	open_world(&w);
-	a = talk_enter(&w, "a");
-	c = member(&w, "c", 100, 0, "$share/g/t");
+	c = member("c", 100, 0, "$share/g/t");
 	disk_open(&disk, &w);
 	b = world_client(&w);
 	memconn_send(b, "\x10\x13\0\4MQTT\5\2\0\0\5\x11\0\0\0\x3c\0\1b", 21, 0);
@@ -221,17 +207,17 @@ static void test_full_disk(void **state)
 	disk_flush(&disk, &w);
 	take_packet(b, MQTT_CONNACK);
 	take_packet(b, MQTT_SUBACK);
-	assert_int_equal(publishes(a, "1", &disk, &w), MQTT_OK);
-	assert_int_equal(publishes(a, "2", &disk, &w), MQTT_OK);
+	assert_int_equal(publishes("1", &disk), MQTT_OK);
+	assert_int_equal(publishes("2", &disk), MQTT_OK);
 	takes(c, "1", true);
 	takes(b, "2", true);
 	atomic_fetch_add(&disk.k->waiting_bytes, KEEP_WAITING_MAX + 1); /* it says so */
-	assert_int_equal(publishes(a, "3", &disk, &w), MQTT_OK);
+	assert_int_equal(publishes("3", &disk), MQTT_OK);
 	takes(c, "3", true);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(publishes(a, "4", &disk, &w), MQTT_QUOTA);
+		assert_int_equal(publishes("4", &disk), MQTT_QUOTA);
 	atomic_fetch_sub(&disk.k->waiting_bytes, KEEP_WAITING_MAX + 1);
-	assert_int_equal(publishes(a, "5", &disk, &w), MQTT_OK);
+	assert_int_equal(publishes("5", &disk), MQTT_OK);
 	takes(b, "5", true);
 	takes(c, "", false);
 	disk_close(&disk, &w);
@@ -240,29 +226,31 @@ static void test_full_disk(void **state)
 /* The end of everything: many of them, and nobody is given anything. */
 static void test_the_end(void **state)
 {
-	struct memconn *a, *b, *c;
-	struct world w;
+	struct memconn *b, *c;
 
 	(void)state;
-	open_world(&w);
-	a = talk_enter(&w, "a");
-	b = member(&w, "b", 1, 60, "$share/g/t");
-	c = member(&w, "c", 1, 60, "$share/g/t");
-	publish(a, "t", 1, "123456789");
+	b = member("b", 1, 60, "$share/g/t");
+	c = member("c", 1, 60, "$share/g/t");
+	publish("t", 1, "123456789");
 	takes(b, "1", false);
 	takes(c, "2", false);
 	memconn_reset(b);
 	memconn_reset(c);
-	world_close(&w);
 }
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, up, down)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_leaves),        cmocka_unit_test(test_leaves_2),
-		cmocka_unit_test(test_is_over),       cmocka_unit_test(test_several),
-		cmocka_unit_test(test_to_one_away),   cmocka_unit_test(test_the_end),
-		cmocka_unit_test(test_to_a_full_one), cmocka_unit_test(test_full_disk),
+		TEST(test_leaves),
+		TEST(test_leaves_2),
+		TEST(test_is_over),
+		TEST(test_several),
+		TEST(test_to_one_away),
+		TEST(test_the_end),
+		cmocka_unit_test_teardown(test_to_a_full_one, down),
+		cmocka_unit_test_setup(test_full_disk, up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

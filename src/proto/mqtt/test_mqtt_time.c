@@ -9,38 +9,57 @@
 
 #define STEP (100 * MSEC)
 
-static void open_world(struct world *w)
+static struct world w;
+
+static int up(void **state)
 {
-	world_open(w, &mqtt_proto, NULL, "sys_interval", "0");
+	(void)state;
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0");
+	return 0;
 }
 
-static size_t sessions(struct world *w)
+static int down(void **state)
 {
-	return talk_service(w)->topics->names.n;
+	(void)state;
+	world_close(&w);
+	return 0;
+}
+
+static size_t sessions(void)
+{
+	return talk_service(&w)->topics->names.n;
+}
+
+static void pass(uint64_t ns)
+{
+	memdrive_advance(w.drive, ns);
+}
+
+/* Nothing comes until so much time is over, and then something does. */
+static void silent_for(struct memconn *c, uint64_t ns)
+{
+	pass(ns - STEP);
+	assert_said(c, "");
+	pass(STEP);
 }
 
 /* One and a half times what it was; any packet begins it again; then 0x8d. */
 static void test_keep_alive(void **state)
 {
 	struct memconn *c, *never;
-	struct world w;
 
 	(void)state;
-	open_world(&w);
 	never = talk_enter(&w, "never");
 	c = talk_hello(&w, &(struct hello){ .name = "c", .clean = true, .keep_alive = 10 }, false);
-	memdrive_advance(w.drive, 15 * SEC - STEP);
+	pass(15 * SEC - STEP);
 	assert_said(c, "");
 	memconn_send(c, "\xc0\0", 2, 0);
 	assert_said(c, "\xd0\0");
-	memdrive_advance(w.drive, 15 * SEC - STEP);
-	assert_said(c, "");
-	memdrive_advance(w.drive, STEP);
+	silent_for(c, 15 * SEC);
 	assert_said(c, "\xe0\x01\x8d");
 	assert_string_equal(memconn_reason(c), "keep-alive");
-	memdrive_advance(w.drive, 100000 * SEC);
+	pass(100000 * SEC);
 	assert_int_equal(memconn_end(never), MEM_OPEN);
-	world_close(&w);
 }
 
 /* Nor do parts of a packet, be it the header that comes byte by byte: only a whole one counts. */
@@ -48,19 +67,16 @@ static void test_keep_alive_of_a_drip(void **state)
 {
 	static const char drips[] = "\x30\xff\xff\x03\0\1tabcdefgh";
 	struct memconn *c;
-	struct world w;
 
 	(void)state;
-	open_world(&w);
 	c = talk_hello(&w, &(struct hello){ .name = "c", .clean = true, .keep_alive = 10 }, false);
 	for (int i = 0; i < 2; i++) {
-		memdrive_advance(w.drive, 7 * SEC);
+		pass(7 * SEC);
 		memconn_send(c, drips + i, 1, 0);
 		assert_said(c, "");
 	}
-	memdrive_advance(w.drive, 1 * SEC);
+	pass(1 * SEC);
 	assert_string_equal(memconn_reason(c), "keep-alive");
-	world_close(&w);
 }
 
 /* Who asked for no keep alive is held to the service's least rate, as everybody is, while a packet is under way. */
@@ -68,7 +84,6 @@ static void test_drip_for_ever(void **state)
 {
 	static const char drips[] = "\x30\xff\xff\x03\0\1tabcdefgh";
 	struct memconn *c, *idle;
-	struct world w;
 
 	(void)state;
 	world_open(&w, &mqtt_proto, (&(struct mem_setup){ .min_rate = 1 }), "sys_interval", "0");
@@ -76,73 +91,62 @@ static void test_drip_for_ever(void **state)
 	c = talk_enter(&w, "c");
 	for (int i = 0; i < 10 && memconn_end(c) == MEM_OPEN; i++) {
 		memconn_send(c, drips + i, 1, 0);
-		memdrive_advance(w.drive, 30 * SEC);
+		pass(30 * SEC);
 	}
 	assert_string_equal(memconn_reason(c), "too-slow");
 	assert_int_equal(memconn_end(idle), MEM_OPEN);
-	world_close(&w);
 }
 
 /* What the server sends does not keep a client alive. */
 static void test_keep_alive_of_a_listener(void **state)
 {
 	struct memconn *a, *b;
-	struct world w;
 
 	(void)state;
-	open_world(&w);
 	a = talk_enter(&w, "a");
 	b = talk_hello(&w, &(struct hello){ .name = "b", .clean = true, .keep_alive = 1, .will = "w" }, false);
 	talk_subscribe(b, "t", 0);
 	talk_subscribe(a, "w", 0);
 	for (int i = 0; i < 14; i++) {
 		talk_publish(a, &(struct say){ .topic = "t", .payload = "x" });
-		memdrive_advance(w.drive, STEP);
+		pass(STEP);
 		talk_take(b);
 	}
-	memdrive_advance(w.drive, STEP);
+	pass(STEP);
 	take_packet(b, MQTT_DISCONNECT);
 	talk_take(a); /* its will */
-	world_close(&w);
 }
 
 static void test_will_delay(void **state)
 {
 	struct memconn *a, *b;
-	struct world w;
 
 	(void)state;
-	open_world(&w);
 	a = talk_enter(&w, "a");
 	talk_subscribe(a, "w/#", 0);
 	b = talk_hello(&w, &(struct hello){ .name = "b", .clean = true, .expiry = 60, .will = "w/b", .will_delay = 10 },
 		       false);
 	memconn_reset(b);
-	memdrive_advance(w.drive, 10 * SEC - STEP);
-	assert_said(a, "");
-	memdrive_advance(w.drive, STEP);
+	silent_for(a, 10 * SEC);
 	talk_take(a);
-	memdrive_advance(w.drive, 100 * SEC);
+	pass(100 * SEC);
 	assert_said(a, ""); /* once */
 	/* the session is over first: then */
 	b = talk_hello(&w, &(struct hello){ .name = "b", .clean = true, .expiry = 5, .will = "w/b", .will_delay = 10 },
 		       false);
 	memconn_reset(b);
-	memdrive_advance(w.drive, 5 * SEC - STEP);
-	assert_said(a, "");
-	memdrive_advance(w.drive, STEP);
+	silent_for(a, 5 * SEC);
 	talk_take(a);
 	/* it comes back in time, and goes with a word */
 	b = talk_hello(&w, &(struct hello){ .name = "b", .clean = true, .expiry = 60, .will = "w/b", .will_delay = 10 },
 		       false);
 	memconn_reset(b);
-	memdrive_advance(w.drive, 10 * SEC - STEP);
+	pass(10 * SEC - STEP);
 	b = talk_hello(&w, &(struct hello){ .name = "b", .expiry = 60 }, true);
-	memdrive_advance(w.drive, 100 * SEC);
+	pass(100 * SEC);
 	talk_bye(b);
-	memdrive_advance(w.drive, 100 * SEC);
+	pass(100 * SEC);
 	assert_said(a, "");
-	world_close(&w);
 }
 
 /* How long a will lives counts from when it is published. */
@@ -150,14 +154,12 @@ static void test_will_expiry(void **state)
 {
 	struct memconn *a, *b;
 	struct mqtt_publish p;
-	struct world w;
 
 	(void)state;
-	open_world(&w);
 	a = talk_enter(&w, "a");
 	talk_subscribe(a, "w/#", 0);
 	b = talk_hello(&w, &(struct hello){ .name = "b", .clean = true, .will = "w/b", .will_expiry = 10 }, false);
-	memdrive_advance(w.drive, 3600 * SEC);
+	pass(3600 * SEC);
 	memconn_reset(b);
 	p = talk_take(a);
 	assert_int_equal(p.props.expiry, 10);
@@ -170,46 +172,42 @@ static void test_will_expiry(void **state)
 					.will_delay = 7,
 					.will_retain = true },
 		       false);
-	memdrive_advance(w.drive, 3600 * SEC);
+	pass(3600 * SEC);
 	memconn_reset(b);
-	memdrive_advance(w.drive, 7 * SEC);
+	pass(7 * SEC);
 	p = talk_take(a);
 	assert_int_equal(p.props.expiry, 10);
-	memdrive_advance(w.drive, 4 * SEC);
+	pass(4 * SEC);
 	talk_subscribe(a, "w/b", 0);
 	p = talk_take(a);
 	assert_true(p.retain);
 	assert_int_equal(p.props.expiry, 6);
-	memdrive_advance(w.drive, 6 * SEC);
+	pass(6 * SEC);
 	talk_subscribe(a, "w/b", 0);
 	assert_said(a, "");
-	world_close(&w);
 }
 
 static void test_session_expiry(void **state)
 {
 	struct memconn *b;
-	struct world w;
 
 	(void)state;
-	open_world(&w);
 	for (int i = 0; i < 2; i++) {
 		b = talk_hello(&w, &(struct hello){ .name = "b", .expiry = 60 }, false);
 		memconn_reset(b);
-		memdrive_advance(w.drive, 60 * SEC - STEP);
+		pass(60 * SEC - STEP);
 		b = talk_hello(&w, &(struct hello){ .name = "b", .expiry = 60 }, true);
 		memconn_eof(b);
-		memdrive_advance(w.drive, 60 * SEC);
-		assert_int_equal(sessions(&w), 0);
+		pass(60 * SEC);
+		assert_int_equal(sessions(), 0);
 	}
 	/* another time with DISCONNECT */
 	b = talk_hello(&w, &(struct hello){ .name = "b", .expiry = 60 }, false);
 	memconn_send(b, "\xe0\x07\0\x05\x11\0\0\0\x0a", 9, 0);
-	memdrive_advance(w.drive, 10 * SEC - STEP);
-	assert_int_equal(sessions(&w), 1);
-	memdrive_advance(w.drive, STEP);
-	assert_int_equal(sessions(&w), 0);
-	world_close(&w);
+	pass(10 * SEC - STEP);
+	assert_int_equal(sessions(), 1);
+	pass(STEP);
+	assert_int_equal(sessions(), 0);
 }
 
 /* Counted down while it waits; not sent when it is over, and not kept either. */
@@ -217,10 +215,8 @@ static void test_message_expiry(void **state)
 {
 	struct memconn *a, *b;
 	struct mqtt_publish p;
-	struct world w;
 
 	(void)state;
-	open_world(&w);
 	a = talk_enter(&w, "a");
 	b = talk_hello(&w, &(struct hello){ .name = "b", .expiry = 600 }, false);
 	talk_subscribe(b, "t", 1);
@@ -228,7 +224,7 @@ static void test_message_expiry(void **state)
 	talk_publish(a, &(struct say){ .topic = "t", .payload = "10", .qos = 1, .id = 1, .expiry = 10 });
 	talk_publish(a, &(struct say){ .topic = "t", .payload = "20", .qos = 1, .id = 1, .expiry = 20 });
 	talk_publish(a, &(struct say){ .topic = "t", .payload = "never", .qos = 1, .id = 1 });
-	memdrive_advance(w.drive, 10 * SEC);
+	pass(10 * SEC);
 	b = talk_hello(&w, &(struct hello){ .name = "b", .expiry = 600 }, true);
 	p = talk_take(b);
 	assert_true(span_is(p.payload, "20"));
@@ -239,33 +235,29 @@ static void test_message_expiry(void **state)
 	assert_int_equal(talk_count(&w, MQTT_EXPIRED), 1);
 	memconn_reset(b);
 	/* under way when its time was over: it must come again, with nothing left */
-	memdrive_advance(w.drive, 100 * SEC);
+	pass(100 * SEC);
 	b = talk_hello(&w, &(struct hello){ .name = "b", .expiry = 600 }, true);
 	p = talk_take(b);
 	assert_true(p.dup && span_is(p.payload, "20"));
 	assert_int_equal(p.props.expiry, 0);
-	world_close(&w);
 }
 
 static void test_retained_expiry(void **state)
 {
 	struct memconn *a;
 	struct mqtt_publish p;
-	struct world w;
 
 	(void)state;
-	open_world(&w);
 	a = talk_enter(&w, "a");
 	talk_publish(a, &(struct say){ .topic = "t", .payload = "x", .retain = true, .expiry = 10 });
-	memdrive_advance(w.drive, 10 * SEC - STEP);
+	pass(10 * SEC - STEP);
 	talk_subscribe(a, "t", 0);
 	p = talk_take(a);
 	assert_int_equal(p.props.expiry, 1);
-	memdrive_advance(w.drive, STEP);
+	pass(STEP);
 	talk_subscribe(a, "t", 0);
 	assert_said(a, "");
 	assert_int_equal(names_count(talk_service(&w)->topics->retained), 0);
-	world_close(&w);
 }
 
 /* Who comes and goes leaves nothing behind but what it asked for: one session, one alarm. */
@@ -273,10 +265,8 @@ static void test_comes_and_goes(void **state)
 {
 	enum { TIMES = 10000 };
 	struct memconn *a, *b;
-	struct world w;
 
 	(void)state;
-	open_world(&w);
 	a = talk_enter(&w, "a");
 	for (int i = 0; i < TIMES; i++) { /* clean each time: another session each time */
 		b = talk_hello(&w,
@@ -286,7 +276,7 @@ static void test_comes_and_goes(void **state)
 		talk_subscribe(b, "t/#", 1);
 		memconn_reset(b);
 	}
-	assert_int_equal(sessions(&w), 2);
+	assert_int_equal(sessions(), 2);
 	assert_int_equal(talk_room(a)->alarms.n, 1);
 	assert_int_equal(talk_room(a)->who_left.n, 1);
 	b = talk_hello(&w, &(struct hello){ .name = "b", .clean = true, .expiry = 3600 }, false);
@@ -294,16 +284,15 @@ static void test_comes_and_goes(void **state)
 		memconn_reset(b);
 		b = talk_hello(&w, &(struct hello){ .name = "b", .expiry = 3600, .will = "w", .will_delay = 60 }, true);
 	}
-	assert_int_equal(sessions(&w), 2);
+	assert_int_equal(sessions(), 2);
 	assert_int_equal(talk_room(a)->alarms.n, 0); /* it is here */
 	memconn_reset(b);
 	assert_int_equal(talk_room(a)->alarms.n, 1);
-	memdrive_advance(w.drive, 3600 * SEC);
-	assert_int_equal(sessions(&w), 1);
+	pass(3600 * SEC);
+	assert_int_equal(sessions(), 1);
 	assert_int_equal(talk_room(a)->alarms.n, 0);
 	assert_int_equal(talk_room(a)->who_left.n, 0);
 	assert_int_equal(talk_service(&w)->topics->subs_n, 0);
-	world_close(&w);
 }
 
 /* What has ended is not waited for: its alarm had its name, which may be long. */
@@ -312,10 +301,8 @@ static void test_ended_before_its_time(void **state)
 	enum { TIMES = 100 };
 	struct memconn *a, *b;
 	char name[20];
-	struct world w;
 
 	(void)state;
-	open_world(&w);
 	a = talk_enter(&w, "a");
 	for (int i = 0; i < TIMES; i++) {
 		snprintf(name, sizeof(name), "b%d", i);
@@ -327,11 +314,10 @@ static void test_ended_before_its_time(void **state)
 			b = talk_hello(&w, &(struct hello){ .name = name, .expiry = 3600 }, true);
 			memconn_send(b, "\xe0\x07\0\x05\x11\0\0\0\0", 9, 0); /* by its last word */
 		}
-		assert_int_equal(sessions(&w), 1);
+		assert_int_equal(sessions(), 1);
 		assert_int_equal(talk_room(a)->alarms.n, 0);
 		assert_int_equal(talk_room(a)->who_left.n, 0);
 	}
-	world_close(&w);
 }
 
 /* The alarm is in the loop that it left: that one is told. Here it plays the part of both. */
@@ -339,7 +325,6 @@ static void test_comes_back_elsewhere(void **state)
 {
 	struct mem_away letter;
 	struct memconn *a;
-	struct world w;
 
 	(void)state;
 	world_open(&w, &mqtt_proto, (&(struct mem_setup){ .loops = 2 }), "sys_interval", "0");
@@ -358,7 +343,6 @@ static void test_comes_back_elsewhere(void **state)
 		memdrive_shard_post(w.drive, letter.tag, letter.mail);
 		assert_int_equal(talk_room(a)->alarms.n, late); /* which is another one then */
 	}
-	world_close(&w);
 }
 
 #ifdef GUICHET_FAULTS
@@ -366,10 +350,8 @@ static void test_comes_back_elsewhere(void **state)
 static void test_leaves_without_memory(void **state)
 {
 	struct memconn *a, *b;
-	struct world w;
 
 	(void)state;
-	open_world(&w);
 	a = talk_enter(&w, "a");
 	talk_subscribe(a, "w", 0);
 	b = talk_hello(&w, &(struct hello){ .name = "b", .clean = true, .expiry = 60, .will = "w", .will_delay = 10 },
@@ -378,33 +360,32 @@ static void test_leaves_without_memory(void **state)
 	memconn_reset(b);
 	fault_arm(FAULT_MEM, 0, 0, false);
 	assert_int_equal(talk_room(a)->alarms.n, 1);
-	memdrive_advance(w.drive, 10 * SEC - STEP);
-	assert_said(a, "");
-	memdrive_advance(w.drive, STEP);
+	silent_for(a, 10 * SEC);
 	(void)talk_take(a);
-	memdrive_advance(w.drive, 50 * SEC);
-	assert_int_equal(sessions(&w), 1);
-	world_close(&w);
+	pass(50 * SEC);
+	assert_int_equal(sessions(), 1);
 }
 #endif
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, up, down)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_keep_alive),
-		cmocka_unit_test(test_keep_alive_of_a_listener),
-		cmocka_unit_test(test_will_delay),
-		cmocka_unit_test(test_will_expiry),
-		cmocka_unit_test(test_session_expiry),
-		cmocka_unit_test(test_message_expiry),
-		cmocka_unit_test(test_retained_expiry),
-		cmocka_unit_test(test_comes_and_goes),
-		cmocka_unit_test(test_ended_before_its_time),
-		cmocka_unit_test(test_comes_back_elsewhere),
-		cmocka_unit_test(test_keep_alive_of_a_drip),
-		cmocka_unit_test(test_drip_for_ever),
+		TEST(test_keep_alive),
+		TEST(test_keep_alive_of_a_listener),
+		TEST(test_will_delay),
+		TEST(test_will_expiry),
+		TEST(test_session_expiry),
+		TEST(test_message_expiry),
+		TEST(test_retained_expiry),
+		TEST(test_comes_and_goes),
+		TEST(test_ended_before_its_time),
+		cmocka_unit_test_teardown(test_comes_back_elsewhere, down),
+		TEST(test_keep_alive_of_a_drip),
+		cmocka_unit_test_teardown(test_drip_for_ever, down),
 #ifdef GUICHET_FAULTS
-		cmocka_unit_test(test_leaves_without_memory),
+		TEST(test_leaves_without_memory),
 #endif
 	};
 

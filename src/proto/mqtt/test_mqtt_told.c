@@ -4,31 +4,6 @@
 #include "store/people_priv.h"
 #include "store/topics_priv.h"
 
-static void send_hello(struct memconn *c, const char *name, bool asks)
-{
-	struct mqtt_connect p = { .version = MQTT_5, .clean = true, .client_id = span_str(name) };
-	uint8_t array[TALK_BYTES];
-	struct mqtt_writer w;
-
-	mqtt_props_init(&p.props);
-	mqtt_props_init(&p.will_props);
-	mqtt_props_set(&p.props, MQTT_P_REQUEST_RESPONSE, asks);
-	mqtt_writer_init(&w, MQTT_5, array, sizeof(array));
-	assert_int_equal(mqtt_put_connect(&w, &p), 0);
-	send_written(c, &w);
-}
-
-static struct mqtt_connack take_connack(struct memconn *c, unsigned code)
-{
-	struct mqtt_frame f = take_packet(c, MQTT_CONNACK);
-	struct mqtt_connack back;
-	const char *why = NULL;
-
-	assert_int_equal(mqtt_parse_connack(&f, &back, &why), 0);
-	assert_int_equal(back.code, code);
-	return back;
-}
-
 static struct mqtt_end take_end(struct memconn *c, unsigned code)
 {
 	struct mqtt_frame f = take_packet(c, MQTT_DISCONNECT);
@@ -48,8 +23,8 @@ static void is_told(struct world *w, const char *name, bool asks, const char *te
 	struct memconn *c = world_client(w);
 	struct mqtt_connack back;
 
-	send_hello(c, name, asks);
-	back = take_connack(c, MQTT_OK);
+	talk_greet(c, &(struct hello){ .name = name, .clean = true, .asks = asks });
+	back = talk_greeted(c, MQTT_OK);
 	assert_int_equal((back.props.has & MQTT_HAS(MQTT_P_RESPONSE_INFO)) != 0, text != NULL);
 	if (text)
 		assert_true(span_is(back.props.response_info, text));
@@ -72,8 +47,9 @@ static void test_response(void **state)
 	is_told(&w, "#", true, NULL);
 	is_told(&w, longest, true, NULL);
 	c = world_client(&w);
-	send_hello(c, "", true); /* the identifier that it was given */
-	back = take_connack(c, MQTT_OK);
+	talk_greet(c,
+		   &(struct hello){ .name = "", .clean = true, .asks = true }); /* the identifier that it was given */
+	back = talk_greeted(c, MQTT_OK);
 	assert_int_equal(back.props.response_info.n, strlen("answers/") + back.props.client_id.n);
 	assert_memory_equal(back.props.response_info.p + strlen("answers/"), back.props.client_id.p,
 			    back.props.client_id.n);
@@ -122,30 +98,30 @@ static void test_small(void **state)
 	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0", "response_information", "answers/%c", "keepalive_max",
 		   "30");
 	c = send_small(&w, "c", 0, 31);
-	back = take_connack(c, MQTT_OK);
+	back = talk_greeted(c, MQTT_OK);
 	assert_true(back.props.has & MQTT_HAS(MQTT_P_RESPONSE_INFO));
 	memconn_reset(c);
 	c = send_small(&w, "c", 0, 30);
-	back = take_connack(c, MQTT_OK);
+	back = talk_greeted(c, MQTT_OK);
 	assert_false(back.props.has & MQTT_HAS(MQTT_P_RESPONSE_INFO));
 	assert_true(back.props.has & MQTT_HAS(MQTT_P_ALIAS_MAX));
 	memconn_reset(c);
 	c = send_small(&w, "c", 600, 16);
-	back = take_connack(c, MQTT_OK);
+	back = talk_greeted(c, MQTT_OK);
 	assert_false(back.props.has & MQTT_HAS(MQTT_P_ALIAS_MAX));
 	assert_int_equal(back.props.keep_alive, 30);
 	memconn_reset(c);
 	for (unsigned most = 15; most >= 4; most--) { /* as a new one, then in the place of one that is known */
 		c = send_small(&w, most % 2 ? "d" : "c", 600, most);
 		if (most >= 5)
-			take_connack(c, MQTT_TOO_LARGE);
+			talk_greeted(c, MQTT_TOO_LARGE);
 		assert_said(c, "");
 		assert_int_equal(memconn_end(c), MEM_CLOSED);
 		assert_string_equal(memconn_reason(c), "packet-too-large");
 		assert_int_equal(talk_service(&w)->topics->names.n, 1);
 	}
 	c = send_small(&w, "c", 600, 100);
-	assert_true(take_connack(c, MQTT_OK).session_present);
+	assert_true(talk_greeted(c, MQTT_OK).session_present);
 	world_close(&w);
 }
 
@@ -195,8 +171,8 @@ static void test_stop_at_the_door(void **state)
 	new = world_client(&w);
 	silent = world_client(&w);
 	memdrive_stop(w.drive);
-	send_hello(new, "n", false);
-	assert_true(span_is(take_connack(new, MQTT_USE_ANOTHER).props.server, "b.example"));
+	talk_greet(new, &(struct hello){ .name = "n", .clean = true });
+	assert_true(span_is(talk_greeted(new, MQTT_USE_ANOTHER).props.server, "b.example"));
 	assert_int_equal(memconn_end(new), MEM_CLOSED);
 	greet_old(old);
 	assert_said(old, "\x20\2\0\3");
@@ -236,7 +212,7 @@ static void stop_in_a_login(const char *server, unsigned code)
 	send_written(c, &out);
 	take_packet(c, MQTT_AUTH);
 	memdrive_stop(w.drive);
-	back = take_connack(c, code);
+	back = talk_greeted(c, code);
 	assert_int_equal((back.props.has & MQTT_HAS(MQTT_P_SERVER)) != 0, server != NULL);
 	assert_int_equal(memconn_end(c), MEM_CLOSED);
 	world_close(&w);
