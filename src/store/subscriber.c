@@ -162,6 +162,28 @@ void subscriber_mark(struct subscriber *s, const struct subscriber_limits *lim)
 		atomic_store_explicit(&s->full, full, memory_order_relaxed);
 }
 
+/*
+ * The last one, by its number on disk. What is on its way to the loop that a client was in, while it leaves, comes behind what is stored
+ * for it from then on: the numbers are in the order in which it was published.
+ */
+static void put_in_order(const struct subscriber *s)
+{
+	uint32_t last = s->queue_n - 1, at = last;
+	const struct delivery d = *place(s, last);
+
+	for (uint32_t i = last; i-- > 0;) {
+		const struct delivery *q = place(s, i);
+
+		if (q->m && (!q->packet || q->m->kept <= d.m->kept))
+			break;
+		if (q->m)
+			at = i;
+	}
+	for (; last > at; last--)
+		*place(s, last) = *place(s, last - 1);
+	*place(s, at) = d;
+}
+
 int subscriber_push(struct subscriber *s, const struct delivery *d, const struct subscriber_limits *lim)
 {
 	size_t size = message_size(d->m);
@@ -175,6 +197,8 @@ int subscriber_push(struct subscriber *s, const struct delivery *d, const struct
 	r = append(s, d);
 	if (r < 0)
 		return r;
+	if (d->packet)
+		put_in_order(s);
 	message_ref(d->m);
 	s->queue_bytes += size;
 	subscriber_mark(s, lim);

@@ -117,12 +117,44 @@ static void what_was_sent_is_not_there(void **state)
 	subscriber_unref(s);
 }
 
+/* What was under way to a loop that it has left comes later than what is stored for it by then. */
+static void what_is_kept_is_in_order(void **state)
+{
+	struct subscriber *s = subscriber_new(span_str("s"), 1);
+	struct message *a = make("a", 1), *b = make("a", 2), *c = make("a", 3), *d = make("a", 0), *e = make("a", 4);
+
+	(void)state;
+	s->kept = true;
+	s->kept_id = 7;
+	push(s, a, 3, 1, 101);
+	push(s, a, 4, 1, 0);
+	push(s, c, 5, 1, 103);
+	push(s, c, 6, 1, 0);
+	push(s, b, 7, 1, 102);
+	push(s, b, 8, 1, 0);
+	push(s, d, 9, 0, 0); /* not on disk: nothing goes past it */
+	push(s, e, 10, 1, 104);
+	NEXT(s, a, 1, 101, 3, 4);
+	NEXT(s, b, 1, 102, 7, 8);
+	NEXT(s, c, 1, 103, 5, 6);
+	NEXT(s, d, 0, 0, 9);
+	NEXT(s, e, 1, 104, 10);
+	assert_int_equal(s->queue_n, 0);
+	message_unref(a);
+	message_unref(b);
+	message_unref(c);
+	message_unref(d);
+	message_unref(e);
+	subscriber_unref(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(overlapping_ones_are_one),
 		cmocka_unit_test(others_may_come_between),
 		cmocka_unit_test(what_was_sent_is_not_there),
+		cmocka_unit_test(what_is_kept_is_in_order),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
