@@ -275,30 +275,50 @@ static bool is_never(int r)
 	return r == -EMSGSIZE || r == -ENOENT;
 }
 
+/* The other side of a bridge may take less than it did when this was sent first. */
+static void lessen(const struct mqtt *self, struct flight *f)
+{
+	if (self->role != MQTT_OUTWARD || !f->m)
+		return;
+	f->qos = f->qos < self->max_qos ? f->qos : self->max_qos;
+	f->retain = f->retain && !self->no_retain;
+}
+
+static bool is_sent_again(struct mqtt *self, struct io *io, const struct flight *f)
+{
+	const struct sending s = {
+		.m = f->m,
+		.ids = f->ids,
+		.n_ids = f->n_ids,
+		.id = f->qos ? f->id : 0,
+		.qos = f->qos,
+		.retain = f->retain,
+		.dup = f->qos && !self->anew,
+	};
+	int r;
+
+	if (!topics_may_have(&self->access, f->m, false))
+		return false;
+	r = send(self, io, &s);
+	if (r == 0 || (f->qos && !is_never(r)))
+		return f->qos > 0;
+	mqtt_dropped(io);
+	return false;
+}
+
 /* False: it is no more. */
 static bool send_again(struct mqtt *self, struct io *io, struct flight *f)
 {
-	struct sending s = { .m = f->m,
-			     .ids = f->ids,
-			     .n_ids = f->n_ids,
-			     .id = f->id,
-			     .qos = f->qos,
-			     .retain = f->retain,
-			     .dup = !self->anew };
-
 	f->sent = true;
-	if (f->m && !topics_may_have(&self->access, f->m, false)) {
-		mqtt_land(io, self->session, f);
-		return false;
-	}
+	lessen(self, f);
 	if (!f->m) {
 		mqtt_answer(self, io, MQTT_PUBREL, f->id, MQTT_OK);
-	} else if (is_never(send(self, io, &s))) { /* it takes less than it did before */
-		mqtt_dropped(io);
-		mqtt_land(io, self->session, f);
-		return false;
+		return true;
 	}
-	return true;
+	if (is_sent_again(self, io, f))
+		return true;
+	mqtt_land(io, self->session, f);
+	return false;
 }
 
 /* In the order in which they were sent first [MQTT-4.4.0-1] [MQTT-4.6.0-1]. False: some must wait, and all new ones. */

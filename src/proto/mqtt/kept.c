@@ -259,6 +259,13 @@ bool mqtt_kept_wanted(struct io *io, struct message *m, const struct subscriber 
 	return true;
 }
 
+bool mqtt_kept_again(const struct io *io, const struct subscriber *s)
+{
+	const struct mqtt_shard *shard = io->shard;
+
+	return shard->found_all.n > 1 && is_waiter(&shard->pen, s->kept_id);
+}
+
 int mqtt_kept_add(struct io *io, const struct subscriber *s, const struct delivery *d)
 {
 	struct mqtt_pen *pen = pen_of(io);

@@ -70,6 +70,8 @@ void mqtt_kept_take_back(struct io *io, const struct mqtt_mark *since); /* of su
 
 /* Of a message that is routed: a place for one that hears it (false: not on disk), and when all are known, the record. */
 bool mqtt_kept_wanted(struct io *io, struct message *m, const struct subscriber *s, bool alone);
+bool mqtt_kept_again(const struct io *io,
+		     const struct subscriber *s); /* it has one, by another filter that fits: no packet of its own */
 [[nodiscard]] int mqtt_kept_add(struct io *io, const struct subscriber *s, const struct delivery *d);
 [[nodiscard]] int mqtt_kept_message(struct io *io, struct message *m, int err); /* of the places; it is returned */
 

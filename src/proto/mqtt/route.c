@@ -166,17 +166,19 @@ static void give(void *arg, struct sub *sub)
 {
 	struct hearing *h = arg;
 	struct delivery d = topics_delivery(sub, h->m);
+	bool kept;
 	int r;
 
 	if (sub->no_local && h->m->from == sub->whose->serial)
 		return;
 	h->heard = true;
-	if (d.qos && mqtt_kept_wanted(h->io, h->m, sub->whose, d.alone))
+	kept = d.qos && mqtt_kept_wanted(h->io, h->m, sub->whose, d.alone);
+	if (kept && !mqtt_kept_again(h->io, sub->whose))
 		d.packet = subscriber_next_id(sub->whose);
 	r = mqtt_give(h->io, sub->whose, &d);
-	if (r >= 0 && d.packet && h->err == 0)
+	if (r >= 0 && kept && h->err == 0)
 		r = mqtt_kept_add(h->io, sub->whose, &d);
-	if (r == -ENOMEM && d.packet) /* its publisher must not believe that it is there */
+	if (r == -ENOMEM && kept) /* its publisher must not believe that it is there */
 		h->err = r;
 }
 
