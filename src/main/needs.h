@@ -10,8 +10,8 @@ struct needs {
 	bool queues;    /* answers by message queues */
 	bool runs;      /* asks the spawner */
 	bool others;    /* opens pipes, queues and sockets of other users */
-	bool openssl; /* TLS, a digest of WebSocket's or passwords, in a process that forks: others have that library anyway */
-	char *store; /* owned: the folder of all that is kept; NULL: nothing is */
+	bool openssl;   /* it forks, and has TLS, WebSocket or passwords */
+	char *store;    /* owned: the folder of all that is kept; NULL: nothing is */
 	size_t n_paths;
 	struct {
 		char *path; /* owned */
