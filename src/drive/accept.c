@@ -126,19 +126,24 @@ static void tell_pause(struct listener *ln, const struct lane *lane, int err)
 	pthread_mutex_unlock(&pause_lock);
 }
 
-/* Nobody waits any more. */
-static void end_pause(struct listener *ln, const struct lane *lane)
+/* Two pages, which a process that forks would copy each time (docs/design/models.md), so it is not inlined. */
+[[gnu::noinline]] static void tell_end(struct listener *ln, const struct lane *lane)
 {
 	struct log_line line;
 
-	if (!atomic_load_explicit(&ln->paused, memory_order_relaxed))
-		return;
 	pthread_mutex_lock(&pause_lock);
 	if (atomic_exchange(&ln->paused, false) && log_begin(&line, LOG_INFO, "accept-resumed")) {
 		log_str(&line, "service", lane->svc->name);
 		log_end(&line);
 	}
 	pthread_mutex_unlock(&pause_lock);
+}
+
+/* Nobody waits any more. */
+static void end_pause(struct listener *ln, const struct lane *lane)
+{
+	if (atomic_load_explicit(&ln->paused, memory_order_relaxed))
+		tell_end(ln, lane);
 }
 
 static void pause_place(struct loop *l, struct place *p)

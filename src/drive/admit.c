@@ -446,20 +446,25 @@ nsec admit_due(const struct lane *lane)
 	return sooner(sooner(refused, closed), failed);
 }
 
-static void tell_more(const struct lane *lane, struct admit_brake *b, enum log_level level, const char *event, nsec now)
+/* The line is two pages of stack, which a child of model fork would touch for nothing. */
+[[gnu::noinline]] static void log_more(const struct lane *lane, uint32_t n, enum log_level level, const char *event)
 {
-	nsec due = brake_due(b);
 	struct log_line line;
-	uint32_t n;
 
-	if (!due || due > now)
-		return;
-	n = atomic_exchange(&b->silent, 0);
-	if (!n || !log_begin(&line, level, event))
+	if (!log_begin(&line, level, event))
 		return;
 	log_str(&line, "service", lane->svc->name);
 	log_uint(&line, "count", n);
 	log_end(&line);
+}
+
+static void tell_more(const struct lane *lane, struct admit_brake *b, enum log_level level, const char *event, nsec now)
+{
+	nsec due = brake_due(b);
+	uint32_t n = due && due <= now ? atomic_exchange(&b->silent, 0) : 0;
+
+	if (n)
+		log_more(lane, n, level, event);
 }
 
 void admit_tell(const struct lane *lane, nsec now)

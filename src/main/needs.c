@@ -96,6 +96,17 @@ static int add_store(struct needs *n, const char *folder)
 	return r < 0 ? r : add_path(n, n->store, SANDBOX_READ | SANDBOX_WRITE | SANDBOX_MAKE);
 }
 
+/* WebSocket's handshake has a digest of OpenSSL's, and so has who looks at passwords. */
+static bool needs_openssl(const struct plan_service *p)
+{
+	if (p->proto->store)
+		return true;
+	for (size_t i = 0; i < p->common->listen.n; i++)
+		if (addr_flags(&p->common->listen.v[i]) & (ADDR_F_SECURE | ADDR_F_WEB))
+			return true;
+	return false;
+}
+
 static int add_needs(const struct plan_service *p, struct needs *n)
 {
 	int r = add_addresses(n, &p->common->listen, false);
@@ -127,6 +138,7 @@ int needs_add(struct needs *n, const struct plan *plan, const struct worker_of *
 			continue;
 		*ret_any = true;
 		r = add_service(&plan->services[i], n, ps);
+		n->openssl |= of->forks && needs_openssl(&plan->services[i]);
 	}
 	return r;
 }
@@ -153,5 +165,5 @@ bool needs_covered(const struct needs *have, const struct needs *want)
 		if (!has_path(have, want->paths[i].path, want->paths[i].rights))
 			return false;
 	return have->connects >= want->connects && have->datagrams >= want->datagrams && have->queues >= want->queues &&
-	       have->runs >= want->runs && have->others >= want->others;
+	       have->runs >= want->runs && have->others >= want->others && have->openssl >= want->openssl;
 }

@@ -10,6 +10,7 @@ struct needs {
 	bool queues;    /* answers by message queues */
 	bool runs;      /* asks the spawner */
 	bool others;    /* opens pipes, queues and sockets of other users */
+	bool openssl;   /* it forks, and has TLS, WebSocket or passwords */
 	char *store;    /* owned: the folder of all that is kept; NULL: nothing is */
 	size_t n_paths;
 	struct {

@@ -38,7 +38,6 @@ struct worker {
 	unsigned fds, next_fds;
 	int lost;      /* why a door did not arrive; 0 */
 	uint32_t stop; /* serial of TALK_STOP */
-	bool tls;      /* one of its services needs OpenSSL, or did */
 	bool served;   /* something was committed */
 	bool idle;     /* and it was nothing */
 	bool lean;     /* some libraries are here no more: inherit.h */
@@ -121,17 +120,6 @@ static int make_plan(struct worker *w, int kit_fd, bool none, struct plan **ret,
 	return r;
 }
 
-/* WebSocket's handshake has a digest of OpenSSL's, and so has who looks at passwords. */
-static bool needs_openssl(const struct plan_service *s)
-{
-	if (s->proto->store)
-		return true;
-	for (size_t i = 0; i < s->common->listen.n; i++)
-		if (addr_flags(&s->common->listen.v[i]) & (ADDR_F_SECURE | ADDR_F_WEB))
-			return true;
-	return false;
-}
-
 /* By the descriptor that was opened for it: the folders above may be closed to its user. */
 static int find_folder(const struct worker *w, struct plan_service *s)
 {
@@ -165,10 +153,8 @@ static int prepare(struct worker *w, struct conf_problems *ps)
 	w->log_level = plan->global->log_level;
 	w->log_format = plan->global->log_format;
 	w->next_fds = plan->global->fds;
-	for (size_t i = 0; i < plan->n && r == 0; i++) {
-		w->tls |= needs_openssl(&plan->services[i]);
+	for (size_t i = 0; i < plan->n && r == 0; i++)
 		r = find_folder(w, &plan->services[i]);
-	}
 	if (r < 0) {
 		plan_free(&plan);
 		return r;
@@ -179,8 +165,11 @@ static int prepare(struct worker *w, struct conf_problems *ps)
 static void do_prepare(struct worker *w, uint32_t serial)
 {
 	struct conf_problems ps = {};
-	int r = prepare(w, &ps);
+	int r;
 
+	if (w->birth->of.forks)
+		inherit_less(); /* buffers that are made now, and hardly used, are not on top of what is left of others */
+	r = prepare(w, &ps);
 	if (r < 0 && conf_problems_none(&ps))
 		conf_problem(&ps, "guichet", 0, "process %s: %s", w->birth->name, strerror(-r));
 	doors_done(&w->doors);
@@ -198,7 +187,7 @@ static void do_commit(struct worker *w, uint32_t serial)
 	BUF_AUTO struct buf why = BUF_INIT(1024);
 
 	if (w->birth->of.forks && !w->birth->sandbox.connects)
-		w->lean = inherit_libraries(w->tls);
+		w->lean = inherit_libraries(w->birth->openssl);
 	if (w->birth->of.forks)
 		inherit_less();
 	if (server_commit(w->server, &ps) < 0) {

@@ -24,6 +24,7 @@ struct worker_birth {
 	struct shared *shared;
 	unsigned process;          /* its number there */
 	unsigned loops;            /* of events; 0: it forks, and makes no thread */
+	bool openssl;              /* and one of its services needs that; false: none ever will */
 	int chan;                  /* to the monitor */
 	struct spawn_door spawner; /* -1: none of its services runs commands */
 	int store; /* the folder of what is kept, which its user may have no way to (O_PATH); -1: there is none */

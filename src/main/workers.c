@@ -147,6 +147,7 @@ static _Noreturn void be_worker(const struct hands *all, const struct hand *h, i
 		.shared = server_shared(all->server),
 		.process = h->process,
 		.loops = h->of.forks ? 0 : server_event_loops(all->server),
+		.openssl = h->needs.openssl,
 		.chan = chan,
 		.monitor = monitor,
 		.spawner = { .fd = fds[0], .user = user_of(all) },

@@ -20,8 +20,8 @@ enum { RSEQ_BYTES = 32 }; /* as the C library has registered it */
 /* The later, the fewer have it. */
 enum fate {
 	HANDED_ON, /* whoever is not named below: a library too few ends the child */
-	FOR_TLS,   /* handed on where there is TLS, a store or a password */
-	PARENTS,   /* never: a configuration, names of users */
+	OPENSSL,   /* handed on where there is TLS or a password; elsewhere nobody calls it */
+	PARENTS,   /* never: a configuration */
 	DONE_WITH, /* the monitor's, or what the sandbox was made with */
 	UNMAPPED,
 };
@@ -32,14 +32,15 @@ static struct library {
 	enum fate fate;
 } libraries[] = {
 	/* for those with TLS, a store or passwords */
-	{ "libssl.", FOR_TLS },
-	{ "libcrypto.", FOR_TLS },
-	{ "libcrypt.", FOR_TLS },
-	/* for the next configuration, and for modules that look up names in it */
+	{ "libssl.", OPENSSL },
+	{ "libcrypto.", OPENSSL },
+	{ "libcrypt.", OPENSSL },
+	/* for the next configuration */
 	{ "libinih.", PARENTS },
-	{ "libnss_", PARENTS },
-	{ "libm.", PARENTS },
-	/* the monitor's, libsystemd with what it needs; what the sandbox was made with; stores, which no process of this kind has */
+	/* the monitor's: names of users and hosts, with what these modules need; libsystemd too; what the sandbox was made with;
+	   stores, which no process of this kind has */
+	{ "libnss_", DONE_WITH },
+	{ "libm.", DONE_WITH },
 	{ "libjansson.", DONE_WITH },
 	{ "libsystemd.", DONE_WITH },
 	{ "libcap.", DONE_WITH },
@@ -87,7 +88,7 @@ static const char *names_of(const struct dl_phdr_info *o, const ElfW(Dyn) * d)
 	return NULL;
 }
 
-/* What one needs that is handed on is handed on too; and a module for names, which may be anybody's, may need what libsystemd does. */
+/* What one needs that is handed on is handed on too, whatever it is; and what one needs that stays here stays. */
 static int look_at_needs(struct dl_phdr_info *o, size_t size, void *arg)
 {
 	bool *again = arg;
@@ -133,12 +134,12 @@ static void span_of(const struct dl_phdr_info *o, uintptr_t *ret_from, uintptr_t
 
 static int look_at(struct dl_phdr_info *o, size_t size, void *arg)
 {
-	const bool *tls = arg;
 	const struct library *lib = which(o);
 	uintptr_t from, to;
 
 	(void)size;
-	if (!lib || lib->fate == UNMAPPED)
+	(void)arg;
+	if (!lib || lib->fate < PARENTS || lib->fate == UNMAPPED)
 		return 0;
 	span_of(o, &from, &to);
 	if (from >= to)
@@ -146,24 +147,32 @@ static int look_at(struct dl_phdr_info *o, size_t size, void *arg)
 	if (lib->fate == DONE_WITH)
 		(void)munmap((void *)from, to - from);
 	else
-		(void)madvise((void *)from, to - from, lib->fate == FOR_TLS && *tls ? MADV_DOFORK : MADV_DONTFORK);
+		(void)madvise((void *)from, to - from, MADV_DONTFORK);
 	return 0;
 }
 
-bool inherit_libraries(bool tls)
+static void change_fate(enum fate from, enum fate to)
+{
+	for (size_t i = 0; i < sizeof(libraries) / sizeof(libraries[0]); i++)
+		if (libraries[i].fate == from)
+			libraries[i].fate = to;
+}
+
+bool inherit_libraries(bool openssl)
 {
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+	if (!openssl)
+		change_fate(OPENSSL, DONE_WITH);
 	for (bool again = true; again;) {
 		again = false;
 		dl_iterate_phdr(look_at_needs, &again);
 	}
-	dl_iterate_phdr(look_at, &tls);
-	for (size_t i = 0; i < sizeof(libraries) / sizeof(libraries[0]); i++)
-		if (libraries[i].fate == DONE_WITH)
-			libraries[i].fate = UNMAPPED;
+	dl_iterate_phdr(look_at, NULL);
+	change_fate(DONE_WITH, UNMAPPED);
 	return true;
 #else
-	(void)tls;
+	(void)openssl;
+	(void)change_fate;
 	(void)look_at;
 	(void)look_at_needs;
 	return false;

@@ -7,13 +7,13 @@
 #include <stdbool.h>
 
 /*
- * For a process that forks, and whose children look up no name and no user (which loads modules that need who knows what).
- * From now on they have the program, the C library and, with `tls` (or WebSocket), OpenSSL; what else is loaded is an address that faults. May be
- * called again. Nothing is changed where it cannot be, nor in a build with a sanitizer, which wants to see all.
+ * For a process that forks, and looks up no name and no user from now on (which modules do that need who knows what), nor do its
+ * children. They have the program, the C library and, with `openssl`, that one; what else is loaded is an address that faults. May be
+ * called again, with the same. Nothing is changed where it cannot be, nor in a build with a sanitizer, which wants to see all.
  *
  * Those that this process itself has no use for any more are unmapped; true: it must not end by exit(), which would call them.
  */
-bool inherit_libraries(bool tls);
+bool inherit_libraries(bool openssl);
 
 /*
  * Pages of the heap that nobody uses go back, since each is one more to hand on. And the system writes no more into this thread which

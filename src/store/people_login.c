@@ -27,9 +27,13 @@ struct memo {
 	_Atomic uint64_t until; /* 0: nothing is here */
 };
 
+struct table {
+	struct memo memos[SETS][WAYS];
+};
+
 struct people_memory {
 	uint8_t key[KEY];
-	struct memo memos[SETS][WAYS];
+	_Atomic(struct table *) table; /* NULL: nobody has logged in yet */
 };
 
 int people_memory_new(struct people_memory **ret)
@@ -46,8 +50,10 @@ int people_memory_new(struct people_memory **ret)
 
 void people_memory_free(struct people_memory **m)
 {
-	if (*m)
+	if (*m) {
 		explicit_bzero((*m)->key, sizeof((*m)->key));
+		mem_free(atomic_load(&(*m)->table));
+	}
 	mem_free(*m);
 	*m = NULL;
 }
@@ -85,21 +91,37 @@ static bool make_mark(const struct people_memory *m, const struct person *who, s
 	return good;
 }
 
-static struct memo *find_memo(struct people_memory *m, const struct mark *k)
+static struct memo *find_memo(const struct people_memory *m, const struct mark *k)
 {
-	struct memo *set = m->memos[k->place % SETS];
+	struct table *t = atomic_load_explicit(&m->table, memory_order_acquire);
+	struct memo *set = t ? t->memos[k->place % SETS] : NULL;
 
-	for (unsigned i = 0; i < WAYS; i++)
+	for (unsigned i = 0; set && i < WAYS; i++)
 		if (atomic_load_explicit(&set[i].half[0], memory_order_relaxed) == k->half[0] &&
 		    atomic_load_explicit(&set[i].half[1], memory_order_relaxed) == k->half[1])
 			return &set[i];
 	return NULL;
 }
 
+/* Made by who is the first: most processes have no use for one. NULL: memory is out. */
+static struct table *table_of(struct people_memory *m)
+{
+	struct table *now = atomic_load_explicit(&m->table, memory_order_acquire);
+	struct table *fresh = now ? NULL : mem_zalloc(sizeof(*fresh));
+
+	if (!fresh || atomic_compare_exchange_strong(&m->table, &now, fresh))
+		return now ? now : fresh;
+	mem_free(fresh);
+	return now;
+}
+
 static void remember(struct people_memory *m, const struct mark *k, uint64_t now)
 {
-	struct memo *set = m->memos[k->place % SETS], *to = find_memo(m, k);
+	struct table *t = table_of(m);
+	struct memo *set = t ? t->memos[k->place % SETS] : NULL, *to = find_memo(m, k);
 
+	if (!set)
+		return;
 	for (unsigned i = 0; !to && i < WAYS; i++)
 		if (atomic_load_explicit(&set[i].until, memory_order_relaxed) <= now)
 			to = &set[i];
@@ -124,7 +146,7 @@ const struct person *people_recall(const struct people_memory *m, const struct p
 
 	if (!m || !who || !who->hash || who->disabled || !make_mark(m, who, password, &k))
 		return NULL;
-	memo = find_memo((struct people_memory *)(uintptr_t)m, &k);
+	memo = find_memo(m, &k);
 	return memo && atomic_load_explicit(&memo->until, memory_order_relaxed) > now ? who : NULL;
 }
 

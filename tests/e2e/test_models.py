@@ -3,6 +3,7 @@ What tells the models apart, seen from outside: who is served at once, where the
 changes it. That every service works under each of them is shown in test_services.py.
 """
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -298,22 +299,40 @@ def libraries(pid):
     return {Path(line.split()[5]).name.partition(".")[0] for line in lines if ".so" in line}
 
 
+def forkers(g):
+    """The processes that fork: one, and those before it that still have clients."""
+    return {p["pid"] for p in json.loads(g.ask("stats json"))["processes"] if p["name"] == "main/fork"}
+
+
+def hello(address):
+    with Address.parse(address).connect() as sock:
+        said(sock, b"hello", b"hello")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="the memory of a process that cannot be traced is root's")
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer wants to see all of it")
 @pytest.mark.parametrize("model", ["fork", "prefork"])
 def test_what_a_child_has_no_use_for(guichet, model):
     """Not the libraries of those who read a configuration; OpenSSL where a service speaks TLS, also after a reload."""
-    g = guichet(config=f"[echo]\nlisten = tcp:0\nmodel = {model}\nworkers = 1\n", test=False)
+    plain, secure = f"tcp:127.0.0.1:{free_port()}", f"tls:127.0.0.1:{free_port()}"
+    g = guichet(config=f"[echo]\nlisten = tcp:localhost:0\nmodel = {model}\nworkers = 1\n", test=False)
     with g.connect() as sock:
         said(sock, b"hello", b"hello")
-        [pid] = wait_children(g, 1)
+        [pid], [parent] = wait_children(g, 1), forkers(g)
         has = libraries(pid)
         assert "libc" in has and has.isdisjoint({"libjansson", "libinih", "libseccomp", "libssl", "libcrypto"}), has
-    wait_children(g, 1 if model == "prefork" else 0)
-    port = free_port()
-    assert "problem" not in g.reload(f"[echo]\nlisten = tcp:0 tls:127.0.0.1:{port}\nmodel = {model}\nworkers = 1\n")
-    with Address.parse(f"tls:127.0.0.1:{port}").connect() as sock:
+        has = libraries(parent)  # itself it reads a configuration, but looks up no names and speaks no TLS
+        assert "libinih" in has and not any(name.startswith(("libnss", "libssl", "libcrypt", "libcap")) for name in has), has
+        assert "problem" not in g.reload(f"[echo]\nlisten = {plain.replace('127.0.0.1', 'localhost')}\nmodel = {model}\nworkers = 1\n")
+        hello(plain)
+        assert forkers(g) == {parent}
+        assert "problem" not in g.reload(f"[echo]\nlisten = {plain} {secure}\nmodel = {model}\nworkers = 1\n")
+        hello(plain)
+        said(sock, b"again", b"again")  # for him the one without OpenSSL stays
+        assert parent in forkers(g) and len(forkers(g)) == 2
+    with Address.parse(secure).connect() as sock:
         said(sock, b"hello", b"hello")
+        eventually(lambda: parent not in forkers(g), "its last client is gone, and so is it")
         [pid] = wait_children(g, 1)
         has = libraries(pid)
         assert {"libssl", "libcrypto"} <= has and "libjansson" not in has, has
