@@ -132,6 +132,10 @@ class Process:
         lines = Path(self._errors.name).read_text(errors="replace").strip().splitlines()
         return f" (it wrote: {lines[-1]})" if lines else ""
 
+    def heap_bytes(self, _program):
+        """What it says it has on its heap; None: it cannot say."""
+        return None
+
     def stop(self):
         """TERM, five seconds, KILL for what is left of the tree."""
         members = list(tree(self.pid))
@@ -175,7 +179,6 @@ class Server(Process):
         raise Failed(f"{self.label} has no {kind} address")
 
     def heap_bytes(self, program):
-        """What Guichet says it has on its heap; None if it (a stand-in) cannot say."""
         argv = [str(program), "stats", "--json", "--control", self.info["control"]]
         try:
             return json.loads(subprocess.run(argv, capture_output=True, timeout=10).stdout)["process"]["heap_bytes"]

@@ -49,7 +49,8 @@ MOSQUITTO_CONF = """\
 max_inflight_messages 100
 listener {port} 127.0.0.1
 allow_anonymous true
-persistence false
+persistence {persistence}
+persistence_location {folder}/
 log_type none
 set_tcp_nodelay true
 """
@@ -105,16 +106,16 @@ def _provide(package, program):
     return program
 
 
-def _free_port():
+def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
 
 
-def _configure(folder: Path, name, text):
-    port = _free_port()
+def _configure(folder: Path, name, text, **words):
+    port = words.get("port") or free_port()
     path = folder / name
-    path.write_text(text.format(port=port, user=getpass.getuser()))
+    path.write_text(text.format_map(dict(words, port=port, user=getpass.getuser(), folder=folder)))
     return port, path
 
 
@@ -134,9 +135,9 @@ def inetd(folder, **how):
     return Foreign("inetd", [*_environment(), program, "-i", "-R", "0", conf], folder, port, **how)
 
 
-def mosquitto(folder, **how):
-    """mosquitto, persistence off."""
+def mosquitto(folder, *, port=None, persistence="false", **how):
+    """mosquitto, persistence off unless asked for."""
     program = Path("/usr/sbin/mosquitto")
     argv = [program] if program.exists() else [*_environment(), _provide("mosquitto", "usr/sbin/mosquitto")]
-    port, conf = _configure(folder, "mosquitto.conf", MOSQUITTO_CONF)
+    port, conf = _configure(folder, "mosquitto.conf", MOSQUITTO_CONF, port=port, persistence=persistence)
     return Foreign("mosquitto", [*argv, "-c", conf], folder, port, **how)

@@ -8,6 +8,8 @@ import base64
 import contextlib
 import hashlib
 import math
+import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -17,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import harness
+import mqtt_client
 import peers
 from harness import BIN, Load, Server, measure
 
@@ -466,31 +469,31 @@ def mqtt(b):
     """messages per second through a broker, QoS 0: one to one, four to four"""
     for size in 16, 256:
         runs = _brokers(b, "mqtt", "mqtt", ["--size", size, "--window", 500], tiny=True)
-        yield from _passed_on("mqtt", f"1 to 1, {size} bytes", runs, 12, of_tiny=0.35)
+        yield from _passed_on("mqtt", f"1 to 1, QoS 0, {size} bytes", runs, 12, of_tiny=0.35)
     args = ["--publishers", 4, "--subscribers", 4, "--window", 500]
-    yield from _passed_on("mqtt", "4 to 4, each to all", _brokers(b, "mqtt", "mqtt", args, tiny=True), 12)
-    yield from _passed_on("mqtt", "4 to 4, each to one", _brokers(b, "mqtt", "mqtt", [*args, "--pairs"]), 12)
+    yield from _passed_on("mqtt", "4 to 4, QoS 0, each to all", _brokers(b, "mqtt", "mqtt", args, tiny=True), 12)
+    yield from _passed_on("mqtt", "4 to 4, QoS 0, each to one", _brokers(b, "mqtt", "mqtt", [*args, "--pairs"]), 12)
 
 
 def mqtt_fan(b):
     """messages per second through a broker, QoS 0: one to 500, 500 to one"""
     one = ["--subscribers", 500]
     runs = _brokers(b, "mqtt_fan", "mqtt", [*one, "--window", 100], tiny=True)
-    yield from _passed_on("mqtt_fan", "1 to 500, 100 in flight", runs, 6)
+    yield from _passed_on("mqtt_fan", "1 to 500, QoS 0, 100 in flight", runs, 6)
     runs = _brokers(b, "mqtt_fan", "mqtt", [*one, "--window", 1], tiny=True)
-    yield from _passed_on("mqtt_fan", "1 to 500, 1 in flight", runs, None)
+    yield from _passed_on("mqtt_fan", "1 to 500, QoS 0, 1 in flight", runs, None)
     one = ["--publishers", 500, "--window", 500]
     runs = _brokers(b, "mqtt_fan", "mqtt", [*one, "--turns"], tiny=True)
-    yield from _passed_on("mqtt_fan", "500 to 1, 500 in flight, in turns", runs, 8)
+    yield from _passed_on("mqtt_fan", "500 to 1, QoS 0, 500 in flight, in turns", runs, 8)
     runs = _brokers(b, "mqtt_fan", "mqtt", one, tiny=True)
-    yield from _passed_on("mqtt_fan", "500 to 1, 500 in flight, one of each", runs, None)
+    yield from _passed_on("mqtt_fan", "500 to 1, QoS 0, 500 in flight, one of each", runs, None)
 
 
 def mqtt_qos(b):
     """messages per second through a broker, acknowledged; the session of the last line outlives its connection"""
     lines = (("QoS 1", ["--qos", 1, "--window", 100], 3.5), ("QoS 2", ["--qos", 2, "--window", 100], 5),
              ("QoS 2", ["--qos", 2, "--window", 20], None),
-             ("QoS 1, kept session", ["--qos", 1, "--window", 100, "--kept"], 1.5))
+             ("QoS 1, to a kept session", ["--qos", 1, "--window", 100, "--kept"], 1.5))
     for what, args, least in lines:
         runs = _brokers(b, "mqtt_qos", "mqtt", args)
         yield from _passed_on("mqtt_qos", f"1 to 1, {what}, {args[3]} in flight", runs, least)
@@ -535,7 +538,13 @@ def mqtt_idle(b):
     note = "" if n == 10000 else f"only {n} clients: the hard limit is {b.fd_limit} descriptors"
     runs = _grow_rounds(b, "mqtt_idle", "[mqtt]\nlisten = tcp:0\n", "mqtt-idle", "tcp", n)
     yield _heap("mqtt_idle", "heap for each idle client", runs, 1024, note)
-    yield _alone("mqtt_idle", "resident growth for each", "B", [r["rss"] for r in runs], note=note)
+    theirs = []
+    for i in range(len(runs)):
+        b.progress(f"mqtt_idle {i + 1} mosquitto")
+        with peers.mosquitto(b.folder) as server:
+            theirs.append(_grow(b, server, "mqtt-idle", "tcp", n))
+    both = {"guichet": runs, "mosquitto": theirs}
+    yield _compare("mqtt_idle", "resident memory of an idle client", "B", both, lambda r: r["rss"], note=note)
     yield _alone("mqtt_idle", "all connected and subscribed", "s", [r["seconds"] for r in runs], note=note)
 
 
@@ -547,6 +556,132 @@ def mqtt_latency(b):
     for key, what in (("p99", "99th in 100"), ("p50", "median")):
         yield _compare("mqtt_latency", f"  {what}", "us", runs, lambda r, k=key: r[f"pingpong_{k}_us"])
     yield _compare("mqtt_latency", "  messages per second of the stream", "/s", runs, _per_second)
+
+
+RETAINED = 1000000
+TOPIC = "site/%03u/room/%06u"
+PAYLOAD = b"21.5 degrees"
+
+
+def _heap_of(b, server):
+    """When it does not change any more: what is on its way to the disk is on the heap, too."""
+    last, heap = -1, server.heap_bytes(b.program)
+    while heap is not None and abs(heap - last) > heap // 1000:
+        time.sleep(0.5)
+        last, heap = heap, server.heap_bytes(b.program)
+    return heap
+
+
+def _retain(address):
+    with mqtt_client.Client(address, "publisher") as c:
+        for i in range(0, RETAINED, 1000):
+            c.sock.sendall(b"".join(mqtt_client.retained(TOPIC % (k % 1000, k), PAYLOAD) for k in range(i, i + 1000)))
+        c.ping()
+
+
+def _beside_all(address):
+    """The longest time that somebody waits for PINGRESP while another one is sent all that is retained."""
+    size = len(mqtt_client.retained(TOPIC % (0, 0), PAYLOAD))
+    with mqtt_client.Client(address, "all") as c, mqtt_client.Client(address, "honest") as honest:
+        c.subscribe(["#"])
+        sink, waited = mqtt_client.Sink(c, RETAINED * size), []
+        while sink.is_alive() and len(waited) < 10**6:
+            waited.append(honest.ping())
+        if sink.left > 0:
+            raise harness.Failed(f"{sink.left} bytes of what is retained did not come")
+    return waited
+
+
+def mqtt_retained(b):
+    """1,000,000 retained topics: memory for each, and who waits while somebody subscribes to #"""
+    heaps, longest, usual = [], [], []
+    server, _ = harness.two_sides()
+    conf = MQTT + f"retained = {RETAINED + 1000}\nsys_interval = 0\n"
+    for i in range(min(b.rounds, 3)):
+        b.progress(f"mqtt_retained {i + 1} guichet")
+        with b.guichet(conf, cpus=server) as s:
+            before = _heap_of(b, s)
+            _retain(s.address())
+            after = _heap_of(b, s)
+            waited = sorted(_beside_all(s.address()))
+        heaps.append(None if before is None else (after - before) / RETAINED - len(TOPIC % (0, 0)) - len(PAYLOAD))
+        longest.append(waited[-1] * 1e3)
+        usual.append(waited[len(waited) * 99 // 100] * 1e3)
+    if None not in heaps:
+        yield _alone("mqtt_retained", "heap for each, without topic and payload", "B", heaps, most=200)
+    yield _alone("mqtt_retained", "longest wait of another client beside #", "ms", longest, most=10)
+    yield _alone("mqtt_retained", "  99th in 100", "ms", usual)
+
+
+def _subscribed(b, n, cpus):
+    """A server with so many filters of others: wildcards beside the topics of the load, none of which matches them."""
+    server = b.guichet(MQTT, cpus=cpus)
+    others = []
+    for i in range(0, n, 1000):
+        c = mqtt_client.Client(server.address(), f"other{i}")
+        some = range(i, min(i + 1000, n))
+        c.subscribe([f"bench/+/room/{k}" if k % 2 else f"+/{k}/#" for k in some])
+        c.subscribed()
+        others.append(c)
+    server.others = others  # as long as it
+    return server
+
+
+def mqtt_match(b):
+    """a publish among the wildcard subscriptions of others: 100,000 beside 100"""
+    server, load = harness.two_sides()
+    contenders = {f"{n:,} filters": lambda n=n: _subscribed(b, n, server) for n in (100000, 100)}
+    runs = _interleave(b, "mqtt_match", contenders, "mqtt", ["--window", 500], load_cpus=load)
+    yield _compare("mqtt_match", "CPU per message, 100,000 wildcards of others", "us", runs, _micro("deliveries"), most=2)
+
+
+ACKNOWLEDGED = 1000
+
+
+def _ours(b, port):
+    data, conf = b.folder / "kill", b.folder / "kill.conf"
+    data.mkdir(mode=0o700, exist_ok=True)
+    conf.write_text(f"[guichet]\ndata = {data}\n[mqtt]\nlisten = tcp:127.0.0.1:{port}\n")
+    return harness.Foreign("guichet", [b.program, "serve", conf], b.folder, port)
+
+
+def _theirs(b, port):
+    data = b.folder / "killed"
+    data.mkdir(exist_ok=True)
+    return peers.mosquitto(data, port=port, persistence="true")
+
+
+def _lost(start, port, name):
+    """Messages that a broker has acknowledged for a kept session, and does not have after kill -9."""
+    with start(port) as server:
+        with mqtt_client.Client(server.address(), name, kept=True) as c:
+            c.subscribe([name], 1)
+            c.subscribed()
+        with mqtt_client.Client(server.address(), "publisher") as c:
+            for i in range(ACKNOWLEDGED):
+                c.publish(name, b"%d" % i, i + 1)
+        for pid in harness.tree(server.pid):
+            os.kill(pid, signal.SIGKILL)
+    with start(port) as server, mqtt_client.Client(server.address(), name, kept=True) as c:
+        c.sock.settimeout(2)
+        found = set()
+        with contextlib.suppress(TimeoutError):
+            while len(found) < ACKNOWLEDGED:
+                found.add(c.take())
+    return ACKNOWLEDGED - len(found)
+
+
+def mqtt_kill(b):
+    """1,000 messages of QoS 1 for a kept session, acknowledged; then kill -9: how many are lost"""
+    found = {"guichet": [], "mosquitto": []}
+    for i in range(min(b.rounds, 3)):
+        for who, start in (("guichet", _ours), ("mosquitto", _theirs)):
+            b.progress(f"mqtt_kill {i + 1} {who}")
+            found[who].append(_lost(lambda port, start=start: start(b, port), peers.free_port(), f"kept{i}"))
+    ours, theirs = (max(f) for f in found.values())
+    c = Check("mqtt_kill", f"lost of {ACKNOWLEDGED:,} acknowledged messages at kill -9", "", ours, theirs, "mosquitto, persistence on")
+    c.target, c.met = "0", ours == 0
+    yield c
 
 
 def _waiting_messages(n, sessions, size):
@@ -610,4 +745,5 @@ def mqtt_restart(b):
 
 ROWS = {f.__name__: f for f in (
     echo, bulk, pingpong, relay, chat, xinetd, inetd, models, beside, idle, slow, udp, ready, tls, nofile,
-    mqtt, mqtt_fan, mqtt_qos, mqtt_connect, mqtt_login, mqtt_idle, mqtt_latency, mqtt_restart)}
+    mqtt, mqtt_fan, mqtt_qos, mqtt_connect, mqtt_login, mqtt_idle, mqtt_latency, mqtt_retained, mqtt_match,
+    mqtt_restart, mqtt_kill)}

@@ -10,7 +10,6 @@
 #include "base/peer.h"
 #include "core/proto_child.h"
 #include "drive/client.h"
-#include "layer/tls.h"
 #include "layer/ws.h"
 
 enum { DGRAM_MAX = 65507 };
@@ -30,19 +29,12 @@ static struct connection *connection_of(const struct io *io)
 
 /* ---- what goes wrong ---- */
 
-static const char *meaning(const struct connection *c, int err)
-{
-	if ((err == -ENOENT || err == -ENXIO) && addr_is_net(c->setup->to))
-		return "there is no such host or service name";
-	return strerror(-err);
-}
-
 static void fail(struct connection *c, const char *what, int err, const char *why)
 {
 	if (c->err)
 		return;
 	c->err = err;
-	buf_addf(c->why, "%s %s: %s", what, c->address, why ? why : meaning(c, err));
+	buf_addf(c->why, "%s %s: %s", what, c->dial.address, dial_meaning(&c->dial, err, why));
 }
 
 /* It ended over a certificate, theirs or ours: say how to go on. */
@@ -51,7 +43,7 @@ static void fail_over_tls(struct connection *c, const char *what, int err, const
 	bool first = !c->err;
 
 	fail(c, what, err, why);
-	if (!first || !c->tls || !why)
+	if (!first || !c->dial.tls || !why)
 		return;
 	if (strstr(why, "certificate not accepted"))
 		buf_adds(c->why,
@@ -142,7 +134,7 @@ static void say_connected(const struct connection *c, const struct io *server)
 		return;
 	buf_init_fixed(&b, text, sizeof(text));
 	buf_addf(&b, "connected to %s%s%s", peer_text(server->peer, peer), server->secure ? ", TLS" : "",
-		 c->ws ? ", WebSocket" : "");
+		 c->dial.ws ? ", WebSocket" : "");
 	c->setup->say(text);
 }
 
@@ -152,7 +144,7 @@ static enum verdict connected(struct talk *t, struct io *server, struct io *io)
 	io_timer(io, HANDSHAKE, 0);
 	say_connected(connection_of(io), server);
 	io_child(io, TERMINAL, &(struct child){ .kind = CHILD_STDIO });
-	if (connection_of(io)->ws)
+	if (connection_of(io)->dial.ws)
 		io_hold(server, true); /* what came with the handshake, its end even, waits for the terminal */
 	return V_GO;
 }
@@ -161,7 +153,7 @@ static enum verdict connected(struct talk *t, struct io *server, struct io *io)
 static enum verdict speak_ws(const struct connection *c, struct io *server, struct io *io)
 {
 	io_timer(io, HANDSHAKE, io->now + HANDSHAKE_TIME);
-	io_layer(server, &ws_client_layer, ws_ctx_ref(c->ws), LEFT_FEED);
+	io_layer(server, &ws_client_layer, ws_ctx_ref(c->dial.ws), LEFT_FEED);
 	return V_GO;
 }
 
@@ -174,7 +166,7 @@ static enum verdict server_step(struct talk *t, const struct ev *ev, struct io *
 		return V_GO;
 	switch (ev->kind) {
 	case EV_OPEN:
-		return c->ws ? speak_ws(c, server, io) : connected(t, server, io);
+		return c->dial.ws ? speak_ws(c, server, io) : connected(t, server, io);
 	case EV_LAYER:
 		return connected(t, server, io);
 	case EV_DATA:
@@ -215,17 +207,12 @@ static enum verdict server_gone(const struct talk *t, const struct ev *ev, struc
 static enum verdict dial(struct talk *t, struct io *io)
 {
 	struct connection *c = connection_of(io);
-	const struct connect_setup *s = c->setup;
-	struct child child = { .kind = CHILD_CONNECT, .address = c->address };
+	struct child child;
 
-	t->dgram = addr_is_dgram(s->to);
-	if (c->tls) {
-		child.layer = &tls_client_layer;
-		child.layer_arg = tls_arg_new(c->tls, s->name ? s->name : *s->to->host ? s->to->host : "localhost");
-		if (!child.layer_arg) {
-			fail(c, "cannot connect to", -ENOMEM, NULL);
-			return V_ABORT;
-		}
+	t->dgram = addr_is_dgram(c->dial.setup->to);
+	if (dial_child(&c->dial, &child) < 0) {
+		fail(c, "cannot connect to", -ENOMEM, NULL);
+		return V_ABORT;
 	}
 	io_child(io, SERVER, &child);
 	return V_GO;
@@ -259,69 +246,17 @@ const struct proto connect_proto = {
 	.step = step,
 };
 
-static int make_tls(struct connection *c, struct buf *why)
-{
-	const struct connect_setup *s = c->setup;
-	char text[512];
-	struct buf said;
-	int err;
-
-	if (!addr_is_secure(s->to))
-		return 0;
-	buf_init_fixed(&said, text, sizeof(text));
-	err = tls_ctx_new(&(struct tls_setup){ .client = true, .ca = s->ca, .insecure = s->insecure, .id = s->id },
-			  &c->tls, &said);
-	if (err)
-		buf_addf(why, "cannot speak TLS: %s", err == -ENOMEM ? strerror(ENOMEM) : text);
-	return err;
-}
-
-/* Host: as in the address; what is its scheme's own port is not said (RFC 9110 4.2.1). */
-static void add_host(const struct addr_text *to, struct buf *b)
-{
-	bool v6 = addr_is_ipv6(to->host);
-
-	buf_addf(b, "%s%s%s", v6 ? "[" : "", *to->host ? to->host : "localhost", v6 ? "]" : "");
-	if (to->port >= 0 && to->port != (addr_is_secure(to) ? 443 : 80))
-		buf_addf(b, ":%d", to->port);
-}
-
-static int make_ws(struct connection *c, struct buf *why)
-{
-	const struct addr_text *to = c->setup->to;
-	char host[ADDR_HOST_MAX + 16];
-	struct buf b;
-	int err;
-
-	if (!(addr_flags(to) & ADDR_F_WEB))
-		return 0;
-	buf_init_fixed(&b, host, sizeof(host));
-	add_host(to, &b);
-	err = ws_ctx_new(&(struct ws_setup){ .client = true, .host = host, .target = to->path }, &c->ws);
-	if (err)
-		buf_addf(why, "cannot speak WebSocket: %s", strerror(-err));
-	return err;
-}
-
 int connect_run(const struct connect_setup *setup, struct buf *why)
 {
 	struct connection c = { .setup = setup, .why = why };
-	struct buf b;
-	int err;
+	int err = dial_init(&c.dial, &setup->dial, why);
 
-	buf_init_fixed(&b, c.address, sizeof(c.address));
-	addr_format(setup->to, &b);
-	err = make_tls(&c, why);
-	if (!err)
-		err = make_ws(&c, why);
-	if (err) {
-		tls_ctx_unref(c.tls);
-		return err;
+	if (!err) {
+		err = client_run(&connect_proto, &c, NULL, NULL);
+		if (err && !c.err)
+			fail(&c, "cannot go on with", err, NULL);
+		err = c.err;
 	}
-	err = client_run(&connect_proto, &c, NULL, NULL);
-	tls_ctx_unref(c.tls);
-	ws_ctx_unref(c.ws);
-	if (err && !c.err)
-		fail(&c, "cannot go on with", err, NULL);
-	return c.err;
+	dial_done(&c.dial);
+	return err;
 }

@@ -6,21 +6,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/addr.h"
-#include "layer/tls.h"
+#include "base/buf.h"
+#include "client/dial.h"
 
 struct connect_setup {
-	const struct addr_text *to;
-	/* for a secure address */
-	bool insecure;          /* whoever answers will do */
-	struct span ca;         /* PEM of the authorities to trust; empty = the system's */
-	const char *name;       /* that the certificate must have; NULL = the host of the address */
-	struct tls_identity id; /* ours, for a server that asks; empty = none */
+	struct dial_setup dial;
 	/* for datagrams: a line of input is one; after the end of the input so long (ns) for a last answer */
 	uint64_t wait;
-	void (*say)(
-		const char
-			*text); /* what happens meanwhile: `connected to 127.0.0.1:7007`; NULL = nobody wants to know */
+	/* what happens meanwhile: `connected to 127.0.0.1:7007`; NULL = nobody wants to know */
+	void (*say)(const char *text);
 };
 
 /*

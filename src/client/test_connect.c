@@ -36,9 +36,9 @@ static void raise_curtain(struct stage *s, const char *address, int dial)
 	*s = (struct stage){};
 	assert_int_equal(addr_parse(address, &s->to, NULL), 0);
 	buf_init(&s->why, 1024);
-	s->setup = (struct connect_setup){ .to = &s->to, .wait = SEC, .say = say };
+	s->setup = (struct connect_setup){ .dial.to = &s->to, .wait = SEC, .say = say };
 	s->c = (struct connection){ .setup = &s->setup, .why = &s->why };
-	snprintf(s->c.address, sizeof(s->c.address), "%s", address);
+	assert_int_equal(dial_init(&s->c.dial, &s->setup.dial, &s->why), 0);
 	assert_int_equal(memdrive_new(&(struct mem_setup){ .proto = &connect_proto, .options = &s->c }, &s->w, NULL),
 			 0);
 	memdrive_dials(s->w, dial);
@@ -51,6 +51,7 @@ static void raise_curtain(struct stage *s, const char *address, int dial)
 static void drop_curtain(struct stage *s)
 {
 	memdrive_free(&s->w);
+	dial_done(&s->c.dial);
 	buf_done(&s->why);
 }
 
@@ -179,7 +180,7 @@ static void test_backpressure(void **state)
 static void scene(void *arg)
 {
 	struct addr_text to;
-	struct connect_setup setup = { .to = &to, .wait = SEC, .say = say };
+	struct connect_setup setup = { .dial.to = &to, .wait = SEC, .say = say };
 	struct connection own = { .setup = &setup };
 	struct memdrive *w = NULL;
 	struct memconn *player[2] = {};
@@ -190,8 +191,8 @@ static void scene(void *arg)
 		return;
 	buf_init(&why, 1024);
 	own.why = &why;
-	snprintf(own.address, sizeof(own.address), "tcp:7007");
-	if (memdrive_new(&(struct mem_setup){ .proto = &connect_proto, .options = &own }, &w, NULL) == 0 &&
+	if (dial_init(&own.dial, &setup.dial, &why) == 0 &&
+	    memdrive_new(&(struct mem_setup){ .proto = &connect_proto, .options = &own }, &w, NULL) == 0 &&
 	    memconn_open(w, NULL)) {
 		for (size_t i = 0; i < 2; i++)
 			player[i] = memdrive_child(w, i);
@@ -203,6 +204,7 @@ static void scene(void *arg)
 				memconn_eof(player[i]);
 	}
 	memdrive_free(&w);
+	dial_done(&own.dial);
 	buf_done(&why);
 }
 

@@ -239,7 +239,11 @@ enum {
 	 */
 	P_SMALL = 64,
 	P_PEERS = 128,
-	P_DIALS = 256,  /* it connects to others; the process of one that does not is not able to */
+	/*
+	 * It connects to others: those that its options of type ADDRS name, or those of its sections. Where none is named, its process
+	 * is not able to.
+	 */
+	P_DIALS = 256,
 	P_FIRST = 512,  /* says io_first(), or has no time for it */
 	P_LOGIN = 1024, /* says io_who(), likewise */
 	P_RUNS = 2048,  /* runs commands (CHILD_EXEC); the process of one that does not is not able to */

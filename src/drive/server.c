@@ -423,11 +423,11 @@ static void got_signal(struct loop *l, void *arg)
 
 	(void)l;
 	while (read(s->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-		if (info.ssi_signo == SIGHUP && !s->signals && s->calls->reload)
-			s->calls->reload(s, s->calls->arg);
+		if (info.ssi_signo == SIGHUP)
+			s->changed = true;
 		else if (info.ssi_signo == SIGCHLD && s->calls->child)
 			s->calls->child(s, s->calls->arg);
-		else if (info.ssi_signo != SIGHUP && info.ssi_signo != SIGCHLD)
+		else if (info.ssi_signo != SIGCHLD)
 			s->signals++;
 	}
 }
@@ -499,6 +499,15 @@ static bool drain(struct server *s)
 	return s->calls->drain ? s->calls->drain(s, s->calls->arg) : server_drain(s);
 }
 
+/* Not in the turn that has heard of it: a reload may want turns of its own. */
+static void look_for_change(struct server *s)
+{
+	if (!s->changed || s->signals || !s->calls->reload)
+		return;
+	s->changed = false;
+	s->calls->reload(s, s->calls->arg);
+}
+
 static int run(struct server *s)
 {
 	const struct server_calls *calls = s->calls;
@@ -511,6 +520,7 @@ static int run(struct server *s)
 
 		once = once < herds ? once : herds;
 		loop_turn(s->loops[0], once < patience ? once : patience);
+		look_for_change(s);
 		once_turn(s);
 		if (calls->turn)
 			patience = calls->turn(s, calls->arg);

@@ -142,7 +142,7 @@ unsigned server_stops(const struct server *s); /* how often */
 
 /* While it runs: calls fn(loop, arg) when fd is readable, in the thread of server_run(). 0 or -errno. */
 [[nodiscard]] int server_watch(struct server *s, int fd, void (*fn)(struct loop *l, void *arg), void *arg);
-/* A turn, outside server_run(): for a monitor that drains. */
+/* A turn, outside server_run() or in what it calls: for a monitor that waits for others to drain. */
 void server_turn(struct server *s, uint64_t timeout);
 unsigned server_open(const struct server *s);      /* connections in all processes, but for the control socket's */
 unsigned server_open_here(const struct server *s); /* in this one */

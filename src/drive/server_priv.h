@@ -109,6 +109,7 @@ struct server {
 	const struct server_calls *calls;
 	nsec started;
 	unsigned signals; /* to stop, so far */
+	bool changed;     /* SIGHUP has come since the last reload began */
 };
 
 static inline struct service *service_of(const struct svc *svc)

@@ -82,10 +82,10 @@ static int take(void *arg, int what, const char *value)
 		w->key = value;
 		return STATUS_OK;
 	case OPT_INSECURE:
-		w->setup.insecure = true;
+		w->setup.dial.insecure = true;
 		return STATUS_OK;
 	case OPT_NAME:
-		w->setup.name = value;
+		w->setup.dial.name = value;
 		return STATUS_OK;
 	case OPT_VERBOSE:
 		w->setup.say = say;
@@ -165,9 +165,9 @@ static int run(int argc, char **argv)
 		status = read_pem("key", w.key, &key);
 	if (status != STATUS_OK)
 		return status;
-	w.setup.to = &to;
-	w.setup.ca = buf_span(&ca);
-	w.setup.id = (struct tls_identity){
+	w.setup.dial.to = &to;
+	w.setup.dial.ca = buf_span(&ca);
+	w.setup.dial.id = (struct tls_identity){
 		.certificate = buf_span(&cert), .key = buf_span(&key), .from = w.cert, .key_from = w.key
 	};
 	if (connect_run(&w.setup, &why) == 0)

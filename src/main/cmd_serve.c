@@ -353,7 +353,9 @@ static void reload(struct server *server, void *arg)
 
 	(void)server;
 	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_mono() / NSEC_PER_USEC);
+	s->control.reloading = true;
 	err = apply(s, &ps, &now);
+	s->control.reloading = false;
 	if (err)
 		reload_refused(s, &ps, err);
 	else

@@ -68,7 +68,7 @@ static enum verdict reload(struct session *s, struct io *io)
 	const struct control *c = io->svc->state;
 
 	s->reloading = true;
-	s->reloads = c->reloads;
+	s->reloads = c->reloads + c->reloading;
 	kill(getpid(), SIGHUP);
 	io_timer(io, 0, io->now + LOOK_AGAIN);
 	io_hold(io, true);
@@ -79,7 +79,7 @@ static enum verdict reload_ended(const struct session *s, struct io *io)
 {
 	const struct control *c = io->svc->state;
 
-	if (c->reloads == s->reloads) {
+	if (c->reloads == s->reloads || c->reloads + 1 == s->reloads) {
 		io_timer(io, 0, io->now + LOOK_AGAIN);
 		return V_GO;
 	}

@@ -16,6 +16,7 @@ struct control {
 	void (*tell)(void *arg); /* before counters are shown: whoever has some writes them down; NULL: nobody else */
 	void *arg;
 	unsigned reloads;        /* that have ended */
+	bool reloading;          /* one is under way, with the files as they were */
 	bool failed;             /* the last one */
 	char text[CONTROL_TEXT]; /* what there is to say about it: lines, each with its end */
 };

@@ -26,6 +26,7 @@ enum {
 	CLOSE_MS = 2000, /* until nobody new can come */
 	LOOK_MS = 10,    /* while they drain */
 	ASK_MS = 10000,  /* for what must be done; it may be busy */
+	HAND_MS = 10000, /* for a store that is handed over, whatever `drain` says: nobody is served meanwhile */
 	FALLS = 5,       /* of the spawner: then there is something that another one will not mend */
 };
 
@@ -352,14 +353,108 @@ static bool takes_part(const struct hand *h)
 	return !h->leaving && (h->wanted || h->pid);
 }
 
-static int prepare_all(struct monitor *m, struct conf_problems *ps)
+/* One process can have a store open: who is not to serve it any more ends before the next one begins. */
+static bool is_in_the_way(const struct monitor *m, const struct hand *h)
+{
+	if (!h->pid || h->wanted || !h->needs.store)
+		return false;
+	for (const struct list *n = m->hands.next; n != &m->hands; n = n->next) {
+		const struct hand *next = hand_at(n);
+
+		if (next->fresh && next->needs.store && strcmp(next->needs.store, h->needs.store) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Its clients hear of it, and so does who reads the log. The sockets stay open here: who comes waits. */
+static void stop_one(struct monitor *m, struct hand *h)
+{
+	nsec most = (nsec)HAND_MS * MSEC;
+	struct log_line line;
+
+	h->stops = true;
+	(void)!hand_tell(&m->all, h, TALK_STOP, 0);
+	if (!log_begin(&line, LOG_WARN, "store-handover"))
+		return;
+	log_str(&line, "process", h->name);
+	log_uint(&line, "pid", (unsigned)h->pid);
+	log_seconds(&line, "within", m->drain < most ? m->drain : most);
+	log_str(&line, "text",
+		"this reload needs another process, and one at a time can have the store: "
+		"clients are disconnected, and who comes back waits until the next one serves");
+	log_end(&line);
+}
+
+static bool is_going(const struct hand *h)
+{
+	return h->stops && h->pid;
+}
+
+static bool some_go(const struct monitor *m)
+{
+	for (const struct list *n = m->hands.next; n != &m->hands; n = n->next)
+		if (is_going(hand_at(n)))
+			return true;
+	return false;
+}
+
+static void hurry(struct monitor *m, bool kills)
+{
+	for (struct list *n = m->hands.next; n != &m->hands; n = n->next) {
+		if (is_going(hand_at(n)) && kills)
+			(void)kill(hand_at(n)->pid, SIGKILL);
+		else if (is_going(hand_at(n)))
+			(void)!hand_tell(&m->all, hand_at(n), TALK_CUT, 0);
+	}
+}
+
+/* 0 when all who are in the way have ended, however; or -ECANCELED: we are to stop ourselves. */
+static int hand_over(struct monitor *m, struct conf_problems *ps)
+{
+	nsec until = clock_mono() + (nsec)HAND_MS * MSEC;
+	bool cut = false;
+
+	for (struct list *n = m->hands.next; n != &m->hands; n = n->next)
+		if (is_in_the_way(m, hand_at(n)))
+			stop_one(m, hand_at(n));
+	while (monitor_child(m), some_go(m)) {
+		nsec now = clock_mono();
+
+		if (server_stops(m->all.server)) {
+			conf_problem(ps, "guichet", 0, "the server was stopped before it could be served");
+			return -ECANCELED;
+		}
+		if (now >= until && (!cut || now >= until + DRAIN_GRACE)) {
+			hurry(m, cut);
+			cut = true;
+		}
+		server_turn(m->all.server, LOOK_MS * MSEC);
+	}
+	return 0;
+}
+
+static int prepare_those(struct monitor *m, bool fresh_stores, struct conf_problems *ps)
 {
 	int r = 0;
 
-	for (struct list *n = m->hands.next; n != &m->hands && r == 0; n = n->next)
-		if (takes_part(hand_at(n)))
-			r = prepare_one(m, hand_at(n), ps);
+	for (struct list *n = m->hands.next; n != &m->hands && r == 0; n = n->next) {
+		struct hand *h = hand_at(n);
+
+		if (takes_part(h) && !is_in_the_way(m, h) && (h->fresh && h->needs.store) == fresh_stores)
+			r = prepare_one(m, h, ps);
+	}
 	return r;
+}
+
+/* Who opens a store comes last: until then nothing was done that others could notice. */
+static int prepare_all(struct monitor *m, struct conf_problems *ps)
+{
+	int r = prepare_those(m, false, ps);
+
+	if (r == 0)
+		r = hand_over(m, ps);
+	return r == 0 ? prepare_those(m, true, ps) : r;
 }
 
 static void drop(struct monitor *m, struct hand *h)
@@ -491,7 +586,8 @@ static bool killed(int status)
 static void log_end_of(const struct monitor *m, const struct hand *h, int status)
 {
 	const struct shared_crash *c = &server_shared(m->all.server)->process[h->process].crash;
-	bool expected = WIFEXITED(status) && (h->leaving || m->stopping); /* who had to cut somebody off has said so */
+	bool expected = WIFEXITED(status) &&
+			(h->leaving || h->stops || m->stopping); /* who had to cut somebody off has said so */
 	char peer[PEER_TEXT], service[sizeof(c->service)];
 	struct log_line line;
 
@@ -523,7 +619,8 @@ static void one_ended(struct monitor *m, struct hand *h, int status)
 		return;
 	}
 	/* kill -9 is nobody's mistake: neither ours nor what a peer has sent */
-	h->crashes = now - h->born > STEADY || killed(status) ? 1 : h->crashes + 1;
+	h->crashes = now - h->born > STEADY || killed(status) || h->stops ? 1 : h->crashes + 1;
+	h->stops = false;
 	h->again = now + pause_before(h);
 }
 
@@ -593,23 +690,29 @@ uint64_t monitor_turn(struct monitor *m)
 
 /* ---- the rest of its life ---- */
 
+/* Who stops is not told to again: that would cut off its clients. */
+static bool is_told(const struct hand *h, enum talk what)
+{
+	return h->pid && !(what == TALK_STOP && h->stops);
+}
+
 /* Nobody waits here for one that is hung: its channel may be full, and then it is passed over. */
 static void each_told(struct monitor *m, enum talk what)
 {
 	for (struct list *n = m->hands.next; n != &m->hands; n = n->next)
-		if (hand_at(n)->pid)
+		if (is_told(hand_at(n), what))
 			(void)!hand_tell(&m->all, hand_at(n), what, 0);
 }
 
 /* One time for all of them together. */
-static void all_answered(struct monitor *m, int ms)
+static void all_answered(struct monitor *m, enum talk what, int ms)
 {
 	nsec until = clock_mono() + (nsec)ms * MSEC;
 
 	for (struct list *n = m->hands.next; n != &m->hands; n = n->next) {
 		nsec now = clock_mono();
 
-		if (hand_at(n)->pid)
+		if (is_told(hand_at(n), what))
 			(void)!hand_answered(&m->all, hand_at(n), now < until ? (int)((until - now) / MSEC) : 0);
 	}
 }
@@ -617,7 +720,7 @@ static void all_answered(struct monitor *m, int ms)
 void monitor_tell(struct monitor *m)
 {
 	each_told(m, TALK_TELL);
-	all_answered(m, TELL_MS);
+	all_answered(m, TALK_TELL, TELL_MS);
 }
 
 static void kill_all(const struct monitor *m)
@@ -645,7 +748,7 @@ bool monitor_drain(struct monitor *m)
 	server_log_open(LOG_INFO, "stopping", server_open(m->all.server), NULL);
 	drop_dead(m);
 	each_told(m, TALK_STOP);
-	all_answered(m, CLOSE_MS);
+	all_answered(m, TALK_STOP, CLOSE_MS);
 	server_close_doors(m->all.server);
 	while (monitor_child(m), !list_empty(&m->hands)) {
 		if (server_stops(m->all.server) > 1 && !cut) {

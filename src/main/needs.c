@@ -50,16 +50,42 @@ static int add_addresses(struct needs *n, const struct addr_list *l, bool dials)
 	return r;
 }
 
+static int add_options(struct needs *n, const struct option_table *t, const void *values, bool dials);
+
+static int add_sections(struct needs *n, const struct option_parts *parts, bool dials)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < parts->n && r == 0; i++)
+		r = add_options(n, parts->table, parts->v[i].values, dials);
+	return r;
+}
+
+static int add_targets(struct needs *n, const struct addr_list *l)
+{
+	n->connects |= l->n > 0;
+	return add_addresses(n, l, true);
+}
+
 /* What an option names: somebody to reach, or a folder. */
 static int add_option(struct needs *n, const struct option *row, const void *value, bool dials)
 {
 	char *const *path = value;
 
 	if (row->type == OPTION_ADDRS && dials)
-		return add_addresses(n, value, true);
+		return add_targets(n, value);
 	if (row->type == OPTION_PATH && row->folder && *path)
 		return add_path(n, *path, SANDBOX_READ | SANDBOX_WRITE | SANDBOX_MAKE);
-	return 0;
+	return row->type == OPTION_PARTS ? add_sections(n, value, dials) : 0;
+}
+
+static int add_options(struct needs *n, const struct option_table *t, const void *values, bool dials)
+{
+	int r = 0;
+
+	for (size_t i = 0; t && i < t->n && r == 0; i++)
+		r = add_option(n, &t->rows[i], (const char *)values + t->rows[i].offset, dials);
+	return r;
 }
 
 /* Each has its own folder in there. */
@@ -72,17 +98,12 @@ static int add_store(struct needs *n, const char *folder)
 
 static int add_needs(const struct plan_service *p, struct needs *n)
 {
-	const struct option_table *t = p->proto->options;
-	bool dials = p->proto->flags & P_DIALS;
 	int r = add_addresses(n, &p->common->listen, false);
 
-	n->connects |= dials;
 	n->runs |= (p->proto->flags & P_RUNS) != 0;
 	if (r == 0 && p->folder)
 		r = add_store(n, p->folder);
-	for (size_t i = 0; t && i < t->n && r == 0; i++)
-		r = add_option(n, &t->rows[i], (const char *)p->options + t->rows[i].offset, dials);
-	return r;
+	return r == 0 ? add_options(n, p->proto->options, p->options, p->proto->flags & P_DIALS) : r;
 }
 
 static int add_service(const struct plan_service *p, struct needs *n, struct conf_problems *ps)

@@ -99,6 +99,26 @@ static void test_reload(void **state)
 	assert_int_not_equal(memconn_end(c), MEM_OPEN);
 }
 
+/* One that is under way has read the file before this one was asked for. */
+static void test_reload_meanwhile(void **state)
+{
+	struct memconn *c = memconn_open(w, NULL);
+
+	(void)state;
+	control.reloading = true;
+	memconn_sends(c, "reload\n");
+	memdrive_advance(w, SEC);
+	control.reloading = false;
+	control.reloads++;
+	memdrive_advance(w, SEC);
+	assert_int_equal(memconn_out(c).n, 0);
+	snprintf(control.text, sizeof(control.text), "1 change\n");
+	control.failed = false;
+	control.reloads++;
+	memdrive_advance(w, SEC);
+	assert_true(span_is(memconn_out(c), "ok\n1 change\n"));
+}
+
 /* Who went away while a reload ran is forgotten; a draining server does not wait for anybody. */
 static void test_gone(void **state)
 {
@@ -147,7 +167,8 @@ static void test_failing_allocations(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { CONTROL_TEST(test_requests), CONTROL_TEST(test_reload),
-					    CONTROL_TEST(test_gone), CONTROL_TEST(test_failing_allocations) };
+					    CONTROL_TEST(test_reload_meanwhile), CONTROL_TEST(test_gone),
+					    CONTROL_TEST(test_failing_allocations) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -27,6 +27,7 @@ struct hand {
 	bool wanted;      /* that one has services for it */
 	bool serves;      /* its process has committed something */
 	bool leaving;     /* others serve what it had; it ends with its last client, and nobody comes after it */
+	bool stops;       /* it was told to, so that another one can have its store */
 };
 
 /* What every hand of a monitor has in common. */

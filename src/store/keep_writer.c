@@ -15,8 +15,9 @@
 #include "store/keep_sys.h"
 
 enum {
-	TOGETHER = 16 << 20, /* bytes of one transaction, about */
-	STEP_MIN = 4 << 20,  /* the file grows by a quarter, but by these at least and at most */
+	TOGETHER = 16 << 20, /* bytes of one transaction, about ... */
+	PAGES = 4096, /* ... and records: each may change a page of its own, and LMDB never gives back the memory of these */
+	STEP_MIN = 4 << 20, /* the file grows by a quarter, but by these at least and at most */
 	STEP_MAX = 256 << 20,
 	TRY_AGAIN = 50, /* ms */
 	LOOK = 32,      /* transactions from one count of the free pages to the next, where room is short */
@@ -315,15 +316,16 @@ static void written(struct keep *k, struct keep_queued *q, const struct keep_que
 static struct keep_queued *write_front(struct keep *k, struct keep_queued *first)
 {
 	struct keep_queued *end = first;
-	uint64_t bytes = 0, need = 0, position = 0;
+	uint64_t bytes = 0, records = 0, need = 0, position = 0;
 	int r = -EIO;
 
 	do {
 		bytes += end->b.n + end->b.large;
+		records += end->b.records;
 		need += keep_batch_room(&end->b);
 		position = end->position;
 		end = end->next;
-	} while (end && bytes < TOGETHER);
+	} while (end && bytes < TOGETHER && records < PAGES);
 	if (atomic_load(&k->state) != KEEP_BROKEN)
 		r = write_until(k, first, end, need);
 	if (r < 0)

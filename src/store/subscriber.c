@@ -90,18 +90,48 @@ static int append(struct subscriber *s, const struct delivery *d)
 	return 0;
 }
 
-/* The delivery that the end of the queue belongs to; NULL: it is empty. */
-static struct delivery *last(const struct subscriber *s)
+/*
+ * The delivery of the same message that this one is to be part of. It is the last one; but several loops store for one that is away, and
+ * another one's may have come behind it. That it is there is known of what is on disk: the first delivery has an identifier there, and
+ * those by further subscriptions have none.
+ */
+static bool find_same(const struct subscriber *s, const struct delivery *d, uint32_t *ret_at)
 {
-	uint32_t i = s->queue_n;
+	bool there = s->kept_id && d->qos && d->m->kept && !d->packet;
 
-	while (i && !place(s, i - 1)->m)
-		i--;
-	return i ? place(s, i - 1) : NULL;
+	for (uint32_t i = d->alone ? 0 : s->queue_n; i-- > 0;) {
+		const struct delivery *q = place(s, i);
+
+		if (q->m == d->m && !q->alone) {
+			*ret_at = i;
+			return true;
+		}
+		if (q->m && !there)
+			break;
+	}
+	return false;
 }
 
-static int merge(struct subscriber *s, struct delivery *into, const struct delivery *d)
+/* Behind the identifiers that this delivery has already. */
+static int add_id(struct subscriber *s, uint32_t at, uint32_t id)
 {
+	uint32_t i = s->queue_n;
+	int r = append(s, &(struct delivery){ .id = id });
+
+	if (r < 0)
+		return r;
+	for (at++; at < i && !place(s, at)->m;)
+		at++;
+	for (; i > at; i--)
+		*place(s, i) = *place(s, i - 1);
+	*place(s, at) = (struct delivery){ .id = id };
+	return 0;
+}
+
+static int merge(struct subscriber *s, uint32_t at, const struct delivery *d)
+{
+	struct delivery *into = place(s, at);
+
 	into->qos = d->qos > into->qos ? d->qos : into->qos;
 	into->retain |= d->retain;
 	into->packet = into->packet ? into->packet : d->packet;
@@ -112,7 +142,7 @@ static int merge(struct subscriber *s, struct delivery *into, const struct deliv
 		into->id = d->id;
 		return 0;
 	}
-	return append(s, &(struct delivery){ .id = d->id });
+	return add_id(s, at, d->id);
 }
 
 /* Who takes what comes is limited by bytes alone: all of one turn of its publishers may wait for its own turn. */
@@ -132,19 +162,43 @@ void subscriber_mark(struct subscriber *s, const struct subscriber_limits *lim)
 		atomic_store_explicit(&s->full, full, memory_order_relaxed);
 }
 
+/*
+ * The last one, by its number on disk. What is on its way to the loop that a client was in, while it leaves, comes behind what is stored
+ * for it from then on: the numbers are in the order in which it was published.
+ */
+static void put_in_order(const struct subscriber *s)
+{
+	uint32_t last = s->queue_n - 1, at = last;
+	const struct delivery d = *place(s, last);
+
+	for (uint32_t i = last; i-- > 0;) {
+		const struct delivery *q = place(s, i);
+
+		if (q->m && (!q->packet || q->m->kept <= d.m->kept))
+			break;
+		if (q->m)
+			at = i;
+	}
+	for (; last > at; last--)
+		*place(s, last) = *place(s, last - 1);
+	*place(s, at) = d;
+}
+
 int subscriber_push(struct subscriber *s, const struct delivery *d, const struct subscriber_limits *lim)
 {
-	struct delivery *end = last(s);
 	size_t size = message_size(d->m);
+	uint32_t at;
 	int r;
 
-	if (end && end->m == d->m && !end->alone && !d->alone)
-		return merge(s, end, d);
+	if (find_same(s, d, &at))
+		return merge(s, at, d);
 	if (is_full(s, d, size, lim))
 		return -ENOBUFS;
 	r = append(s, d);
 	if (r < 0)
 		return r;
+	if (d->packet)
+		put_in_order(s);
 	message_ref(d->m);
 	s->queue_bytes += size;
 	subscriber_mark(s, lim);

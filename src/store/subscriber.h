@@ -74,6 +74,7 @@ struct subscriber {
 	struct delivery *queue; /* a ring */
 	uint32_t queue_at, queue_n, queue_cap;
 	uint32_t epoch; /* of being nobody's: an alarm that was set for an older one is stale */
+	unsigned left;  /* the loop that it was in before it was nobody's: there the alarm is */
 	size_t queue_bytes;
 
 	struct flight *flights;

@@ -217,6 +217,7 @@ uint32_t topics_leave(struct topics *t, struct subscriber *s, uint64_t expires, 
 	s->expires = expires;
 	s->will_at = will_at;
 	s->where = 0;
+	s->left = s->home;
 	epoch = ++s->epoch;
 	pthread_mutex_unlock(&t->lock);
 	return epoch;

@@ -115,6 +115,9 @@ typedef void topics_give(void *arg, struct sub *sub);
 bool topics_full(struct topics *t, const struct message *m, const struct subscriber_limits *lim,
 		 struct filters_found *found);
 
+/* Is there one in it that would be given it with QoS 1 or 2 and has records on disk? Of a share, the one whose turn it is; it stays his. */
+bool topics_must_keep(struct topics *t, const struct message *m, struct filters_found *found);
+
 struct delivery topics_delivery(const struct sub *sub, struct message *m); /* without a reference */
 
 /*

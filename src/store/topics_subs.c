@@ -62,27 +62,41 @@ static bool has_room(const struct sub *sub)
 	return !atomic_load_explicit(&sub->whose->full, memory_order_relaxed);
 }
 
-/*
- * One that has a connection and room, if there is such a one, else room for when it comes back; the next message goes to the one behind it
- * [4.8.2].
- */
-static struct sub *take_turn(struct share *g, const struct subscriber *but)
+static bool is_ready(const struct sub *sub)
+{
+	return has_room(sub) && sub->whose->where;
+}
+
+/* One that has a connection and room, if there is such a one, else room for when it comes back [4.8.2]. */
+static struct sub *whose_turn(const struct share *g, const struct subscriber *but)
 {
 	struct sub *best = NULL;
 
-	for (uint32_t i = 0; i < g->n; i++) {
-		struct sub *sub = list_entry(g->members.next, struct sub, in_share);
+	for (const struct list *l = g->members.next; l != &g->members; l = l->next) {
+		struct sub *sub = list_entry(l, struct sub, in_share);
 
-		list_del(&sub->in_share);
-		list_add(&g->members, &sub->in_share);
 		if (sub->whose == but)
 			continue;
-		if (has_room(sub) && sub->whose->where)
+		if (is_ready(sub))
 			return sub;
 		if (!best || (has_room(sub) && !has_room(best)))
 			best = sub;
 	}
 	return best;
+}
+
+/* The next message goes to the one behind it. */
+static struct sub *take_turn(struct share *g, const struct subscriber *but)
+{
+	struct sub *sub = whose_turn(g, but);
+
+	while (sub && is_ready(sub) && g->members.prev != &sub->in_share) {
+		struct list *first = g->members.next;
+
+		list_del(first);
+		list_add(&g->members, first);
+	}
+	return sub;
 }
 
 /* ---- one subscription ---- */
@@ -390,17 +404,48 @@ static bool is_full_entry(struct topics *t, const struct entry *e, const struct 
 	return !(sub->no_local && m->from == sub->whose->serial) && is_full_for(sub, message_size(m), lim);
 }
 
-bool topics_full(struct topics *t, const struct message *m, const struct subscriber_limits *lim,
-		 struct filters_found *found)
+/* Would its message go to the disk? */
+static bool is_kept_entry(struct topics *t, const struct entry *e, const struct message *m,
+			  const struct subscriber_limits *lim)
 {
-	bool full = false;
+	const struct sub *sub = list_entry(e, struct sub, entry);
+
+	(void)lim;
+	if (e->share) {
+		pthread_mutex_lock(&t->turns);
+		sub = whose_turn(e->share, NULL);
+		pthread_mutex_unlock(&t->turns);
+	} else if (sub->no_local && m->from == sub->whose->serial) {
+		return false;
+	}
+	return sub->qos && sub->whose->kept_id;
+}
+
+typedef bool asks(struct topics *t, const struct entry *e, const struct message *m,
+		  const struct subscriber_limits *lim);
+
+static bool any(struct topics *t, const struct message *m, struct filters_found *found, asks *is,
+		const struct subscriber_limits *lim)
+{
+	bool yes = false;
 
 	pthread_rwlock_rdlock(&t->subs_lock);
 	if (filters_match(t->subs, message_topic(m), found) < 0)
 		found->n = 0;
-	for (uint32_t i = 0; i < found->n && !full; i++)
-		for (const struct list *l = found->v[i]->subs.next; l != &found->v[i]->subs && !full; l = l->next)
-			full = is_full_entry(t, list_entry(l, struct entry, at.in_filter), m, lim);
+	for (uint32_t i = 0; i < found->n && !yes; i++)
+		for (const struct list *l = found->v[i]->subs.next; l != &found->v[i]->subs && !yes; l = l->next)
+			yes = is(t, list_entry(l, struct entry, at.in_filter), m, lim);
 	pthread_rwlock_unlock(&t->subs_lock);
-	return full;
+	return yes;
+}
+
+bool topics_full(struct topics *t, const struct message *m, const struct subscriber_limits *lim,
+		 struct filters_found *found)
+{
+	return any(t, m, found, is_full_entry, lim);
+}
+
+bool topics_must_keep(struct topics *t, const struct message *m, struct filters_found *found)
+{
+	return any(t, m, found, is_kept_entry, NULL);
 }

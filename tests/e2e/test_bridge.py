@@ -25,6 +25,9 @@ def bridge(to, topics, *more, name="office"):
     return f"[mqtt.bridge.{name}]\nto = {to}\ntopics = {lines}\n" + "\n".join(more)
 
 
+ELSEWHERE = bridge("tcp:127.0.0.1:1", ["x out 1"], name="elsewhere")  # the next one needs no other process then
+
+
 @pytest.fixture
 def mosquitto(folder):
     running = []
@@ -189,7 +192,7 @@ def test_it_keeps_what_comes_while_we_are_away(guichet, far, client):
     near.stop()
     them = client(far.port)
     them.say("q/1", "kept")
-    again = Ours(guichet)
+    again = Ours(guichet, ELSEWHERE)
     us = client(again.port, "q/#")
     again.g.reload(config)
     us.hears(("q/1", "kept"))
@@ -306,7 +309,7 @@ def test_local_user(guichet, client, folder):
 
 def test_reload(guichet, far, client):
     to = f"tcp:127.0.0.1:{far.port}"
-    near = Ours(guichet)
+    near = Ours(guichet, ELSEWHERE)
     us, them = client(near.port, "#"), client(far.port, "#")
     near.g.reload(CONF.format(loops=1, port=0, more=bridge(to, ["a out 1"])))
     connected(near)

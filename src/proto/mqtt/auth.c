@@ -91,7 +91,7 @@ static enum verdict say(struct mqtt *self, struct io *io, unsigned code)
 	w.max_packet = self->max_packet;
 	if (mqtt_put_end(&w, &end) < 0)
 		return fail(self, io, MQTT_TOO_LARGE, "packet-too-large");
-	mqtt_out_now(io, &w);
+	mqtt_out(self, io, &w); /* begun again it may be quick, and CONNACK wait for the disk yet */
 	return V_GO;
 }
 
@@ -134,7 +134,7 @@ enum verdict mqtt_auth_resume(struct mqtt *self, struct io *io)
 		.body = { a->connect, a->n },
 	};
 
-	self->state = MQTT_NEW;
+	mqtt_enter(self, MQTT_NEW);
 	return mqtt_connect(self, io, &f);
 }
 
@@ -180,21 +180,24 @@ enum verdict mqtt_auth_begin(struct mqtt *self, struct io *io, const struct mqtt
 	if (put_by(self, f->body) < 0)
 		return mqtt_refuse(self, io, MQTT_SERVER_BUSY, "out-of-memory");
 	self->with_method = true;
-	self->state = MQTT_ASKED;
-	self->max_packet = c->props.max_packet;
+	mqtt_enter(self, MQTT_ASKED);
 	if (!(c->props.has & MQTT_HAS(MQTT_P_AUTH_DATA))) /* it waits to be asked */
 		return say(self, io, MQTT_CONTINUE_AUTH);
 	return go_on(self, io, c->props.auth_data);
 }
 
-static enum verdict begin_again(struct mqtt *self, struct io *io, const struct mqtt_end *e)
+void mqtt_auth_timer(struct io *io)
 {
 	nsec most = io->svc->limits.auth;
 
+	io_timer(io, MQTT_TIMER_AUTH, most ? io->now + most : 0);
+}
+
+static enum verdict begin_again(struct mqtt *self, struct io *io, const struct mqtt_end *e)
+{
 	if (put_by(self, (struct span){}) < 0)
 		return mqtt_bye(self, io, MQTT_SERVER_BUSY, "out-of-memory");
-	if (most)
-		io_timer(io, MQTT_TIMER_AUTH, io->now + most);
+	mqtt_auth_timer(io);
 	if (!(e->props.has & MQTT_HAS(MQTT_P_AUTH_DATA)))
 		return say(self, io, MQTT_CONTINUE_AUTH);
 	return go_on(self, io, e->props.auth_data);

@@ -76,18 +76,13 @@ void bridge_tell_state(const struct bridge *b, struct io *io, bool up)
 {
 	BUF_AUTO struct buf topic = BUF_INIT(2 * TEXT);
 	struct message_birth birth = { .payload = span_str(up ? "1" : "0"), .retain = true };
-	struct message *m;
 
 	if (!b->setup.o->notify)
 		return;
 	bridge_state_topic(b, &topic);
 	birth.topic = buf_span(&topic);
-	m = topic.err ? NULL : message_new(&birth);
-	if (!m)
-		return;
-	(void)mqtt_retain(io, m);
-	(void)mqtt_route(NULL, io, m);
-	message_unref(m);
+	if (!topic.err)
+		(void)mqtt_announce(io, message_new(&birth));
 }
 
 /* ---- the session on this side ---- */
@@ -147,6 +142,8 @@ int bridge_claim(const struct bridge *b, struct io *io, struct subscriber **ret)
 
 	if (r < 0)
 		return r; /* there is no old one: nothing is clean */
+	if (present)
+		mqtt_alarm_off(io, s);
 	(void)topics_stay(mqtt_service(io)->topics, s, SIZE_MAX);
 	s->expiry = UINT32_MAX; /* as long as it is configured */
 	r = mqtt_kept_session(io, s);

@@ -42,7 +42,7 @@ static enum verdict give_up(struct link *self, struct io *io, const char *why)
 	if (!self->bridge->why)
 		self->bridge->why = why;
 	io_reason(io, why);
-	self->mqtt.state = MQTT_OVER;
+	mqtt_enter(&self->mqtt, MQTT_OVER);
 	return V_CLOSE;
 }
 
@@ -81,7 +81,7 @@ static enum verdict farewell(struct link *self, struct io *io)
 		if (mqtt_put_end(&w, &end) == 0)
 			mqtt_out_now(io, &w);
 	}
-	self->mqtt.state = MQTT_OVER;
+	mqtt_enter(&self->mqtt, MQTT_OVER);
 	return V_CLOSE;
 }
 
@@ -156,7 +156,6 @@ static enum verdict begin(struct link *self, const struct ev *ev, struct io *io)
 	if (!self->bridge)
 		return V_ABORT;
 	self->mqtt.role = MQTT_OUTWARD;
-	self->mqtt.state = MQTT_NEW;
 	self->mqtt.version = versions[self->bridge->tongue];
 	self->bridge->mute = true;
 	in_cap(io, mqtt_options(io)->packet);
@@ -252,8 +251,7 @@ static void forget_flights(struct io *io, struct subscriber *s)
 			i++;
 			continue;
 		}
-		mqtt_kept_done(io, s, s->flights[i].kept);
-		subscriber_landed(s, &s->flights[i]);
+		mqtt_land(io, s, &s->flights[i]);
 	}
 }
 
@@ -295,7 +293,7 @@ static enum verdict enter(struct link *self, struct io *io, const struct mqtt_co
 		r = bridge_claim(self->bridge, io, &m->session);
 	if (r < 0)
 		return give_up(self, io, r == -EBUSY ? "name-in-use" : "out-of-memory");
-	m->state = MQTT_OPEN;
+	mqtt_enter(m, MQTT_OPEN);
 	mqtt_count(io, MQTT_T_CONNECTIONS, 1);
 	mqtt_count(io, MQTT_T_CLIENTS, 1);
 	agree(self, io, &back->props);

@@ -45,7 +45,6 @@ static void agree(struct mqtt *self, const struct io *io, const struct mqtt_conn
 	if (c->version == MQTT_5 && o->keepalive_max && (!c->keep_alive || c->keep_alive > o->keepalive_max))
 		self->keep_alive = (uint16_t)o->keepalive_max;
 	self->window = (uint16_t)(window < o->inflight ? window : o->inflight);
-	self->max_packet = c->props.max_packet;
 	self->aliases_out_max = (uint16_t)(c->props.alias_max < o->aliases ? c->props.alias_max : o->aliases);
 }
 
@@ -80,7 +79,7 @@ enum verdict mqtt_refuse(struct mqtt *self, struct io *io, unsigned code, const 
 	int old = mqtt_return_code((uint8_t)code);
 
 	io_reason(io, why);
-	self->state = MQTT_OVER;
+	mqtt_enter(self, MQTT_OVER);
 	if (!self->version || (self->version != MQTT_5 && old < 0))
 		return V_CLOSE;
 	if (self->version != MQTT_5)
@@ -88,6 +87,7 @@ enum verdict mqtt_refuse(struct mqtt *self, struct io *io, unsigned code, const 
 	mqtt_props_init(&back.props);
 	mqtt_tell_server(io, code, &back.props);
 	mqtt_writer_init(&w, self->version, array, sizeof(array));
+	w.max_packet = self->max_packet;
 	if (mqtt_put_connack(&w, &back) == 0)
 		mqtt_out_now(io, &w);
 	return V_CLOSE;
@@ -110,12 +110,14 @@ static void tell_limits(const struct mqtt *self, const struct io *io, const stru
 		mqtt_props_set(p, MQTT_P_KEEP_ALIVE, self->keep_alive);
 }
 
-static void accept(struct mqtt *self, struct io *io, const struct mqtt_connect *c, bool present)
+/* 0, or -EMSGSIZE: what the client must know is more than it takes. */
+static int accept(struct mqtt *self, struct io *io, const struct mqtt_connect *c, bool present)
 {
 	struct mqtt_connack back = { .session_present = present && c->version != MQTT_31 };
 	BUF_AUTO struct buf response = BUF_INIT(RESPONSE);
 	uint8_t array[ANSWER];
 	struct mqtt_writer w;
+	int r;
 
 	mqtt_props_init(&back.props);
 	if (c->version == MQTT_5)
@@ -128,10 +130,13 @@ static void accept(struct mqtt *self, struct io *io, const struct mqtt_connect *
 		mqtt_auth_tell(self, &back.props);
 	mqtt_writer_init(&w, self->version, array, sizeof(array));
 	w.max_packet = self->max_packet;
-	if (mqtt_put_connack(&w, &back) == 0)
-		mqtt_out(self, io, &w);
+	r = mqtt_put_connack(&w, &back);
+	if (r < 0)
+		return r;
+	mqtt_out(self, io, &w);
 	self->muted = self->held != NULL;
 	mqtt_auth_done(self);
+	return 0;
 }
 
 /* ---- names ---- */
@@ -161,7 +166,7 @@ static uint64_t owner_of(const struct mqtt *self, const struct mqtt_connect *c)
 /* The one that has the name is asked to let go; until then nothing more is read, and this CONNECT stays where it is. */
 static void wait_for(struct mqtt *self, struct io *io, sess_id where)
 {
-	self->state = MQTT_WAITING;
+	mqtt_enter(self, MQTT_WAITING);
 	io_hold(io, true);
 	io_post(io, where, MQTT_TAKE_OVER, NULL, POST_REPLY);
 }
@@ -171,6 +176,7 @@ static void end_old(struct io *io, struct subscriber *old)
 {
 	struct message *will = old->will.m;
 
+	mqtt_alarm_off(io, old);
 	old->will.m = NULL;
 	mqtt_publish_will(io, will);
 	mqtt_give_orphans(io, old);
@@ -179,7 +185,7 @@ static void end_old(struct io *io, struct subscriber *old)
 	subscriber_unref(old);
 }
 
-/* Its will, and its record on disk, if it is to have one. 0, or a reason code: then it is as if it had never come. */
+/* Its will, and its record on disk, if it is to have one. 0, or a reason code. */
 static int settle(struct mqtt *self, struct io *io, bool present, const struct will *will, const char **ret_why)
 {
 	struct subscriber *s = self->session;
@@ -195,12 +201,43 @@ static int settle(struct mqtt *self, struct io *io, bool present, const struct w
 	s->will = *will;
 	if (!full && mqtt_kept_session(io, s) == 0)
 		return 0;
-	self->session_expiry = present ? self->session_expiry : 0;
-	self->goodbye = true;
+	if (!full)
+		*ret_why = "out-of-memory";
 	return full ? MQTT_QUOTA : MQTT_SERVER_BUSY;
 }
 
-/* Takes the will. */
+/* It has its name. Takes the will. */
+static enum verdict let_in(struct mqtt *self, struct io *io, const struct mqtt_connect *c, bool present,
+			   const struct will *will)
+{
+	const char *why = "store-full";
+	int r;
+
+	mqtt_enter(self, MQTT_OPEN);
+	io_secret(io, false);
+	mqtt_count(io, MQTT_T_CONNECTIONS, 1);
+	mqtt_count(io, MQTT_T_CLIENTS, 1);
+	in_cap(io, mqtt_options(io)->packet);
+	r = settle(self, io, present, will, &why);
+	if (r == 0 && accept(self, io, c, present) < 0) {
+		r = MQTT_TOO_LARGE;
+		why = "packet-too-large";
+	}
+	if (r) { /* as if it had never come */
+		self->session_expiry = present ? self->session_expiry : 0;
+		self->goodbye = true;
+		return mqtt_refuse(self, io, (unsigned)r, why);
+	}
+	if (!present)
+		return V_GO;
+	io_count(io, MQTT_RESUMED, 1);
+	self->access.changed = true; /* it subscribed, and what waits was let in, under other rules */
+	self->behind = true;
+	mqtt_pump(self, io);
+	return V_GO;
+}
+
+/* Who has the name, or had it, goes. Takes the will. */
 static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_connect *c, const struct will *will)
 {
 	char array[NAME];
@@ -212,7 +249,6 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 		.clean = c->clean,
 	};
 	struct subscriber *old = NULL;
-	const char *why = "store-full";
 	uint64_t where = 0;
 	bool present = false;
 	int r = self->session_expiry && !self->alarm ? mqtt_alarm_new(io->shard, &self->alarm) : 0;
@@ -226,28 +262,15 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 		wait_for(self, io, where);
 		return V_GO;
 	}
+	if (present)
+		mqtt_alarm_off(io, self->session);
 	if (old)
 		end_old(io, old);
 	if (r == -EACCES)
 		return mqtt_refuse(self, io, MQTT_BAD_CLIENT_ID, "client-of-another");
 	if (r < 0)
 		return mqtt_refuse(self, io, MQTT_SERVER_BUSY, "out-of-memory");
-	self->state = MQTT_OPEN;
-	io_secret(io, false);
-	mqtt_count(io, MQTT_T_CONNECTIONS, 1);
-	mqtt_count(io, MQTT_T_CLIENTS, 1);
-	in_cap(io, mqtt_options(io)->packet);
-	r = settle(self, io, present, will, &why);
-	if (r)
-		return mqtt_refuse(self, io, (unsigned)r, r == MQTT_QUOTA ? why : "out-of-memory");
-	accept(self, io, c, present);
-	if (!present)
-		return V_GO;
-	io_count(io, MQTT_RESUMED, 1);
-	self->access.changed = true; /* it subscribed, and what waits was let in, under other rules */
-	self->behind = true;
-	mqtt_pump(self, io);
-	return V_GO;
+	return let_in(self, io, c, present, will);
 }
 
 /* What a CONNECT may not ask for here, although it is well-formed; 0: it may. */
@@ -280,7 +303,7 @@ static int admit(struct mqtt *self, struct io *io, const struct mqtt_connect *c,
 
 	*ret_why = r == MQTT_BAD_USER ? "login" : "out-of-memory";
 	if (r == -EINPROGRESS) {
-		self->state = MQTT_PROVING;
+		mqtt_enter(self, MQTT_PROVING);
 		io_hold(io, true);
 	}
 	if (r)
@@ -305,6 +328,7 @@ enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_fr
 	self->version = c.version;
 	if (r)
 		return mqtt_refuse(self, io, (unsigned)r, why);
+	self->max_packet = c.props.max_packet;
 	if (self->leaving)
 		return mqtt_refuse(self, io, MQTT_USE_ANOTHER, "stopping");
 	r = fault_of(io, &c, &why);
@@ -377,7 +401,7 @@ static void end_will(struct mqtt *self, struct io *io)
 /* Its will, and what becomes of its state. Once; the name is free afterwards. */
 void mqtt_leave(struct mqtt *self, struct io *io)
 {
-	self->state = MQTT_OVER;
+	mqtt_enter(self, MQTT_OVER);
 	if (self->session) {
 		end_will(self, io);
 		mqtt_count(io, MQTT_T_CLIENTS, (uint64_t)-1);

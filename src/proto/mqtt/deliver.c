@@ -191,6 +191,12 @@ static void send_or_drop(struct mqtt *self, struct io *io, const struct sending 
 
 /* ---- the queue ---- */
 
+void mqtt_land(struct io *io, struct subscriber *s, struct flight *f)
+{
+	mqtt_kept_done(io, s, f->kept);
+	subscriber_landed(s, f);
+}
+
 /* QoS 1 and 2: it stays under way until it is acknowledged. False: memory is out, later. */
 static bool launch(struct mqtt *self, struct io *io, const struct delivery *d, const uint32_t *ids, size_t n)
 {
@@ -206,8 +212,7 @@ static bool launch(struct mqtt *self, struct io *io, const struct delivery *d, c
 	if (send(self, io, &s) == 0)
 		return true;
 	mqtt_dropped(io);
-	mqtt_kept_done(io, self->session, f->kept);
-	subscriber_landed(self->session, f);
+	mqtt_land(io, self->session, f);
 	return true;
 }
 
@@ -270,32 +275,50 @@ static bool is_never(int r)
 	return r == -EMSGSIZE || r == -ENOENT;
 }
 
+/* The other side of a bridge may take less than it did when this was sent first. */
+static void lessen(const struct mqtt *self, struct flight *f)
+{
+	if (self->role != MQTT_OUTWARD || !f->m)
+		return;
+	f->qos = f->qos < self->max_qos ? f->qos : self->max_qos;
+	f->retain = f->retain && !self->no_retain;
+}
+
+static bool is_sent_again(struct mqtt *self, struct io *io, const struct flight *f)
+{
+	const struct sending s = {
+		.m = f->m,
+		.ids = f->ids,
+		.n_ids = f->n_ids,
+		.id = f->qos ? f->id : 0,
+		.qos = f->qos,
+		.retain = f->retain,
+		.dup = f->qos && !self->anew,
+	};
+	int r;
+
+	if (!topics_may_have(&self->access, f->m, false))
+		return false;
+	r = send(self, io, &s);
+	if (r == 0 || (f->qos && !is_never(r)))
+		return f->qos > 0;
+	mqtt_dropped(io);
+	return false;
+}
+
 /* False: it is no more. */
 static bool send_again(struct mqtt *self, struct io *io, struct flight *f)
 {
-	struct sending s = { .m = f->m,
-			     .ids = f->ids,
-			     .n_ids = f->n_ids,
-			     .id = f->id,
-			     .qos = f->qos,
-			     .retain = f->retain,
-			     .dup = !self->anew };
-
 	f->sent = true;
-	if (f->m && !topics_may_have(&self->access, f->m, false)) {
-		mqtt_kept_done(io, self->session, f->kept);
-		subscriber_landed(self->session, f);
-		return false;
-	}
+	lessen(self, f);
 	if (!f->m) {
 		mqtt_answer(self, io, MQTT_PUBREL, f->id, MQTT_OK);
-	} else if (is_never(send(self, io, &s))) { /* it takes less than it did before */
-		mqtt_dropped(io);
-		mqtt_kept_done(io, self->session, f->kept);
-		subscriber_landed(self->session, f);
-		return false;
+		return true;
 	}
-	return true;
+	if (is_sent_again(self, io, f))
+		return true;
+	mqtt_land(io, self->session, f);
+	return false;
 }
 
 /* In the order in which they were sent first [MQTT-4.4.0-1] [MQTT-4.6.0-1]. False: some must wait, and all new ones. */
@@ -348,8 +371,7 @@ void mqtt_pump(struct mqtt *self, struct io *io)
 
 static enum verdict landed(struct mqtt *self, struct io *io, struct flight *f)
 {
-	mqtt_kept_done(io, self->session, f->kept);
-	subscriber_landed(self->session, f);
+	mqtt_land(io, self->session, f);
 	mqtt_pump(self, io);
 	return V_GO;
 }

@@ -167,7 +167,7 @@ int mqtt_kept_left(struct io *io, struct subscriber *s, uint64_t until, uint64_t
 {
 	int r = on_disk(io, s) ? put_session(io, s, until, will_at) : 0;
 
-	mqtt_kept_submit(NULL, io);
+	mqtt_kept_submit(NULL, io); /* in the middle of a step: its name is free before that ends */
 	return r;
 }
 
@@ -201,6 +201,22 @@ int mqtt_kept_sub(struct io *io, const struct subscriber *s, const struct wish *
 	};
 
 	return on_disk(io, s) ? wrote(io, keep_subscribe(&pen_of(io)->batch, &k)) : 0;
+}
+
+struct mqtt_mark mqtt_kept_mark(const struct io *io)
+{
+	const struct mqtt_pen *pen = pen_of(io);
+
+	return (struct mqtt_mark){ pen->batch.n, pen->batch.records, pen->wrote };
+}
+
+void mqtt_kept_take_back(struct io *io, const struct mqtt_mark *since)
+{
+	struct mqtt_pen *pen = pen_of(io);
+
+	pen->batch.n = since->n;
+	pen->batch.records = since->records;
+	pen->wrote = since->wrote;
 }
 
 int mqtt_kept_unsub(struct io *io, const struct subscriber *s, struct span group, struct span filter)
@@ -241,6 +257,13 @@ bool mqtt_kept_wanted(struct io *io, struct message *m, const struct subscriber 
 	if (!m->kept)
 		m->kept = keep_new_id(mqtt_service(io)->keep);
 	return true;
+}
+
+bool mqtt_kept_again(const struct io *io, const struct subscriber *s)
+{
+	const struct mqtt_shard *shard = io->shard;
+
+	return shard->found_all.n > 1 && is_waiter(&shard->pen, s->kept_id);
 }
 
 int mqtt_kept_add(struct io *io, const struct subscriber *s, const struct delivery *d)

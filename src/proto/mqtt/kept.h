@@ -59,8 +59,19 @@ void mqtt_kept_end(struct io *io, struct subscriber *s); /* with all that waits 
 [[nodiscard]] int mqtt_kept_await(struct io *io, const struct subscriber *s, uint16_t packet);
 [[nodiscard]] int mqtt_kept_release(struct io *io, const struct subscriber *s, uint16_t packet);
 
+/* Records of this step, from the mark on, that are to be as if they had not been written. */
+struct mqtt_mark {
+	size_t n;
+	uint32_t records;
+	bool wrote;
+};
+struct mqtt_mark mqtt_kept_mark(const struct io *io);
+void mqtt_kept_take_back(struct io *io, const struct mqtt_mark *since); /* of subscriptions only */
+
 /* Of a message that is routed: a place for one that hears it (false: not on disk), and when all are known, the record. */
 bool mqtt_kept_wanted(struct io *io, struct message *m, const struct subscriber *s, bool alone);
+bool mqtt_kept_again(const struct io *io,
+		     const struct subscriber *s); /* it has one, by another filter that fits: no packet of its own */
 [[nodiscard]] int mqtt_kept_add(struct io *io, const struct subscriber *s, const struct delivery *d);
 [[nodiscard]] int mqtt_kept_message(struct io *io, struct message *m, int err); /* of the places; it is returned */
 
@@ -70,7 +81,11 @@ void mqtt_kept_sent(struct io *io, const struct subscriber *s, const struct deli
 [[nodiscard]] int mqtt_kept_received(struct io *io, const struct subscriber *s, const struct flight *f);
 void mqtt_kept_done(struct io *io, const struct subscriber *s, uint64_t message); /* 0 is fine */
 
-void mqtt_kept_submit(struct mqtt *self, struct io *io);                   /* the end of a step */
+/*
+ * The end of a step: what it wrote is handed over, and `self`, whose step it was, has something to wait for. NULL: the shard's; or part of a
+ * step, whose answers wait for what follows too.
+ */
+void mqtt_kept_submit(struct mqtt *self, struct io *io);
 void mqtt_kept_flush(struct mqtt *self, struct io *io);                    /* answers whose time has come */
 bool mqtt_kept_hold(struct mqtt *self, struct io *io, struct span packet); /* false: it need not wait */
 void mqtt_kept_wake(struct mqtt_shard *shard, struct io *io);              /* who waits for the disk looks again */

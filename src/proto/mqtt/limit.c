@@ -1,7 +1,8 @@
-/* limit.c - what the limits of a service cost its clients: counted, and told in the log. See mqtt_priv.h. */
+/* limit.c - what the limits of a service cost its clients: counted, and told in the log. See shard.h. */
 #include <errno.h>
 
 #include "proto/mqtt/mqtt_priv.h"
+#include "store/topic.h"
 
 static const char *const words[MQTT_LIMITS] = {
 	[MQTT_L_QUEUE] = "queue-full",  [MQTT_L_REFUSED] = "queue-refused",  [MQTT_L_DISK] = "store-full",
@@ -21,18 +22,12 @@ void mqtt_limit(struct io *io, enum mqtt_limit which, struct span whose)
 	*l = (struct mqtt_limited){ .told = io->now };
 }
 
-void mqtt_lost(struct io *io, const struct subscriber *whose, int r)
+/* Of what happens in the server it is only counted: a line about it would be the next event, for the same full queue, for ever. */
+void mqtt_lost(struct io *io, const struct subscriber *whose, const struct message *m, int r)
 {
 	mqtt_dropped(io);
-	if (r == -ENOBUFS)
+	if (r == -ENOBUFS && !topic_is_own(message_topic(m)))
 		mqtt_limit(io, MQTT_L_QUEUE, subscriber_name(whose));
-}
-
-void mqtt_refused(const struct mqtt *self, struct io *io, enum mqtt_limit which)
-{
-	io_count(io, MQTT_REFUSED, 1);
-	mqtt_count(io, MQTT_T_REFUSED, 1);
-	mqtt_limit(io, which, subscriber_name(self->session));
 }
 
 /*
@@ -48,6 +43,7 @@ bool mqtt_must_refuse(const struct mqtt *self, struct io *io, const struct messa
 		return false;
 	if (!topics_full(t, m, &lim, &shard->found_all))
 		return false;
-	mqtt_refused(self, io, MQTT_L_REFUSED);
+	mqtt_refused(io);
+	mqtt_limit(io, MQTT_L_REFUSED, subscriber_name(self->session));
 	return true;
 }

@@ -2,6 +2,7 @@
  * mqtt.c - a message broker: MQTT 3.1, 3.1.1 and 5.0. One step for each session; packets by their type, keep-alive, the end.
  * How the rest is divided: mqtt_priv.h.
  */
+#include <assert.h>
 #include <errno.h>
 
 #include "base/mem.h"
@@ -77,6 +78,25 @@ static const struct option rows[] = {
 
 static const struct option_table table = OPTION_TABLE("mqtt", rows, struct mqtt_options, mqtt_options_check);
 
+/* ---- states ---- */
+
+void mqtt_enter(struct mqtt *self, enum mqtt_state to)
+{
+	enum { NEW = 1 << MQTT_NEW, ASKED = 1 << MQTT_ASKED, OPEN = 1 << MQTT_OPEN };
+	enum { PROVING = 1 << MQTT_PROVING, WAITING = 1 << MQTT_WAITING, OVER = 1 << MQTT_OVER };
+	static const uint8_t ways[] = {
+		[MQTT_NEW] = ASKED | PROVING | WAITING | OPEN | OVER,
+		[MQTT_ASKED] = NEW | OVER,
+		[MQTT_PROVING] = NEW | OVER, /* its CONNECT is looked at again */
+		[MQTT_WAITING] = NEW | OVER, /* likewise */
+		[MQTT_OPEN] = OVER,
+		[MQTT_OVER] = OVER,
+	};
+
+	assert(ways[self->state] & 1 << to);
+	self->state = (uint8_t)to;
+}
+
 /* ---- words ---- */
 
 static void count_out(struct io *io, const struct mqtt_writer *w)
@@ -125,7 +145,7 @@ enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const cha
 		if (mqtt_put_end(&w, &end) == 0)
 			mqtt_out_now(io, &w);
 	}
-	self->state = MQTT_OVER;
+	mqtt_enter(self, MQTT_OVER);
 	return V_CLOSE;
 }
 
@@ -287,7 +307,7 @@ static enum verdict try_again(struct mqtt *self, struct io *io)
 
 		return v == V_GO ? take_packets(self, io) : v;
 	}
-	self->state = MQTT_NEW;
+	mqtt_enter(self, MQTT_NEW);
 	self->version = MQTT_UNKNOWN;
 	return take_packets(self, io);
 }
@@ -302,7 +322,7 @@ static enum verdict proven(struct mqtt *self, const struct ev *ev, struct io *io
 	io_hold(io, false);
 	if (r)
 		return mqtt_refuse(self, io, (unsigned)r, r == MQTT_BAD_USER ? "login" : "out-of-memory");
-	self->state = MQTT_NEW;
+	mqtt_enter(self, MQTT_NEW);
 	self->version = MQTT_UNKNOWN;
 	return take_packets(self, io);
 }
@@ -343,11 +363,10 @@ static enum verdict read_letters(struct mqtt *self, const struct ev *ev, struct 
 
 /* ---- the protocol ---- */
 
-static enum verdict begin(struct mqtt *self, struct io *io)
+static enum verdict begin(struct io *io)
 {
 	const struct mqtt_shard *shard = io->shard;
 
-	self->state = MQTT_NEW;
 	io_secret(io, true); /* until CONNECT, which may have a password, is over */
 	if (shard->loops)
 		return V_GO;
@@ -359,16 +378,19 @@ static enum verdict time_over(struct mqtt *self, const struct ev *ev, struct io 
 {
 	if (self->leaving)
 		return mqtt_bye(self, io, MQTT_SHUTTING_DOWN, "stopping");
-	if (ev->tag == MQTT_TIMER_AUTH)
-		return mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "auth");
 	if (ev->tag == MQTT_TIMER_RATE) {
 		mqtt_rate_over(self, io);
 		return take_packets(self, io);
 	}
-	if (self->paused) { /* what would keep it alive may lie there */
-		stay_alive(self, io);
+	if (self->paused) { /* what is waited for may lie there */
+		if (ev->tag == MQTT_TIMER_AUTH)
+			mqtt_auth_timer(io);
+		else
+			stay_alive(self, io);
 		return V_GO;
 	}
+	if (ev->tag == MQTT_TIMER_AUTH)
+		return mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "auth");
 	return mqtt_bye(self, io, MQTT_KEEP_ALIVE_TIMEOUT, "keep-alive");
 }
 
@@ -396,7 +418,7 @@ static enum verdict one_event(struct mqtt *self, const struct ev *ev, struct io 
 		return mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "login");
 	switch (ev->kind) {
 	case EV_OPEN:
-		return begin(self, io);
+		return begin(io);
 	case EV_DATA:
 		return take_packets(self, io);
 	case EV_MSG:

@@ -1,5 +1,5 @@
 /*
- * mqtt_priv.h - what the files of the broker share.
+ * mqtt_priv.h - what the files of the broker share: a session. What a loop has, and what is for all, is in shard.h.
  *
  *	mqtt.c       the protocol: steps, packets by their type, keep-alive, the end
  *	connect.c    CONNECT: names, takeover, what was agreed
@@ -19,72 +19,12 @@
  *	bridge*.c    connections to other brokers: bridge.h
  */
 #pragma once
-#include <stdatomic.h>
-
-#include "base/buf.h"
-#include "base/list.h"
-#include "conf/option.h"
-#include "core/proto.h"
-#include "proto/mqtt/kept.h"
-#include "proto/mqtt/service.h"
+#include "proto/mqtt/shard.h"
 #include "proto/mqtt/write.h"
 #include "store/access.h"
-#include "store/events.h"
-#include "store/topics.h"
-
-/* For another loop. */
-struct item {
-	struct message *m;     /* a reference */
-	struct subscriber *to; /* a reference; NULL: whoever in that loop hears it */
-	struct delivery d;     /* with `to`; m is the one above */
-};
-
-struct batch {
-	struct mail mail; /* first */
-	uint32_t n, cap;
-	struct item v[];
-};
-
-/* Limits of which the log tells: limit.c. */
-enum mqtt_limit {
-	MQTT_L_QUEUE,
-	MQTT_L_REFUSED,
-	MQTT_L_DISK,
-	MQTT_L_SESSIONS,
-	MQTT_L_RETAINED,
-	MQTT_LIMITS,
-};
-
-struct mqtt_limited {
-	nsec told;  /* 0: never */
-	uint64_t n; /* times since then */
-};
-
-/* A loop: io->shard. */
-struct mqtt_shard {
-	struct filters *heard; /* of those whose subscriptions end with their connection */
-	struct filters_found found, found_all;
-	struct batch **batches; /* by loop; NULL: nothing for it in this step */
-	unsigned loops;
-	bool batched;              /* one of them is not NULL */
-	struct heap alarms;        /* of those who left it */
-	struct topic_map who_left; /* the same */
-	uint64_t sweep_at;         /* the first retained message expires; of the first loop */
-	uint32_t promised;         /* of those who are here and may leave one: places that are kept in `alarms` */
-	struct mqtt_tallies *tallies;
-	struct mqtt_sys *sys;        /* of the first loop */
-	struct events_reader events; /* likewise */
-	bool listens;                /* to these */
-	struct mqtt_pen pen;
-	struct mqtt_limited limited[MQTT_LIMITS];
-	struct list bridges; /* bridge.h */
-	uint32_t bridge_tags;
-	nsec look_again; /* at the options of bridges: memory was out; 0 = no */
-	bool stopping;
-};
 
 enum mqtt_state {
-	MQTT_NEW,     /* nothing but CONNECT may come */
+	MQTT_NEW,     /* zero: nothing but CONNECT may come */
 	MQTT_ASKED,   /* its CONNECT began an exchange of AUTH packets */
 	MQTT_PROVING, /* its password is looked at; nothing more is read */
 	MQTT_WAITING, /* for another connection of its name to let go */
@@ -92,11 +32,7 @@ enum mqtt_state {
 	MQTT_OVER,
 };
 
-/* Letters between sessions and rooms. */
-enum { MQTT_WAKE = 1, MQTT_TAKE_OVER, MQTT_LET_GO, MQTT_BATCH, MQTT_ALARM, MQTT_COMMITTED, MQTT_LISTEN, MQTT_SWEEP };
-
 enum { MQTT_TIMER_ALIVE, MQTT_TIMER_AUTH, MQTT_TIMER_RATE };
-enum { MQTT_SHARD_ALARM, MQTT_SHARD_SYS, MQTT_SHARD_EVENTS, MQTT_SHARD_BRIDGE }; /* timers of the shard */
 enum { MQTT_JOB_LOGIN = 1 };
 
 /* Topics by a number, in one direction. */
@@ -111,12 +47,6 @@ struct mqtt_replay {
 	struct names_cursor cursor;
 	uint32_t id;
 	uint8_t qos;
-};
-
-/* Who hears the topic that it published to last, in this loop. */
-struct mqtt_memo {
-	struct filters_found found;
-	uint64_t found_at; /* filters_generation(); 0: nothing is known */
 };
 
 enum mqtt_role {
@@ -153,40 +83,8 @@ struct mqtt {
 	struct mqtt_auth *auth; /* of an exchange that is under way; NULL: there is none */
 };
 
-static inline const struct mqtt_options *mqtt_options(const struct io *io)
-{
-	return io->svc->options;
-}
-
-static inline struct mqtt_service *mqtt_service(const struct io *io)
-{
-	return io->svc->state;
-}
-
-/* One writer, so no locked addition is needed. */
-static inline void mqtt_count(const struct io *io, enum mqtt_tally which, uint64_t n)
-{
-	struct mqtt_shard *shard = io->shard;
-	_Atomic uint64_t *at = &shard->tallies->v[which];
-
-	atomic_store_explicit(at, atomic_load_explicit(at, memory_order_relaxed) + n, memory_order_relaxed);
-}
-
-static inline void mqtt_dropped(struct io *io)
-{
-	io_count(io, MQTT_DROPPED, 1);
-	mqtt_count(io, MQTT_T_DROPPED, 1);
-}
-
-struct subscriber_limits mqtt_limits(const struct io *io);
-
-/* limit.c. `r` of the second: what subscriber_push() said. */
-void mqtt_limit(struct io *io, enum mqtt_limit which, struct span whose);
-void mqtt_refused(const struct mqtt *self, struct io *io, enum mqtt_limit which); /* a message that it published */
-void mqtt_lost(struct io *io, const struct subscriber *whose, int r);             /* a delivery */
-bool mqtt_must_refuse(const struct mqtt *self, struct io *io, const struct message *m);
-
-/* mqtt.c. Ends the conversation in the words of its version. */
+/* mqtt.c. The first is the one place where a state begins, and has the ways; the second ends the conversation in the words of its version. */
+void mqtt_enter(struct mqtt *self, enum mqtt_state to);
 enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const char *why);
 void mqtt_out_now(struct io *io, const struct mqtt_writer *w);
 void mqtt_out(struct mqtt *self, struct io *io, const struct mqtt_writer *w); /* behind what it promises */
@@ -223,6 +121,7 @@ enum verdict mqtt_auth_resume(struct mqtt *self, struct io *io); /* its name may
 struct span mqtt_auth_user(const struct mqtt *self);
 void mqtt_auth_tell(const struct mqtt *self, struct mqtt_props *p);
 void mqtt_auth_done(struct mqtt *self);
+void mqtt_auth_timer(struct io *io); /* until when one that was begun again must be over */
 
 /* rate.c. The first: of a packet that was taken. The second: what waits may be read. The third: the memory of it. */
 void mqtt_rate(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
@@ -247,24 +146,10 @@ void mqtt_replays_done(struct mqtt *self);
 [[nodiscard]] int mqtt_add_replay(struct mqtt *self, const struct wish *w); /* 0 or -ENOMEM */
 
 /* deliver.c */
-void mqtt_pump(struct mqtt *self, struct io *io); /* sends what waits, as far as there is room */
+void mqtt_pump(struct mqtt *self, struct io *io);                      /* sends what waits, as far as there is room */
+void mqtt_land(struct io *io, struct subscriber *s, struct flight *f); /* it is over: here, and on disk */
 enum verdict mqtt_acked(struct mqtt *self, struct io *io, const struct mqtt_ack *a);
 void mqtt_aliases_free(struct mqtt_aliases *a);
-
-/*
- * route.c. A message to all who hear it: 1; 0: nobody does; -ENOMEM: not everybody who should. `memo`: of whose it is, NULL: nobody's.
- * Then, once in a step, mqtt_send_off().
- */
-int mqtt_route(struct mqtt_memo *memo, struct io *io, struct message *m);
-bool mqtt_route_here(struct mqtt_memo *memo, struct io *io,
-		     struct message *m);                         /* to those of this loop's index alone */
-[[nodiscard]] int mqtt_retain(struct io *io, struct message *m); /* as topics_retain() */
-bool mqtt_must_keep(struct io *io, const struct message *m);     /* would it go to the disk? */
-
-/* To one, wherever it is: 0; 1: it is on its way to another loop; -errno: it is dropped. */
-int mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d);
-void mqtt_give_orphans(struct io *io, const struct subscriber *ended); /* what it has left to others of its groups */
-void mqtt_send_off(struct mqtt *self, struct io *io);                  /* self: whose step it was; NULL: the shard's */
 
 /*
  * bridge_link.c: of a session that is MQTT_OUTWARD. The topic that a message has over there (empty: none, or memory is out), alive until
@@ -273,22 +158,3 @@ void mqtt_send_off(struct mqtt *self, struct io *io);                  /* self: 
 struct span mqtt_bridge_out(struct mqtt *self, const struct message *m);
 bool mqtt_bridge_in(struct mqtt *self, const struct io *io, struct mqtt_publish *p);
 unsigned mqtt_bridge_bye(struct mqtt *self, unsigned code, const char *why);
-
-/* sys.c */
-struct mqtt_sys *mqtt_sys_new(nsec now); /* or NULL */
-void mqtt_sys_tell(struct mqtt_shard *shard, struct io *io);
-
-/* events.c: somebody has subscribed to them; the shard of the first loop is told so, and looks for some when its timer rings. */
-void mqtt_events_begin(struct io *io);
-void mqtt_events_open(struct mqtt_shard *shard, struct io *io);
-void mqtt_events_listen(struct mqtt_shard *shard, struct io *io, const struct letter *l);
-void mqtt_events_look(struct mqtt_shard *shard, struct io *io);
-
-/* shard.c */
-void mqtt_publish_will(struct io *io, struct message *will); /* with its reference; its time begins. NULL is fine */
-enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io);
-void mqtt_shard_done(void *self, struct io *io);
-/* For one who comes: 0 or -ENOMEM. When he leaves and stays known: it rings in this loop; it is the shard's then. Or he does not. */
-[[nodiscard]] int mqtt_alarm_new(struct mqtt_shard *shard, struct mqtt_alarm **ret);
-void mqtt_alarm_set(struct io *io, struct mqtt_alarm **mine, struct subscriber *s, uint32_t epoch, nsec at);
-void mqtt_alarm_free(struct mqtt_shard *shard, struct mqtt_alarm **a); /* NULL is fine */

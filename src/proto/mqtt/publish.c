@@ -109,13 +109,16 @@ static int send(struct mqtt *self, struct io *io, const struct mqtt_publish *p, 
 	int kept = 0, r;
 
 	if (mqtt_kept_full(io) && mqtt_must_keep(io, m)) {
-		mqtt_refused(self, io, MQTT_L_DISK);
+		mqtt_refused(io);
+		mqtt_limit(io, MQTT_L_DISK, subscriber_name(self->session));
 		return MQTT_QUOTA;
 	}
 	if (p->retain)
 		kept = mqtt_retain(io, m);
-	if (kept == -ENOBUFS && p->qos && self->version == MQTT_5)
+	if (kept == -ENOBUFS && p->qos && self->version == MQTT_5) {
+		mqtt_refused(io);
 		return MQTT_QUOTA;
+	}
 	r = mqtt_route(memo_of(self), io, m);
 	if (r < 0 || kept == -ENOMEM)
 		return -ENOMEM;

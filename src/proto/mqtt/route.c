@@ -1,5 +1,5 @@
 /*
- * route.c - from a message to all who hear it. See mqtt_priv.h.
+ * route.c - from a message to all who hear it. See shard.h.
  *
  * Who is in this loop gets a reference into the queue, and one letter that wakes its session, however many follow in the same turn.
  * For other loops there is a batch each, filled during a step and sent at its end. Who is away has a queue in the store.
@@ -88,7 +88,7 @@ static int push(struct io *io, struct subscriber *to, const struct delivery *d, 
 	int r = subscriber_push(to, d, &lim);
 
 	if (r < 0)
-		mqtt_lost(io, to, r);
+		mqtt_lost(io, to, d->m, r);
 	if (to->woken)
 		return r;
 	to->woken = true;
@@ -105,7 +105,7 @@ static int store(struct io *io, struct subscriber *to, const struct delivery *d)
 	if (r == -EAGAIN) /* it has come back in this moment */
 		return pack(io, to->home, d->m, to, d);
 	if (r < 0 && r != -ENOENT)
-		mqtt_lost(io, to, r);
+		mqtt_lost(io, to, d->m, r);
 	return r;
 }
 
@@ -124,29 +124,32 @@ int mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d)
  * What was on disk for the one that has ended is written anew for the other: a record names those who wait once and for all. Before the
  * first one's is deleted.
  */
-static void give_orphan(struct io *io, const struct orphan *o)
+static bool give_orphan(struct io *io, const struct orphan *o)
 {
 	struct message *m = o->to->kept_id ? message_copy(o->d.m) : NULL;
 	struct delivery d = o->d;
-	int err = 0;
+	int err = 0, r;
 
 	d.m = m ? m : o->d.m;
 	if (m && d.qos && mqtt_kept_wanted(io, m, o->to, true))
 		d.packet = subscriber_next_id(o->to);
-	if (mqtt_give(io, o->to, &d) >= 0 && d.packet)
+	r = mqtt_give(io, o->to, &d);
+	if (r >= 0 && d.packet)
 		err = mqtt_kept_add(io, o->to, &d);
 	if (d.packet && mqtt_kept_message(io, m, err) < 0)
 		mqtt_dropped(io); /* in memory it is there */
 	message_unref(m);
+	return r >= 0;
 }
 
 void mqtt_give_orphans(struct io *io, const struct subscriber *ended)
 {
 	struct orphans *all = topics_orphans(mqtt_service(io)->topics, ended);
+	uint64_t given = 0;
 
 	for (size_t i = 0; all && i < all->n; i++)
-		give_orphan(io, &all->v[i]);
-	io_count(io, MQTT_REDELIVERED, all ? all->n : 0);
+		given += give_orphan(io, &all->v[i]);
+	io_count(io, MQTT_REDELIVERED, given);
 	orphans_free(all);
 }
 
@@ -163,17 +166,19 @@ static void give(void *arg, struct sub *sub)
 {
 	struct hearing *h = arg;
 	struct delivery d = topics_delivery(sub, h->m);
+	bool kept;
 	int r;
 
 	if (sub->no_local && h->m->from == sub->whose->serial)
 		return;
 	h->heard = true;
-	if (d.qos && mqtt_kept_wanted(h->io, h->m, sub->whose, d.alone))
+	kept = d.qos && mqtt_kept_wanted(h->io, h->m, sub->whose, d.alone);
+	if (kept && !mqtt_kept_again(h->io, sub->whose))
 		d.packet = subscriber_next_id(sub->whose);
 	r = mqtt_give(h->io, sub->whose, &d);
-	if (r >= 0 && d.packet && h->err == 0)
+	if (r >= 0 && kept && h->err == 0)
 		r = mqtt_kept_add(h->io, sub->whose, &d);
-	if (r == -ENOMEM && d.packet) /* its publisher must not believe that it is there */
+	if (r == -ENOMEM && kept) /* its publisher must not believe that it is there */
 		h->err = r;
 }
 
@@ -254,8 +259,6 @@ int mqtt_retain(struct io *io, struct message *m)
 
 	if (r == 1)
 		port_post(io->svc->port, 0, MQTT_SWEEP, NULL);
-	if (r < 0)
-		mqtt_dropped(io);
 	if (r == -ENOBUFS)
 		mqtt_limit(io, MQTT_L_RETAINED, message_topic(m));
 	if (r >= 0 && mqtt_service(io)->keep)
@@ -265,20 +268,22 @@ int mqtt_retain(struct io *io, struct message *m)
 	return r;
 }
 
-static void look_for_kept(void *arg, struct sub *sub)
+bool mqtt_announce(struct io *io, struct message *m)
 {
-	struct hearing *h = arg;
-
-	h->heard |= sub->whose->kept_id && h->m->qos && sub->qos;
+	if (!m)
+		return false;
+	if (m->retain)
+		(void)mqtt_retain(io, m);
+	(void)mqtt_route(NULL, io, m);
+	message_unref(m);
+	return true;
 }
 
 bool mqtt_must_keep(struct io *io, const struct message *m)
 {
 	struct mqtt_shard *shard = io->shard;
-	struct hearing h = { .m = (struct message *)m };
 
 	if (m->retain && m->payload_n)
 		return true;
-	(void)topics_match(mqtt_service(io)->topics, message_topic(m), &shard->found_all, look_for_kept, &h);
-	return h.heard;
+	return m->qos && topics_must_keep(mqtt_service(io)->topics, m, &shard->found_all);
 }

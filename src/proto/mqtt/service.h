@@ -75,3 +75,13 @@ struct mqtt_service {
 	char *name, *folder; /* for the log; owned: a reload makes another svc */
 	bool lazy;           /* nobody waits for the disk */
 };
+
+static inline const struct mqtt_options *mqtt_options(const struct io *io)
+{
+	return io->svc->options;
+}
+
+static inline struct mqtt_service *mqtt_service(const struct io *io)
+{
+	return io->svc->state;
+}

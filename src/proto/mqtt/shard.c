@@ -1,4 +1,4 @@
-/* shard.c - the shard: what other loops send, and what is due of those who are away. See mqtt_priv.h. */
+/* shard.c - the shard: what other loops send, and what is due of those who are away. See shard.h. */
 #include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
@@ -11,8 +11,10 @@
 #define LOOK_AGAIN (10 * SEC)
 
 /*
- * Of one that has left, in this loop: its will, its end. Stale when it came back meanwhile. One for each, however often it goes. It is
- * made, and has its place in the heap, when the client comes: leaving needs no memory.
+ * Of one that has left, in this loop: its will, its end. Who is here has none, in whatever loop: it is called off when he comes back.
+ * One that could not be is stale, which its epoch tells.
+ *
+ * It is made, and has its place in the heap, when the client comes: leaving needs no memory.
  */
 struct mqtt_alarm {
 	struct heap_node node;
@@ -47,10 +49,7 @@ void mqtt_publish_will(struct io *io, struct message *will)
 	if (will->expires) /* until now nobody else has it */
 		will->expires += io->now;
 	io_count(io, MQTT_WILLS, 1);
-	if (will->retain)
-		(void)mqtt_retain(io, will);
-	(void)mqtt_route(NULL, io, will);
-	message_unref(will);
+	(void)mqtt_announce(io, will);
 }
 
 /* Under the lock of names: it is nobody's until then, and what its next session writes comes behind. In one batch with the will. */
@@ -138,11 +137,16 @@ void mqtt_alarm_free(struct mqtt_shard *shard, struct mqtt_alarm **a)
 	*a = NULL;
 }
 
-/* The one that is there already for this name takes its place. */
+static uint32_t hash_of(const struct io *io, const struct subscriber *s)
+{
+	return (uint32_t)topic_hash(&mqtt_service(io)->key, subscriber_name(s));
+}
+
+/* One that is there for this name yet, since the letter that calls it off is on its way, takes its place. */
 static struct mqtt_alarm *take_place(struct mqtt_shard *shard, struct io *io, struct subscriber *s,
 				     struct mqtt_alarm **mine)
 {
-	uint32_t hash = (uint32_t)topic_hash(&mqtt_service(io)->key, subscriber_name(s));
+	uint32_t hash = hash_of(io, s);
 	struct mqtt_alarm *a = alarm_of(shard, s, hash);
 	int r = 0;
 
@@ -181,6 +185,47 @@ void mqtt_alarm_set(struct io *io, struct mqtt_alarm **mine, struct subscriber *
 	place_alarm(shard, io, mine, s, epoch, at);
 	if (heap_min(&shard->alarms, &first) && first == at)
 		port_post(io->svc->port, port_here(io->svc->port, io), MQTT_ALARM, NULL);
+}
+
+/* What tells another loop. */
+struct call_off {
+	struct mail mail;         /* first */
+	struct subscriber *whose; /* a reference */
+	uint32_t epoch;
+};
+
+static void drop_call_off(struct mail *mail)
+{
+	subscriber_unref(((struct call_off *)mail)->whose);
+	mem_free(mail);
+}
+
+/* Unless it was set anew meanwhile: for a later leave, or for another one of this name. */
+static void call_off(struct mqtt_shard *shard, const struct io *io, const struct subscriber *s, uint32_t epoch)
+{
+	struct mqtt_alarm *a = alarm_of(shard, s, hash_of(io, s));
+
+	if (!a || a->whose != s || (int32_t)(epoch - a->epoch) < 0)
+		return;
+	heap_del(&shard->alarms, &a->node);
+	forget(shard, a);
+}
+
+void mqtt_alarm_off(struct io *io, struct subscriber *s)
+{
+	struct call_off *l;
+
+	if (s->left == port_here(io->svc->port, io)) {
+		call_off(io->shard, io, s, s->epoch);
+		return;
+	}
+	l = mem_zalloc(sizeof(*l));
+	if (!l)
+		return; /* it is stale, and stays until it rings */
+	l->mail.drop = drop_call_off;
+	l->whose = subscriber_ref(s);
+	l->epoch = s->epoch;
+	port_post(io->svc->port, s->left, MQTT_CALL_OFF, &l->mail);
 }
 
 /* Of those who were there before this process. */
@@ -251,6 +296,9 @@ static void read_letters(struct mqtt_shard *shard, const struct ev *ev, struct i
 
 		if (l->tag == MQTT_BATCH)
 			unpack(io, (struct batch *)l->mail);
+		else if (l->tag == MQTT_CALL_OFF)
+			call_off(shard, io, ((const struct call_off *)l->mail)->whose,
+				 ((const struct call_off *)l->mail)->epoch);
 		else if (l->tag == MQTT_COMMITTED)
 			mqtt_kept_wake(shard, io);
 		else if (l->tag == MQTT_SWEEP)

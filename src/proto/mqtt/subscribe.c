@@ -85,6 +85,8 @@ void mqtt_replay(struct mqtt *self, struct io *io)
 		}
 		return;
 	}
+	if (n < 0) /* the rest, however much it is */
+		mqtt_dropped(io);
 	self->replays = r->next;
 	names_cursor_close(&r->cursor);
 	mem_free(r);
@@ -116,6 +118,7 @@ static uint8_t take(struct mqtt *self, struct io *io, const struct mqtt_sub *sub
 		.no_local = sub->no_local || self->role == MQTT_BRIDGE,
 		.as_published = sub->as_published || self->role == MQTT_BRIDGE,
 	};
+	struct mqtt_mark before;
 	int r;
 
 	if (topic_split_share(sub->filter, &w.group, &w.filter) < 0 ||
@@ -123,13 +126,14 @@ static uint8_t take(struct mqtt *self, struct io *io, const struct mqtt_sub *sub
 		return MQTT_BAD_FILTER;
 	if (self->session->kept_id && mqtt_kept_full(io))
 		return MQTT_QUOTA;
+	before = mqtt_kept_mark(io);
+	if (mqtt_kept_sub(io, self->session, &w, sub->retain_handling) < 0)
+		return MQTT_UNSPECIFIED; /* one that was there is as it was */
 	r = topics_subscribe(mqtt_service(io)->topics, shard->heard, self->session, &self->access, &w,
 			     mqtt_options(io)->subscriptions);
-	if (r < 0)
+	if (r < 0) {
+		mqtt_kept_take_back(io, &before);
 		return refusal(r);
-	if (mqtt_kept_sub(io, self->session, &w, sub->retain_handling) < 0) {
-		(void)topics_unsubscribe(mqtt_service(io)->topics, shard->heard, self->session, w.group, w.filter);
-		return MQTT_UNSPECIFIED;
 	}
 	if (topic_is_own(w.filter))
 		mqtt_events_begin(io);
@@ -215,13 +219,17 @@ static uint8_t give_up(struct mqtt *self, struct io *io, struct span text)
 {
 	struct mqtt_shard *shard = io->shard;
 	struct span group, filter;
+	struct mqtt_mark before;
 
 	if (topic_split_share(text, &group, &filter) < 0 || topic_check_filter(filter, mqtt_options(io)->levels) < 0)
 		return MQTT_BAD_FILTER;
-	if (!topics_unsubscribe(mqtt_service(io)->topics, shard->heard, self->session, group, filter))
-		return MQTT_NO_SUBSCRIPTION;
+	before = mqtt_kept_mark(io);
 	if (mqtt_kept_unsub(io, self->session, group, filter) < 0)
-		return MQTT_UNSPECIFIED;
+		return MQTT_UNSPECIFIED; /* it is as it was */
+	if (!topics_unsubscribe(mqtt_service(io)->topics, shard->heard, self->session, group, filter)) {
+		mqtt_kept_take_back(io, &before);
+		return MQTT_NO_SUBSCRIPTION;
+	}
 	if (!group.n)
 		drop_replay(self, filter); /* [MQTT-3.10.4-3] */
 	return MQTT_OK;

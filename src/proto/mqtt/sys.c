@@ -1,13 +1,13 @@
 /*
  * sys.c - what the broker tells of itself: $SYS/broker/..., under the names that mosquitto gave it, retained, and again when it has
- * changed. The shard of the first loop does it for all. See mqtt_priv.h.
+ * changed. The shard of the first loop does it for all. See shard.h.
  */
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/mem.h"
-#include "proto/mqtt/mqtt_priv.h"
+#include "proto/mqtt/shard.h"
 
 enum { TEXT = 64, SPANS = 3 };
 
@@ -64,28 +64,23 @@ struct mqtt_sys {
 
 /* ---- publishing ---- */
 
-static void tell(struct io *io, const char *name, const char *text)
+/* False: memory was out. */
+static bool tell(struct io *io, const char *name, const char *text)
 {
 	char topic[TEXT];
 	struct message_birth b = { .payload = span_str(text), .retain = true };
-	struct message *m;
 
 	snprintf(topic, sizeof(topic), "$SYS/broker/%s", name);
 	b.topic = span_str(topic);
-	m = message_new(&b);
-	if (!m)
-		return; /* the next time */
-	(void)mqtt_retain(io, m);
-	(void)mqtt_route(NULL, io, m);
-	message_unref(m);
+	return mqtt_announce(io, message_new(&b));
 }
 
-static void tell_number(struct io *io, const char *name, uint64_t n)
+static bool tell_number(struct io *io, const char *name, uint64_t n)
 {
 	char text[TEXT];
 
 	snprintf(text, sizeof(text), "%" PRIu64, n);
-	tell(io, name, text);
+	return tell(io, name, text);
 }
 
 /* ---- figures ---- */
@@ -141,9 +136,11 @@ void mqtt_sys_tell(struct mqtt_shard *shard, struct io *io)
 	snprintf(text, sizeof(text), "%" PRIu64 " seconds", (uint64_t)((io->now - sys->began) / SEC));
 	tell(io, "uptime", text);
 	for (unsigned i = 0; i < ROWS; i++) {
-		if (!sys->any || sys->told[i] != v[rows[i].figure])
-			tell_number(io, rows[i].name, v[rows[i].figure]);
+		if (sys->any && sys->told[i] == v[rows[i].figure])
+			continue;
 		sys->told[i] = v[rows[i].figure];
+		if (!tell_number(io, rows[i].name, sys->told[i]))
+			sys->told[i] = ~sys->told[i]; /* the next time */
 	}
 	for (unsigned i = 0; i < LOADS; i++)
 		tell_load(sys, io, i, v[loads[i].figure]);

@@ -297,6 +297,51 @@ static void it_heeds_what_the_other_side_takes(void **state)
 	far_hears(c, MQTT_5, "a", "2");
 }
 
+/* And less than it did when what is under way was sent first. */
+static void what_goes_again_heeds_it_too(void **state)
+{
+	struct memconn *c, *us;
+	struct mqtt_publish p;
+
+	(void)state;
+	BEGIN("topics", "# out 2", "notify", "no");
+	c = far_end(0);
+	far_greeted(c);
+	far_takes(c);
+	us = talk_enter(&w, "us");
+	talk_publish(us, &(struct say){ .topic = "a", .payload = "1", .qos = 2, .id = 1, .retain = true });
+	talk_publish(us, &(struct say){ .topic = "b", .payload = "2", .qos = 1, .id = 2 });
+	p = far_hears(c, MQTT_5, "a", "1");
+	assert_true(p.qos == 2 && p.retain);
+	far_hears(c, MQTT_5, "b", "2");
+	talk_publish(us, &(struct say){
+				 .topic = "a", .payload = "", .retain = true }); /* what is retained would come again */
+	far_hears(c, MQTT_5, "a", "");
+	memconn_reset(c);
+	memdrive_advance(w.drive, SEC);
+	c = far_end(1);
+	far_greeted(c);
+	SAYS(c, "\x20\x07\x01\x00\x04\x24\x01\x25\x00"); /* its session is there; QoS 1, nothing retained */
+	p = far_hears(c, MQTT_5, "a", "1");
+	assert_true(p.qos == 1 && !p.retain && p.dup);
+	far_says(c, (const char[]){ 0x40, 2, (char)(p.id >> 8), (char)p.id }, 4);
+	far_hears(c, MQTT_5, "b", "2");
+	memconn_reset(c);
+	memdrive_advance(w.drive, 2 * SEC);
+	c = far_end(2);
+	far_greeted(c);
+	SAYS(c, "\x20\x05\x01\x00\x02\x24\x00"); /* QoS 0 */
+	p = far_hears(c, MQTT_5, "b", "2");
+	assert_true(p.qos == 0 && !p.dup && p.id == 0);
+	assert_int_equal(memconn_out(c).n, 0);
+	memconn_reset(c);
+	memdrive_advance(w.drive, 4 * SEC);
+	c = far_end(3);
+	far_greeted(c);
+	SAYS(c, "\x20\x03\x01\x00\x00");
+	assert_int_equal(memconn_out(c).n, 0);
+}
+
 static void a_reload_changes_it(void **state)
 {
 	void *next = make_options((const char *const[]){ "to", "tcp:other.example:1", "topics", "b", NULL });
@@ -370,6 +415,7 @@ int main(void)
 		cmocka_unit_test_teardown(what_was_under_way_goes_again, end),
 		cmocka_unit_test_teardown(it_looks_whether_the_other_side_is_there, end),
 		cmocka_unit_test_teardown(it_heeds_what_the_other_side_takes, end),
+		cmocka_unit_test_teardown(what_goes_again_heeds_it_too, end),
 		cmocka_unit_test_teardown(a_reload_changes_it, end),
 		cmocka_unit_test(memory_may_be_out),
 	};

@@ -1,5 +1,5 @@
 /* test_mqtt_auth.c - enhanced authentication: a client of SCRAM-SHA-256 that knows the password, or not, or its turn. */
-#include "proto/mqtt/test_talk.h"
+#include "proto/mqtt/test_disk.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -482,6 +482,52 @@ static void test_again_and_order(void **state)
 	world_close(&w);
 }
 
+/* Who is not read from, as he sends too much, is not late because of that. */
+static void test_again_and_paused(void **state)
+{
+	enum { MANY = 90 };
+	const struct mem_setup setup = { .access = a, .first = 10 * SEC, .auth = 60 * SEC };
+	struct client x = CLIENT;
+	struct memconn *c;
+	struct world w;
+
+	(void)state;
+	put_in_force(alice_bob, "alice * topics:%u/#");
+	world_open(&w, &mqtt_proto, &setup, "sys_interval", "0", "message_rate", "1");
+	c = enter(&w, "c");
+	send_auth(c, MQTT_REAUTH, METHOD, "n,," FIRST);
+	take_auth(c, MQTT_CONTINUE_AUTH, &x.said);
+	for (int i = 0; i < MANY; i++)
+		memconn_send(c, "\x30\5\0\1t\0x", 7, 0);
+	prove(c, &x, FIRST, "secret");
+	memdrive_advance(w.drive, MANY * SEC);
+	take_auth(c, MQTT_OK, &x.said);
+	assert_string_equal(buf_str(&x.said), buf_str(&x.answer));
+	client_done(&x);
+	world_close(&w);
+}
+
+/* Begun again in one piece with what gets it in, while its CONNACK waits for the disk: one after the other. */
+static void test_again_at_once(void **state)
+{
+	struct client x = CLIENT;
+	struct keeper disk;
+	struct memconn *c;
+	struct world w;
+
+	(void)state;
+	open_world(&w);
+	disk_open(&disk, &w);
+	c = come(&w, "c", &x, "secret");
+	send_auth(c, MQTT_REAUTH, METHOD, NULL);
+	disk_flush(&disk, &w);
+	take_connack(c, MQTT_OK, &x.said);
+	take_auth(c, MQTT_CONTINUE_AUTH, &x.said);
+	assert_said(c, "");
+	client_done(&x);
+	disk_close(&disk, &w);
+}
+
 /* A reload that takes its user away is seen at the next step. */
 static void test_reload(void **state)
 {
@@ -538,6 +584,8 @@ int main(void)
 		cmocka_unit_test(test_without_people),
 		cmocka_unit_test(test_again),
 		cmocka_unit_test(test_again_and_order),
+		cmocka_unit_test(test_again_at_once),
+		cmocka_unit_test(test_again_and_paused),
 		cmocka_unit_test(test_reload),
 		cmocka_unit_test(test_failing_allocations),
 	};

@@ -10,11 +10,16 @@ struct events_world {
 	struct events *e;
 };
 
-static void open_events(struct events_world *v)
+static void open_events_with(struct events_world *v, const char *queue)
 {
 	v->e = mem_zalloc(events_size());
 	assert_non_null(v->e);
-	world_open(&v->w, &mqtt_proto, (&(struct mem_setup){ .events = v->e }), "sys_interval", "0");
+	world_open(&v->w, &mqtt_proto, (&(struct mem_setup){ .events = v->e }), "sys_interval", "0", "queue", queue);
+}
+
+static void open_events(struct events_world *v)
+{
+	open_events_with(v, "1000");
 }
 
 static void close_events(struct events_world *v)
@@ -130,6 +135,50 @@ static void test_names(void **state)
 	close_events(&v);
 }
 
+static struct events *lines; /* where the log writes its events */
+static unsigned limits;
+
+static void log_limit(struct host *h, struct sess *s, const char *reason, struct span whose, uint64_t count)
+{
+	static const char line[] = "{\"time\":\"t\",\"event\":\"limit\",\"service\":\"mqtt\"}";
+
+	(void)h, (void)s, (void)whose, (void)count;
+	assert_string_equal(reason, "queue-full");
+	limits++;
+	events_put(lines, line, strlen(line));
+}
+
+/* Who does not read what happens: that something was lost by that is no event; that something else was, is one. */
+static void test_not_read(void **state)
+{
+	enum { MANY = 30, SIZE = 4000 };
+	char text[SIZE] = "{\"time\":\"t\",\"event\":\"x\",\"text\":\"";
+	struct events_world v;
+	struct memconn *a, *b;
+
+	(void)state;
+	memset(text + strlen(text), 'x', SIZE - 1 - strlen(text));
+	open_events_with(&v, "2");
+	lines = v.e;
+	limits = 0;
+	a = talk_enter(&v.w, "a");
+	b = talk_enter(&v.w, "b");
+	memconn_sess(a)->host->limit = log_limit;
+	talk_subscribe(a, "guichet/#", 0);
+	talk_subscribe(a, "t", 0);
+	memconn_window(a, 0);
+	for (int i = 0; i < 2 * MANY; i++) {
+		put(&v, text);
+		memdrive_advance(v.w.drive, i == MANY ? 10 * SEC : LOOK);
+	}
+	assert_true(talk_count(&v.w, MQTT_DROPPED) > 0);
+	assert_int_equal(limits, 0);
+	talk_publish(b, &(struct say){ .topic = "t", .payload = "x" });
+	memdrive_advance(v.w.drive, 10 * SEC);
+	assert_int_equal(limits, 1);
+	close_events(&v);
+}
+
 /* No client publishes there, nor has its will there. */
 static void test_nobody_else(void **state)
 {
@@ -156,6 +205,7 @@ int main(void)
 		cmocka_unit_test(test_too_many),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_nobody_else),
+		cmocka_unit_test(test_not_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

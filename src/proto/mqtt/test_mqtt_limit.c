@@ -254,7 +254,7 @@ static unsigned retains(struct memconn *c, const char *topic, size_t size, uint3
 
 static void test_retained_bytes(void **state)
 {
-	struct memconn *a;
+	struct memconn *a, *b;
 	struct topics *t;
 	struct world w;
 
@@ -269,7 +269,13 @@ static void test_retained_bytes(void **state)
 	assert_int_equal(retains(a, "2", 10, 0), MQTT_OK);
 	assert_int_equal(retains(a, "3", 1500, 0), MQTT_OK);
 	assert_int_equal(retains(a, "4", 1, 0), MQTT_QUOTA); /* too many */
-	assert_int_equal(talk_count(&w, MQTT_DROPPED), 3);
+	assert_int_equal(talk_count(&w, MQTT_REFUSED), 3);
+	b = talk_enter(&w, "b");
+	talk_subscribe(b, "4", 0);
+	talk_publish(a, &(struct say){ .topic = "4", .payload = "x", .retain = true });
+	talk_take(b); /* it is not retained, but not dropped either */
+	assert_int_equal(talk_count(&w, MQTT_REFUSED), 3);
+	assert_int_equal(talk_count(&w, MQTT_DROPPED), 0);
 	assert_int_equal(retains(a, "1", 0, 0), MQTT_OK);
 	assert_int_equal(retains(a, "2", 0, 0), MQTT_OK);
 	assert_int_equal(retains(a, "3", 0, 0), MQTT_OK);

@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 
+#include "base/fault.h"
 #include "proto/mqtt/test_talk.h"
 #include "store/topics_priv.h"
 
@@ -128,6 +129,39 @@ static void test_long_replay(void **state)
 	assert_int_equal(talk_count(&w, MQTT_DROPPED), 0);
 	world_close(&w);
 }
+
+#ifdef GUICHET_FAULTS
+/* What is retained comes, or is counted. */
+static void test_replay_without_memory(void **state)
+{
+	enum { TOPICS = 40 }; /* more than are looked up at once */
+
+	(void)state;
+	for (unsigned n = 1; n < 20; n++) {
+		struct memconn *a, *b;
+		unsigned got = 0;
+		char topic[20];
+		struct world w;
+
+		world_open(&w, &mqtt_proto, NULL, "sys_interval", "0");
+		a = talk_enter(&w, "a");
+		b = talk_enter(&w, "b");
+		for (int i = 0; i < TOPICS; i++) {
+			snprintf(topic, sizeof(topic), "r/%d", i);
+			talk_publish(a, &(struct say){ .topic = topic, .payload = "x", .retain = true });
+		}
+		fault_arm(FAULT_MEM, n, 0, false);
+		memconn_send(b, "\x82\x09\0\1\0\0\3r/#\0", 11, 0);
+		fault_arm(FAULT_MEM, 0, 0, false);
+		if (memconn_end(b) == MEM_OPEN && take_packet(b, MQTT_SUBACK).body.p[3] == 0) {
+			for (; memconn_out(b).n; got++)
+				talk_take(b);
+			assert_true(got == TOPICS || talk_count(&w, MQTT_DROPPED));
+		}
+		world_close(&w);
+	}
+}
+#endif
 
 /* More than the queue may have bytes, in one look at the store; and given up in the middle. */
 static void test_large_replay(void **state)
@@ -370,11 +404,14 @@ static void test_idle_client(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_slow_subscriber),     cmocka_unit_test(test_queue_of_one_away),
-		cmocka_unit_test(test_long_replay),         cmocka_unit_test(test_large_replay),
-		cmocka_unit_test(test_large_packets_again), cmocka_unit_test(test_largest_behind_others),
-		cmocka_unit_test(test_other_loops),         cmocka_unit_test(test_kept_elsewhere),
-		cmocka_unit_test(test_failing_allocations), cmocka_unit_test(test_idle_client),
+		cmocka_unit_test(test_slow_subscriber),       cmocka_unit_test(test_queue_of_one_away),
+		cmocka_unit_test(test_long_replay),           cmocka_unit_test(test_large_replay),
+		cmocka_unit_test(test_large_packets_again),   cmocka_unit_test(test_largest_behind_others),
+		cmocka_unit_test(test_other_loops),           cmocka_unit_test(test_kept_elsewhere),
+		cmocka_unit_test(test_failing_allocations),   cmocka_unit_test(test_idle_client),
+#ifdef GUICHET_FAULTS
+		cmocka_unit_test(test_replay_without_memory),
+#endif
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

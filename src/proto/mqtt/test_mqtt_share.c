@@ -1,6 +1,7 @@
 /* test_mqtt_share.c - members of shared subscriptions that end, and who gets what they have left undone (4.8.2). */
-#include "proto/mqtt/test_talk.h"
+#include "proto/mqtt/test_disk.h"
 
+#include "store/keep_priv.h"
 #include "store/topics_priv.h"
 
 static struct world w;
@@ -163,6 +164,65 @@ static void test_to_one_away(void **state)
 	takes(c, "123", true);
 }
 
+/* What that one has no room for is lost, and not counted as redelivered. */
+static void test_to_a_full_one(void **state)
+{
+	struct memconn *b, *c;
+
+	(void)state;
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0", "queue", "4");
+	a = talk_enter(&w, "a");
+	c = member("c", 100, 60, "$share/g/t");
+	memconn_reset(c);
+	b = member("b", 3, 0, "$share/g/t");
+	publish("t", 1, "123456");
+	takes(b, "123", false);
+	memconn_reset(b);
+	assert_int_equal(talk_count(&w, MQTT_REDELIVERED), 4);
+	assert_int_equal(talk_count(&w, MQTT_DROPPED), 2);
+}
+
+static unsigned publishes(const char *text, struct keeper *disk)
+{
+	struct mqtt_frame f;
+
+	talk_publish(a, &(struct say){ .topic = "t", .payload = text, .qos = 1, .id = 9 });
+	disk_flush(disk, &w);
+	f = take_packet(a, MQTT_PUBACK);
+	return f.body.n > 2 ? f.body.p[2] : MQTT_OK;
+}
+
+/* A full disk refuses what would have to be on it, and nobody loses his turn by that. */
+static void test_full_disk(void **state)
+{
+	struct memconn *b, *c;
+	struct keeper disk;
+
+	(void)state;
+	c = member("c", 100, 0, "$share/g/t");
+	disk_open(&disk, &w);
+	b = world_client(&w);
+	memconn_send(b, "\x10\x13\0\4MQTT\5\2\0\0\5\x11\0\0\0\x3c\0\1b", 21, 0);
+	memconn_send(b, "\x82\x10\0\1\0\0\x0a$share/g/t\1", 18, 0);
+	disk_flush(&disk, &w);
+	take_packet(b, MQTT_CONNACK);
+	take_packet(b, MQTT_SUBACK);
+	assert_int_equal(publishes("1", &disk), MQTT_OK);
+	assert_int_equal(publishes("2", &disk), MQTT_OK);
+	takes(c, "1", true);
+	takes(b, "2", true);
+	atomic_fetch_add(&disk.k->waiting_bytes, KEEP_WAITING_MAX + 1); /* it says so */
+	assert_int_equal(publishes("3", &disk), MQTT_OK);
+	takes(c, "3", true);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(publishes("4", &disk), MQTT_QUOTA);
+	atomic_fetch_sub(&disk.k->waiting_bytes, KEEP_WAITING_MAX + 1);
+	assert_int_equal(publishes("5", &disk), MQTT_OK);
+	takes(b, "5", true);
+	takes(c, "", false);
+	disk_close(&disk, &w);
+}
+
 /* The end of everything: many of them, and nobody is given anything. */
 static void test_the_end(void **state)
 {
@@ -183,8 +243,14 @@ static void test_the_end(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_leaves),  TEST(test_leaves_2),    TEST(test_is_over),
-		TEST(test_several), TEST(test_to_one_away), TEST(test_the_end),
+		TEST(test_leaves),
+		TEST(test_leaves_2),
+		TEST(test_is_over),
+		TEST(test_several),
+		TEST(test_to_one_away),
+		TEST(test_the_end),
+		cmocka_unit_test_teardown(test_to_a_full_one, down),
+		cmocka_unit_test_setup(test_full_disk, up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -285,13 +285,64 @@ static void test_comes_and_goes(void **state)
 		b = talk_hello(&w, &(struct hello){ .name = "b", .expiry = 3600, .will = "w", .will_delay = 60 }, true);
 	}
 	assert_int_equal(sessions(), 2);
-	assert_int_equal(talk_room(a)->alarms.n, 1);
+	assert_int_equal(talk_room(a)->alarms.n, 0); /* it is here */
 	memconn_reset(b);
+	assert_int_equal(talk_room(a)->alarms.n, 1);
 	pass(3600 * SEC);
 	assert_int_equal(sessions(), 1);
 	assert_int_equal(talk_room(a)->alarms.n, 0);
 	assert_int_equal(talk_room(a)->who_left.n, 0);
 	assert_int_equal(talk_service(&w)->topics->subs_n, 0);
+}
+
+/* What has ended is not waited for: its alarm had its name, which may be long. */
+static void test_ended_before_its_time(void **state)
+{
+	enum { TIMES = 100 };
+	struct memconn *a, *b;
+	char name[20];
+
+	(void)state;
+	a = talk_enter(&w, "a");
+	for (int i = 0; i < TIMES; i++) {
+		snprintf(name, sizeof(name), "b%d", i);
+		memconn_reset(talk_hello(&w, &(struct hello){ .name = name, .expiry = 3600 }, false));
+		assert_int_equal(talk_room(a)->alarms.n, 1);
+		if (i % 2) {
+			talk_bye(talk_enter(&w, name)); /* by a clean start */
+		} else {
+			b = talk_hello(&w, &(struct hello){ .name = name, .expiry = 3600 }, true);
+			memconn_send(b, "\xe0\x07\0\x05\x11\0\0\0\0", 9, 0); /* by its last word */
+		}
+		assert_int_equal(sessions(), 1);
+		assert_int_equal(talk_room(a)->alarms.n, 0);
+		assert_int_equal(talk_room(a)->who_left.n, 0);
+	}
+}
+
+/* The alarm is in the loop that it left: that one is told. Here it plays the part of both. */
+static void test_comes_back_elsewhere(void **state)
+{
+	struct mem_away letter;
+	struct memconn *a;
+
+	(void)state;
+	world_open(&w, &mqtt_proto, (&(struct mem_setup){ .loops = 2 }), "sys_interval", "0");
+	a = talk_enter(&w, "a");
+	for (int late = 0; late < 2; late++) {
+		struct memconn *b = talk_hello(&w, &(struct hello){ .name = "b", .expiry = 3600 }, late);
+
+		memconn_reset(b);
+		assert_int_equal(talk_room(a)->alarms.n, 1);
+		list_entry(talk_service(&w)->topics->all.prev, struct subscriber, all)->left = 1;
+		b = talk_hello(&w, &(struct hello){ .name = "b", .expiry = 3600 }, true);
+		assert_int_equal(memdrive_away(w.drive, &letter), 1);
+		assert_int_equal(letter.loop, 1);
+		if (late)
+			memconn_reset(b);
+		memdrive_shard_post(w.drive, letter.tag, letter.mail);
+		assert_int_equal(talk_room(a)->alarms.n, late); /* which is another one then */
+	}
 }
 
 #ifdef GUICHET_FAULTS
@@ -329,6 +380,8 @@ int main(void)
 		TEST(test_message_expiry),
 		TEST(test_retained_expiry),
 		TEST(test_comes_and_goes),
+		TEST(test_ended_before_its_time),
+		cmocka_unit_test_teardown(test_comes_back_elsewhere, down),
 		TEST(test_keep_alive_of_a_drip),
 		cmocka_unit_test_teardown(test_drip_for_ever, down),
 #ifdef GUICHET_FAULTS

@@ -2,6 +2,7 @@
 #include "proto/mqtt/test_talk.h"
 
 #include "store/people_priv.h"
+#include "store/topics_priv.h"
 
 static struct mqtt_end take_end(struct memconn *c, unsigned code)
 {
@@ -63,6 +64,65 @@ static void test_response(void **state)
 	assert_refused(&mqtt_proto, "response_information: must be", "response_information", "answers/\xff");
 	assert_refused(&mqtt_proto, "server_reference: must be", "server_reference", "a\xff");
 	assert_refused(&mqtt_proto, "server_reference: must be", "server_reference", "");
+}
+
+/* ---- clients that take small packets ---- */
+
+static struct memconn *send_small(struct world *w, const char *name, uint32_t expiry, uint32_t most)
+{
+	struct mqtt_connect p = { .version = MQTT_5, .client_id = span_str(name), .keep_alive = 60 };
+	struct memconn *c = world_client(w);
+	uint8_t array[TALK_BYTES];
+	struct mqtt_writer out;
+
+	mqtt_props_init(&p.props);
+	mqtt_props_init(&p.will_props);
+	mqtt_props_set(&p.props, MQTT_P_REQUEST_RESPONSE, 1);
+	mqtt_props_set(&p.props, MQTT_P_MAX_PACKET, most);
+	if (expiry)
+		mqtt_props_set(&p.props, MQTT_P_SESSION_EXPIRY, expiry);
+	mqtt_writer_init(&out, MQTT_5, array, sizeof(array));
+	assert_int_equal(mqtt_put_connect(&out, &p), 0);
+	send_written(c, &out);
+	return c;
+}
+
+/* What it need not know is not told. Where there is no room for what it must know, it is told so, and it is as if it had never come. */
+static void test_small(void **state)
+{
+	struct mqtt_connack back;
+	struct memconn *c;
+	struct world w;
+
+	(void)state;
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0", "response_information", "answers/%c", "keepalive_max",
+		   "30");
+	c = send_small(&w, "c", 0, 31);
+	back = talk_greeted(c, MQTT_OK);
+	assert_true(back.props.has & MQTT_HAS(MQTT_P_RESPONSE_INFO));
+	memconn_reset(c);
+	c = send_small(&w, "c", 0, 30);
+	back = talk_greeted(c, MQTT_OK);
+	assert_false(back.props.has & MQTT_HAS(MQTT_P_RESPONSE_INFO));
+	assert_true(back.props.has & MQTT_HAS(MQTT_P_ALIAS_MAX));
+	memconn_reset(c);
+	c = send_small(&w, "c", 600, 16);
+	back = talk_greeted(c, MQTT_OK);
+	assert_false(back.props.has & MQTT_HAS(MQTT_P_ALIAS_MAX));
+	assert_int_equal(back.props.keep_alive, 30);
+	memconn_reset(c);
+	for (unsigned most = 15; most >= 4; most--) { /* as a new one, then in the place of one that is known */
+		c = send_small(&w, most % 2 ? "d" : "c", 600, most);
+		if (most >= 5)
+			talk_greeted(c, MQTT_TOO_LARGE);
+		assert_said(c, "");
+		assert_int_equal(memconn_end(c), MEM_CLOSED);
+		assert_string_equal(memconn_reason(c), "packet-too-large");
+		assert_int_equal(talk_service(&w)->topics->names.n, 1);
+	}
+	c = send_small(&w, "c", 600, 100);
+	assert_true(talk_greeted(c, MQTT_OK).session_present);
+	world_close(&w);
 }
 
 /* ---- another server ---- */
@@ -170,6 +230,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_response),
+		cmocka_unit_test(test_small),
 		cmocka_unit_test(test_stop),
 		cmocka_unit_test(test_stop_at_the_door),
 		cmocka_unit_test(test_stop_in_a_login),

@@ -219,6 +219,31 @@ static void test_delivery(void **state)
 }
 
 /* [MQTT-3.2.2-19] [MQTT-3.2.2-20] and the like: a smaller packet rather than none, for each that has the two. */
+/* What a client need not know makes room for what it must, one after the other. */
+static void test_left_out_of_connack(void **state)
+{
+	struct mqtt_connack c = {};
+	struct mqtt_writer w = writer(MQTT_5);
+	static const uint8_t sizes[][2] = { { 31, 31 }, { 30, 20 }, { 20, 20 }, { 19, 11 }, { 10, 8 } };
+
+	(void)state;
+	mqtt_props_init(&c.props);
+	mqtt_props_set(&c.props, MQTT_P_RECEIVE_MAX, 7);
+	mqtt_props_set(&c.props, MQTT_P_ALIAS_MAX, 7);
+	mqtt_props_set_span(&c.props, MQTT_P_SERVER, span_str("server"));
+	mqtt_props_set_span(&c.props, MQTT_P_RESPONSE_INFO, span_str("response"));
+	for (size_t i = 0; i < COUNT(sizes); i++) {
+		w = writer(MQTT_5);
+		w.max_packet = sizes[i][0];
+		assert_int_equal(mqtt_put_connack(&w, &c), 0);
+		assert_int_equal(w.n, sizes[i][1]);
+	}
+	assert_bytes(&w, SPAN("\x20\6\0\0\3\x21\0\7"));
+	w.n = 0;
+	w.max_packet = 7;
+	assert_int_equal(mqtt_put_connack(&w, &c), -EMSGSIZE);
+}
+
 static void test_left_out(void **state)
 {
 	uint8_t pieces[100];
@@ -318,7 +343,7 @@ static void test_long_texts(void **state)
 	w = writer(MQTT_5);
 	c.client_id = over;
 	assert_int_equal(mqtt_put_connect(&w, &c), -EMSGSIZE);
-	mqtt_props_set_span(&k.props, MQTT_P_SERVER, over);
+	mqtt_props_set_span(&k.props, MQTT_P_CLIENT_ID, over);
 	assert_int_equal(mqtt_put_connack(&w, &k), -EMSGSIZE);
 	mqtt_props_init(&k.props);
 	mqtt_props_set_span(&k.props, MQTT_P_REASON, over); /* which can be left out */
@@ -329,9 +354,11 @@ static void test_long_texts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_connect),  cmocka_unit_test(test_small),    cmocka_unit_test(test_acks),
-		cmocka_unit_test(test_lists),    cmocka_unit_test(test_publish),  cmocka_unit_test(test_delivery),
-		cmocka_unit_test(test_left_out), cmocka_unit_test(test_overflow), cmocka_unit_test(test_long_texts),
+		cmocka_unit_test(test_connect),  cmocka_unit_test(test_small),
+		cmocka_unit_test(test_acks),     cmocka_unit_test(test_lists),
+		cmocka_unit_test(test_publish),  cmocka_unit_test(test_delivery),
+		cmocka_unit_test(test_left_out), cmocka_unit_test(test_left_out_of_connack),
+		cmocka_unit_test(test_overflow), cmocka_unit_test(test_long_texts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,14 +33,26 @@ static size_t measure(const struct mqtt_writer *w, body_give *give, const void *
 	return 1 + varint_size(count.n) + count.n;
 }
 
+/*
+ * What an answer may go without, in this order. A client that is not told how many aliases it may use uses none; the other things that
+ * CONNACK says it must know.
+ */
+enum {
+	NO_USER = MQTT_HAS(MQTT_P_USER),
+	NO_REASON = NO_USER | MQTT_HAS(MQTT_P_REASON),
+	NO_RESPONSE = NO_REASON | MQTT_HAS(MQTT_P_RESPONSE_INFO),
+	NO_SERVER = NO_RESPONSE | MQTT_HAS(MQTT_P_SERVER),
+	NO_ALIAS_MAX = NO_SERVER | MQTT_HAS(MQTT_P_ALIAS_MAX),
+};
+
 int write_packet(struct mqtt_writer *w, unsigned first, body_give *give, const void *packet, bool may_leave)
 {
-	static const uint32_t leaves[] = { 0, MQTT_HAS(MQTT_P_USER), MQTT_HAS(MQTT_P_USER) | MQTT_HAS(MQTT_P_REASON) };
-	size_t last = may_leave ? 2 : 0, i = 0, body = 0, total;
+	static const uint32_t leaves[] = { 0, NO_USER, NO_REASON, NO_RESPONSE, NO_SERVER, NO_ALIAS_MAX };
+	size_t last = may_leave ? sizeof(leaves) / sizeof(leaves[0]) - 1 : 0, i = 0, body = 0, total;
 	struct give g = {};
 
-	if (w->quiet && may_leave && first >> 4 != MQTT_CONNACK && first >> 4 != MQTT_DISCONNECT) /* [MQTT-3.1.2-29] */
-		i = last;
+	if (w->quiet && may_leave && first >> 4 != MQTT_CONNACK && first >> 4 != MQTT_DISCONNECT)
+		i = 2; /* without reasons [MQTT-3.1.2-29] */
 	for (;; i++) {
 		total = measure(w, give, packet, leaves[i], &body);
 		if (total && (!w->max_packet || total <= w->max_packet))

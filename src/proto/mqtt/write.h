@@ -22,8 +22,9 @@ static inline void mqtt_writer_init(struct mqtt_writer *w, enum mqtt_version ver
 }
 
 /*
- * Each adds one packet. A packet larger than max_packet goes without its user properties, then without its reason
- * string too ([MQTT-3.2.2-19] [-20], [MQTT-3.4.2-2] [-3] and the like). Returns 0 or, nothing having been written,
+ * Each adds one packet. An answer larger than max_packet goes without its user properties, then without its reason
+ * string too ([MQTT-3.2.2-19] [-20], [MQTT-3.4.2-2] [-3] and the like), then without response information, server
+ * reference, and aliases. Returns 0 or, nothing having been written,
  *	-ENOBUFS   the array has no room; sticky, see `err`;
  *	-EMSGSIZE  max_packet does not allow it [MQTT-3.1.2-24], or a text has more than 65535 bytes. Not sticky.
  */
