@@ -22,6 +22,7 @@ static void begin_with(toy_fn *fn, const struct mem_setup *setup, struct child c
 {
 	start_world(fn, setup);
 	want = child;
+	want.layer_arg = child.layer ? toy_layer_arg(0, 0) : NULL; /* now that they are counted */
 	memdrive_dials(w, dials);
 	c = memconn_open(w, NULL);
 	assert_non_null(c);
@@ -34,13 +35,11 @@ static void begin(toy_fn *fn, const struct proto *proto, int dials)
 		   (struct child){ .kind = CHILD_CONNECT, .address = "tcp:192.0.2.1:80" }, dials);
 }
 
-static struct child layered(void)
-{
-	return (struct child){ .kind = CHILD_CONNECT,
-			       .address = "tls:192.0.2.1:443",
-			       .layer = &toy_xor_client,
-			       .layer_arg = toy_layer_arg(0, 0) };
-}
+static const struct child layered = {
+	.kind = CHILD_CONNECT,
+	.address = "tls:192.0.2.1:443",
+	.layer = &toy_xor_client,
+};
 
 static void assert_said(struct memconn *at, const char *text)
 {
@@ -179,7 +178,7 @@ static void what_is_written_before_it_is_open_waits(void **state)
 static void what_is_written_before_goes_through_the_layer(void **state)
 {
 	(void)state;
-	begin_with(write_early, NULL, layered(), MEM_PENDING);
+	begin_with(write_early, NULL, layered, MEM_PENDING);
 	memconn_sends(c, "early");
 	memconn_dialled(far, 0);
 	assert_log("open data:5");
@@ -199,7 +198,7 @@ static void the_deadline_is_for_the_layer_too(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(first) / sizeof(first[0]); i++) {
-		struct child child = layered();
+		struct child child = layered;
 
 		child.deadline = 1003 * SEC;
 		begin_with(open_child, &(struct mem_setup){ .now = 1000 * SEC, .first = first[i] }, child, MEM_PENDING);
@@ -217,7 +216,7 @@ static void the_deadline_is_for_the_layer_too(void **state)
 static void a_layer_that_nobody_opened_is_dropped(void **state)
 {
 	(void)state;
-	begin_with(open_child, NULL, layered(), -ECONNREFUSED);
+	begin_with(open_child, NULL, layered, -ECONNREFUSED);
 	assert_int_equal(toy.live_layers, 0);
 	assert_log("open c7.gone:7:-111");
 }

@@ -326,11 +326,46 @@ static int bind_it(struct service *v, const struct entry *e, struct listener **r
 	return r;
 }
 
+/* Can the sockets behind this one, which are to have its port, have it too? */
+static bool fits_others(struct service *v, const struct entry *e, const struct listener *ln)
+{
+	for (const struct entry *o = e + 1; o < v->entries + v->n; o++) {
+		BUF_AUTO struct buf why = BUF_INIT(1024);
+		struct entry probe = *o;
+		struct listener *there;
+		int r;
+
+		if (o->ln || o->word != e->word || o->nth > 0)
+			continue;
+		netaddr_set_port(&probe.at, netaddr_port(&ln->at));
+		r = bind_it(v, &probe, &there, &why);
+		if (r == 0)
+			listener_unref(there);
+		if (r == -EADDRINUSE)
+			return false;
+	}
+	return true;
+}
+
+/* The system picks a port that is free at one address; somebody may have it at the next one (of the other family). */
+static int bind_picked(struct service *v, const struct entry *e, struct listener **ret, struct buf *why)
+{
+	enum { TRIES = 64 };
+	int r = bind_it(v, e, ret, why);
+
+	for (unsigned i = 1; i < TRIES && r == 0 && !fits_others(v, e, *ret); i++) {
+		listener_unref(*ret);
+		r = bind_it(v, e, ret, why);
+	}
+	return r;
+}
+
 static int open_entry(struct service *v, struct entry *e, struct buf *why)
 {
 	const struct service *other;
 	struct netaddr wanted = e->at;
 	struct listener *ln;
+	bool picked;
 	int r;
 
 	same_port(v, e);
@@ -339,7 +374,8 @@ static int open_entry(struct service *v, struct entry *e, struct buf *why)
 		buf_addf(why, "address in use by [%s]", other->plan.name);
 		return -EADDRINUSE;
 	}
-	r = bind_it(v, e, &ln, why);
+	picked = addr_is_net(text_of(v, e)) && netaddr_port(&e->at) == 0;
+	r = picked ? bind_picked(v, e, &ln, why) : bind_it(v, e, &ln, why);
 	e->at = wanted;
 	if (r < 0)
 		return r;

@@ -79,6 +79,14 @@ def broker(folder):
         end(g, "kill")
 
 
+def away(g, name, version, *filters):
+    """A client whose session is kept, with these subscriptions; it is not there."""
+    c = g.client(name, version).enter()
+    c.wants(*filters)
+    c.drop()
+    return c
+
+
 def alive(pid):
     try:
         with open(f"/proc/{pid}/stat") as f:
@@ -267,9 +275,7 @@ def test_subscriptions(broker, how):
 def test_queue(broker, how, version):
     """What waits, in its order and with all that belongs to it; after the second restart too."""
     g = broker()
-    a = g.client("a", version).enter()
-    a.wants(("q/#", 2))
-    a.drop()
+    a = away(g, "a", version, ("q/#", 2))
     b = g.client("b", 5).enter()
     sizes = [0, 1, 5000, 200000, 70]
     for i in range(300):
@@ -487,9 +493,7 @@ def test_expiry(broker):
 def test_clean_start(broker, how, version):
     """It ends what was: now, after a restart, and what waited for it is not given to the new one."""
     g = broker()
-    a = g.client("a", version).enter()
-    a.wants(("t", 2))
-    a.drop()
+    a = away(g, "a", version, ("t", 2))
     b = g.client("b", version).enter()
     b.says("t", b"1", 2)
     g = g.again(how)
@@ -515,6 +519,7 @@ def test_clean_start(broker, how, version):
         a.flush()
         a.drop()
         eventually(lambda: g.stats()["open"] == 1, "it has gone")
+        b.says("r", b"x", 1, retain=True)  # is on disk, and so is what was written before it: nobody is told of a session's end
         g = g.again(how)
         a.known = False
         a.enter()
@@ -553,9 +558,7 @@ def test_owner(broker, folder):
 def test_lazy(broker):
     """Nobody waits for the disk. A fifth of a second later it is there; and an orderly end loses nothing."""
     g = broker(options="durability = lazy\n")
-    a = g.client("a", 5).enter()
-    a.wants(("t", 2))
-    a.drop()
+    a = away(g, "a", 5, ("t", 2))
     b = g.client("b", 5).enter()
     for i in range(100):
         b.says("t", b"%d" % i, 1 + i % 2)
@@ -662,12 +665,8 @@ def full_or_not(g, ear, mouth, room):
 def test_full_store(broker):
     """`disk` is reached: what would be kept is refused, all else goes on, and when somebody has taken what waits it is fine again."""
     g = broker(options="disk = 16M\npacket = 2M\n", loops=2)
-    ear = g.client("ear", 5).enter()
-    ear.wants(("t", 2))
-    ear.drop()
-    other = g.client("other", 4).enter()
-    other.wants(("big", 1))
-    other.drop()
+    ear = away(g, "ear", 5, ("t", 2))
+    other = away(g, "other", 4, ("big", 1))
     mouth = g.client("mouth", 5).enter()
     for _ in range(3):
         mouth.says("big", b"b" * 1000000, 1)
@@ -682,9 +681,7 @@ def test_full_store(broker):
 @needs_root
 def test_full_disk(broker, small_disk):
     g = broker()
-    ear = g.client("ear", 5).enter()
-    ear.wants(("t", 2))
-    ear.drop()
+    ear = away(g, "ear", 5, ("t", 2))
     mouth = g.client("mouth", 5).enter()
     mouth.says("t/first", b"x", 1)
     small_disk(8 << 20)
@@ -698,9 +695,7 @@ def test_full_disk(broker, small_disk):
 def test_full_and_killed(broker, small_disk):
     """A restart on a disk that is full: everything that was acknowledged is served."""
     g = broker()
-    ear = g.client("ear", 5).enter()
-    ear.wants(("t", 2))
-    ear.drop()
+    ear = away(g, "ear", 5, ("t", 2))
     mouth = g.client("mouth", 5).enter()
     small_disk(6 << 20)
     n = fill(mouth, "t")
@@ -723,9 +718,7 @@ def test_damaged_file(broker, folder):
     print(f"SEED={SEED}")
     g = broker()
     file = folder / "guichet-data" / "topics" / "mqtt" / "store.mdb"
-    ear = g.client("ear", 5).enter()
-    ear.wants(("t/#", 2))
-    ear.drop()
+    ear = away(g, "ear", 5, ("t/#", 2))
     mouth = g.client("mouth", 5, window=100).enter()
     said = {}
     for i in range(100):
@@ -804,9 +797,7 @@ def test_reload(broker, folder):
 def test_moved(broker, folder):
     """A reload that gives the service a process of its own, and back: the next one has the store when the first has let go."""
     g = broker()
-    ear = g.client("ear", 5).enter()
-    ear.wants(("t", 2))
-    ear.drop()
+    ear = away(g, "ear", 5, ("t", 2))
     text, pid = CONF.format(loops=1), None
     for i, config in enumerate((text + "group = mail\n", text, text.replace("./m.sock", "./n.sock"), text)):
         mouth = g.client("mouth", 5).enter()
@@ -823,9 +814,7 @@ def test_moved(broker, folder):
 def test_crash_loop(broker, folder):
     """Killed while it starts, again and again."""
     g = broker()
-    ear = g.client("ear", 5).enter()
-    ear.wants(("t", 2))
-    ear.drop()
+    ear = away(g, "ear", 5, ("t", 2))
     mouth = g.client("mouth", 5, window=100).enter()
     for i in range(200):
         mouth.publish("t", b"%d:" % i + b"x" * 1000, 1 + i % 2)

@@ -235,3 +235,30 @@ def test_check_tells_odd_things_in_order(folder, authority):
     done = run("check", "c.conf", cwd=folder)
     assert done.returncode == 2 and done.stdout == ""
     assert [int(line.split(":")[1]) for line in done.stderr.splitlines()] == [4, 7, 8, 9, 10, 12, 13]
+
+
+FEW_PORTS = """
+import fcntl, socket, struct, sys
+with socket.socket() as sock:  # up with the loopback of this new network
+    fcntl.ioctl(sock, 0x8914, struct.pack("16sh14x", b"lo", 1))
+with open("/proc/sys/net/ipv4/ip_local_port_range", "w") as f:
+    f.write("40000 40031")
+taken = [socket.create_server(("::1", port), family=socket.AF_INET6) for port in range(40000, 40032) if port % 4 < 2]
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has networks of his own")
+def test_a_port_that_is_free_for_both(guichet):
+    """`tcp:0` is one port on both loopback addresses: the system's choice for the first may be somebody's at the second."""
+    with subprocess.Popen(["unshare", "--net", sys.executable, "-c", FEW_PORTS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        if holder.stdout.readline() != b"ready\n":
+            pytest.skip("no network can be made here")
+        names = ["echo", "discard", "daytime", "time"]
+        g = guichet(*[f"{name}@tcp:0" for name in names], before=["nsenter", f"--net=/proc/{holder.pid}/ns/net"])
+        for name in names:
+            one, other = g.addresses(name)
+            assert one.port == other.port and one.port % 4 > 1
+        g.stop()
+        holder.stdin.close()

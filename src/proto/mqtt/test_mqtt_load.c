@@ -80,6 +80,17 @@ static void test_queue_of_one_away(void **state)
 	world_close(&w);
 }
 
+/* In the topics r/00000 ...; size 0: up to its end. */
+static void retain(struct memconn *c, int topics, const char *text, size_t size)
+{
+	for (int i = 0; i < topics; i++) {
+		char topic[32];
+
+		snprintf(topic, sizeof(topic), "r/%05d", i);
+		talk_publish(c, &(struct say){ .topic = topic, .payload = text, .size = size, .retain = true });
+	}
+}
+
 /* Each once, in the order of their topics, at the pace of who gets them; and others go on. */
 static void test_long_replay(void **state)
 {
@@ -92,14 +103,7 @@ static void test_long_replay(void **state)
 	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0", "queue", "10", "queue_bytes", "8K");
 	a = talk_enter(&w, "a");
 	b = talk_enter(&w, "b");
-	for (int i = 0; i < TOPICS; i++) {
-		char topic[32];
-
-		snprintf(topic, sizeof(topic), "r/%05d", i);
-		talk_publish(a, &(struct say){ .topic = topic,
-					       .payload = "some text of a usual length, which is not long",
-					       .retain = true });
-	}
+	retain(a, TOPICS, "some text of a usual length, which is not long", 0);
 	memconn_window(b, 1);
 	talk_subscribe(a, "nothing", 0);
 	memconn_send(b, "\x82\x07\0\1\0\0\1#\0", 9, 0);
@@ -173,12 +177,7 @@ static void test_large_replay(void **state)
 	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0", "queue_bytes", "1M");
 	a = talk_enter(&w, "a");
 	b = talk_enter(&w, "b");
-	for (int i = 0; i < TOPICS; i++) {
-		char topic[32];
-
-		snprintf(topic, sizeof(topic), "r/%05d", i);
-		talk_publish(a, &(struct say){ .topic = topic, .payload = text, .size = SIZE, .retain = true });
-	}
+	retain(a, TOPICS, text, SIZE);
 	memconn_send(b, "\x82\x07\0\1\0\0\1#\0", 9, 0);
 	assert_int_equal(memconn_out(b).n, 6 + TOPICS * (SIZE + 14));
 	assert_int_equal(talk_count(&w, MQTT_DROPPED), 0);
