@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon import TOYS, Address, Guichet, eventually, hear, rest
-from strict import Client, talk
-from test_bridge import bridge, free_port
+from daemon import TOYS, Address, Guichet, eventually, free_port, hear, rest
+from strict import PATIENCE, Client, talk
+from test_bridge import bridge
 
 CONF = """
 [guichet]
@@ -24,6 +24,7 @@ log_level = debug
 [mqtt]
 listen = unix:./m.sock
 sys_interval = 0
+queue = 1000000
 {options}
 [echo]
 listen = tcp:0
@@ -34,14 +35,11 @@ NOWHERE = bridge("tcp:127.0.0.1:1", ["out/# out 1"])  # needs the right to conne
 
 
 class Broker(Guichet):
-    """With a data folder that stays; again(): another one over the same."""
+    """With a data folder that stays."""
 
     def __init__(self, folder, loops=1, drain="5s", options="", more="", **words):
         self.made = dict(loops=loops, drain=drain, options=options)
         super().__init__(folder, config=CONF.format(**self.made, more=more), test=False, **words)
-
-    def again(self, **more):
-        return Broker(self.folder, **(self.made | more))
 
     def socket(self):
         return Address.parse(f"unix:{self.folder}/m.sock").connect()
@@ -95,6 +93,7 @@ def lingers(g):
     """A client that does not end its connection when it is told to: so there is time to look."""
     c = g.client("lingers", 5, expiry=0).enter()
     sock, c.sock = c.sock, None
+    sock.settimeout(PATIENCE)
     return sock
 
 
@@ -192,7 +191,7 @@ def test_under_load(broker):
             if not c.sock:
                 c.connect()
         talk((ear, *mouths.values()), 0.02)
-        assert time.monotonic() < end, ({q: len(m.going) for q, m in mouths.items()}, said, {q: len(v) for q, v in heard.items()})
+        assert time.monotonic() < end, (g.stats("mqtt")["dropped"], said, {q: len(m.going) for q, m in mouths.items()}, {q: len(v) for q, v in heard.items()})
     assert heard[2] == list(range(said[2])) and list(dict.fromkeys(heard[1])) == list(range(said[1]))
     assert len(g.events("store-handover")) == 4 and not g.events("reload-refused") and before
 
@@ -205,6 +204,7 @@ def test_who_comes_waits(broker):
     begun = time.monotonic()
     g.change(NOWHERE)
     g.wait_log("store-handover")
+    assert hear(slow, 2)[0] == 0xE0  # DISCONNECT: from now on the old one takes in nobody
     away.connect()
     away.flush()
     assert g.main() == pid and time.monotonic() - begun < 1
