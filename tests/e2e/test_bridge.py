@@ -1,4 +1,6 @@
 """Bridges: two brokers that have topics in common. Two of ours, and one of ours with mosquitto on either side of the connection."""
+import socket
+import textwrap
 import time
 
 import pytest
@@ -9,6 +11,7 @@ from daemon import Address, add_user, eventually, free_port, run
 from mosquitto import Mosquitto
 
 STATE = "$SYS/broker/connection/{}/state"
+NAME = socket.gethostname() + ".mqtt.office"  # of a bridge that was given none
 
 CONF = """
 [guichet]
@@ -144,12 +147,12 @@ def test_retained(guichet, far, client):
 
 
 def test_state(guichet, far, client):
-    them = client(far.port, STATE.format("mqtt.office"), retained=True)
+    them = client(far.port, STATE.format(NAME), retained=True)
     near = connected(Ours(guichet, bridge(f"tcp:127.0.0.1:{far.port}", ["x"])))
-    them.hears((STATE.format("mqtt.office"), "1"))
-    client(near.port, STATE.format("mqtt.office"), retained=True).hears((STATE.format("mqtt.office"), "1", 0, True))
+    them.hears((STATE.format(NAME), "1"))
+    client(near.port, STATE.format(NAME), retained=True).hears((STATE.format(NAME), "1", 0, True))
     near.g.stop()
-    them.hears((STATE.format("mqtt.office"), "0"))
+    them.hears((STATE.format(NAME), "0"))
 
 
 def test_will_tells_of_a_crash(guichet, far, client):
@@ -162,17 +165,17 @@ def test_will_tells_of_a_crash(guichet, far, client):
 
 def test_quiet(guichet, far, client):
     connected(Ours(guichet, bridge(f"tcp:127.0.0.1:{far.port}", ["x"], "notify = no")))
-    client(far.port, STATE.format("mqtt.office"), retained=True).hears_nothing()
+    client(far.port, STATE.format(NAME), retained=True).hears_nothing()
 
 
 @pytest.mark.parametrize("clean, qos", [("no", 1), ("yes", 2)])
 def test_what_waits_is_delivered(guichet, mosquitto, client, clean, qos):
     far = mosquitto()
     near = connected(Ours(guichet, bridge(f"tcp:127.0.0.1:{far.port}", ["q/# both 2"], f"clean = {clean}", "retry = 1s")))
-    us = client(near.port, STATE.format("mqtt.office"))
+    us = client(near.port, STATE.format(NAME))
     far.stop()
     assert near.g.wait_log("bridge-down", bridge="office")["reason"] in ("connection-closed", "Server shutting down")
-    us.hears((STATE.format("mqtt.office"), "0"))
+    us.hears((STATE.format(NAME), "0"))
     for i in range(200):
         us.say("q/a", str(i), qos)
     us.say("q/a", "lost", 0)
@@ -181,7 +184,7 @@ def test_what_waits_is_delivered(guichet, mosquitto, client, clean, qos):
     connected(near)
     them.hears(*(("q/a", str(i), qos) for i in range(200)))
     them.hears_nothing()
-    us.hears((STATE.format("mqtt.office"), "1"))
+    us.hears((STATE.format(NAME), "1"))
     assert near.g.stats("mqtt")["bridge_connected"] >= 2
 
 
@@ -231,6 +234,39 @@ def test_mosquitto_bridges_to_us(guichet, mosquitto, client, version):
     eventually(lambda: (c := client(far.port, "r/1", retained=True), time.sleep(0.1), not c.heard.empty())[-1], "retained there")
     us.hears(("r/1", "kept"))
     us.hears_nothing()
+
+
+# ---- to itself ----
+
+
+@pytest.mark.parametrize("version", ["auto", "3.1.1", "3.1"])
+def test_to_itself(guichet, folder, version):
+    """By an address that only the network knows to be ours: it is told once, and not tried every second."""
+    port = free_port()
+    config = f"""
+        [guichet]
+        loops = 2
+        [mqtt]
+        listen = tcp:0.0.0.0:{port}
+        [rules]
+        allow = * * topics:#
+        """ + bridge(f"tcp:127.0.1.1:{port}", ["x/# both 1"], f"version = {version}")
+    g = guichet(config=textwrap.dedent(config), test=False)
+    line = g.wait_log("bridge-down", bridge="office")
+    assert line["reason"] == "bridge-to-itself" and "`to`" in line["text"]
+    time.sleep(3)
+    events = [line["event"] for line in g.log()]
+    assert events.count("bridge-down") == 1 and "bridge-up" not in events
+    assert events.count("closed") == 1, "one connection that came, and nothing of the one that we have made"
+    assert g.stats("mqtt")["bridge_failed"] == 1
+
+
+def test_to_itself_by_another(guichet, client, folder):
+    """Through a relay."""
+    ours, there = free_port(), free_port()
+    config = CONF.format(loops=2, port=ours, more=bridge(f"tcp:127.0.0.1:{there}", ["x/# both 1"]))
+    g = guichet(config=config + f"[relay]\nlisten = tcp:{there}\nto = tcp:127.0.0.1:{ours}\n", test=False)
+    assert g.wait_log("bridge-down", bridge="office")["reason"] == "bridge-to-itself"
 
 
 def tls_broker(mosquitto, folder):
@@ -360,6 +396,17 @@ to = tcp:localhost:1
 to = tcp:localhost:1
 [mqtt.bridge.h]
 tpoics = x
+[mqtt.bridge.i]
+topics = x
+to = tcp:127.0.0.1:1883
+[mqtt.bridge.j]
+to = tcp:elsewhere:1883
+topics = x
+client_id = me
+[mqtt.bridge.k]
+to = tcp:elsewhere:1883
+topics = x
+client_id = me
 """)
     done = run("check", file)
     assert done.returncode == 2
@@ -371,7 +418,9 @@ tpoics = x
                  "wrong.conf:23: password: cannot read missing",
                  'wrong.conf:24: [mqtt.brigde.f]: mqtt has no sections of the kind "brigde", did you mean "bridge"?',
                  "wrong.conf:26: [mqt.bridge.g] belongs to [mqt], and there is no such section",
-                 'wrong.conf:29: unknown option "tpoics" in [mqtt.bridge.h], did you mean "topics"?'):
+                 'wrong.conf:29: unknown option "tpoics" in [mqtt.bridge.h], did you mean "topics"?',
+                 "wrong.conf:32: to: tcp:127.0.0.1:1883 is [mqtt] itself, which would be connected to itself",
+                 "wrong.conf:40: client_id: [mqtt.bridge.j] has the same there"):
         assert line in said, said
 
 

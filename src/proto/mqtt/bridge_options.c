@@ -17,7 +17,7 @@ static const struct option rows[] = {
 	OPT_FILE(O, certificate, PEM_MAX, "shows this certificate (PEM) to a broker that asks for one"),
 	OPT_BOOL(O, clean, "no", "begins anew each time: the other side keeps nothing for us while we are away"),
 	OPT_STRING(O, client_id, NULL, 0, 1024,
-		   "is known there by this name, which nobody else may have; without it SERVICE.NAME of the section"),
+		   "is known there by this name, which nobody else may have; without it HOST.SERVICE.NAME"),
 	OPT_BOOL(O, insecure, "no", "takes any certificate, so that anybody in between can read and change everything"),
 	OPT_UINT(O, keepalive, "60", 1, 65535, "seconds of silence before it asks whether the other side is there"),
 	OPT_SECRET(O, key, PEM_MAX, "the key of the certificate (PEM); without it the certificate's file has it too"),

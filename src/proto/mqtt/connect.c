@@ -282,6 +282,10 @@ static int fault_of(const struct io *io, const struct mqtt_connect *c, const cha
 		*ret_why = "auth-method";
 		return MQTT_BAD_AUTH_METHOD;
 	}
+	if (mqtt_bridge_is_ours(io, c)) {
+		*ret_why = "bridge-to-itself";
+		return MQTT_BAD_CLIENT_ID;
+	}
 	if (!c->will)
 		return 0;
 	*ret_why = "will-topic-invalid";
