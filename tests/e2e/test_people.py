@@ -76,10 +76,12 @@ def test_reload(guichet, folder):
         ask(sock, b"read home/x", b"yes\n")
         g.file.write_text(CONF.format(model="event", free="no", who="@others"))
         os.kill(g.pid, signal.SIGHUP)
-        g.wait_log("reloaded")
+        g.wait_log("rules-changed")
+        assert g.wait_log("reloaded")["text"] == "1 change"
         ask(sock, b"read home/x", b"no\n")  # the same conversation
         assert command("user", "set", "alice", "--disable", "--people", folder / "people").returncode == 0
         os.kill(g.pid, signal.SIGHUP)
+        assert g.wait_log("people-changed")["changed"] == "1"
         g.wait_log("reloaded")
         ask(sock, b"read home/x", b"gone\n")
         ask(sock, b"alice secret", b"wrong\n")
