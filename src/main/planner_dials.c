@@ -1,12 +1,13 @@
 /*
  * planner_dials.c - services that connect to somebody: not to themselves, which would go round for ever, and no two sections under
- * one name to the same place, where each would take the other's. What only the network knows is found when they are connected.
+ * one name to the same place, where each would take the other's; and not for a user that nobody is. What only the network knows is found when they are connected.
  */
 #include <stdio.h>
 
 #include "base/addr.h"
 #include "conf/option.h"
 #include "main/planner_priv.h"
+#include "store/people.h"
 
 enum { SECTION = 3 * CONF_NAME_MAX };
 
@@ -167,6 +168,42 @@ static void check_names_before(struct planner *p, const struct sections *of)
 		for (size_t at = 0; s->proto == of->s->proto && s->common->enabled && next_sections(s, &at, &others);)
 			for (size_t i = 0; i < of->parts->n && others.row == of->row; i++)
 				check_name(p, of, i, &others, others.parts->n);
+}
+
+/* ---- as whom ---- */
+
+static void check_user(struct planner *p, const struct conf_section *section, const struct option_table *t,
+		       const void *values)
+{
+	const struct option *row = option_find(t, "local_user");
+	char text[PLANNER_SENTENCE];
+	const struct conf_entry *e;
+	struct buf name;
+
+	if (!row)
+		return;
+	buf_init_fixed(&name, text, sizeof(text));
+	option_format(row, values, &name);
+	if (!name.n || people_find(p->plan->people, buf_span(&name)))
+		return;
+	e = conf_section_find(section, row->name);
+	conf_warning(p->ps, section->file, e ? e->line : section->line,
+		     "%s: there is no user \"%s\", so nothing goes over it; `guichet user add` makes one", row->name,
+		     text);
+}
+
+void planner_check_users(struct planner *p, const struct plan_service *s)
+{
+	struct sections of;
+
+	for (size_t at = 0; s->options && next_sections(s, &at, &of);) {
+		for (size_t i = 0; i < of.parts->n; i++) {
+			const struct conf_section *section = section_of(p, s, of.row, &of.parts->v[i]);
+
+			if (section)
+				check_user(p, section, of.row->part, of.parts->v[i].values);
+		}
+	}
 }
 
 /* ---- all of it ---- */

@@ -63,6 +63,7 @@ bool planner_is_part(const struct conf_section *section);
 /* ---- planner_dials.c: when all services and their addresses are known ---- */
 
 void planner_check_dials(struct planner *p, const struct plan_service *s);
+void planner_check_users(struct planner *p, const struct plan_service *s); /* when people are known, too */
 
 /* ---- planner_test.c ---- */
 

@@ -407,21 +407,52 @@ client_id = me
 to = tcp:elsewhere:1883
 topics = x
 client_id = me
+[mqtt.bridge]
+to = tcp:elsewhere:1883
+[mqtt.bridge.l]
+retry = 1m
+[mqtt.bridge.m]
+to = tcp:elsewhere:1 tcp:elsewhere:2
+topics = x
+[mqtt.bridge.n]
+to = tcp:elsewhere:1
+topics = x
+	# a comment, and an empty line
+
+	y aside
+	z
+	"
 """)
     done = run("check", file)
     assert done.returncode == 2
     said = done.stderr.replace(str(folder) + "/", "")
     for line in ("wrong.conf:5: to: udp:1 is not where a bridge can connect to: tcp:HOST:PORT, tls:HOST:PORT",
-                 'wrong.conf:8: topics: "sideways" is none of in, out, both', 'wrong.conf:8: topics: "3" is no QoS: 0, 1 or 2',
-                 'wrong.conf:8: topics: "+" has a + or #, which a prefix cannot have',
-                 "wrong.conf:14: ca: has no use here: `to` does not begin with tls:", "wrong.conf:18: ca: ",
+                 'wrong.conf:8: topics: "sideways" is none of in, out, both', 'wrong.conf:9: topics: "3" is no QoS: 0, 1 or 2',
+                 'wrong.conf:10: topics: "+" has a + or #, which a prefix cannot have',
+                 "wrong.conf:14: ca: has no use here: `to` does not begin with tls:", "wrong.conf:18: ca: not-pem: ",
                  "wrong.conf:23: password: cannot read missing",
                  'wrong.conf:24: [mqtt.brigde.f]: mqtt has no sections of the kind "brigde", did you mean "bridge"?',
                  "wrong.conf:26: [mqt.bridge.g] belongs to [mqt], and there is no such section",
                  'wrong.conf:29: unknown option "tpoics" in [mqtt.bridge.h], did you mean "topics"?',
                  "wrong.conf:32: to: tcp:127.0.0.1:1883 is [mqtt] itself, which would be connected to itself",
-                 "wrong.conf:40: client_id: [mqtt.bridge.j] has the same there"):
+                 "wrong.conf:40: client_id: [mqtt.bridge.j] has the same there",
+                 "wrong.conf:41: [mqtt.bridge] has no name of its own: [mqtt.bridge.NAME]",
+                 "wrong.conf:43: to: must be set", "wrong.conf:43: topics: must be set", "wrong.conf:46: to: more than 1 address\n",
+                 'wrong.conf:53: topics: "aside" is none of in, out, both', "wrong.conf:55: topics: a quote is not closed"):
         assert line in said, said
+
+
+def test_a_user_that_nobody_is(folder):
+    """A warning: he may be made later."""
+    (folder / "c.conf").write_text("[mqtt]\nlisten = tcp:1883\n[mqtt.bridge.a]\nto = tcp:elsewhere:1\ntopics = x\nlocal_user = gate\n")
+    done = run("check", "c.conf", cwd=folder)
+    assert done.returncode == 0
+    assert done.stderr.startswith('c.conf:6: warning: local_user: there is no user "gate", so nothing goes over it')
+    (folder / "guichet-data").mkdir()
+    (folder / "guichet-data/people").write_text("gate\n")
+    (folder / "guichet-data/people").chmod(0o600)
+    done = run("check", "c.conf", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_help():

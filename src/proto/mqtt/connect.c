@@ -350,8 +350,10 @@ enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_fr
 		return mqtt_refuse(self, io, (unsigned)r, why);
 	agree(self, io, &c);
 	r = c.will ? take_will(self, &c, &will) : 0;
-	if (r == -EACCES)
+	if (r == -EACCES) {
+		mqtt_limit(io, MQTT_L_WILL, c.will_topic);
 		return mqtt_refuse(self, io, MQTT_NOT_AUTHORIZED, "will-denied");
+	}
 	if (r < 0)
 		return mqtt_refuse(self, io, MQTT_SERVER_BUSY, "out-of-memory");
 	return enter(self, io, &c, &will);
