@@ -55,7 +55,7 @@ static int list_add(struct addr_list *l, size_t max, const char *word, struct bu
 
 	if (l->n == max) {
 		if (why)
-			buf_addf(why, "more than %zu addresses", max);
+			buf_addf(why, "more than %zu address%s", max, max == 1 ? "" : "es");
 		return -E2BIG;
 	}
 	v = mem_realloc(l->v, (l->n + 1) * sizeof(*v));

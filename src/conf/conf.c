@@ -13,7 +13,10 @@
 
 _Static_assert(CONF_VALUE_MAX == 65536 && CONF_NAME_MAX == 48, "told in messages below");
 
-enum { TEXT_MAX = 1 << 16 }; /* bytes of the problems of one value */
+enum {
+	TEXT_MAX = 1 << 16, /* bytes of the problems of one value */
+	CONF_COMPLAINT = 1024,
+};
 
 /* ---- the data ---- */
 
@@ -27,6 +30,7 @@ void conf_free(struct conf **c)
 		for (size_t j = 0; j < s->n; j++) {
 			mem_free(s->entries[j].name);
 			mem_free(s->entries[j].value);
+			mem_free(s->entries[j].more);
 		}
 		mem_free(s->entries);
 		mem_free(s->name);
@@ -452,11 +456,14 @@ static void take_more(struct reader *r, const char *value)
 		r->keeping = false;
 		return;
 	}
-	p = mem_realloc(e->value, had + 1 + more + 1);
+	p = make_room(&e->more, e->n_more, &e->cap_more, sizeof(*e->more)) == 0
+		    ? mem_realloc(e->value, had + 1 + more + 1)
+		    : NULL;
 	if (!p) {
 		r->err = -ENOMEM;
 		return;
 	}
+	e->more[e->n_more++] = r->line;
 	p[had] = '\n';
 	memcpy(p + had + 1, value, more + 1);
 	e->value = p;
@@ -604,22 +611,54 @@ static int apply_entry(const struct conf_section *s, const struct conf_entry *e,
 	return 0;
 }
 
-/* The line of the option that a complaint begins with, or of the section. */
-static unsigned line_of(const struct conf_section *s, const char *complaint)
+/* The number behind the name of an option, `topics:2: ...`, with what is around it: a line of its value. 0: there is none. */
+static size_t number_at(const char *text, unsigned *ret)
 {
-	size_t n = strcspn(complaint, ":");
+	size_t n = strspn(text + 1, "0123456789");
 
-	for (size_t i = 0; i < s->n; i++)
-		if (strlen(s->entries[i].name) == n && memcmp(s->entries[i].name, complaint, n) == 0)
-			return s->entries[i].line;
-	return s->line;
+	if (n == 0 || n > 5 || text[1 + n] != ':')
+		return 0;
+	*ret = 0;
+	for (size_t i = 1; i <= n; i++)
+		*ret = *ret * 10 + (unsigned)(text[i] - '0');
+	return 1 + n;
+}
+
+/* One complaint, at the line of the option that it begins with, or of that line of its value, or of the section. */
+static void complain_one(const struct conf_section *s, struct conf_problems *ps, struct span said)
+{
+	char text[CONF_COMPLAINT + 1], name[CONF_COMPLAINT + 1];
+	const struct conf_entry *e;
+	size_t n, skip = 0;
+	unsigned nth = 1, line;
+
+	snprintf(text, sizeof(text), "%.*s", (int)said.n, (const char *)said.p);
+	n = strcspn(text, ":");
+	snprintf(name, sizeof(name), "%.*s", (int)n, text);
+	e = conf_section_find(s, name);
+	line = e ? e->line : s->line;
+	if (e && text[n])
+		skip = number_at(text + n, &nth);
+	if (skip && nth > 1 && nth - 2 < e->n_more)
+		line = e->more[nth - 2];
+	conf_problem(ps, s->file, line, "%s%s", name, text + n + skip);
+}
+
+static void complain(const struct conf_section *s, struct conf_problems *ps, const char *text)
+{
+	while (*text) {
+		size_t n = strcspn(text, "\n");
+
+		complain_one(s, ps, (struct span){ (const uint8_t *)text, n });
+		text += n + (text[n] == '\n');
+	}
 }
 
 int conf_apply(const struct conf_section *s, const struct conf_target *targets, size_t n, const char *const *skip,
 	       struct conf_problems *ps)
 {
 	size_t before = ps->n;
-	char text[1024];
+	char text[CONF_COMPLAINT];
 	struct buf why;
 	bool clean;
 
@@ -639,7 +678,7 @@ int conf_apply(const struct conf_section *s, const struct conf_target *targets, 
 		if (err == -ENOMEM)
 			return err;
 		if (err)
-			conf_problem(ps, s->file, line_of(s, text), "%s", text);
+			complain(s, ps, text);
 	}
 	return 0;
 }

@@ -33,6 +33,8 @@ struct conf_entry {
 	char *name;
 	char *value; /* "" when there is nothing after the = */
 	unsigned line;
+	unsigned *more; /* of each further line of the value */
+	size_t n_more, cap_more;
 };
 
 struct conf_section {
@@ -127,8 +129,9 @@ struct conf_target {
  * Set every entry of the section. An entry goes to the first target that knows its name; `skip` (NULL-ended, may be
  * NULL) are names that the caller deals with itself. Unknown names (with the nearest of all targets and `skip`), bad
  * values and a name that comes twice (with both lines; the first one counts; skipped names may come twice) are
- * problems with the entry's line. When there were none, option_values_check() of each target runs, its complaint at
- * the line of the option it names, or of the section. Returns 0, whatever was found, or -ENOMEM.
+ * problems with the entry's line. When there were none, option_values_check() of each target runs, each line of its complaint at
+ * the line of the option it begins with (`topics:2: ...`: the second line of its value), or of the section. Returns 0, whatever was
+ * found, or -ENOMEM.
  */
 [[nodiscard]] int conf_apply(const struct conf_section *s, const struct conf_target *targets, size_t n,
 			     const char *const *skip, struct conf_problems *ps);

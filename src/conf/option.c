@@ -169,6 +169,7 @@ int option_values_check(const struct option_table *t, const void *values, struct
 {
 	struct buf nowhere;
 	char none[1];
+	bool missing = false;
 
 	if (!why) {
 		buf_init_fixed(&nowhere, none, sizeof(none));
@@ -177,10 +178,12 @@ int option_values_check(const struct option_table *t, const void *values, struct
 	for (size_t i = 0; i < t->n; i++) {
 		if (!is_missing(&t->rows[i], values))
 			continue;
-		buf_addf(why, "%s: must be set, as in: %s = ", t->rows[i].name, t->rows[i].name);
+		buf_addf(why, "%s%s: must be set, as in: %s = ", missing ? "\n" : "", t->rows[i].name, t->rows[i].name);
 		option_add_example(&t->rows[i], why);
-		return -EINVAL;
+		missing = true;
 	}
+	if (missing)
+		return -EINVAL;
 	return t->check ? t->check(values, why) : 0;
 }
 

@@ -225,7 +225,7 @@ const char *option_type_name(enum option_type type);
 
 /*
  * Is the table itself right? Names sorted, unique and well-formed; defaults parse and are in range and pass check();
- * offsets within the values and not overlapping; enum words there; help as STYLE.md wants it. 0, or -EINVAL with the
+ * offsets within the values and not overlapping; enum words there; help is one line without a full stop. 0, or -EINVAL with the
  * first fault.
  */
 [[nodiscard]] int option_table_check(const struct option_table *t, struct buf *why);

@@ -17,6 +17,7 @@ struct proto;
 /* A service: one section of the configuration. Immutable while anybody holds it. */
 struct svc {
 	const char *name;
+	const char *host; /* the name of this machine; NULL: it has none that is fit for one */
 	const struct proto *proto;
 	const void *options;     /* values of proto->options */
 	void *state;             /* what svc_open() made; shared by all threads of the process */

@@ -60,10 +60,10 @@ static void tls_fields(struct log_line *line, const struct sess *s)
 	log_str(line, "certificate", info.certificate);
 }
 
-/* true: somebody should read of it. */
+/* true: somebody should read of it. Of a connection that we have made, who asked for it is told, and says what there is to say. */
 static bool is_news(const struct conn *c)
 {
-	if (!c->s.reason || c->refused)
+	if (!c->s.reason || c->refused || (c->kin && c->kin->parent))
 		return false;
 	if (admit_may_log_end(c->s.lane))
 		return true;

@@ -327,6 +327,16 @@ static void end_loops(struct server *s)
 
 static const struct server_calls no_calls;
 
+/* Services make names of it: a host may be called anything. */
+static void find_host(char host[SERVER_HOST + 1])
+{
+	if (gethostname(host, SERVER_HOST) < 0)
+		*host = '\0';
+	for (const char *p = host; *p; p++)
+		if (!str_is_alnum(*p) && *p != '-' && *p != '_' && *p != '.')
+			*host = '\0';
+}
+
 int server_new(const struct server_setup *setup, struct server **ret)
 {
 	struct server *s = mem_zalloc(sizeof(*s));
@@ -336,6 +346,7 @@ int server_new(const struct server_setup *setup, struct server **ret)
 	if (!s)
 		return -ENOMEM;
 	s->setup = *setup;
+	find_host(s->host);
 	s->calls = &no_calls;
 	list_init(&s->listeners);
 	s->serials = &s->serial;

@@ -16,6 +16,8 @@
 #include "drive/server.h"
 #include "drive/shared.h"
 
+enum { SERVER_HOST = 64 }; /* bytes of a host's name, as Linux has it */
+
 struct access;
 struct brood;
 struct crew;
@@ -80,6 +82,7 @@ struct prepared {
 
 struct server {
 	struct server_setup setup;
+	char host[SERVER_HOST + 1]; /* the name of this machine; empty: none that could be part of another name */
 	struct guichet_options *global;
 	struct jobs *jobs;
 	struct shared *shared; /* counters, and what guards us; the server's own unless it is a worker's */

@@ -216,6 +216,7 @@ static void fill_svc(struct service *v)
 	const struct service_options *c = v->plan.common;
 
 	v->pub.name = v->plan.name;
+	v->pub.host = *v->server->host ? v->server->host : NULL;
 	v->pub.proto = v->plan.proto;
 	v->pub.options = v->plan.options;
 	v->pub.limits.input = c->input;

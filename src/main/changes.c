@@ -10,8 +10,14 @@
 #include "conf/option.h"
 #include "conf/tables.h"
 #include "layer/tls.h"
+#include "store/people.h"
+#include "store/rules.h"
+#include "store/topic_hash.h"
 
-enum { VALUE = 512 }; /* bytes of a value in the log */
+enum {
+	VALUE = 512, /* bytes of a value in the log */
+	PERSON = PEOPLE_LINE_MAX,
+};
 
 struct kept {
 	const struct option_table *table;
@@ -27,8 +33,21 @@ struct kept_service {
 	struct tls_ctx *tls; /* NULL: it speaks no TLS */
 };
 
+/* Somebody, without what could be tried passwords against. */
+struct kept_person {
+	char *name;
+	uint64_t mark; /* of all that is known of him */
+};
+
+struct kept_people {
+	struct kept_person *v; /* by their names; NULL: nobody asks who somebody is */
+	size_t n;
+};
+
 struct changes {
 	struct kept global;
+	struct rules *rules; /* a reference */
+	struct kept_people people;
 	size_t n;
 	struct kept_service v[];
 };
@@ -50,11 +69,52 @@ static int keep_service(struct kept_service *k, const struct plan_service *s)
 	return 0;
 }
 
+static void add_words(struct buf *b, const struct str_words *w)
+{
+	for (size_t i = 0; i < w->n; i++)
+		buf_add(b, w->v[i], strlen(w->v[i]) + 1);
+	buf_addc(b, '\n');
+}
+
+static int keep_person(struct kept_person *k, const struct person *who)
+{
+	static const struct topic_key key;
+	BUF_AUTO struct buf all = BUF_INIT(PERSON);
+
+	buf_addf(&all, "%s\n%s\n%d\n", who->hash ? who->hash : "", who->scram ? who->scram : "", who->disabled);
+	add_words(&all, &who->groups);
+	add_words(&all, &who->certificates);
+	k->mark = topic_hash(&key, buf_span(&all));
+	if (all.p)
+		explicit_bzero(all.p, all.cap);
+	k->name = mem_strdup(who->name);
+	return k->name && !all.err ? 0 : -ENOMEM;
+}
+
+static int keep_people(struct kept_people *k, const struct people *people)
+{
+	size_t n = people_count(people);
+	int err = 0;
+
+	if (!people)
+		return 0;
+	k->v = mem_zalloc((n + 1) * sizeof(*k->v));
+	if (!k->v)
+		return -ENOMEM;
+	for (; k->n < n && !err; k->n++)
+		err = keep_person(&k->v[k->n], people_at(people, k->n));
+	return err;
+}
+
 int changes_remember(const struct plan *p, struct changes **ret)
 {
 	struct changes *c = mem_zalloc(sizeof(*c) + p->n * sizeof(c->v[0]));
 	int err = c ? keep(&c->global, &tables_guichet, p->global) : -ENOMEM;
 
+	if (c)
+		c->rules = rules_ref(p->rules);
+	if (!err)
+		err = keep_people(&c->people, p->people);
 	for (size_t i = 0; i < p->n && !err; i++)
 		if (!p->services[i].internal) /* nobody wrote that one */
 			err = keep_service(&c->v[c->n++], &p->services[i]);
@@ -79,6 +139,10 @@ void changes_free(struct changes **cp)
 	if (!c)
 		return;
 	drop(&c->global);
+	rules_unref(c->rules);
+	for (size_t i = 0; i < c->people.n; i++)
+		mem_free(c->people.v[i].name);
+	mem_free(c->people.v);
 	for (size_t i = 0; i < c->n; i++) {
 		for (size_t j = 0; j < KINDS; j++)
 			drop(&c->v[i].kept[j]);
@@ -92,6 +156,11 @@ void changes_free(struct changes **cp)
 const struct guichet_options *changes_global(const struct changes *c)
 {
 	return c->global.values;
+}
+
+struct rules *changes_rules(const struct changes *c)
+{
+	return c->rules;
 }
 
 static const struct kept_service *find(const struct changes *c, const char *name)
@@ -208,9 +277,66 @@ static size_t compare_certificates(const struct kept_service *before, const stru
 	return n;
 }
 
+/* ---- who may do what ---- */
+
+static size_t compare_rules(const struct rules *before, const struct rules *now)
+{
+	struct log_line l;
+
+	if (rules_same(before, now))
+		return 0;
+	if (log_begin(&l, LOG_INFO, "rules-changed")) {
+		log_uint(&l, "rules", rules_count(now));
+		log_end(&l);
+	}
+	return 1;
+}
+
+struct turnover {
+	size_t added, changed, removed;
+};
+
+/* Both are in the order of names, as people_at() has them. */
+static struct turnover turnover_of(const struct kept_people *a, const struct kept_people *b)
+{
+	struct turnover t = {};
+	size_t i = 0, j = 0;
+
+	while (i < a->n || j < b->n) {
+		int order = i == a->n ? 1 : j == b->n ? -1 : strcmp(a->v[i].name, b->v[j].name);
+
+		t.removed += order < 0;
+		t.added += order > 0;
+		t.changed += order == 0 && a->v[i].mark != b->v[j].mark;
+		i += order <= 0;
+		j += order >= 0;
+	}
+	return t;
+}
+
+static size_t compare_people(const struct kept_people *before, const struct kept_people *now)
+{
+	struct turnover t;
+	struct log_line l;
+	size_t n;
+
+	if (!before->v || !now->v) /* the first service that asks for them, or the last, has come or gone */
+		return 0;
+	t = turnover_of(before, now);
+	n = t.added + t.changed + t.removed;
+	if (n && log_begin(&l, LOG_INFO, "people-changed")) {
+		log_uint(&l, "added", t.added);
+		log_uint(&l, "changed", t.changed);
+		log_uint(&l, "removed", t.removed);
+		log_end(&l);
+	}
+	return n;
+}
+
 size_t changes_log(const struct changes *before, const struct changes *now)
 {
-	size_t n = compare("guichet", &before->global, &now->global);
+	size_t n = compare("guichet", &before->global, &now->global) + compare_rules(before->rules, now->rules) +
+		   compare_people(&before->people, &now->people);
 
 	for (size_t i = 0; i < before->n; i++) {
 		const struct kept_service *other = find(now, before->v[i].name);

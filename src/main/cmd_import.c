@@ -112,7 +112,9 @@ const struct command import_command = {
 	.summary = "takes over users and rules of mosquitto",
 	.synopsis = "mosquitto-passwd FILE [--people PATH]\nmosquitto-acl FILE",
 	.text = "mosquitto-passwd adds the users of a password file; their passwords stay as they are (PBKDF2 and SHA-512 hashes), and "
-		"who is there already is left alone. mosquitto-acl prints a section [rules] that says what an acl_file says. "
+		"who is there already is left alone. Such a hash is quicker to try passwords against than ours, and is never "
+		"replaced by itself: the processes that see passwords cannot write the file. `guichet user list` says who has one, "
+		"and `guichet user passwd NAME` makes a new one. mosquitto-acl prints a section [rules] that says what an acl_file says. "
 		"What cannot be taken over is told with its line, and the exit status is 1 then.",
 	.options = options,
 	.examples = examples,

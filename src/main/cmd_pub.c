@@ -212,7 +212,7 @@ const struct command pub_command = {
 		"Options and exit statuses are those of mosquitto_pub; ADDRESS, and what -h takes, may also be an address of any "
 		"transport (see `guichet help addresses`): tcp:HOST:PORT, tls:, unix:PATH, ws:, wss:. A connection that is lost "
 		"after it was there is made again, after 1 s, 2 s and so on up to 32 s, and what was not confirmed is sent again.",
-	.status = MQTT_ARGS_STATUS,
+	.status = MQTT_ARGS_STATUS(""),
 	.options = options,
 	.examples = examples,
 	.run = run,

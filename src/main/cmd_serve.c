@@ -104,7 +104,7 @@ static int add_table(const struct serve *s, struct buf *b)
 	const struct guichet_options *g = changes_global(s->served);
 	struct text_style style = text_style_of(stdout);
 	const char *program = program_invocation_name; /* as it was called: it need not be in the PATH */
-	int err = ready_table(s->server, style, b);
+	int err = ready_table(s->server, changes_rules(s->served), style, b);
 
 	buf_addf(b, "\n%sCtrl-C stops it. `%s stats", style.dim, program);
 	if (g->control && strcmp(g->control, "./guichet-data/control.sock") != 0) { /* where it looks by itself */

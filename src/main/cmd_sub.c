@@ -216,7 +216,7 @@ const struct command sub_command = {
 		"mosquitto_sub; ADDRESS, and what -h takes, may also be an address of any transport (see `guichet help "
 		"addresses`): tcp:HOST:PORT, tls:, unix:PATH, ws:, wss:. A connection that is lost after it was there is made "
 		"again, after 1 s, 2 s and so on up to 32 s, and the subscriptions with it; no message of QoS 2 is printed twice.",
-	.status = MQTT_ARGS_STATUS,
+	.status = MQTT_ARGS_STATUS(", 27 the time of -W is over"),
 	.options = options,
 	.examples = examples,
 	.run = run,

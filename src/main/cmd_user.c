@@ -33,7 +33,7 @@ static const struct args_option options[] = {
 	[OPT_DISABLE] = { "disable", 0, NULL, "does not let the user in any more" },
 	[OPT_ENABLE] = { "enable", 0, NULL, "lets the user in again" },
 	[OPT_GENERATE] = { "generate", 0, NULL,
-			   "makes a password of 26 letters and digits, and prints it: for devices. Nobody can guess it, so looking at it "
+			   "makes a password of 26 letters and digits, and prints it and nothing else to standard output: for devices. Nobody can guess it, so looking at it "
 			   "need not be slow, and thousands of them can come back at once" },
 	[OPT_GROUPS] = { "groups", 'g', "A,B", "the groups of the user, all of them; empty: none" },
 	[OPT_JSON] = { "json", 0, NULL, "lists as JSON" },
@@ -209,7 +209,9 @@ static int save(const struct people_file *f, const char *what, const struct aske
 
 	if (err)
 		return failure(&why, err);
-	printf("%s %s in %s; a guichet that runs learns it when it reloads (SIGHUP)\n", what, a->name, f->path);
+	/* with --generate standard output is the password's */
+	fprintf(a->given[OPT_GENERATE] ? stderr : stdout,
+		"%s %s in %s; a guichet that runs learns it when it reloads (SIGHUP)\n", what, a->name, f->path);
 	return fflush(stdout) == 0 ? STATUS_OK : STATUS_FAILED;
 }
 
@@ -229,7 +231,7 @@ static int change(struct people_file *f, const struct asked *a, const struct per
 		err = people_put(f->people, &c.as, &why);
 	status = err ? failure(&why, err) : save(f, done, a);
 	if (status == STATUS_OK && c.made.n) {
-		printf("password: %s\n", buf_str(&c.made));
+		printf("%s\n", buf_str(&c.made));
 		status = fflush(stdout) == 0 ? STATUS_OK : STATUS_FAILED;
 	}
 	change_done(&c);

@@ -124,8 +124,8 @@ void mqtt_args_done(struct mqtt_args *a);
 [[nodiscard]] int mqtt_args_filter(const struct command *c, const char *what, const char *value);
 [[nodiscard]] int mqtt_args_add(const char ***list, size_t *n, const char *value);
 
-/* The words behind `Exit status:` in the help of both. */
-#define MQTT_ARGS_STATUS \
+/* The words behind `Exit status:` in the help of both; MORE: of one alone. */
+#define MQTT_ARGS_STATUS(MORE) \
 	"0 all went well, 1 it could not connect or something failed, 2 the command line is wrong, or MQTT was violated, 7 " \
-	"the connection was lost, 27 the time of -W is over; else the code by which the broker refused: 1 to 5 (MQTT 3), 128 " \
-	"and more (MQTT 5)."
+	"the connection was lost" MORE \
+	"; else the code by which the broker refused: 1 to 5 (MQTT 3), 128 and more (MQTT 5)."

@@ -35,6 +35,22 @@ static int find_path(const char *place, bool change, char **ret, struct buf *why
 	return *ret ? 0 : -ENOMEM;
 }
 
+/* Where there is no folder there can be no file. */
+static int check_folder(const char *path, struct buf *why)
+{
+	struct stat st;
+	char *dir;
+	int r = str_path_dir(path, &dir);
+
+	if (r < 0)
+		return r;
+	r = stat(dir, &st) < 0 ? -errno : 0;
+	if (r < 0)
+		buf_addf(why, "cannot look for the file of people in the folder %s: %s", dir, strerror(-r));
+	mem_free(dir);
+	return r;
+}
+
 /* Root writes for the user who reads it: whose the file is, or the folder. */
 static void find_owner(struct people_file *f)
 {
@@ -130,6 +146,10 @@ int people_file_open(const char *place, bool change, struct people_file *ret, st
 
 	*ret = (struct people_file){ .lock = -1, .uid = (uid_t)-1, .gid = (gid_t)-1 };
 	err = find_path(place, change, &ret->path, why);
+	if (err)
+		return err;
+	if (place)
+		err = check_folder(ret->path, why);
 	if (err)
 		return err;
 	find_owner(ret);

@@ -400,8 +400,10 @@ static int finish_services(struct planner *p)
 	for (size_t i = 0; i < p->plan->n && !err; i++)
 		if (p->plan->services[i].common->enabled || !p->setup->wants)
 			err = add_tls(p, &p->plan->services[i]);
-	for (size_t i = 0; i < p->plan->n && !err; i++)
+	for (size_t i = 0; i < p->plan->n && !err; i++) {
+		planner_check_dials(p, &p->plan->services[i]);
 		err = add_folder(p, &p->plan->services[i]);
+	}
 	return err;
 }
 

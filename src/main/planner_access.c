@@ -172,6 +172,7 @@ int planner_finish_access(struct planner *p)
 {
 	const struct conf_section *at = p->conf ? conf_find(p->conf, "rules") : NULL;
 	bool some = false;
+	int err;
 
 	for (size_t i = 0; i < p->plan->n; i++) {
 		if (!p->plan->services[i].proto->store)
@@ -181,5 +182,8 @@ int planner_finish_access(struct planner *p)
 	}
 	if (at && !some && !p->setup->wants)
 		conf_warning(p->ps, at->file, at->line, "[rules] has no use here: no service asks them");
-	return some ? take_people(p) : 0;
+	err = some ? take_people(p) : 0;
+	for (size_t i = 0; i < p->plan->n && !err; i++)
+		planner_check_users(p, &p->plan->services[i]);
+	return err;
 }

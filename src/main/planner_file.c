@@ -1,5 +1,6 @@
 /* planner_file.c - services from the sections of a configuration file. */
 #include <errno.h>
+#include <stdio.h>
 
 #include "conf/option.h"
 #include "main/kit.h"
@@ -30,6 +31,34 @@ static int resolve_service(struct planner *p, struct plan_service *s)
 	return err == -ENAMETOOLONG ? 0 : err;
 }
 
+/* [mqtt.bridge] or [mqtt.bridge.]: a section of a service that has no name of its own. */
+static bool lacks_name(struct planner *p, const struct conf_section *section)
+{
+	size_t n = strlen(section->name);
+	char service[CONF_NAME_MAX + 1], *kind;
+	const struct conf_section *of;
+	const struct conf_entry *e;
+	const struct proto *proto;
+	const struct option *row;
+
+	snprintf(service, sizeof(service), "%s", section->name);
+	if (n && service[n - 1] == '.')
+		service[n - 1] = '\0';
+	kind = strrchr(service, '.');
+	if (!kind)
+		return false;
+	*kind++ = '\0';
+	of = conf_find(p->conf, service);
+	e = of ? conf_section_find(of, "protocol") : NULL;
+	proto = protos_find(e ? e->value : service);
+	row = proto && proto->options ? option_find(proto->options, kind) : NULL;
+	if (!row || !row->part)
+		return false;
+	conf_problem(p->ps, section->file, section->line, "[%s] has no name of its own: [%s.%s.NAME]", section->name,
+		     service, kind);
+	return true;
+}
+
 static const struct proto *proto_of_section(struct planner *p, const struct conf_section *section)
 {
 	const struct conf_entry *e = conf_section_find(section, "protocol");
@@ -40,6 +69,8 @@ static const struct proto *proto_of_section(struct planner *p, const struct conf
 
 	if (proto)
 		return proto;
+	if (!e && lacks_name(p, section))
+		return NULL;
 	buf_init_fixed(&why, text, sizeof(text));
 	if (e) {
 		buf_adds(&why, "protocol: ");

@@ -60,6 +60,11 @@ bool planner_is_part(const struct conf_section *section);
 /* When all services are known: who may log in, and is it said what they may do? */
 [[nodiscard]] int planner_finish_access(struct planner *p);
 
+/* ---- planner_dials.c: when all services and their addresses are known ---- */
+
+void planner_check_dials(struct planner *p, const struct plan_service *s);
+void planner_check_users(struct planner *p, const struct plan_service *s); /* when people are known, too */
+
 /* ---- planner_test.c ---- */
 
 void planner_move(struct planner *p, struct plan_service *s);

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "main/try.h"
+#include "store/rules.h"
 
 enum { CELL = 1024 };
 
@@ -38,7 +39,26 @@ static bool is_pair(const struct addr_text *a, const struct addr_text *b)
 	       is_host(a, "127.0.0.1", "::1") && is_host(b, "127.0.0.1", "::1");
 }
 
-static void add_row(struct text_table *t, const struct service_view *v, bool first, const struct addr_text *shown,
+struct table {
+	struct text_table text;
+	struct rules *rules;
+};
+
+/* By the rules somebody who has not logged in hears nothing of it. */
+static bool needs_login(const struct table *t, const struct proto *proto)
+{
+	const struct rules_who nobody = { .local = true };
+	struct rules_view *view = NULL;
+	bool denied = false;
+
+	for (enum rules_store i = 0; i < RULES_STORES && proto->store; i++)
+		if (strcmp(rules_stores[i], proto->store) == 0 && rules_view_new(t->rules, &nobody, &view) == 0)
+			denied = rules_check_filter(view, RULES_READ, i, span_str("#")) == RULES_NONE;
+	rules_view_free(&view);
+	return denied;
+}
+
+static void add_row(struct table *t, const struct service_view *v, bool first, const struct addr_text *shown,
 		    const struct addr_text *tried)
 {
 	char address[CELL], try[CELL];
@@ -50,11 +70,11 @@ static void add_row(struct text_table *t, const struct service_view *v, bool fir
 	if (v->common->proxy && addr_kinds[tried->transport].flags & ADDR_F_STREAM)
 		buf_adds(&b, "only from a proxy that sends PROXY headers");
 	else
-		try_command(v->proto, tried, &b);
-	text_table_add(t, (const char *[]){ first ? v->name : "", first ? v->model : "", address, try, NULL });
+		try_command(v->proto, tried, needs_login(t, v->proto), &b);
+	text_table_add(&t->text, (const char *[]){ first ? v->name : "", first ? v->model : "", address, try, NULL });
 }
 
-static void add_service(const struct server *s, size_t i, const struct service_view *v, struct text_table *t)
+static void add_service(const struct server *s, size_t i, const struct service_view *v, struct table *t)
 {
 	for (size_t j = 0; j < v->addresses; j++) {
 		struct addr_text a, next;
@@ -74,11 +94,11 @@ static void add_service(const struct server *s, size_t i, const struct service_v
 	}
 }
 
-int ready_table(const struct server *s, struct text_style style, struct buf *b)
+int ready_table(const struct server *s, struct rules *rules, struct text_style style, struct buf *b)
 {
-	struct text_table t = {};
+	struct table t = { .rules = rules };
 
-	text_table_add(&t, headings);
+	text_table_add(&t.text, headings);
 	for (size_t i = 0; i < server_services(s); i++) {
 		struct service_view v;
 
@@ -86,8 +106,8 @@ int ready_table(const struct server *s, struct text_style style, struct buf *b)
 		if (!v.internal)
 			add_service(s, i, &v, &t);
 	}
-	text_table_format(&t, style, b);
-	text_table_done(&t);
+	text_table_format(&t.text, style, b);
+	text_table_done(&t.text);
 	return b->err;
 }
 

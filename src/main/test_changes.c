@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include <cmocka.h>
@@ -171,11 +172,52 @@ static void test_certificates(void **state)
 	mem_free(dir);
 }
 
-static void test_no_memory(void **state)
+/* A broker with these rules, and these people. */
+static struct plan *plan_with(const char *dir, const char *rules, const char *people)
 {
-	struct plan *p = plan_of(WORDS("echo@tcp:7007,banner=x", "time@tcp:7037"), 2, NULL, 0);
+	BUF_AUTO struct buf config = BUF_INIT(1 << 12);
+	char file[300], place[300];
+
+	snprintf(file, sizeof(file), "%s/t.conf", dir);
+	snprintf(place, sizeof(place), "%s/people", dir);
+	buf_addf(&config, "[guichet]\ndata = .\n[mqtt]\nlisten = tcp:1883\n%s", rules);
+	assert_int_equal(files_write(file, 0600, buf_span(&config), NULL), 0);
+	assert_int_equal(files_write(place, 0600, span_str(people), NULL), 0);
+	return plan_of_file(file, NULL);
+}
+
+static void test_people_and_rules(void **state)
+{
+	char dir[] = "/tmp/guichet-changes-XXXXXX";
 
 	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(log_between(plan_with(dir, "", "ann\nbob groups=x\n"),
+				     plan_with(dir, "", "# the same\nbob groups=x\nann\n")),
+			 0);
+	assert_string_equal(logged, "");
+	assert_int_equal(log_between(plan_with(dir, "", "ann\nbob groups=x\ncarl\n"),
+				     plan_with(dir, "", "ann\nbob groups=x,y\ndave\neve disabled\n")),
+			 4);
+	assert_string_equal(logged, "info people-changed added=2 changed=1 removed=1\n");
+	assert_int_equal(log_between(plan_with(dir, "[rules]\nallow = * * topics:#\n", ""),
+				     plan_with(dir, "[rules]\nallow = * read topics:#\n", "")),
+			 1);
+	assert_string_equal(logged, "info rules-changed rules=1\n");
+	assert_int_equal(log_between(plan_with(dir, "[rules]\nallow = * * topics:#\n", ""), plan_with(dir, "", "")), 1);
+	assert_string_equal(logged, "info rules-changed rules=0\n");
+	assert_int_equal(files_remove_dir(dir, NULL), 0);
+}
+
+static void test_no_memory(void **state)
+{
+	char dir[] = "/tmp/guichet-changes-XXXXXX";
+	struct plan *p;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	p = plan_with(dir, "[rules]\nallow = * * topics:#\n", "ann\nbob groups=x\n");
+	assert_int_equal(files_remove_dir(dir, NULL), 0);
 	for (unsigned long n = 1;; n++) {
 		struct changes *c = NULL;
 		bool hit;
@@ -196,7 +238,8 @@ static void test_no_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_changes), cmocka_unit_test(test_derived),
-					    cmocka_unit_test(test_certificates), cmocka_unit_test(test_no_memory) };
+					    cmocka_unit_test(test_certificates),
+					    cmocka_unit_test(test_people_and_rules), cmocka_unit_test(test_no_memory) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

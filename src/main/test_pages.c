@@ -246,14 +246,19 @@ static void test_completion(void **state)
 
 /* ---- commands to try ---- */
 
-static void check_try(const char *proto, const char *address, const char *expect)
+static void check_try_of(const char *proto, const char *address, bool login, const char *expect)
 {
 	struct addr_text a;
 
 	assert_int_equal(addr_parse(address, &a, NULL), 0);
 	buf_reset(&page);
-	try_command(protos_find(proto), &a, &page);
+	try_command(protos_find(proto), &a, login, &page);
 	assert_string_equal(buf_str(&page), expect);
+}
+
+static void check_try(const char *proto, const char *address, const char *expect)
+{
+	check_try_of(proto, address, false, expect);
 }
 
 static void test_try(void **state)
@@ -270,6 +275,13 @@ static void test_try(void **state)
 	check_try("echo", "unixseq:/run/a", "socat - UNIX-CONNECT:/run/a,type=5");
 	check_try("echo", "unixgram:/run/a", "guichet connect unixgram:/run/a");
 	check_try("echo", "stdio:", "");
+	check_try("mqtt", "tcp:127.0.0.1:1883", "guichet sub -p 1883 -v -t '#'");
+	check_try("mqtt", "tcp:0.0.0.0:1884", "guichet sub -p 1884 -v -t '#'");
+	check_try("mqtt", "tcp:192.0.2.1:1883", "guichet sub -h 192.0.2.1 -p 1883 -v -t '#'");
+	check_try("mqtt", "tls:[::1]:8883", "guichet sub --insecure tls:[::1]:8883 -v -t '#'");
+	check_try("mqtt", "ws:0.0.0.0:9001", "guichet sub ws:127.0.0.1:9001 -v -t '#'");
+	check_try_of("mqtt", "tcp:127.0.0.1:1883", true, "guichet sub -p 1883 -u USER -P PASSWORD -v -t '#'");
+	check_try("mqtt", "unix:/run/m", "guichet sub unix:/run/m -v -t '#'");
 }
 
 #define PAGE_TEST(f) cmocka_unit_test_setup_teardown(f, init, done)

@@ -55,13 +55,51 @@ static void openssl(const struct addr_text *a, struct buf *b)
 	buf_addf(b, "openssl s_client -quiet -connect %s%s%s:%d", v6 ? "[" : "", host_of(a), v6 ? "]" : "", a->port);
 }
 
-void try_command(const struct proto *proto, const struct addr_text *a, struct buf *b)
+/* As an address that one can connect to. */
+static void add_address(const struct addr_text *a, struct buf *b)
 {
-	const struct manner *m = manner_of(proto);
 	char text[ADDR_PATH_MAX + ADDR_HOST_MAX + 64];
-	struct addr_text to;
+	struct addr_text to = *a;
 	struct buf word;
 
+	if (addr_is_net(a))
+		snprintf(to.host, sizeof(to.host), "%s", host_of(a));
+	buf_init_fixed(&word, text, sizeof(text));
+	addr_format(&to, &word);
+	str_add_word(b, text);
+}
+
+/* A broker says nothing by itself, and is not talked to by hand. */
+static void subscribe(const struct addr_text *a, bool login, struct buf *b)
+{
+	const char *host = host_of(a);
+
+	buf_adds(b, "guichet sub ");
+	if (a->transport == ADDR_TCP) {
+		if (strcmp(host, "127.0.0.1") != 0)
+			buf_addf(b, "-h %s ", host);
+		buf_addf(b, "-p %d", a->port);
+	} else {
+		buf_adds(b, addr_is_secure(a) ? "--insecure " : "");
+		add_address(a, b);
+	}
+	buf_adds(b, login ? " -u USER -P PASSWORD" : "");
+	buf_adds(b, " -v -t '#'");
+}
+
+static bool is_broker(const struct proto *proto, const struct addr_text *a)
+{
+	return strcmp(proto->name, "mqtt") == 0 && (addr_is_net(a) || a->transport == ADDR_UNIX);
+}
+
+void try_command(const struct proto *proto, const struct addr_text *a, bool login, struct buf *b)
+{
+	const struct manner *m = manner_of(proto);
+
+	if (is_broker(proto, a)) {
+		subscribe(a, login, b);
+		return;
+	}
 	switch (a->transport) {
 	case ADDR_TCP:
 		buf_addf(b, "nc %s %d%s", host_of(a), a->port, m->ends ? " </dev/null" : "");
@@ -83,13 +121,8 @@ void try_command(const struct proto *proto, const struct addr_text *a, struct bu
 	case ADDR_UNIXGRAM:
 	case ADDR_FIFO:
 	case ADDR_MQ:
-		to = *a;
-		if (addr_is_net(a))
-			snprintf(to.host, sizeof(to.host), "%s", host_of(a));
-		buf_init_fixed(&word, text, sizeof(text));
-		addr_format(&to, &word);
 		buf_addf(b, "guichet connect %s", addr_is_secure(a) ? "--insecure " : "");
-		str_add_word(b, text);
+		add_address(a, b);
 		break;
 	default:
 		return;

@@ -3,5 +3,8 @@
 #include "base/addr.h"
 #include "core/proto.h"
 
-/* Adds a shell command for this protocol at this address as it is bound: `nc 127.0.0.1 7007`. Nothing when there is no simple one. */
-void try_command(const struct proto *proto, const struct addr_text *a, struct buf *b);
+/*
+ * Adds a shell command for this protocol at this address as it is bound: `nc 127.0.0.1 7007`. Nothing when there is no simple one.
+ * With `login` who says nothing about himself gets nothing there.
+ */
+void try_command(const struct proto *proto, const struct addr_text *a, bool login, struct buf *b);

@@ -74,6 +74,27 @@ bool rules_mention(const struct rules *r, enum rules_store store)
 	return false;
 }
 
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool same_rule(const struct rule *a, const struct rule *b)
+{
+	return a->allow == b->allow && a->verbs == b->verbs && a->whom == b->whom && a->store == b->store &&
+	       same_text(a->who, b->who) && same_text(a->pattern, b->pattern) && same_text(a->filter, b->filter);
+}
+
+bool rules_same(const struct rules *a, const struct rules *b)
+{
+	if (!a || !b || a->n != b->n)
+		return a == b;
+	for (size_t i = 0; i < a->n; i++)
+		if (!same_rule(&a->v[i], &b->v[i]))
+			return false;
+	return true;
+}
+
 /* ---- the words of a line ---- */
 
 static int unknown(struct buf *why, struct span word, const char *what, const char *best)

@@ -50,6 +50,8 @@ struct rules;
 size_t rules_count(const struct rules *r);
 bool rules_mention(const struct rules *r, enum rules_store store); /* some line is about it */
 
+bool rules_same(const struct rules *a, const struct rules *b); /* the same lines in the same order; NULL: no section */
+
 /* References, from any thread; NULL is fine. */
 struct rules *rules_ref(struct rules *r);
 void rules_unref(struct rules *r);

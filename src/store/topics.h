@@ -111,9 +111,10 @@ typedef void topics_give(void *arg, struct sub *sub);
 
 /*
  * Is there one in the index for all that would be given it with QoS 1 or 2, and has no room? Of a share, all members have none.
+ * Then its name is added to `whose`.
  */
 bool topics_full(struct topics *t, const struct message *m, const struct subscriber_limits *lim,
-		 struct filters_found *found);
+		 struct filters_found *found, struct buf *whose);
 
 /* Is there one in it that would be given it with QoS 1 or 2 and has records on disk? Of a share, the one whose turn it is; it stays his. */
 bool topics_must_keep(struct topics *t, const struct message *m, struct filters_found *found);

@@ -394,6 +394,19 @@ static bool nobody_has_room(struct topics *t, const struct share *g, size_t size
 	return full;
 }
 
+static struct span name_of(const struct entry *e)
+{
+	const struct sub *sub;
+
+	if (e->share) /* the first member: its queue is full as all others are */
+		sub = e->share->members.next == &e->share->members
+			      ? NULL
+			      : list_entry(e->share->members.next, struct sub, in_share);
+	else
+		sub = list_entry(e, struct sub, entry);
+	return sub ? subscriber_name(sub->whose) : (struct span){};
+}
+
 static bool is_full_entry(struct topics *t, const struct entry *e, const struct message *m,
 			  const struct subscriber_limits *lim)
 {
@@ -424,28 +437,36 @@ static bool is_kept_entry(struct topics *t, const struct entry *e, const struct 
 typedef bool asks(struct topics *t, const struct entry *e, const struct message *m,
 		  const struct subscriber_limits *lim);
 
+/* `whose` (NULL: nobody asks): the name of the one. */
 static bool any(struct topics *t, const struct message *m, struct filters_found *found, asks *is,
-		const struct subscriber_limits *lim)
+		const struct subscriber_limits *lim, struct buf *whose)
 {
 	bool yes = false;
+	struct span name;
 
 	pthread_rwlock_rdlock(&t->subs_lock);
 	if (filters_match(t->subs, message_topic(m), found) < 0)
 		found->n = 0;
 	for (uint32_t i = 0; i < found->n && !yes; i++)
-		for (const struct list *l = found->v[i]->subs.next; l != &found->v[i]->subs && !yes; l = l->next)
-			yes = is(t, list_entry(l, struct entry, at.in_filter), m, lim);
+		for (const struct list *l = found->v[i]->subs.next; l != &found->v[i]->subs && !yes; l = l->next) {
+			const struct entry *e = list_entry(l, struct entry, at.in_filter);
+
+			yes = is(t, e, m, lim);
+			name = yes && whose ? name_of(e) : (struct span){};
+			if (name.n)
+				buf_add(whose, name.p, name.n);
+		}
 	pthread_rwlock_unlock(&t->subs_lock);
 	return yes;
 }
 
 bool topics_full(struct topics *t, const struct message *m, const struct subscriber_limits *lim,
-		 struct filters_found *found)
+		 struct filters_found *found, struct buf *whose)
 {
-	return any(t, m, found, is_full_entry, lim);
+	return any(t, m, found, is_full_entry, lim, whose);
 }
 
 bool topics_must_keep(struct topics *t, const struct message *m, struct filters_found *found)
 {
-	return any(t, m, found, is_kept_entry, NULL);
+	return any(t, m, found, is_kept_entry, NULL, NULL);
 }

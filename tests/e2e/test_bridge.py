@@ -1,4 +1,6 @@
 """Bridges: two brokers that have topics in common. Two of ours, and one of ours with mosquitto on either side of the connection."""
+import socket
+import textwrap
 import time
 
 import pytest
@@ -9,6 +11,7 @@ from daemon import Address, add_user, eventually, free_port, run
 from mosquitto import Mosquitto
 
 STATE = "$SYS/broker/connection/{}/state"
+NAME = socket.gethostname() + ".mqtt.office"  # of a bridge that was given none
 
 CONF = """
 [guichet]
@@ -144,12 +147,12 @@ def test_retained(guichet, far, client):
 
 
 def test_state(guichet, far, client):
-    them = client(far.port, STATE.format("mqtt.office"), retained=True)
+    them = client(far.port, STATE.format(NAME), retained=True)
     near = connected(Ours(guichet, bridge(f"tcp:127.0.0.1:{far.port}", ["x"])))
-    them.hears((STATE.format("mqtt.office"), "1"))
-    client(near.port, STATE.format("mqtt.office"), retained=True).hears((STATE.format("mqtt.office"), "1", 0, True))
+    them.hears((STATE.format(NAME), "1"))
+    client(near.port, STATE.format(NAME), retained=True).hears((STATE.format(NAME), "1", 0, True))
     near.g.stop()
-    them.hears((STATE.format("mqtt.office"), "0"))
+    them.hears((STATE.format(NAME), "0"))
 
 
 def test_will_tells_of_a_crash(guichet, far, client):
@@ -162,17 +165,17 @@ def test_will_tells_of_a_crash(guichet, far, client):
 
 def test_quiet(guichet, far, client):
     connected(Ours(guichet, bridge(f"tcp:127.0.0.1:{far.port}", ["x"], "notify = no")))
-    client(far.port, STATE.format("mqtt.office"), retained=True).hears_nothing()
+    client(far.port, STATE.format(NAME), retained=True).hears_nothing()
 
 
 @pytest.mark.parametrize("clean, qos", [("no", 1), ("yes", 2)])
 def test_what_waits_is_delivered(guichet, mosquitto, client, clean, qos):
     far = mosquitto()
     near = connected(Ours(guichet, bridge(f"tcp:127.0.0.1:{far.port}", ["q/# both 2"], f"clean = {clean}", "retry = 1s")))
-    us = client(near.port, STATE.format("mqtt.office"))
+    us = client(near.port, STATE.format(NAME))
     far.stop()
     assert near.g.wait_log("bridge-down", bridge="office")["reason"] in ("connection-closed", "Server shutting down")
-    us.hears((STATE.format("mqtt.office"), "0"))
+    us.hears((STATE.format(NAME), "0"))
     for i in range(200):
         us.say("q/a", str(i), qos)
     us.say("q/a", "lost", 0)
@@ -181,7 +184,7 @@ def test_what_waits_is_delivered(guichet, mosquitto, client, clean, qos):
     connected(near)
     them.hears(*(("q/a", str(i), qos) for i in range(200)))
     them.hears_nothing()
-    us.hears((STATE.format("mqtt.office"), "1"))
+    us.hears((STATE.format(NAME), "1"))
     assert near.g.stats("mqtt")["bridge_connected"] >= 2
 
 
@@ -231,6 +234,39 @@ def test_mosquitto_bridges_to_us(guichet, mosquitto, client, version):
     eventually(lambda: (c := client(far.port, "r/1", retained=True), time.sleep(0.1), not c.heard.empty())[-1], "retained there")
     us.hears(("r/1", "kept"))
     us.hears_nothing()
+
+
+# ---- to itself ----
+
+
+@pytest.mark.parametrize("version", ["auto", "3.1.1", "3.1"])
+def test_to_itself(guichet, folder, version):
+    """By an address that only the network knows to be ours: it is told once, and not tried every second."""
+    port = free_port()
+    config = f"""
+        [guichet]
+        loops = 2
+        [mqtt]
+        listen = tcp:0.0.0.0:{port}
+        [rules]
+        allow = * * topics:#
+        """ + bridge(f"tcp:127.0.1.1:{port}", ["x/# both 1"], f"version = {version}")
+    g = guichet(config=textwrap.dedent(config), test=False)
+    line = g.wait_log("bridge-down", bridge="office")
+    assert line["reason"] == "bridge-to-itself" and "`to`" in line["text"]
+    time.sleep(3)
+    events = [line["event"] for line in g.log()]
+    assert events.count("bridge-down") == 1 and "bridge-up" not in events
+    assert events.count("closed") == 1, "one connection that came, and nothing of the one that we have made"
+    assert g.stats("mqtt")["bridge_failed"] == 1
+
+
+def test_to_itself_by_another(guichet, client, folder):
+    """Through a relay."""
+    ours, there = free_port(), free_port()
+    config = CONF.format(loops=2, port=ours, more=bridge(f"tcp:127.0.0.1:{there}", ["x/# both 1"]))
+    g = guichet(config=config + f"[relay]\nlisten = tcp:{there}\nto = tcp:127.0.0.1:{ours}\n", test=False)
+    assert g.wait_log("bridge-down", bridge="office")["reason"] == "bridge-to-itself"
 
 
 def tls_broker(mosquitto, folder):
@@ -360,19 +396,63 @@ to = tcp:localhost:1
 to = tcp:localhost:1
 [mqtt.bridge.h]
 tpoics = x
+[mqtt.bridge.i]
+topics = x
+to = tcp:127.0.0.1:1883
+[mqtt.bridge.j]
+to = tcp:elsewhere:1883
+topics = x
+client_id = me
+[mqtt.bridge.k]
+to = tcp:elsewhere:1883
+topics = x
+client_id = me
+[mqtt.bridge]
+to = tcp:elsewhere:1883
+[mqtt.bridge.l]
+retry = 1m
+[mqtt.bridge.m]
+to = tcp:elsewhere:1 tcp:elsewhere:2
+topics = x
+[mqtt.bridge.n]
+to = tcp:elsewhere:1
+topics = x
+	# a comment, and an empty line
+
+	y aside
+	z
+	"
 """)
     done = run("check", file)
     assert done.returncode == 2
     said = done.stderr.replace(str(folder) + "/", "")
     for line in ("wrong.conf:5: to: udp:1 is not where a bridge can connect to: tcp:HOST:PORT, tls:HOST:PORT",
-                 'wrong.conf:8: topics: "sideways" is none of in, out, both', 'wrong.conf:8: topics: "3" is no QoS: 0, 1 or 2',
-                 'wrong.conf:8: topics: "+" has a + or #, which a prefix cannot have',
-                 "wrong.conf:14: ca: has no use here: `to` does not begin with tls:", "wrong.conf:18: ca: ",
+                 'wrong.conf:8: topics: "sideways" is none of in, out, both', 'wrong.conf:9: topics: "3" is no QoS: 0, 1 or 2',
+                 'wrong.conf:10: topics: "+" has a + or #, which a prefix cannot have',
+                 "wrong.conf:14: ca: has no use here: `to` does not begin with tls:", "wrong.conf:18: ca: not-pem: ",
                  "wrong.conf:23: password: cannot read missing",
                  'wrong.conf:24: [mqtt.brigde.f]: mqtt has no sections of the kind "brigde", did you mean "bridge"?',
                  "wrong.conf:26: [mqt.bridge.g] belongs to [mqt], and there is no such section",
-                 'wrong.conf:29: unknown option "tpoics" in [mqtt.bridge.h], did you mean "topics"?'):
+                 'wrong.conf:29: unknown option "tpoics" in [mqtt.bridge.h], did you mean "topics"?',
+                 "wrong.conf:32: to: tcp:127.0.0.1:1883 is [mqtt] itself, which would be connected to itself",
+                 "wrong.conf:40: client_id: [mqtt.bridge.j] has the same there",
+                 "wrong.conf:41: [mqtt.bridge] has no name of its own: [mqtt.bridge.NAME]",
+                 "wrong.conf:43: to: must be set", "wrong.conf:43: topics: must be set", "wrong.conf:46: to: more than 1 address\n",
+                 'wrong.conf:53: topics: "aside" is none of in, out, both', "wrong.conf:55: topics: a quote is not closed"):
         assert line in said, said
+
+
+def test_a_user_that_nobody_is(folder):
+    """A warning: he may be made later."""
+    (folder / "c.conf").write_text("[mqtt]\nlisten = tcp:1883\n[mqtt.bridge.a]\nto = tcp:elsewhere:1\ntopics = x\nlocal_user = gate\n")
+    done = run("check", "c.conf", cwd=folder)
+    assert done.returncode == 0
+    assert done.stderr.startswith('c.conf:6: warning: local_user: there is no user "gate", so nothing goes over it')
+    (folder / "guichet-data").mkdir()
+    (folder / "guichet-data/people").write_text("gate\n")
+    (folder / "guichet-data/people").chmod(0o600)
+    done = run("check", "c.conf", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_help():

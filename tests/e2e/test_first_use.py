@@ -105,6 +105,28 @@ def test_warnings_are_logged(guichet, authority):
     assert line["file"] == str(g.file) and line["text"] == f"key: the key in {key} can be read by every user of this machine; chmod o-r it"
 
 
+# ---- the table ----
+
+
+@pytest.mark.parametrize("rules,words", [("", ""), ("[rules]\nallow = @house * topics:#\n", "-u USER -P PASSWORD "),
+                                         ("[rules]\nallow = anonymous read topics:home/+\n", "")], ids=["open", "login", "some"])
+def test_how_to_try_a_broker(folder, rules, words):
+    """The table says a command that works: a broker says nothing to nc."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    (folder / "m.conf").write_text(f"[guichet]\ndata = {folder}/d\n[mqtt]\nlisten = tcp:{port} tls:0\n{rules}")
+    with subprocess.Popen([PROGRAM, "serve", "m.conf"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as p:
+        lines = [p.stdout.readline() for _ in range(3)]
+        assert lines[1].endswith(f"  guichet sub -p {port} {words}-v -t '#'\n")
+        assert re.search(rf"guichet sub --insecure tls:127\.0\.0\.1:\d+ {words}-v -t '#'\n$", lines[2])
+        if not words:
+            for line in lines[1:]:
+                command = line[line.index("guichet sub"):].replace("guichet", PROGRAM, 1).replace("'", "").split()
+                assert subprocess.run([*command, "-E"], timeout=PATIENCE).returncode == 0
+        p.terminate()
+
+
 # ---- reload ----
 
 

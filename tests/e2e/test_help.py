@@ -41,6 +41,14 @@ def test_command(command):
         assert text == helped(command, "-h")
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_only_its_own_options(command):
+    """What the text of a command names is an option of it."""
+    text = helped("help", command)
+    for option in re.findall(r"(?<=[ (])-[A-Za-z]\b", text):
+        assert re.search(rf"^  .*{option}\b", text, re.M), option
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_service(protocol):
     """A page for each, and for each of its options."""

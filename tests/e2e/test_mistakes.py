@@ -46,6 +46,16 @@ TABLE = {
     "key without certificate": ("[echo]\nlisten = tls:0\nkey = x.pem\n", 3, re.compile("key: has no use with certificate = auto")),
     "no such certificate": ("[echo]\nlisten = tls:0\ncertificate = none.pem\n", 3,
                             re.compile(r"certificate: .*none\.pem.*No such file")),
+    "server without a name": ("[mqtt]\nlisten = tcp:0\nserver_reference = \n", 3, re.compile("server_reference: must be the names of servers")),
+    "server with a path": ("[mqtt]\nlisten = tcp:0\nserver_reference = a:1 http://b/\n", 3, re.compile("server_reference: must be")),
+    "port of a server": ("[mqtt]\nlisten = tcp:0\nserver_reference = a:70000\n", 3, re.compile("server_reference: must be")),
+    "answers where nobody may": ("[mqtt]\nlisten = tcp:0\nresponse_information = $SYS/a\n", 3, re.compile("response_information: must be")),
+    "answers to something else": ("[mqtt]\nlisten = tcp:0\nresponse_information = a/%x\n", 3, re.compile("response_information: must be")),
+    "answers nowhere": ("[mqtt]\nlisten = tcp:0\nresponse_information = \n", 3, re.compile("response_information: must be")),
+    "relay to itself": ("[relay]\nlisten = tcp:7100\nto = tcp:localhost:7100\n", 3,
+                        "to: tcp:localhost:7100 is [relay] itself, which would be connected to itself"),
+    "section without its name": ("[mqtt.bridge]\nto = tcp:a:1\n", 1, "[mqtt.bridge] has no name of its own: [mqtt.bridge.NAME]"),
+    "section with half a name": ("[mqtt.bridge.]\nto = tcp:a:1\n", 1, "[mqtt.bridge.] has no name of its own: [mqtt.bridge.NAME]"),
     "two sections, one address": ("[echo]\nlisten = tcp:7009\n[time]\nlisten = udp:7009 tcp:7009\n", 4,
                                   "listen: tcp:7009 is an address of [echo] already"),
 }
@@ -118,6 +128,15 @@ def test_command_line(folder, words, line):
     assert done.returncode == STATUS and done.stdout == ""
     first, hint = done.stderr.splitlines()
     assert first == line and hint.startswith("Try `guichet ")
+
+
+def test_no_place_for_people(folder):
+    text = "guichet: cannot look for the file of people in the folder none: No such file or directory\n"
+    for words in (["add", "ann", "--stdin", "--people", "none/people"], ["add", "ann", "--stdin", "--people", "none/"],
+                  ["list", "--people", "none/people"]):
+        done = run("user", *words, cwd=folder)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", text)
+    assert not list(folder.iterdir())
 
 
 def test_a_file_that_is_not_there(folder):

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from daemon import rest
+from daemon import rest, run
 from pahos import Client
 
 
@@ -29,6 +29,7 @@ def test_queue_full(guichet, loops, how, counter, reason, name):
     assert g.stats("mqtt")[counter] == 7
     line = g.wait_log("limit", service="mqtt", reason=reason)
     assert (line["name"], line["count"]) == (name, "1")
+    assert next(line["name"] for line in g.log() if line.get("reason") == "queue-full") == "away"  # whose queue it is
     with Client(g, "away", kept=100) as c:
         assert [c.hears()[1] for _ in range(5)] == ["0", "1", "2", "3", "4"]
 
@@ -89,3 +90,12 @@ def test_after_a_refusal(guichet):
         assert [b.hears()[1] for _ in range(2)] == ["1", "4"]
         assert [a.hears()[1] for _ in range(2)] == ["2", "5"]
     assert g.stats("mqtt")["refused"] == 1
+
+
+def test_a_will_that_may_not_be(guichet):
+    """The log says which topic it was."""
+    g = guichet(config="[mqtt]\nlisten = tcp:0\n[rules]\nallow = * * topics:open/#\n")
+    done = run("pub", "-p", g.at("tcp4").port, "-t", "open/a", "-m", "x", "--will-topic", "barred/a", "--will-payload", "gone")
+    assert done.returncode != 0
+    assert g.wait_log("limit", service="mqtt", reason="will-denied")["name"] == "barred/a"
+    assert g.stats("mqtt")["accepted"] >= 1

@@ -42,6 +42,8 @@ static void tell_down(struct bridge *b, const struct io *io, const char *why)
 	if (!log_line(&l, LOG_WARN, "bridge-down", b, io))
 		return;
 	log_str(&l, "reason", why);
+	if (b->itself)
+		log_str(&l, "text", "`to` leads back to this very broker: name the other one, or take the section out");
 	log_end(&l);
 }
 
@@ -63,6 +65,82 @@ void bridge_refused(const struct bridge *b, const struct io *io, struct span fil
 	log_bytes(&l, "filter", filter.p, filter.n);
 	log_str(&l, "reason", mqtt_reason_name(code));
 	log_end(&l);
+}
+
+/* ---- a bridge to ourselves ---- */
+
+/* Nobody else can say it; for all loops the same. */
+void bridge_token(const struct io *io, char token[BRIDGE_TOKEN])
+{
+	uint64_t secret = topic_hash(&mqtt_service(io)->key, span_str(BRIDGE_PROPERTY));
+
+	snprintf(token, BRIDGE_TOKEN, "%016llx", (unsigned long long)secret);
+}
+
+static char *client_id_of(const struct svc *svc, const char *name, const struct bridge_options *o)
+{
+	BUF_AUTO struct buf text = BUF_INIT(4 * TEXT);
+	char *ret;
+
+	if (o->client_id && *o->client_id)
+		return mem_strdup(o->client_id);
+	if (svc->host)
+		buf_addf(&text, "%s.", svc->host);
+	buf_addf(&text, "%s.%s", svc->name, name);
+	return buf_take(&text, &ret) == 0 ? ret : NULL;
+}
+
+/* 5.0: it shows our token. 3.x: it is a bridge, and has the name of one of ours. */
+static bool shows_token(const struct io *io, const struct mqtt_connect *c)
+{
+	char token[BRIDGE_TOKEN];
+	struct span at = c->props.raw;
+	struct mqtt_user u;
+
+	bridge_token(io, token);
+	while (mqtt_user_next(&at, &u))
+		if (span_is(u.name, BRIDGE_PROPERTY))
+			return span_is(u.value, token);
+	return false;
+}
+
+static bool has_name_of_ours(const struct io *io, const struct mqtt_connect *c)
+{
+	const struct option_parts *parts = &mqtt_options(io)->bridge;
+	bool found = false;
+
+	for (size_t i = 0; i < parts->n && !found; i++) {
+		char *id = client_id_of(io->svc, parts->v[i].name, parts->v[i].values);
+
+		found = id && span_is(c->client_id, id);
+		mem_free(id);
+	}
+	return found;
+}
+
+static uint64_t mark_of(const struct io *io, struct span client_id)
+{
+	return topic_hash(&mqtt_service(io)->key, client_id) | 1;
+}
+
+bool mqtt_bridge_is_ours(const struct io *io, const struct mqtt_connect *c)
+{
+	bool ours = false;
+
+	if (!mqtt_options(io)->bridge.n)
+		return false;
+	if (c->version == MQTT_5)
+		ours = shows_token(io, c);
+	else if (c->from_bridge)
+		ours = has_name_of_ours(io, c);
+	if (ours)
+		atomic_store(&mqtt_service(io)->met, mark_of(io, c->client_id));
+	return ours;
+}
+
+bool bridge_met_itself(const struct bridge *b, const struct io *io)
+{
+	return atomic_load(&mqtt_service(io)->met) == mark_of(io, span_str(b->client_id));
 }
 
 /* ---- $SYS, here ---- */
@@ -254,7 +332,8 @@ static const char *word_of(int r)
 static void wait_for(struct bridge *b, struct io *io)
 {
 	b->failures++;
-	b->due = io->now + pause_after(b->failures, SEC, b->setup.o->retry);
+	/* that it leads to ourselves no other try will change */
+	b->due = io->now + (b->itself ? b->setup.o->retry : pause_after(b->failures, SEC, b->setup.o->retry));
 }
 
 static int dial(struct bridge *b, struct io *io)
@@ -286,6 +365,7 @@ static void try(struct bridge *b, struct io *io)
 		r = dial(b, io);
 	if (r == 0) {
 		b->dialled = true;
+		b->itself = false;
 		b->why = NULL;
 		return;
 	}
@@ -430,12 +510,12 @@ void mqtt_bridges_gone(struct mqtt_shard *shard, struct io *io, const struct ev 
 
 /* ---- what the options say ---- */
 
-static char *text_of(const char *a, const char *gap, const char *b)
+static char *local_name_of(const char *name)
 {
-	BUF_AUTO struct buf text = BUF_INIT(4 * TEXT);
+	BUF_AUTO struct buf text = BUF_INIT(TEXT);
 	char *ret;
 
-	buf_addf(&text, "%s%s%s", a, gap, b);
+	buf_addf(&text, LOCAL ":%s", name);
 	return buf_take(&text, &ret) == 0 ? ret : NULL;
 }
 
@@ -443,8 +523,7 @@ static int set_up(struct bridge *b, const struct io *io, const struct bridge_opt
 {
 	BUF_AUTO struct buf why = BUF_INIT(TEXT);
 	struct bridge_setup setup;
-	char *client_id = o->client_id && *o->client_id ? mem_strdup(o->client_id)
-							: text_of(io->svc->name, ".", b->name);
+	char *client_id = client_id_of(io->svc, b->name, o);
 	int r = client_id ? bridge_setup_make(o, &setup, &why) : -ENOMEM;
 
 	if (r < 0) {
@@ -467,7 +546,7 @@ static struct bridge *add(struct mqtt_shard *shard, struct io *io, const struct 
 	list_init(&b->node);
 	buf_init(&b->topic, 2 * UINT16_MAX);
 	b->name = mem_strdup(part->name);
-	b->local_name = text_of(LOCAL, ":", part->name);
+	b->local_name = local_name_of(part->name);
 	if (!b->name || !b->local_name || set_up(b, io, part->values) < 0) {
 		bridge_free(b);
 		return NULL;

@@ -41,7 +41,10 @@ struct span bridge_password(const struct bridge_options *o); /* the file's conte
 /* How it speaks first, and what it tries when the other side does not know that. */
 enum bridge_tongue { TONGUE_5, TONGUE_311_BRIDGE, TONGUE_311, TONGUE_31_BRIDGE, TONGUE_31, TONGUES };
 
-enum { BRIDGE_TOLD = 160 };
+enum { BRIDGE_TOLD = 160, BRIDGE_TOKEN = 17 };
+
+/* A user property of its CONNECT, by which we know ourselves on the other side. */
+#define BRIDGE_PROPERTY "guichet-bridge"
 
 /* A bridge, in the loop that its name falls to. Belongs to the shard. */
 struct bridge {
@@ -56,6 +59,7 @@ struct bridge {
 	bool mute;    /* it may be that it does not speak this version */
 	bool wanted;  /* by the options that are in force */
 	bool changed; /* they are others than those that its subscriptions are made of */
+	bool itself;  /* the other side was this very broker */
 	unsigned failures;
 	nsec due; /* when to try next; 0: it is not waiting */
 	nsec since;
@@ -85,6 +89,9 @@ void bridge_state_topic(const struct bridge *b, struct buf *out);
 [[nodiscard]] int bridge_view(const struct bridge *b, const struct io *io, struct topics_access *a,
 			      uint32_t *ret_generation);
 [[nodiscard]] int bridge_claim(const struct bridge *b, struct io *io, struct subscriber **ret);
+
+void bridge_token(const struct io *io, char token[BRIDGE_TOKEN]);
+bool bridge_met_itself(const struct bridge *b, const struct io *io); /* it was refused: by us? */
 
 /* bridge_link.c */
 extern const struct proto mqtt_bridge_proto;

@@ -8,7 +8,7 @@
 #include "proto/mqtt/bridge.h"
 #include "store/topic.h"
 
-enum { SMALL = 512, TOPIC_TEXT = 2048 };
+enum { SMALL = 512, TOPIC_TEXT = 2048, TOKEN_SIZE = 64 };
 
 #define ANSWER_BY (30 * SEC)
 
@@ -116,9 +116,22 @@ static void fill_connect(const struct link *self, const struct io *io, struct mq
 		mqtt_props_set(&c->props, MQTT_P_ALIAS_MAX, mqtt_options(io)->aliases);
 }
 
+/* Who gets it back is talking to itself. */
+static struct span put_token(const struct io *io, uint8_t array[TOKEN_SIZE])
+{
+	char token[BRIDGE_TOKEN];
+	struct mqtt_writer w;
+
+	bridge_token(io, token);
+	mqtt_writer_init(&w, MQTT_5, array, TOKEN_SIZE);
+	(void)mqtt_put_user(&w, &(struct mqtt_user){ span_str(BRIDGE_PROPERTY), span_str(token) });
+	return mqtt_written(&w);
+}
+
 static int send_connect(struct link *self, struct io *io)
 {
 	BUF_AUTO struct buf will = BUF_INIT(TOPIC_TEXT);
+	uint8_t own[TOKEN_SIZE];
 	struct mqtt_connect c = {};
 	struct mqtt_writer w;
 	size_t size;
@@ -126,6 +139,8 @@ static int send_connect(struct link *self, struct io *io)
 	int r;
 
 	fill_connect(self, io, &c);
+	if (c.version == MQTT_5)
+		c.props.raw = put_token(io, own);
 	bridge_state_topic(self->bridge, &will);
 	c.will_topic = buf_span(&will);
 	size = TOPIC_TEXT + SMALL + c.client_id.n + c.user.n + c.password.n;
@@ -330,6 +345,9 @@ static enum verdict connack(struct link *self, struct io *io, const struct mqtt_
 	if (r)
 		return give_up(self, io, why);
 	self->bridge->mute = back.code == (five ? MQTT_BAD_VERSION : 1);
+	self->bridge->itself = back.code == (five ? MQTT_BAD_CLIENT_ID : 2) && bridge_met_itself(self->bridge, io);
+	if (self->bridge->itself)
+		return give_up(self, io, "bridge-to-itself");
 	if (back.code)
 		return give_up(self, io, five ? mqtt_reason_name(back.code) : mqtt_return_name(back.code));
 	return enter(self, io, &back);

@@ -142,7 +142,7 @@ void bridge_map_done(struct bridge_map *m)
 	*m = (struct bridge_map){};
 }
 
-static int add_line(struct bridge_map *m, struct span line, struct buf *why)
+static int add_line(struct bridge_map *m, unsigned number, struct span line, struct buf *why)
 {
 	struct bridge_topic *v = mem_realloc(m->v, (m->n + 1) * sizeof(*v)), *t;
 	size_t said = why->n;
@@ -153,8 +153,7 @@ static int add_line(struct bridge_map *m, struct span line, struct buf *why)
 	m->v = v;
 	t = &v[m->n++];
 	*t = (struct bridge_topic){};
-	if (said)
-		buf_addc(why, '\n');
+	buf_addf(why, "%s%u: ", said ? "\n" : "", number);
 	r = take_line(t, line, why);
 	if (r == 0)
 		buf_cut(why, said);
@@ -167,12 +166,13 @@ static int add_line(struct bridge_map *m, struct span line, struct buf *why)
 
 int bridge_map_parse(const char *text, struct bridge_map *ret, struct buf *why)
 {
+	unsigned number = 0;
 	int r = 0;
 
 	*ret = (struct bridge_map){};
 	while (*text) {
 		size_t n = strcspn(text, "\n");
-		int line = add_line(ret, (struct span){ (const uint8_t *)text, n }, why);
+		int line = add_line(ret, ++number, (struct span){ (const uint8_t *)text, n }, why);
 
 		if (line == -ENOMEM)
 			return line;

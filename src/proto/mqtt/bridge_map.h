@@ -26,7 +26,7 @@ struct bridge_map {
 	size_t n;
 };
 
-/* 0; -ENOMEM; -EINVAL with a sentence for each line that is wrong. Free it in any case. */
+/* 0; -ENOMEM; -EINVAL with a sentence for each line that is wrong, `2: ...` of the second one. Free it in any case. */
 [[nodiscard]] int bridge_map_parse(const char *text, struct bridge_map *ret, struct buf *why);
 void bridge_map_done(struct bridge_map *m);
 

@@ -17,7 +17,7 @@ static const struct option rows[] = {
 	OPT_FILE(O, certificate, PEM_MAX, "shows this certificate (PEM) to a broker that asks for one"),
 	OPT_BOOL(O, clean, "no", "begins anew each time: the other side keeps nothing for us while we are away"),
 	OPT_STRING(O, client_id, NULL, 0, 1024,
-		   "is known there by this name, which nobody else may have; without it SERVICE.NAME of the section"),
+		   "is known there by this name, which nobody else may have; without it HOST.SERVICE.NAME"),
 	OPT_BOOL(O, insecure, "no", "takes any certificate, so that anybody in between can read and change everything"),
 	OPT_UINT(O, keepalive, "60", 1, 65535, "seconds of silence before it asks whether the other side is there"),
 	OPT_SECRET(O, key, PEM_MAX, "the key of the certificate (PEM); without it the certificate's file has it too"),
@@ -89,13 +89,13 @@ static int check_together(const struct bridge_options *o, struct buf *why)
 	return 0;
 }
 
-/* Each behind the option's name. */
+/* Each behind the option's name, with which line of it that is (conf.h). */
 static void add_lines(const char *said, struct buf *why)
 {
 	for (const char *gap = ""; *said; gap = "\n") {
 		size_t n = strcspn(said, "\n");
 
-		buf_addf(why, "%stopics: %.*s", gap, (int)n, said);
+		buf_addf(why, "%stopics:%.*s", gap, (int)n, said);
 		said += n + (said[n] == '\n');
 	}
 }
@@ -124,6 +124,25 @@ static int make_trust(const struct bridge_options *o, struct trust **ret, struct
 	return trust_new(&setup, ret, why);
 }
 
+/* What is wrong with the content of a file, which it may be of: behind the option and the path. */
+static void add_fault(const struct bridge_options *o, const char *said, struct buf *why)
+{
+	static const char *const names[] = { "ca", "certificate", "key" };
+	const struct option_file *files[] = { &o->ca, &o->certificate, &o->key };
+	size_t n = strcspn(said, ":"), which = o->ca.path ? 0 : 1;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (said[n] != ':' || strlen(names[i]) != n || memcmp(names[i], said, n) != 0)
+			continue;
+		which = i;
+		said += n + 1 + strspn(said + n + 1, " ");
+		break;
+	}
+	if (!files[which]->path) /* the key is in the certificate's file */
+		which = 1;
+	buf_addf(why, "%s: %s: %s", names[which], files[which]->path, said);
+}
+
 /* Of the files, once they are read. */
 static int check_files(const struct bridge_options *o, struct buf *why)
 {
@@ -136,11 +155,7 @@ static int check_files(const struct bridge_options *o, struct buf *why)
 	r = make_trust(o, &trust, &said);
 	trust_free(&trust);
 	if (r == -EINVAL)
-		buf_addf(why, "%s%s",
-			 strchr(buf_str(&said), ':') ? ""
-			 : o->ca.path                ? "ca: "
-						     : "certificate: ",
-			 buf_str(&said));
+		add_fault(o, buf_str(&said), why);
 	return r;
 }
 

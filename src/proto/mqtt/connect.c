@@ -282,6 +282,10 @@ static int fault_of(const struct io *io, const struct mqtt_connect *c, const cha
 		*ret_why = "auth-method";
 		return MQTT_BAD_AUTH_METHOD;
 	}
+	if (mqtt_bridge_is_ours(io, c)) {
+		*ret_why = "bridge-to-itself";
+		return MQTT_BAD_CLIENT_ID;
+	}
 	if (!c->will)
 		return 0;
 	*ret_why = "will-topic-invalid";
@@ -346,8 +350,10 @@ enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_fr
 		return mqtt_refuse(self, io, (unsigned)r, why);
 	agree(self, io, &c);
 	r = c.will ? take_will(self, &c, &will) : 0;
-	if (r == -EACCES)
+	if (r == -EACCES) {
+		mqtt_limit(io, MQTT_L_WILL, c.will_topic);
 		return mqtt_refuse(self, io, MQTT_NOT_AUTHORIZED, "will-denied");
+	}
 	if (r < 0)
 		return mqtt_refuse(self, io, MQTT_SERVER_BUSY, "out-of-memory");
 	return enter(self, io, &c, &will);

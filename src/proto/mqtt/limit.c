@@ -4,9 +4,11 @@
 #include "proto/mqtt/mqtt_priv.h"
 #include "store/topic.h"
 
+enum { NAME = 1024 }; /* bytes of a name in the log */
+
 static const char *const words[MQTT_LIMITS] = {
 	[MQTT_L_QUEUE] = "queue-full",  [MQTT_L_REFUSED] = "queue-refused",  [MQTT_L_DISK] = "store-full",
-	[MQTT_L_SESSIONS] = "sessions", [MQTT_L_RETAINED] = "retained-full",
+	[MQTT_L_SESSIONS] = "sessions", [MQTT_L_RETAINED] = "retained-full", [MQTT_L_WILL] = "will-denied",
 };
 
 /* One line a second for each limit and loop: a flood of them would be the next thing to be lost. */
@@ -38,11 +40,15 @@ bool mqtt_must_refuse(const struct mqtt *self, struct io *io, const struct messa
 	struct subscriber_limits lim = mqtt_limits(io);
 	struct topics *t = mqtt_service(io)->topics;
 	struct mqtt_shard *shard = io->shard;
+	char name[NAME];
+	struct buf whose;
 
 	if (!lim.refuse || !m->qos || self->version != MQTT_5 || !topics_any(t))
 		return false;
-	if (!topics_full(t, m, &lim, &shard->found_all))
+	buf_init_fixed(&whose, name, sizeof(name));
+	if (!topics_full(t, m, &lim, &shard->found_all, &whose))
 		return false;
+	mqtt_limit(io, MQTT_L_QUEUE, buf_span(&whose));
 	mqtt_refused(io);
 	mqtt_limit(io, MQTT_L_REFUSED, subscriber_name(self->session));
 	return true;

@@ -158,3 +158,5 @@ void mqtt_aliases_free(struct mqtt_aliases *a);
 struct span mqtt_bridge_out(struct mqtt *self, const struct message *m);
 bool mqtt_bridge_in(struct mqtt *self, const struct io *io, struct mqtt_publish *p);
 unsigned mqtt_bridge_bye(struct mqtt *self, unsigned code, const char *why);
+bool mqtt_bridge_is_ours(const struct io *io,
+			 const struct mqtt_connect *c); /* bridge.c: we are connected to ourselves */

@@ -67,8 +67,9 @@ struct mqtt_tallies {
 struct mqtt_service {
 	struct topics *topics;
 	struct topic_key key;
-	_Atomic uint64_t named;       /* client identifiers that were assigned */
-	_Atomic uint32_t *heard;      /* by loop: subscriptions in its index */
+	_Atomic uint64_t named;  /* client identifiers that were assigned */
+	_Atomic uint64_t met;    /* the last bridge of ours that came to ourselves, by its name there; 0: none did */
+	_Atomic uint32_t *heard; /* by loop: subscriptions in its index */
 	struct mqtt_tallies *tallies; /* by loop */
 	struct keep *keep;            /* NULL: all is in memory alone */
 	struct port *port;

@@ -54,6 +54,7 @@ enum mqtt_limit {
 	MQTT_L_DISK,
 	MQTT_L_SESSIONS,
 	MQTT_L_RETAINED,
+	MQTT_L_WILL,
 	MQTT_LIMITS,
 };
 

@@ -206,6 +206,57 @@ static void it_speaks_older_versions(void **state)
 	assert_int_equal(p.version, MQTT_5);
 }
 
+/* ---- itself ---- */
+
+/* What it has said to the other side comes in here, and our answer goes back to it. */
+static const char *meets_itself(const char *version)
+{
+	uint8_t bytes[1024];
+	struct memconn *c, *in;
+	struct span out;
+	size_t n;
+
+	BEGIN("topics", "a both", "version", version, "retry", "9s");
+	c = far_end(0);
+	in = world_client(&w);
+	out = memconn_out(c);
+	n = out.n;
+	assert_in_range(n, 1, sizeof(bytes));
+	memcpy(bytes, out.p, n);
+	memconn_take(c, n);
+	far_says(in, (const char *)bytes, n);
+	out = memconn_out(in);
+	assert_in_range(out.n, 1, sizeof(bytes));
+	memcpy(bytes, out.p, out.n);
+	far_says(c, (const char *)bytes, out.n);
+	assert_string_equal(memconn_reason(in), "bridge-to-itself");
+	return memconn_reason(c);
+}
+
+static void it_knows_itself(void **state)
+{
+	(void)state;
+	assert_string_equal(meets_itself("auto"), "bridge-to-itself");
+	memconn_eof(far_end(0));
+	memdrive_advance(w.drive, 8 * SEC);
+	assert_int_equal(memdrive_children(w.drive), 1);
+	memdrive_advance(w.drive, SEC);
+	assert_int_equal(memdrive_children(w.drive), 2);
+	world_close(&w);
+	assert_string_equal(meets_itself("3.1.1"), "bridge-to-itself");
+	world_close(&w);
+	assert_string_equal(meets_itself("3.1"), "bridge-to-itself");
+}
+
+/* What another broker refuses is no such thing. */
+static void another_may_refuse_its_name(void **state)
+{
+	(void)state;
+	BEGIN("topics", "a", "version", "3.1.1");
+	SAYS(far_end(0), "\x20\x02\x00\x02");
+	assert_string_equal(memconn_reason(far_end(0)), "identifier rejected");
+}
+
 /* ---- again ---- */
 
 static void it_tries_again_later_each_time(void **state)
@@ -411,6 +462,8 @@ int main(void)
 		cmocka_unit_test_teardown(it_says_who_it_is, end),
 		cmocka_unit_test_teardown(it_subscribes_and_maps, end),
 		cmocka_unit_test_teardown(it_speaks_older_versions, end),
+		cmocka_unit_test_teardown(it_knows_itself, end),
+		cmocka_unit_test_teardown(another_may_refuse_its_name, end),
 		cmocka_unit_test_teardown(it_tries_again_later_each_time, end),
 		cmocka_unit_test_teardown(what_was_under_way_goes_again, end),
 		cmocka_unit_test_teardown(it_looks_whether_the_other_side_is_there, end),

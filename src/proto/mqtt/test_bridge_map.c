@@ -22,20 +22,20 @@ static void a_line_that_is_wrong_is_told(void **state)
 	static const struct {
 		const char *text, *why;
 	} wrong[] = {
-		{ "a aside", "\"aside\" is none of in, out, both" },
-		{ "a out 3", "\"3\" is no QoS: 0, 1 or 2" },
-		{ "a out 10", "\"10\" is no QoS: 0, 1 or 2" },
-		{ "a out 1 +/", "\"+/\" has a + or #, which a prefix cannot have" },
-		{ "a out 1 x #", "\"#\" has a + or #, which a prefix cannot have" },
-		{ "a/#/b", "\"a/#/b\" is no topic filter" },
-		{ "#/ out", "\"#/\" is no topic filter" },
-		{ "# out 0 a", "\"a#\" is no topic filter" },
-		{ "\"\" out", "\"\" is no topic filter" },
-		{ "$share/g/a in", "\"$share/g/a\" is no topic filter" },
+		{ "a aside", "1: \"aside\" is none of in, out, both" },
+		{ "a out 3", "1: \"3\" is no QoS: 0, 1 or 2" },
+		{ "a out 10", "1: \"10\" is no QoS: 0, 1 or 2" },
+		{ "a out 1 +/", "1: \"+/\" has a + or #, which a prefix cannot have" },
+		{ "a out 1 x #", "1: \"#\" has a + or #, which a prefix cannot have" },
+		{ "a/#/b", "1: \"a/#/b\" is no topic filter" },
+		{ "#/ out", "1: \"#/\" is no topic filter" },
+		{ "# out 0 a", "1: \"a#\" is no topic filter" },
+		{ "\"\" out", "1: \"\" is no topic filter" },
+		{ "$share/g/a in", "1: \"$share/g/a\" is no topic filter" },
 		{ "a out 1 b c d",
-		  "more than five words in a line: PATTERN in|out|both QOS LOCAL-PREFIX REMOTE-PREFIX" },
-		{ "a \"b", "a quote is not closed, or a backslash stands at the end" },
-		{ "a up\nb\nc down", "\"up\" is none of in, out, both\n\"down\" is none of in, out, both" },
+		  "1: more than five words in a line: PATTERN in|out|both QOS LOCAL-PREFIX REMOTE-PREFIX" },
+		{ "a \"b", "1: a quote is not closed, or a backslash stands at the end" },
+		{ "a up\nb\nc down", "1: \"up\" is none of in, out, both\n3: \"down\" is none of in, out, both" },
 	};
 
 	(void)state;
@@ -66,7 +66,7 @@ static void names_are_those_of_the_other_side(void **state)
 
 	(void)state;
 	assert_int_equal(bridge_map_parse(lines, &m, &why), -EINVAL);
-	assert_string_equal(buf_str(&why), "\"#\" is none of in, out, both");
+	assert_string_equal(buf_str(&why), "4: \"#\" is none of in, out, both");
 	assert_int_equal(m.n, 4);
 	check(&m, BRIDGE_OUT, "here/sensors/a/b", "there/sensors/a/b");
 	check(&m, BRIDGE_OUT, "here/sensors", "there/sensors");

@@ -1,21 +1,63 @@
 /* told.c - what some clients are told besides: another server, and where answers to them may go. See mqtt_priv.h. */
 #include <errno.h>
 
+#include <stdio.h>
+
+#include "base/addr.h"
+#include "base/str.h"
 #include "base/utf8.h"
 #include "proto/mqtt/mqtt_priv.h"
 #include "store/topic.h"
+
+/* HOST[:PORT]: a name, or an address; one of IPv6 in brackets. */
+static bool is_server(const char *word)
+{
+	const char *end = *word == '[' ? strchr(word, ']') : word + strcspn(word, ":");
+	char text[ADDR_HOST_MAX + 64];
+	struct addr_text a;
+
+	if (!end || strlen(word) > ADDR_HOST_MAX)
+		return false;
+	snprintf(text, sizeof(text), "tcp:%s%s", word, strchr(end, ':') ? "" : ":1883");
+	for (const char *p = word; *word != '[' && p < end; p++)
+		if (!str_is_alnum(*p) && *p != '-' && *p != '_' && *p != '.')
+			return false;
+	return addr_parse(text, &a, NULL) == 0 && *a.host && strcmp(a.host, "*") != 0 && a.port > 0;
+}
+
+static bool are_servers(const char *text)
+{
+	struct str_words w = {};
+	bool good = str_split_words(text, SIZE_MAX, &w) == 0 && w.n > 0;
+
+	for (size_t i = 0; i < w.n && good; i++)
+		good = is_server(w.v[i]);
+	str_words_done(&w);
+	return good;
+}
+
+/* Where nobody may publish, and words of a kind that we do not know, are no place for answers. */
+static bool is_place(const char *text, unsigned levels)
+{
+	for (const char *p = text; (p = strchr(p, '%')); p += 2)
+		if (!p[1] || !strchr("uc%", p[1]))
+			return false;
+	return utf8_is_text(span_str(text)) && topic_check_name(span_str(text), levels) == 0 && *text != '$' &&
+	       !topic_is_own(span_str(text));
+}
 
 int mqtt_options_check(const void *values, struct buf *why)
 {
 	const struct mqtt_options *o = values;
 
-	if (o->server_reference && (!*o->server_reference || !utf8_is_text(span_str(o->server_reference)))) {
-		buf_adds(why, "server_reference: must be the names of servers");
+	if (o->server_reference && !are_servers(o->server_reference)) {
+		buf_adds(why, "server_reference: must be the names of servers, HOST[:PORT] with blanks between them");
 		return -EINVAL;
 	}
-	if (o->response_information && (!utf8_is_text(span_str(o->response_information)) ||
-					topic_check_name(span_str(o->response_information), o->levels) < 0)) {
-		buf_adds(why, "response_information: must be the beginning of topics, without wildcards");
+	if (o->response_information && !is_place(o->response_information, o->levels)) {
+		buf_adds(why,
+			 "response_information: must be the beginning of topics that clients may publish to, without wildcards; %c and "
+			 "%u are filled in, %% is a percent sign");
 		return -EINVAL;
 	}
 	return 0;

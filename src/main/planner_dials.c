@@ -1,0 +1,227 @@
+/*
+ * planner_dials.c - services that connect to somebody: not to themselves, which would go round for ever, and no two sections under
+ * one name to the same place, where each would take the other's; and not for a user that nobody is. What only the network knows is found when they are connected.
+ */
+#include <stdio.h>
+
+#include "base/addr.h"
+#include "conf/option.h"
+#include "main/planner_priv.h"
+#include "store/people.h"
+
+enum { SECTION = 3 * CONF_NAME_MAX };
+
+/* ---- is it there? ---- */
+
+enum { V4 = 1, V6 = 2 };
+
+/* On which loopback addresses a host is reached, or is listened at; 0: another place. */
+static unsigned loopback_of(const char *host, bool listens)
+{
+	static const struct {
+		const char *host;
+		unsigned at;
+		bool listens; /* it means this for who listens only */
+	} hosts[] = {
+		{ "", V4 | V6, false }, { "localhost", V4 | V6, false }, { "127.0.0.1", V4, false },
+		{ "::1", V6, false },   { "*", V4 | V6, true },          { "0.0.0.0", V4, true },
+		{ "::", V6, true },
+	};
+
+	for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++)
+		if (strcmp(hosts[i].host, host) == 0 && (listens || !hosts[i].listens))
+			return hosts[i].at;
+	return 0;
+}
+
+static bool leads_to(const struct addr_text *to, const struct addr_text *listen)
+{
+	unsigned both = addr_flags(to) & addr_flags(listen);
+
+	if (both & ADDR_F_PATH)
+		return to->transport == listen->transport && strcmp(to->path, listen->path) == 0;
+	if (!(both & ADDR_F_NET) || !(both & ADDR_F_STREAM) || to->port != listen->port ||
+	    strcmp(to->service, listen->service) != 0 || (to->port == 0 && !*to->service))
+		return false;
+	return strcmp(to->host, listen->host) == 0 || loopback_of(to->host, false) & loopback_of(listen->host, true);
+}
+
+/* The first of `to` that is one of the service, or NULL. */
+static const struct addr_text *own_address(const struct plan_service *s, const struct addr_list *to)
+{
+	for (size_t i = 0; i < to->n; i++)
+		for (size_t j = 0; j < s->common->listen.n; j++)
+			if (leads_to(&to->v[i], &s->common->listen.v[j]))
+				return &to->v[i];
+	return NULL;
+}
+
+/* ---- where it is told ---- */
+
+static const struct conf_section *section_of(const struct planner *p, const struct plan_service *s,
+					     const struct option *row, const struct option_part *part)
+{
+	char name[SECTION];
+
+	snprintf(name, sizeof(name), "%s.%s.%s", s->name, row->name, part->name);
+	return p->conf ? conf_find(p->conf, name) : NULL;
+}
+
+static void part_problem(struct planner *p, const struct conf_section *section, const char *option, const char *text)
+{
+	const struct conf_entry *e = conf_section_find(section, option);
+
+	conf_problem(p->ps, section->file, e ? e->line : section->line, "%s", text);
+}
+
+/* ---- to itself ---- */
+
+/* Of a table of options, of the service's own or of a section of it (NULL: it is the service's). */
+static void check_table(struct planner *p, const struct plan_service *s, const struct conf_section *section,
+			const struct option_table *t, const void *values)
+{
+	for (size_t i = 0; i < t->n; i++) {
+		const struct option *row = &t->rows[i];
+		const struct addr_text *own;
+		char text[PLANNER_SENTENCE];
+		struct buf why;
+
+		if (row->type != OPTION_ADDRS)
+			continue;
+		own = own_address(s, (const void *)((const char *)values + row->offset));
+		if (!own)
+			continue;
+		buf_init_fixed(&why, text, sizeof(text));
+		buf_addf(&why, "%s: ", row->name);
+		addr_format(own, &why);
+		buf_addf(&why, " is [%s] itself, which would be connected to itself", s->name);
+		if (section)
+			part_problem(p, section, row->name, text);
+		else
+			planner_problem(p, s, text);
+	}
+}
+
+/* ---- under one name ---- */
+
+static bool same_place(const struct option_table *t, const void *a, const void *b)
+{
+	const struct option *to = option_find(t, "to"), *name = option_find(t, "client_id");
+	char text[CONF_NAME_MAX];
+	struct buf said;
+
+	if (!to || !name || !option_row_equal(to, a, b) || !option_row_equal(name, a, b))
+		return false;
+	buf_init_fixed(&said, text, sizeof(text));
+	option_format(name, a, &said);
+	return said.n || said.err; /* else each is called after its section */
+}
+
+struct sections {
+	const struct plan_service *s;
+	const struct option *row;
+	const struct option_parts *parts;
+};
+
+static void check_name(struct planner *p, const struct sections *of, size_t i, const struct sections *others, size_t n)
+{
+	const struct conf_section *section = section_of(p, of->s, of->row, &of->parts->v[i]);
+
+	for (size_t j = 0; j < n && section; j++) {
+		char text[PLANNER_SENTENCE];
+
+		if (!same_place(of->row->part, of->parts->v[i].values, others->parts->v[j].values))
+			continue;
+		snprintf(
+			text, sizeof(text),
+			"client_id: [%s.%s.%s] has the same there, and each would take the other's place; give each its own",
+			others->s->name, others->row->name, others->parts->v[j].name);
+		part_problem(p, section, "client_id", text);
+		return;
+	}
+}
+
+static bool next_sections(const struct plan_service *s, size_t *at, struct sections *ret)
+{
+	const struct option_table *t = s->proto->options;
+
+	for (; t && *at < t->n; (*at)++) {
+		const struct option *row = &t->rows[*at];
+
+		if (!row->part)
+			continue;
+		*ret = (struct sections){ s, row, (const void *)((const char *)s->options + row->offset) };
+		(*at)++;
+		return true;
+	}
+	return false;
+}
+
+/* Those of earlier services of the same protocol. */
+static void check_names_before(struct planner *p, const struct sections *of)
+{
+	struct sections others;
+
+	for (size_t i = 0; i < of->parts->n; i++)
+		check_name(p, of, i, of, i);
+	for (const struct plan_service *s = p->plan->services; s < of->s; s++)
+		for (size_t at = 0; s->proto == of->s->proto && s->common->enabled && next_sections(s, &at, &others);)
+			for (size_t i = 0; i < of->parts->n && others.row == of->row; i++)
+				check_name(p, of, i, &others, others.parts->n);
+}
+
+/* ---- as whom ---- */
+
+static void check_user(struct planner *p, const struct conf_section *section, const struct option_table *t,
+		       const void *values)
+{
+	const struct option *row = option_find(t, "local_user");
+	char text[PLANNER_SENTENCE];
+	const struct conf_entry *e;
+	struct buf name;
+
+	if (!row)
+		return;
+	buf_init_fixed(&name, text, sizeof(text));
+	option_format(row, values, &name);
+	if (!name.n || people_find(p->plan->people, buf_span(&name)))
+		return;
+	e = conf_section_find(section, row->name);
+	conf_warning(p->ps, section->file, e ? e->line : section->line,
+		     "%s: there is no user \"%s\", so nothing goes over it; `guichet user add` makes one", row->name,
+		     text);
+}
+
+void planner_check_users(struct planner *p, const struct plan_service *s)
+{
+	struct sections of;
+
+	for (size_t at = 0; s->options && next_sections(s, &at, &of);) {
+		for (size_t i = 0; i < of.parts->n; i++) {
+			const struct conf_section *section = section_of(p, s, of.row, &of.parts->v[i]);
+
+			if (section)
+				check_user(p, section, of.row->part, of.parts->v[i].values);
+		}
+	}
+}
+
+/* ---- all of it ---- */
+
+void planner_check_dials(struct planner *p, const struct plan_service *s)
+{
+	struct sections of;
+
+	if (!(s->proto->flags & P_DIALS) || !s->common->enabled || !s->options)
+		return;
+	check_table(p, s, NULL, s->proto->options, s->options);
+	for (size_t at = 0; next_sections(s, &at, &of);) {
+		for (size_t i = 0; i < of.parts->n; i++) {
+			const struct conf_section *section = section_of(p, s, of.row, &of.parts->v[i]);
+
+			if (section)
+				check_table(p, s, section, of.row->part, of.parts->v[i].values);
+		}
+		check_names_before(p, &of);
+	}
+}

@@ -1,0 +1,114 @@
+/* test_planner_dials.c - services that would be connected to themselves, and two under one name. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "drive/files.h"
+#include "main/planner.h"
+#include "support/folder.h"
+
+static char file[256];
+
+static int make_dir(void **state)
+{
+	if (folder_set_up(state) < 0)
+		return -1;
+	snprintf(file, sizeof(file), "%s/t.conf", folder);
+	return 0;
+}
+
+/* The problems of this configuration, without the file's name. */
+static void says(const char *config, const char *expect)
+{
+	struct planner_setup setup = { .file = file, .dry = true };
+	BUF_AUTO struct buf all = BUF_INIT(1 << 14);
+	struct conf_problems ps = {};
+	struct plan *plan = NULL;
+
+	assert_int_equal(files_write(file, 0600, span_str(config), NULL), 0);
+	assert_int_equal(planner_make(&setup, &plan, &ps), 0);
+	for (size_t i = 0; i < ps.n; i++)
+		buf_addf(&all, "%u %s\n", ps.v[i].line, ps.v[i].text);
+	assert_string_equal(buf_str(&all), expect);
+	plan_free(&plan);
+	conf_problems_done(&ps);
+}
+
+#define ITSELF(TO) "4 to: " TO " is [mqtt] itself, which would be connected to itself\n"
+
+static void leads(const char *listen, const char *to, const char *expect)
+{
+	BUF_AUTO struct buf config = BUF_INIT(1024);
+
+	buf_addf(&config, "[mqtt]\nlisten = %s\n[mqtt.bridge.a]\nto = %s\ntopics = x\n[rules]\nallow = * * topics:#\n",
+		 listen, to);
+	says(buf_str(&config), expect);
+}
+
+static void a_bridge_to_itself_is_refused(void **state)
+{
+	(void)state;
+	leads("tcp:1883", "tcp:1883", ITSELF("tcp:1883"));
+	leads("tcp:1883", "tcp:localhost:1883", ITSELF("tcp:localhost:1883"));
+	leads("tcp:1883", "tcp:127.0.0.1:1883", ITSELF("tcp:127.0.0.1:1883"));
+	leads("tcp:1884 tcp:*:1883", "tcp:[::1]:1883", ITSELF("tcp:[::1]:1883"));
+	leads("tcp:0.0.0.0:1883", "tcp:127.0.0.1:1883", ITSELF("tcp:127.0.0.1:1883"));
+	leads("tcp:203.0.113.1:1883", "tcp:203.0.113.1:1883", ITSELF("tcp:203.0.113.1:1883"));
+	leads("tls:8883", "tls:localhost:8883", ITSELF("tls:localhost:8883"));
+}
+
+static void another_place_is_not(void **state)
+{
+	(void)state;
+	leads("tcp:1883", "tcp:1884", "");
+	leads("tcp:0", "tcp:1883", "");
+	leads("tcp:1883", "tcp:broker.example:1883", "");
+	leads("tcp:127.0.0.1:1883", "tcp:[::1]:1883", "");
+	leads("tcp:0.0.0.0:1883", "tcp:[::1]:1883", "");
+	leads("unix:./s", "tcp:1883", "");
+	says("[mqtt]\nlisten = tcp:1883\n[other]\nprotocol = mqtt\nlisten = tcp:1884\n"
+	     "[mqtt.bridge.a]\nto = tcp:1884\ntopics = x\n",
+	     "");
+}
+
+static void neither_is_a_relay(void **state)
+{
+	(void)state;
+	says("[relay]\nlisten = tcp:7100\nto = tcp:7100\n",
+	     "3 to: tcp:7100 is [relay] itself, which would be connected to itself\n");
+	says("[relay]\nlisten = unix:/tmp/none/s\nto = unix:/tmp/none/s\n",
+	     "3 to: unix:/tmp/none/s is [relay] itself, which would be connected to itself\n");
+	says("[relay]\nenabled = no\nlisten = tcp:7100\nto = tcp:7100\n[echo]\nlisten = tcp:7101\n", "");
+}
+
+#define BRIDGE(NAME, TO, ID) "[" NAME "]\nto = " TO "\ntopics = x\nclient_id = " ID "\n"
+#define TWO "[mqtt]\nlisten = tcp:1883\n[other]\nprotocol = mqtt\nlisten = tcp:1884\n"
+
+static void one_name_at_one_broker(void **state)
+{
+	(void)state;
+	says(TWO BRIDGE("mqtt.bridge.a", "tcp:far:1", "me") BRIDGE("mqtt.bridge.b", "tcp:far:1", "me"),
+	     "13 client_id: [mqtt.bridge.a] has the same there, and each would take the other's place; give each its own\n");
+	says(TWO BRIDGE("mqtt.bridge.a", "tcp:far:1", "me") BRIDGE("other.bridge.a", "tcp:far:1", "me"),
+	     "13 client_id: [mqtt.bridge.a] has the same there, and each would take the other's place; give each its own\n");
+	says(TWO BRIDGE("mqtt.bridge.a", "tcp:far:1", "me") BRIDGE("mqtt.bridge.b", "tcp:far:2", "me"), "");
+	says(TWO BRIDGE("mqtt.bridge.a", "tcp:far:1", "me") BRIDGE("mqtt.bridge.b", "tcp:far:1", "you"), "");
+	says(TWO "[mqtt.bridge.a]\nto = tcp:far:1\ntopics = x\n[mqtt.bridge.b]\nto = tcp:far:1\ntopics = x\n", "");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_bridge_to_itself_is_refused),
+		cmocka_unit_test(another_place_is_not),
+		cmocka_unit_test(neither_is_a_relay),
+		cmocka_unit_test(one_name_at_one_broker),
+	};
+
+	return cmocka_run_group_tests(tests, make_dir, folder_take_down);
+}
