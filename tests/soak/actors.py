@@ -399,6 +399,8 @@ class Cast:
             c = self.client(name, 5, expiry=30)
             if before:
                 c.known, c.held, c.going, c.next_id = True, before.held, before.going, before.next_id
+                for kind in 3, 4, 5, 6, 7:  # what is read there from now on may be older than what comes here
+                    setattr(before, f"_on_{kind}", lambda *_: None)
             c.connect()
             yield from opened(c)
             if before:
