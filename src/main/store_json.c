@@ -89,6 +89,20 @@ static bool get_uint(const json_t *j, const char *key, uint64_t max, uint64_t *r
 	return true;
 }
 
+/* 0 is left out, so that records look as they always did. */
+static void set_uint(json_t *j, const char *key, uint64_t v)
+{
+	if (j && v)
+		json_object_set_new(j, key, json_integer((json_int_t)v));
+}
+
+/* 0 when it is missing. */
+static bool get_uint_or_none(const json_t *j, const char *key, uint64_t max, uint64_t *ret)
+{
+	*ret = 0;
+	return !json_object_get(j, key) || get_uint(j, key, max, ret);
+}
+
 static bool get_bool(const json_t *j, const char *key, bool *ret)
 {
 	const json_t *v = json_object_get(j, key);
@@ -101,9 +115,12 @@ static bool get_bool(const json_t *j, const char *key, bool *ret)
 
 static json_t *message_to(const struct keep_message *m)
 {
-	return json_pack("{s:o,s:o,s:o,s:i,s:b,s:I}", "topic", bytes_of(m->topic), "payload", bytes_of(m->payload),
-			 "properties", bytes_of(m->props), "qos", m->qos, "retain", m->retain, "until",
-			 (json_int_t)m->until);
+	json_t *j = json_pack("{s:o,s:o,s:o,s:i,s:b,s:I}", "topic", bytes_of(m->topic), "payload", bytes_of(m->payload),
+			      "properties", bytes_of(m->props), "qos", m->qos, "retain", m->retain, "until",
+			      (json_int_t)m->until);
+
+	set_uint(j, "from", m->from);
+	return j;
 }
 
 static bool message_from(struct reading *r, const json_t *j, struct keep_message *m)
@@ -113,7 +130,8 @@ static bool message_from(struct reading *r, const json_t *j, struct keep_message
 	*m = (struct keep_message){};
 	if (!get_bytes(r, j, "topic", UINT16_MAX, &m->topic) || !get_bytes(r, j, "payload", 256 << 20, &m->payload) ||
 	    !get_bytes(r, j, "properties", 256 << 20, &m->props) || !get_uint(j, "qos", 2, &qos) ||
-	    !get_bool(j, "retain", &m->retain) || !get_uint(j, "until", INT64_MAX, &m->until))
+	    !get_bool(j, "retain", &m->retain) || !get_uint(j, "until", INT64_MAX, &m->until) ||
+	    !get_uint_or_none(j, "from", INT64_MAX, &m->from))
 		return false;
 	m->qos = (uint8_t)qos;
 	return true;
@@ -125,13 +143,14 @@ static json_t *waiters_to(const struct keep_record *r)
 
 	for (uint32_t i = 0; i < r->n_waiters; i++) {
 		const struct keep_waiter *w = &r->waiters[i];
-		json_t *ids = json_array();
+		json_t *ids = json_array(), *one;
 
 		for (unsigned k = 0; k < w->n_ids; k++)
 			json_array_append_new(ids, json_integer(w->ids[k]));
-		json_array_append_new(all, json_pack("{s:I,s:i,s:b,s:i,s:b,s:o}", "session", (json_int_t)w->session,
-						     "qos", w->qos, "retain", w->retain, "packet", w->packet,
-						     "received", w->turn == KEEP_RECEIVED, "ids", ids));
+		one = json_pack("{s:I,s:i,s:b,s:i,s:b,s:o}", "session", (json_int_t)w->session, "qos", w->qos, "retain",
+				w->retain, "packet", w->packet, "received", w->turn == KEEP_RECEIVED, "ids", ids);
+		set_uint(one, "alone", w->alone);
+		json_array_append_new(all, one);
 	}
 	return all;
 }
@@ -140,14 +159,16 @@ static json_t *waiters_to(const struct keep_record *r)
 static bool waiter_from(const json_t *j, uint32_t **ids, struct keep_waiter *w)
 {
 	const json_t *list = json_object_get(j, "ids"), *v;
-	uint64_t qos, packet;
+	uint64_t qos, packet, alone;
 	bool received;
 	size_t i;
 
 	if (!get_uint(j, "session", INT64_MAX, &w->session) || !get_uint(j, "qos", 2, &qos) ||
 	    !get_uint(j, "packet", UINT16_MAX, &packet) || !get_bool(j, "retain", &w->retain) ||
-	    !get_bool(j, "received", &received) || json_array_size(list) > UINT16_MAX)
+	    !get_bool(j, "received", &received) || !get_uint_or_none(j, "alone", 31, &alone) ||
+	    json_array_size(list) > UINT16_MAX)
 		return false;
+	w->alone = (uint8_t)alone;
 	w->qos = (uint8_t)qos;
 	w->packet = (uint16_t)packet;
 	w->turn = received ? KEEP_RECEIVED : KEEP_WAITS;
@@ -208,18 +229,26 @@ static json_t *session_to(const struct keep_session *s)
 	return j;
 }
 
+static json_t *subscription_to(const struct keep_subscription *s)
+{
+	json_t *j = json_pack("{s:s,s:I,s:o,s:o,s:I,s:i,s:i,s:b,s:b}", "kind", "subscription", "session",
+			      (json_int_t)s->session, "group", bytes_of(s->group), "filter", bytes_of(s->filter), "id",
+			      (json_int_t)s->id, "qos", s->qos, "retain_handling", s->retain_handling, "no_local",
+			      s->no_local, "as_published", s->as_published);
+
+	set_uint(j, "number", s->number);
+	if (j && s->owed)
+		json_object_set_new(j, "owed_at", bytes_of(s->owed_at));
+	return j;
+}
+
 json_t *store_to_json(const struct keep_record *r)
 {
-	const struct keep_subscription *s = &r->subscription;
-
 	switch (r->kind) {
 	case KEEP_SESSION:
 		return session_to(&r->session);
 	case KEEP_SUBSCRIPTION:
-		return json_pack("{s:s,s:I,s:o,s:o,s:I,s:i,s:i,s:b,s:b}", "kind", "subscription", "session",
-				 (json_int_t)s->session, "group", bytes_of(s->group), "filter", bytes_of(s->filter),
-				 "id", (json_int_t)s->id, "qos", s->qos, "retain_handling", s->retain_handling,
-				 "no_local", s->no_local, "as_published", s->as_published);
+		return subscription_to(&r->subscription);
 	case KEEP_AWAITED:
 		return json_pack("{s:s,s:I,s:i}", "kind", "awaited", "session", (json_int_t)r->id, "packet", r->packet);
 	case KEEP_RETAINED:
@@ -250,14 +279,17 @@ static int session_from(struct reading *r, const json_t *j, struct keep_batch *b
 
 static int subscription_from(struct reading *r, const json_t *j, struct keep_batch *b)
 {
-	struct keep_subscription s = {};
-	uint64_t id, qos, handling;
+	struct keep_subscription s = { .owed = json_object_get(j, "owed_at") };
+	uint64_t id, qos, handling, number;
 
 	if (!get_uint(j, "session", INT64_MAX, &s.session) || !get_bytes(r, j, "group", UINT16_MAX, &s.group) ||
 	    !get_bytes(r, j, "filter", UINT16_MAX, &s.filter) || !get_uint(j, "id", UINT32_MAX, &id) ||
 	    !get_uint(j, "qos", 2, &qos) || !get_uint(j, "retain_handling", 2, &handling) ||
-	    !get_bool(j, "no_local", &s.no_local) || !get_bool(j, "as_published", &s.as_published))
+	    !get_bool(j, "no_local", &s.no_local) || !get_bool(j, "as_published", &s.as_published) ||
+	    !get_uint_or_none(j, "number", 30, &number) ||
+	    (s.owed && !get_bytes(r, j, "owed_at", UINT16_MAX, &s.owed_at)))
 		return -EINVAL;
+	s.number = (uint8_t)number;
 	s.id = (uint32_t)id;
 	s.qos = (uint8_t)qos;
 	s.retain_handling = (uint8_t)handling;

@@ -13,8 +13,8 @@
  *
  * **Acknowledged means on disk.** keep_submit() returns a position. When committed() tells of that position or a
  * later one, the batch is on the disk, and so are all before it. Whoever has promised something - PUBACK, PUBREC,
- * PUBCOMP, SUBACK, CONNACK of a kept session, and sending a kept message on - waits for that. Positions only grow, so
- * a loop has one queue of what waits, in order.
+ * PUBCOMP, SUBACK, CONNACK of a kept session - waits for that, and so does who sends a kept message on with QoS 2. Positions
+ * only grow, so what waits for one waits for all before it.
  *
  * **Clocks.** Times are milliseconds since 1970, given by the caller: the process that reads them has another
  * monotonic clock.
@@ -83,6 +83,17 @@ enum keep_state keep_state(const struct keep *k);
 bool keep_full(const struct keep *k); /* not KEEP_FINE, or too much waits: refuse what can be refused, with 0x97 */
 uint64_t keep_committed(const struct keep *k);
 
+/* For where "not submitted yet" is a position too: 0 is that, and a mark is never 0. Has the disk come so far? */
+static inline uint64_t keep_mark(uint64_t position)
+{
+	return position + (position != UINT64_MAX);
+}
+
+static inline bool keep_reached(const struct keep *k, uint64_t mark)
+{
+	return mark && mark - 1 <= keep_committed(k);
+}
+
 /* A number that no session and no message of this store has. From any thread, without a lock. */
 uint64_t keep_new_id(struct keep *k);
 
@@ -103,6 +114,7 @@ struct keep_message {
 	struct span topic, props, payload;
 	struct blob *large; /* has the payload, which is then referred to; NULL: copied. Not set by keep_next() */
 	uint64_t until;     /* 0 = never expires */
+	uint64_t from;      /* the session that has published it; 0 = it has ended, or does not matter */
 	uint8_t qos;        /* as it was published */
 	bool retain;        /* likewise */
 };
@@ -124,7 +136,10 @@ struct keep_subscription {
 	struct span group, filter; /* group: empty = not shared */
 	uint32_t id;               /* subscription identifier; 0 = none */
 	uint8_t qos, retain_handling;
+	uint8_t number; /* of a shared one, 1 to 30: keep_waiter.alone of what comes by it; 0 = none */
 	bool no_local, as_published;
+	bool owed; /* of what is retained it has not been sent all: what comes from `owed_at` on, in the order of names.h */
+	struct span owed_at; /* empty: from the start */
 };
 
 /* How far one delivery has come. */
@@ -145,7 +160,8 @@ struct keep_waiter {
 	uint16_t packet;
 	uint8_t qos;
 	bool retain;
-	uint8_t turn; /* of enum keep_turn; from keep_next() */
+	uint8_t alone; /* delivery.alone (subscriber.h), at most 31 */
+	uint8_t turn;  /* of enum keep_turn; from keep_next() */
 };
 
 /* ---- writing: batches ---- */

@@ -130,14 +130,16 @@ static bool by_reference(const struct keep_message *m)
 
 static size_t message_bytes(const struct keep_message *m)
 {
-	return 1 + 8 + 2 + 4 + m->topic.n + m->props.n + (by_reference(m) ? 0 : payload_of(m).n);
+	return (m->from ? 8u : 0u) + 1 + 8 + 2 + 4 + m->topic.n + m->props.n + (by_reference(m) ? 0 : payload_of(m).n);
 }
 
 /* It is the last thing in a value: its payload is the rest. */
 static void put_message(struct keep_batch *b, struct keep_op *op, uint8_t **p, const struct keep_message *m)
 {
-	put(p, m->qos | (m->retain ? KEEP_F_RETAIN : 0), 1);
+	put(p, m->qos | (m->retain ? KEEP_F_RETAIN : 0) | (m->from ? KEEP_F_FROM : 0), 1);
 	put(p, m->until, 8);
+	if (m->from)
+		put(p, m->from, 8);
 	put(p, m->topic.n, 2);
 	put(p, m->props.n, 4);
 	put_bytes(p, m->topic);
@@ -217,7 +219,9 @@ int keep_put_session(struct keep_batch *b, const struct keep_session *s)
 
 int keep_subscribe(struct keep_batch *b, const struct keep_subscription *s)
 {
-	struct keep_op *op = add(b, KEEP_OP_PUT, 1 + 1 + 1 + 4 + 2 + s->group.n + s->filter.n);
+	size_t owed = s->owed ? 2 + s->owed_at.n : 0;
+	struct keep_op *op = add(b, KEEP_OP_PUT, 1 + 1 + 1 + 4 + 2 + s->group.n + owed + s->filter.n);
+	uint8_t flags = (uint8_t)((s->number & KEEP_NUMBERS) << KEEP_AT_NUMBER);
 	uint8_t *p;
 
 	if (!op)
@@ -228,10 +232,15 @@ int keep_subscribe(struct keep_batch *b, const struct keep_subscription *s)
 	p = op->value + KEEP_SUM;
 	put(&p, s->qos, 1);
 	put(&p, s->retain_handling, 1);
-	put(&p, (s->no_local ? KEEP_F_LOCAL : 0) | (s->as_published ? KEEP_F_AS_PUBLISHED : 0), 1);
+	flags |= (s->no_local ? KEEP_F_LOCAL : 0) | (s->as_published ? KEEP_F_AS_PUBLISHED : 0);
+	put(&p, flags | (s->owed ? KEEP_F_OWED : 0), 1);
 	put(&p, s->id, 4);
 	put(&p, s->group.n, 2);
 	put_bytes(&p, s->group);
+	if (s->owed) {
+		put(&p, s->owed_at.n, 2);
+		put_bytes(&p, s->owed_at);
+	}
 	put_bytes(&p, s->filter);
 	seal(op);
 	return 0;
@@ -328,7 +337,7 @@ int keep_put_left(struct keep_batch *b, uint64_t id, uint32_t n)
 static void put_waiter(uint8_t **p, const struct keep_waiter *w)
 {
 	put(p, w->session, 8);
-	put(p, w->qos | (w->retain ? KEEP_F_RETAIN : 0), 1);
+	put(p, w->qos | (w->retain ? KEEP_F_RETAIN : 0) | (w->alone & KEEP_NUMBERS) << KEEP_AT_ALONE, 1);
 	put(p, w->packet, 2);
 	put(p, w->n_ids, 2);
 	for (uint16_t i = 0; i < w->n_ids; i++)

@@ -21,7 +21,8 @@
 #include "store/keep.h"
 
 enum {
-	KEEP_VERSION = 1, /* of all this, in the row KEEP_ROW_HEAD */
+	KEEP_VERSION =
+		2, /* of all this, in the row KEEP_ROW_HEAD. 1 had no KEEP_F_FROM, KEEP_F_OWED, nor numbers of shares */
 	KEEP_KEY = 32,    /* bytes of a key at most */
 	KEEP_SUM = 4,     /* of the checksum */
 	KEEP_DIGEST = 16, /* of a name in a key: SHA-256, cut */
@@ -45,9 +46,14 @@ enum {
 /* In values. */
 enum {
 	KEEP_F_RETAIN = 4, /* beside the QoS */
+	KEEP_F_FROM = 8,   /* likewise, of a message: whose it is follows */
+	KEEP_AT_ALONE = 3, /* likewise, of a waiter: five bits from here */
 	KEEP_F_WILL = 1,
 	KEEP_F_LOCAL = 1,
 	KEEP_F_AS_PUBLISHED = 2,
+	KEEP_AT_NUMBER = 2, /* five bits from here */
+	KEEP_F_OWED = 128,  /* from where on follows */
+	KEEP_NUMBERS = 31,
 };
 
 enum { KEEP_DONE = 2 }; /* a third turn, for those who share a message */

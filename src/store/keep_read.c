@@ -27,7 +27,7 @@ static int room_for(void **p, size_t *cap, size_t n, size_t size)
 	return 0;
 }
 
-/* The first row says of which version all others are. */
+/* The first row says of which version all others are, at most: an older guichet must not read what we write. */
 static int read_head(struct keep *k)
 {
 	struct span key, value;
@@ -40,6 +40,8 @@ static int read_head(struct keep *k)
 		return r;
 	if (r == 1 && keep_row(key, value, &row) == 0 && row.kind == KEEP_ROW_HEAD) {
 		k->found.records++;
+		if (row.version < KEEP_VERSION)
+			return keep_put_head(&k->mend);
 		return row.version > KEEP_VERSION ? -EPROTONOSUPPORT : 0;
 	}
 	walk_fault(&k->walk, "its head is missing", 0);
@@ -206,6 +208,9 @@ static int take(struct keep *k, const struct keep_row *row, struct span key, str
 		return is_there(k, row->session) ? 1 : keep_delete(&k->mend, key);
 	case KEEP_RETAINED:
 		ret->message = row->message;
+		id_is_used(k, row->message.from);
+		if (!is_there(k, row->message.from))
+			ret->message.from = 0;
 		return 1;
 	case KEEP_MESSAGE:
 		ret->id = row->id;

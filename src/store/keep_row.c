@@ -41,6 +41,7 @@ static void take_message(struct rest *r, struct keep_message *m)
 	m->qos = flags & 3;
 	m->retain = flags & KEEP_F_RETAIN;
 	m->until = take(r, 8);
+	m->from = flags & KEEP_F_FROM ? take(r, 8) : 0;
 	topic_n = (size_t)take(r, 2);
 	props_n = (size_t)take(r, 4);
 	m->topic = take_bytes(r, topic_n);
@@ -74,8 +75,12 @@ static void take_subscription(struct rest *r, struct keep_subscription *s)
 	flags = (uint8_t)take(r, 1);
 	s->no_local = flags & KEEP_F_LOCAL;
 	s->as_published = flags & KEEP_F_AS_PUBLISHED;
+	s->number = flags >> KEEP_AT_NUMBER & KEEP_NUMBERS;
+	s->owed = flags & KEEP_F_OWED;
 	s->id = (uint32_t)take(r, 4);
 	s->group = take_bytes(r, (size_t)take(r, 2));
+	if (s->owed)
+		s->owed_at = take_bytes(r, (size_t)take(r, 2));
 	s->filter = take_bytes(r, r->s.n);
 	r->bad |= s->qos > 2 || s->retain_handling > 2;
 }
@@ -89,6 +94,7 @@ bool keep_row_waiter(struct span *at, struct keep_raw_waiter *ret)
 
 	w.qos = flags & 3;
 	w.retain = flags & KEEP_F_RETAIN;
+	w.alone = flags >> KEEP_AT_ALONE;
 	w.packet = (uint16_t)take(&r, 2);
 	w.n_ids = (uint16_t)take(&r, 2);
 	ids = take_bytes(&r, 4 * (size_t)w.n_ids);

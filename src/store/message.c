@@ -50,7 +50,7 @@ struct message *message_new(const struct message_birth *b)
 		.from = b->from,
 	};
 	if (b->payload.n > MESSAGE_COPY) {
-		m->large = blob_new(&b->payload, 1);
+		m->large = b->large ? blob_ref(b->large) : blob_new(&b->payload, 1);
 		if (!m->large) {
 			mem_free(m);
 			return NULL;
@@ -68,6 +68,7 @@ struct message *message_copy(const struct message *m)
 	const struct message_birth b = {
 		.topic = message_topic(m),
 		.payload = message_payload(m),
+		.large = m->large,
 		.props = message_props(m),
 		.qos = m->qos,
 		.retain = m->retain,

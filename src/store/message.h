@@ -8,7 +8,7 @@
 
 enum {
 	MESSAGE_COPY =
-		4 << 10,  /* a payload up to here is part of the message; above it is a blob, and is never copied */
+		4 << 10,  /* a payload up to here is part of the message; above it is a blob, which others share */
 	MESSAGE_HEAD = 5, /* bytes of a fixed header */
 };
 
@@ -20,18 +20,19 @@ struct message {
 	uint16_t topic_n;
 	uint32_t props_n;
 	uint32_t payload_n;
-	uint64_t expires; /* a time of the clock that its makers use; 0 = never */
-	uint64_t from;    /* whose it is, for those who do not want to hear themselves; 0 = nobody's */
-	uint64_t kept;    /* its number on disk (keep.h); 0: in memory alone. Set once, before others know of it */
-	_Atomic uint64_t position; /* where on disk: of keep_submit(), plus 1; 0: not submitted yet */
-	struct blob *large;        /* the payload, when it is not below */
-	uint8_t bytes[];           /* MESSAGE_HEAD | 2 bytes of length, topic | payload, when small | props */
+	uint64_t expires;      /* a time of the clock that its makers use; 0 = never */
+	uint64_t from;         /* whose it is, for those who do not want to hear themselves; 0 = nobody's */
+	uint64_t kept;         /* its number on disk (keep.h); 0: in memory alone. Set once, before others know of it */
+	_Atomic uint64_t mark; /* keep_mark() of where on disk; 0: not handed over yet. For who sends it on */
+	struct blob *large;    /* the payload, when it is not below */
+	uint8_t bytes[];       /* MESSAGE_HEAD | 2 bytes of length, topic | payload, when small | props */
 };
 
 struct message_birth {
 	struct span topic;   /* at most 65,535 bytes */
 	struct span payload; /* less than 256 MiB */
-	struct span props;   /* of MQTT 5.0, encoded, that are handed on as they are */
+	struct blob *large; /* has the payload, which is shared then, if it is above MESSAGE_COPY; NULL: it is copied */
+	struct span props;  /* of MQTT 5.0, encoded, that are handed on as they are */
 	uint8_t qos;
 	bool retain;
 	uint64_t expires, from;
@@ -39,9 +40,10 @@ struct message_birth {
 
 /* With one reference; NULL when memory is out. */
 [[nodiscard]] struct message *message_new(const struct message_birth *b);
-[[nodiscard]] struct message *message_copy(const struct message *m); /* on no disk; likewise */
-struct message *message_ref(struct message *m);                      /* returns m */
-void message_unref(struct message *m);                               /* NULL is fine */
+[[nodiscard]] struct message *message_copy(
+	const struct message *m);               /* on no disk, a large payload is shared; likewise */
+struct message *message_ref(struct message *m); /* returns m */
+void message_unref(struct message *m);          /* NULL is fine */
 
 /* These live as long as the message. */
 struct span message_topic(const struct message *m);

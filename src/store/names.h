@@ -68,6 +68,10 @@ struct names_cursor {
 [[nodiscard]] int names_cursor_open(struct names_cursor *c, struct span filter);
 void names_cursor_close(struct names_cursor *c);
 
+/* The name that it goes on with, empty: the first; valid until the next step. And: it goes on with that one. 0 or -ENOMEM. */
+struct span names_cursor_at(const struct names_cursor *c);
+[[nodiscard]] int names_cursor_go(struct names_cursor *c, struct span name);
+
 /*
  * Goes on. Looks at no more than `max` names, whether they match or not, each at the cost of a lookup in the order at
  * most (1 to 3 us among a million): 1,000 take 3 ms. Returns how many it put into ret_found, 0 too when c->over is

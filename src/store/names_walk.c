@@ -108,8 +108,12 @@ void names_cursor_close(struct names_cursor *c)
 	*c = (struct names_cursor){ .over = true };
 }
 
-/* The place to go on from is a name. */
-static int keep_place(struct names_cursor *c, struct span name)
+struct span names_cursor_at(const struct names_cursor *c)
+{
+	return (struct span){ c->at_n ? c->bytes + c->filter_n : NULL, c->at_n };
+}
+
+int names_cursor_go(struct names_cursor *c, struct span name)
 {
 	uint32_t need = c->filter_n + (uint32_t)name.n;
 
@@ -122,7 +126,8 @@ static int keep_place(struct names_cursor *c, struct span name)
 		c->bytes = bytes;
 		c->cap = cap;
 	}
-	memcpy(c->bytes + c->filter_n, name.p, name.n);
+	if (name.n)
+		memcpy(c->bytes + c->filter_n, name.p, name.n);
 	c->at_n = (uint32_t)name.n;
 	return 0;
 }
@@ -170,7 +175,7 @@ int names_step(const struct names *ix, struct names_cursor *c, struct name **ret
 		else
 			node = j == MATCHES ? names_next(node) : names_seek(ix, &leap);
 	}
-	if (node && keep_place(c, name_text(node)) < 0)
+	if (node && names_cursor_go(c, name_text(node)) < 0)
 		return -ENOMEM;
 	c->over = !node;
 	return n;

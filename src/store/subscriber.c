@@ -32,15 +32,22 @@ struct subscriber *subscriber_ref(struct subscriber *s)
 
 void subscriber_unref(struct subscriber *s)
 {
+	struct left *left;
+
 	if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	subscriber_clear(s);
+	while ((left = s->groups)) {
+		s->groups = left->next;
+		mem_free(left);
+	}
 	mem_free(s);
 }
 
 void subscriber_clear(struct subscriber *s)
 {
 	subscriber_queue_done(s);
+	replay_drop_all(&s->replays);
 	while (s->flights_n)
 		subscriber_landed(s, &s->flights[s->flights_n - 1]);
 	message_unref(s->will.m);

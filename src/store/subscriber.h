@@ -10,6 +10,7 @@
 #include "base/list.h"
 #include "store/filters.h"
 #include "store/message.h"
+#include "store/replay.h"
 #include "store/topic_map.h"
 
 /* What waits: 16 bytes. */
@@ -58,7 +59,7 @@ struct subscriber {
 	_Atomic uint64_t where; /* the session that has it; 0: nobody */
 	struct topic_link link; /* in the register of names; n is the name's size */
 	struct list all;        /* likewise */
-	uint64_t serial;        /* message.from of what it publishes */
+	uint64_t serial;        /* message.from of what it publishes; with a disk its number there, if it gets one */
 	uint64_t owner;         /* as who came first with this name: claim.owner */
 	struct list subs;       /* of sub.mine */
 	uint32_t n_subs;
@@ -67,6 +68,7 @@ struct subscriber {
 	bool slow;                /* its session could not send all: now the limits of the queue count */
 	_Atomic bool full;        /* its queue has come to a limit: for publishers, in any thread */
 	bool dead;                /* taken out of the register: another one has its name, or nobody */
+	bool closed;              /* and nobody finds it by what it subscribed to: what comes yet is too late */
 	uint8_t shares : 5;       /* shared subscriptions so far, for sub.number */
 	_Atomic uint16_t next_id; /* of packets; for all threads */
 	uint64_t kept_id;         /* its number on disk (keep.h); 0: it is in memory alone */
@@ -76,6 +78,8 @@ struct subscriber {
 	uint32_t epoch; /* of being nobody's: an alarm that was set for an older one is stale */
 	unsigned left;  /* the loop that it was in before it was nobody's: there the alarm is */
 	size_t queue_bytes;
+	struct replay *replays; /* behind the queue: what it is still to be sent of what is retained */
+	struct left *groups;    /* of one that is closed: does not change any more */
 
 	struct flight *flights;
 	uint32_t flights_n, flights_cap;
@@ -92,6 +96,15 @@ struct subscriber {
 
 struct share;
 
+/* A shared subscription of one that has ended, for as long as somebody has a reference: what comes too late is for its group. */
+struct left {
+	struct left *next;
+	uint8_t number; /* sub.number */
+	uint16_t group_n;
+	uint32_t filter_n;
+	uint8_t text[]; /* group, filter */
+};
+
 /* What an index holds: a subscription, or a group of them that take turns. */
 struct entry {
 	struct filter_sub at;
@@ -105,7 +118,7 @@ struct sub {
 	struct share *share; /* its group; NULL: none */
 	struct list in_share;
 	uint32_t id; /* subscription identifier; 0 = none */
-	uint8_t qos;
+	uint8_t qos, retain_handling;
 	bool no_local, as_published, ask;
 	bool global; /* in the index for all */
 	uint8_t number : 5; /* of a shared one, 1 to 30: by which its deliveries are known. Two may have the same, if they are many */

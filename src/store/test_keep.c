@@ -57,9 +57,16 @@ static void test_all_kinds(void **state)
 					       .id = 7,
 					       .qos = 2,
 					       .retain_handling = 1,
+					       .number = 30,
 					       .no_local = true,
-					       .as_published = true };
-	const struct keep_waiter w[] = { { .session = 4, .qos = 1, .packet = 65535, .retain = true },
+					       .as_published = true },
+				       owed = { .session = 5,
+						.filter = span_str("b"),
+						.owed = true,
+						.owed_at = span_str("b/next") };
+	const struct keep_message mine = { .topic = span_str("u"), .payload = span_str("3"), .from = 4 },
+				  stray = { .topic = span_str("v"), .payload = span_str("4"), .from = 99 };
+	const struct keep_waiter w[] = { { .session = 4, .qos = 1, .packet = 65535, .retain = true, .alone = 31 },
 					 { .session = 5, .ids = ids, .n_ids = 2, .qos = 2, .packet = 1 } };
 	struct keeper t;
 
@@ -72,21 +79,29 @@ static void test_all_kinds(void **state)
 	assert_int_equal(keep_await(&t.b, 4, 300), 0);
 	keeper_retain(&t, "t", "1");
 	keeper_retain(&t, "t", "2");
+	assert_int_equal(keep_subscribe(&t.b, &owed), 0);
+	assert_int_equal(keep_retain(&t.b, &mine), 0);
+	assert_int_equal(keep_retain(&t.b, &stray), 0);
 	assert_int_equal(keep_put_message(&t.b, 9, &m, w, 2), 0);
 	assert_int_equal(keep_received(&t.b, 9, 5, 44), 0);
 	expect_after_restart(
 		&t, "session 4 name=alice expiry=60 until=0\n"
 		    "session 5 name=bob expiry=4294967295 until=1234567890123 will 3 77 topic=a/b payload=hello "
 		    "props=P q2 r0 until=99\n"
-		    "subscription 5 group=g filter=a/# #7 q2 h1 l1 p1\n"
+		    "subscription 5 group=g filter=a/# #7 q2 h1 l1 p1 n30\n"
+		    "subscription 5 group= filter=b #0 q0 h0 l0 p0 owed=b/next\n"
 		    "awaited 4 300\n"
+		    "retained topic=v payload=4 q0 r0 until=0\n"
 		    "retained topic=t payload=2 q1 r1 until=0\n"
-		    "message 9 topic=a/b payload=hello props=P q2 r0 until=99 [4 q1 r1 p65535 t0] [5 q2 r0 p44 t1 #7 "
-		    "#268435455]\n");
-	assert_true(keep_new_id(t.k) > 9);
+		    "retained topic=u payload=3 q0 r0 until=0 from=4\n"
+		    "message 9 topic=a/b payload=hello props=P q2 r0 until=99 [4 q1 r1 p65535 t0 a31] [5 q2 r0 p44 t1 "
+		    "#7 #268435455]\n");
+	assert_true(keep_new_id(t.k) > 99); /* whoever that was */
 	assert_int_equal(keep_release(&t.b, 4, 300), 0);
 	assert_int_equal(keep_unsubscribe(&t.b, 5, span_str("g"), span_str("a/#")), 0);
-	keeper_retain(&t, "t", "");
+	assert_int_equal(keep_unsubscribe(&t.b, 5, span_str(""), span_str("b")), 0);
+	for (const char *const *topic = (const char *const[]){ "t", "u", "v", NULL }; *topic; topic++)
+		keeper_retain(&t, *topic, "");
 	assert_int_equal(keep_done(&t.b, 9, 4), 0);
 	assert_int_equal(keep_end_session(&t.b, 4), 0);
 	expect_after_restart(
@@ -401,20 +416,62 @@ static void test_each_allocation(void **state)
 	keeper_done(&t);
 }
 
-static void test_newer(void **state)
+static void put_version(struct keeper *t, uint8_t version)
 {
 	static const uint8_t key[] = { KEEP_ROW_HEAD };
-	uint8_t value[8] = { [4] = KEEP_VERSION + 1 };
+	uint8_t value[8] = { [4] = version };
 	uint32_t sum = crc32c(crc32c(0, key, 1), value + 4, 4);
+
+	memcpy(value, &sum, sizeof(sum));
+	assert_int_equal(keep_put_row(&t->b, (struct span){ key, 1 }, (struct span){ value, 8 }), 0);
+	keeper_submit(t);
+}
+
+static uint32_t version_of(struct keeper *t)
+{
+	struct span key, value;
+	struct keep_row row;
+
+	keeper_close(t);
+	keeper_open(t);
+	walk_rows(&t->k->walk);
+	t->k->walk.before_n = 0;
+	memset(t->k->walk.seen, 0, t->k->walk.last / 8 + 1);
+	walk_rows(&t->k->walk);
+	assert_int_equal(walk_next(&t->k->walk, &key, &value), 1);
+	assert_int_equal(keep_row(key, value, &row), 0);
+	return row.version;
+}
+
+/* It is read, and then nobody takes it for an older one: what is written from now on an older guichet would misunderstand. */
+static void test_older(void **state)
+{
+	struct keeper t;
+
+	(void)state;
+	keeper_init(&t);
+	keeper_start(&t);
+	keeper_session(&t, 1, "a");
+	keeper_retain(&t, "t", "1");
+	put_version(&t, 1);
+	assert_int_equal(version_of(&t), 1);
+	keeper_reopen(&t);
+	expect(&t, "session 1 name=a expiry=60 until=0\nretained topic=t payload=1 q1 r1 until=0\n");
+	keeper_start(&t);
+	assert_false(t.found.damaged);
+	assert_int_equal(version_of(&t), KEEP_VERSION);
+	keeper_done(&t);
+}
+
+static void test_newer(void **state)
+{
 	struct keep *k = NULL;
 	struct keeper t;
 
 	(void)state;
-	memcpy(value, &sum, sizeof(sum));
 	keeper_init(&t);
 	keeper_start(&t);
-	assert_int_equal(keep_put_row(&t.b, (struct span){ key, 1 }, (struct span){ value, 8 }), 0);
-	keeper_submit(&t);
+	put_version(&t, KEEP_VERSION + 1);
 	keeper_close(&t);
 	assert_int_equal(keep_open(&t.setup, &k, NULL), -EPROTONOSUPPORT);
 	keeper_done(&t);
@@ -428,7 +485,8 @@ int main(void)
 		cmocka_unit_test(test_one_owner),       cmocka_unit_test(test_broken),
 		cmocka_unit_test(test_full_and_back),   cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_small_disk),      cmocka_unit_test(test_each_call),
-		cmocka_unit_test(test_each_allocation), cmocka_unit_test(test_newer),
+		cmocka_unit_test(test_each_allocation), cmocka_unit_test(test_older),
+		cmocka_unit_test(test_newer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -85,10 +85,23 @@ static void take_out(struct topics *t, struct subscriber *s)
 	s->dead = true;
 }
 
+/*
+ * Of nobody's, that is in the register no more. As long as it can be found by what it subscribed to it takes what comes: so of its shares
+ * nothing is lost between the two.
+ */
+static void close_off(struct topics *t, struct subscriber *s)
+{
+	topics_unsubscribe_all(t, NULL, s);
+	pthread_mutex_lock(&t->lock);
+	s->closed = true;
+	pthread_mutex_unlock(&t->lock);
+	topics_give_up_shares(t, s);
+}
+
 /* Of a new one: a reference for the register, and one for who has come. */
 static int put_in(struct topics *t, struct span name, uint64_t owner, uint32_t hash, struct subscriber **ret)
 {
-	struct subscriber *s = subscriber_new(name, ++t->serial);
+	struct subscriber *s = subscriber_new(name, t->disk.keep ? keep_new_id(t->disk.keep) : ++t->serial);
 	int r;
 
 	if (!s)
@@ -160,7 +173,7 @@ int topics_claim(struct topics *t, const struct claim *c, struct subscriber **re
 	}
 	pthread_mutex_unlock(&t->lock);
 	if (*ret_old)
-		topics_unsubscribe_all(t, NULL, *ret_old);
+		close_off(t, *ret_old);
 	return r;
 }
 
@@ -174,7 +187,7 @@ int topics_restore(struct topics *t, const struct keep_session *past, uint64_t e
 	subscriber_unref(*ret); /* the register's stays */
 	(*ret)->kept = true;
 	t->kept_n++;
-	(*ret)->kept_id = past->id;
+	(*ret)->kept_id = (*ret)->serial = past->id;
 	(*ret)->expiry = past->expiry;
 	(*ret)->expires = expires;
 	(*ret)->will_at = will_at;
@@ -233,7 +246,9 @@ void topics_end(struct topics *t, struct filters *ix, struct subscriber *s)
 	if (was_in)
 		take_out(t, s);
 	s->where = 0;
+	s->closed = true;
 	pthread_mutex_unlock(&t->lock);
+	topics_give_up_shares(t, s);
 	if (was_in)
 		subscriber_unref(s);
 }
@@ -271,7 +286,7 @@ uint64_t topics_due(struct topics *t, struct subscriber *s, uint32_t epoch, uint
 	*ret_over = over;
 	if (!over)
 		return next;
-	topics_unsubscribe_all(t, NULL, s);
+	close_off(t, s);
 	subscriber_unref(s);
 	return UINT64_MAX;
 }
@@ -285,7 +300,7 @@ int topics_store(struct topics *t, struct subscriber *s, const struct delivery *
 	*ret_where = s->where;
 	if (s->where) {
 		r = -EAGAIN;
-	} else if (d->qos == 0 || s->dead) {
+	} else if (d->qos == 0 || s->closed) {
 		r = -ENOENT;
 	} else {
 		s->slow = true; /* it takes nothing, so all limits count */

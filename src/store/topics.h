@@ -82,7 +82,7 @@ bool topics_may_have(const struct topics_access *a, const struct message *m, boo
 struct wish {
 	struct span group, filter; /* group: empty = not shared */
 	uint32_t id;
-	uint8_t qos;
+	uint8_t qos, retain_handling;
 	bool no_local, as_published;
 };
 
@@ -94,7 +94,6 @@ struct wish {
 				   const struct topics_access *a, const struct wish *w, uint32_t max);
 bool topics_unsubscribe(struct topics *t, struct filters *ix, struct subscriber *s, struct span group,
 			struct span filter);
-void topics_unsubscribe_all(struct topics *t, struct filters *ix, struct subscriber *s);
 
 /* ---- publishing: the index for all ---- */
 
@@ -137,6 +136,13 @@ struct orphans {
 };
 struct orphans *topics_orphans(struct topics *t, const struct subscriber *of);
 void orphans_free(struct orphans *all); /* NULL is fine */
+
+/*
+ * A delivery to one that had ended when it came (topics_store(): -ENOENT), and was not sent to it. True: it was a share's, which has other
+ * members: one of them has it, as an orphan of `of`.
+ */
+bool topics_too_late(struct topics *t, const struct subscriber *s, const struct delivery *d,
+		     const struct subscriber *of);
 
 /*
  * For one that is nobody's: waits in its queue. -EAGAIN: it is somebody's now, *ret_where. -ENOENT: it has ended, or does not
@@ -195,6 +201,10 @@ struct topics_disk {
 uint64_t topics_wall(const struct topics *t, uint64_t at); /* a time of the loops, as keep.h has it; 0 stays 0 */
 void topics_record(const struct topics *t, const struct message *m,
 		   struct keep_message *ret); /* which borrows from m */
+
+/* Of one that is kept; what it gives borrows from the subscription. False: there is none. */
+bool topics_record_sub(struct topics *t, const struct subscriber *s, struct span group, struct span filter,
+		       struct keep_subscription *ret);
 
 /* Everybody who is nobody's, under the lock. */
 void topics_each_away(struct topics *t, topics_changed *one, void *arg);

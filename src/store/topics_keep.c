@@ -52,11 +52,12 @@ static struct message *message_of(const struct keep_message *k, uint64_t expires
 		.qos = k->qos,
 		.retain = k->retain,
 		.expires = expires,
+		.from = k->from,
 	};
 	struct message *m = message_new(&b);
 
 	if (m)
-		m->position = 1; /* it is there */
+		m->mark = keep_mark(0); /* it is there */
 	return m;
 }
 
@@ -99,7 +100,7 @@ static int take_will(const struct keep_session *k, struct subscriber *s)
 	s->will.m = message_of(&k->will, k->will.until * MS);
 	if (!s->will.m)
 		return -ENOMEM;
-	s->will.m->position = 0;
+	s->will.m->mark = 0;
 	s->will.delay = k->will_delay * SECOND;
 	return 0;
 }
@@ -129,6 +130,26 @@ static int take_session(struct loading *l, const struct keep_session *k)
 	return take_will(k, s);
 }
 
+/* What comes by it has this number already. */
+static void set_number(struct subscriber *s, struct sub *sub, unsigned number)
+{
+	sub->number = number & ALONE;
+	if (sub->number > s->shares)
+		s->shares = sub->number;
+}
+
+static int take_owed(struct subscriber *s, const struct keep_subscription *k)
+{
+	struct replay *r;
+
+	if (replay_add(&s->replays, k->filter, &r) < 0)
+		return -ENOMEM;
+	r->id = k->id;
+	r->qos = k->qos;
+	r->kept = true;
+	return names_cursor_go(&r->cursor, k->owed_at);
+}
+
 static int take_subscription(struct loading *l, const struct keep_subscription *k)
 {
 	const struct wish w = {
@@ -136,12 +157,18 @@ static int take_subscription(struct loading *l, const struct keep_subscription *
 		.filter = k->filter,
 		.id = k->id,
 		.qos = k->qos,
+		.retain_handling = k->retain_handling,
 		.no_local = k->no_local,
 		.as_published = k->as_published,
 	};
 	struct subscriber *s = find(l, k->session);
+	int r = s ? topics_subscribe(l->t, NULL, s, NULL, &w, UINT32_MAX) : 0;
 
-	return s ? topics_subscribe(l->t, NULL, s, NULL, &w, UINT32_MAX) : 0;
+	if (!s || r < 0)
+		return r;
+	if (k->group.n && k->number && k->number < ALONE)
+		set_number(s, list_entry(s->subs.prev, struct sub, mine), k->number);
+	return k->owed && !k->group.n ? take_owed(s, k) : 0;
 }
 
 static const struct subscriber_limits no_limits = { .queue = UINT32_MAX,
@@ -173,8 +200,15 @@ static int take_waiter(struct loading *l, struct message *m, const struct keep_w
 {
 	struct subscriber *s = find(l, w->session);
 	struct delivery d = {
-		.m = m, .packet = w->packet, .qos = w->qos, .retain = w->retain, .dup = true, .ask = true
+		.m = m,
+		.packet = w->packet,
+		.qos = w->qos,
+		.retain = w->retain,
+		.dup = true,
+		.ask = true,
+		.alone = (unsigned)w->alone & ALONE,
 	};
+	uint16_t n = w->alone && w->n_ids > 1 ? 1 : w->n_ids; /* it would not become one delivery */
 	int r = 0;
 
 	if (!s)
@@ -184,8 +218,8 @@ static int take_waiter(struct loading *l, struct message *m, const struct keep_w
 		s->next_id = w->packet;
 	if (w->turn == KEEP_RECEIVED)
 		return take_received(s, &d);
-	for (uint16_t i = 0; r == 0 && (i < w->n_ids || i == 0); i++) { /* the identifiers become one delivery again */
-		d.id = w->n_ids ? w->ids[i] : 0;
+	for (uint16_t i = 0; r == 0 && (i < n || i == 0); i++) { /* the identifiers become one delivery again */
+		d.id = n ? w->ids[i] : 0;
 		r = subscriber_push(s, &d, &no_limits);
 	}
 	return r;

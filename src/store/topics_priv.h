@@ -1,4 +1,9 @@
-/* topics_priv.h - what the files of the store of messages share. Locks in this order: subs, names; retained is alone. */
+/*
+ * topics_priv.h - what the files of the store of messages share.
+ *
+ * Locks, the outer one first: subs_lock; then `turns` and within it orphans_lock, or `lock` (publishers store what is for one that is
+ * nobody's while they read the index). Inside of any: the store's own (keep.h), as `lock` and retained_lock have it, who write records.
+ */
 #pragma once
 #include <pthread.h>
 #include <stdatomic.h>
@@ -33,7 +38,7 @@ struct topics {
 	struct orphans *_Atomic orphans; /* a moment later they are taken */
 	bool over;                       /* nobody is given anything */
 
-	pthread_mutex_t retained_lock;
+	pthread_mutex_t retained_lock; /* with no other one of these */
 	struct names *retained;
 	struct heap retained_ends; /* of retained.ends */
 	size_t retained_bytes;
@@ -45,6 +50,10 @@ struct topics {
 };
 
 void topics_retained_done(struct topics *t); /* topics_retained.c */
+
+/* topics_subs.c. The end of one, in this order: nobody finds it any more; then, when it is `closed`, its shares' others have what it leaves. */
+void topics_unsubscribe_all(struct topics *t, struct filters *ix, struct subscriber *s);
+void topics_give_up_shares(struct topics *t, const struct subscriber *s);
 
 [[nodiscard]] int topics_restore(struct topics *t, const struct keep_session *past, uint64_t expires, uint64_t will_at,
 				 struct subscriber **ret); /* topics.c; nobody's, not counted. 0 or -ENOMEM */

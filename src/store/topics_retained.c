@@ -103,6 +103,7 @@ int topics_retain(struct topics *t, struct message *m, const struct topics_room 
 		struct keep_message record;
 
 		topics_record(t, m, &record);
+		record.from = m->from;
 		err = keep_retain(&t->retained_batch, &record);
 	}
 	pthread_mutex_unlock(&t->retained_lock);

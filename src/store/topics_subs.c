@@ -194,6 +194,7 @@ static void set_options(struct sub *sub, const struct wish *w, bool ask)
 {
 	sub->id = w->id;
 	sub->qos = w->qos;
+	sub->retain_handling = w->retain_handling;
 	sub->no_local = w->no_local;
 	sub->as_published = w->as_published;
 	sub->ask = ask;
@@ -293,38 +294,58 @@ struct delivery topics_delivery(const struct sub *sub, struct message *m)
 	};
 }
 
-static void leave_to_another(struct topics *t, const struct sub *sub, struct span filter, struct message *m,
-			     unsigned number)
+bool topics_record_sub(struct topics *t, const struct subscriber *s, struct span group, struct span filter,
+		       struct keep_subscription *ret)
 {
-	struct sub *other;
+	const struct sub *sub = sub_find(t, NULL, s, group, filter);
+	const struct replay *owed = group.n ? NULL : replay_find(s->replays, filter);
 
-	if (number != sub->number || !topic_matches(filter, message_topic(m)))
-		return;
-	other = take_turn(sub->share, sub->whose);
-	if (other)
-		topics_orphans_add(t, sub->whose, other, m);
+	if (!sub)
+		return false;
+	*ret = (struct keep_subscription){
+		.session = s->kept_id,
+		.group = sub->share ? share_group(sub->share) : (struct span){},
+		.filter = filter_of(sub),
+		.id = sub->id,
+		.qos = sub->qos,
+		.retain_handling = sub->retain_handling,
+		.number = sub->number,
+		.no_local = sub->no_local,
+		.as_published = sub->as_published,
+	};
+	if (owed && owed->kept && !owed->cursor.over) {
+		ret->owed = true;
+		ret->owed_at = names_cursor_at(&owed->cursor);
+	}
+	return true;
 }
 
-/* A member that ends: what is not done of its share's is another one's. */
-static void give_up_share(struct topics *t, const struct subscriber *s, const struct sub *sub)
+/* ---- the end ---- */
+
+static struct span left_group(const struct left *l)
 {
-	struct span filter = filter_of(sub);
+	return (struct span){ l->text, l->group_n };
+}
 
-	if (!s->queue_n && !s->flights_n)
+static struct span left_filter(const struct left *l)
+{
+	return (struct span){ l->text + l->group_n, l->filter_n };
+}
+
+/* When memory is out nobody gets what comes by it. */
+static void remember_share(struct subscriber *s, const struct sub *sub)
+{
+	struct span group = share_group(sub->share), filter = filter_of(sub);
+	struct left *l = mem_alloc(sizeof(*l) + group.n + filter.n);
+
+	if (!l)
 		return;
-	pthread_rwlock_rdlock(&t->subs_lock);
-	pthread_mutex_lock(&t->turns);
-	for (uint32_t i = 0; i < s->flights_n; i++)
-		if (s->flights[i].qos == 1)
-			leave_to_another(t, sub, filter, s->flights[i].m, s->flights[i].alone);
-	for (uint32_t i = 0; i < s->queue_n; i++) {
-		const struct delivery *d = subscriber_queued(s, i);
-
-		if (d->m && d->qos)
-			leave_to_another(t, sub, filter, d->m, d->alone);
-	}
-	pthread_mutex_unlock(&t->turns);
-	pthread_rwlock_unlock(&t->subs_lock);
+	*l = (struct left){
+		.next = s->groups, .number = sub->number, .group_n = (uint16_t)group.n, .filter_n = (uint32_t)filter.n
+	};
+	memcpy(l->text, group.p, group.n);
+	memcpy(l->text + group.n, filter.p, filter.n);
+	s->groups = l;
 }
 
 void topics_unsubscribe_all(struct topics *t, struct filters *ix, struct subscriber *s)
@@ -333,9 +354,70 @@ void topics_unsubscribe_all(struct topics *t, struct filters *ix, struct subscri
 		struct sub *sub = list_entry(s->subs.next, struct sub, mine);
 
 		if (sub->share && !t->over)
-			give_up_share(t, s, sub);
+			remember_share(s, sub);
 		remove_sub(t, ix, sub);
 	}
+}
+
+/* Which one of those that it has left; `m` came by it, if it has its number and matches. With the index locked for reading. */
+static bool leave_to_another(struct topics *t, const struct subscriber *s, const struct left *l, struct message *m,
+			     unsigned number, const struct subscriber *of)
+{
+	struct share *g;
+	const struct sub *other;
+
+	if (number != l->number || !topic_matches(left_filter(l), message_topic(m)))
+		return false;
+	g = share_find(t, left_group(l), left_filter(l));
+	other = g ? take_turn(g, s) : NULL;
+	if (other)
+		topics_orphans_add(t, of, other, m);
+	return other != NULL;
+}
+
+/*
+ * In order, what is not done. What may have been sent with QoS 2 is its own for ever: that is under way, or was there when the process
+ * began.
+ */
+static void leave_all(struct topics *t, const struct subscriber *s, const struct left *l)
+{
+	for (uint32_t i = 0; i < s->flights_n; i++)
+		if (s->flights[i].qos == 1)
+			(void)leave_to_another(t, s, l, s->flights[i].m, s->flights[i].alone, s);
+	for (uint32_t i = 0; i < s->queue_n; i++) {
+		const struct delivery *d = subscriber_queued(s, i);
+
+		if (d->m && d->qos && !(d->qos == 2 && d->dup))
+			(void)leave_to_another(t, s, l, d->m, d->alone, s);
+	}
+}
+
+void topics_give_up_shares(struct topics *t, const struct subscriber *s)
+{
+	if (!s->groups || (!s->queue_n && !s->flights_n))
+		return;
+	pthread_rwlock_rdlock(&t->subs_lock);
+	pthread_mutex_lock(&t->turns);
+	for (const struct left *l = s->groups; l; l = l->next)
+		leave_all(t, s, l);
+	pthread_mutex_unlock(&t->turns);
+	pthread_rwlock_unlock(&t->subs_lock);
+}
+
+bool topics_too_late(struct topics *t, const struct subscriber *s, const struct delivery *d,
+		     const struct subscriber *of)
+{
+	bool found = false;
+
+	if (!d->qos || !d->alone || !s->groups)
+		return false;
+	pthread_rwlock_rdlock(&t->subs_lock);
+	pthread_mutex_lock(&t->turns);
+	for (const struct left *l = s->groups; l && !found; l = l->next)
+		found = leave_to_another(t, s, l, d->m, d->alone, of);
+	pthread_mutex_unlock(&t->turns);
+	pthread_rwlock_unlock(&t->subs_lock);
+	return found;
 }
 
 /* ---- publishing ---- */

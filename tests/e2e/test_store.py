@@ -13,13 +13,17 @@ RECORDS = [
     {"kind": "session", "id": 2, "name": {"hex": "ff00"}, "owner": 0, "expiry": 4294967295, "until": 1700000000000},
     {"kind": "subscription", "session": 1, "group": "", "filter": "a/#", "id": 7, "qos": 2, "retain_handling": 1,
      "no_local": True, "as_published": False},
+    {"kind": "subscription", "session": 2, "group": "g", "filter": "s", "id": 0, "qos": 1, "retain_handling": 0, "number": 30,
+     "no_local": False, "as_published": True},
+    {"kind": "subscription", "session": 2, "group": "", "filter": "x/+", "id": 0, "qos": 2, "retain_handling": 0,
+     "no_local": False, "as_published": False, "owed_at": "x/5"},
     {"kind": "awaited", "session": 2, "packet": 300},
     {"kind": "retained", "message": {"topic": "t", "payload": "\u00e9\u0000x", "properties": {"hex": "c0"}, "qos": 1,
-                                     "retain": True, "until": 5}},
+                                     "retain": True, "until": 5, "from": 2}},
     {"kind": "message", "id": 9,
      "message": {"topic": "a/b", "payload": "p" * 9000, "properties": "", "qos": 2, "retain": False, "until": 0},
      "waiters": [{"session": 1, "qos": 2, "retain": False, "packet": 44, "received": True, "ids": [7, 268435455]},
-                 {"session": 2, "qos": 1, "retain": True, "packet": 0, "received": False, "ids": []}]},
+                 {"session": 2, "qos": 1, "retain": True, "packet": 0, "received": False, "ids": [], "alone": 30}]},
 ]
 
 
@@ -78,7 +82,8 @@ def test_of_the_user_that_serves(tmp_path):
 
 def test_damaged(tmp_path):
     there = tmp_path / "topics" / "mqtt"
-    many = RECORDS + [dict(RECORDS[4], message=dict(RECORDS[4]["message"], topic=f"t/{i}")) for i in range(500)]
+    retained = next(r for r in RECORDS if r["kind"] == "retained")
+    many = RECORDS + [dict(retained, message=dict(retained["message"], topic=f"t/{i}")) for i in range(500)]
     assert store("load", there, text=lines(many)).returncode == 0
     file = there / "store.mdb"
     data = bytearray(file.read_bytes())

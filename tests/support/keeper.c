@@ -145,6 +145,8 @@ static void add_message(struct buf *b, const struct keep_message *m)
 	if (m->props.n)
 		add_span(b, "props", m->props);
 	buf_addf(b, " q%u r%u until=%llu", m->qos, m->retain, (unsigned long long)m->until);
+	if (m->from)
+		buf_addf(b, " from=%llu", (unsigned long long)m->from);
 }
 
 static void add_waiters(struct buf *b, const struct keep_record *r)
@@ -154,6 +156,8 @@ static void add_waiters(struct buf *b, const struct keep_record *r)
 
 		buf_addf(b, " [%llu q%u r%u p%u t%u", (unsigned long long)w->session, w->qos, w->retain, w->packet,
 			 w->turn);
+		if (w->alone)
+			buf_addf(b, " a%u", w->alone);
 		for (unsigned j = 0; j < w->n_ids; j++)
 			buf_addf(b, " #%u", w->ids[j]);
 		buf_addc(b, ']');
@@ -181,6 +185,10 @@ static void add_record(struct buf *b, const struct keep_record *r)
 		add_span(b, "filter", sub->filter);
 		buf_addf(b, " #%u q%u h%u l%u p%u", sub->id, sub->qos, sub->retain_handling, sub->no_local,
 			 sub->as_published);
+		if (sub->number)
+			buf_addf(b, " n%u", sub->number);
+		if (sub->owed)
+			add_span(b, "owed", sub->owed_at);
 		break;
 	case KEEP_AWAITED:
 		buf_addf(b, "awaited %llu %u", (unsigned long long)r->id, r->packet);

@@ -276,7 +276,7 @@ static int subscribe(const struct bridge *b, struct io *io, struct subscriber *s
 		if (topic->way & BRIDGE_OUT)
 			r = topics_subscribe(t, shard->heard, s, &access, &w, UINT32_MAX);
 		if (r >= 0 && topic->way & BRIDGE_OUT)
-			r = mqtt_kept_sub(io, s, &w, 0);
+			r = mqtt_kept_sub(io, s, w.group, w.filter);
 	}
 	topics_access_done(&access);
 	if (r >= 0)

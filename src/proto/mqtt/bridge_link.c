@@ -290,6 +290,7 @@ static int replay(struct link *self)
 	const struct bridge_map *map = &self->bridge->setup.map;
 	int r = 0;
 
+	replay_drop_all(&self->mqtt.session->replays); /* of an earlier connection */
 	for (size_t i = 0; i < map->n && r == 0; i++) {
 		const struct wish w = { .filter = map->v[i].local_filter, .qos = map->v[i].qos };
 

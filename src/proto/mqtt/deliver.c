@@ -348,7 +348,7 @@ static void pump(struct mqtt *self, struct io *io)
 		while (self->session->queue_n && out_room(io) && send_next(self, io))
 			;
 		self->session->slow = self->session->queue_n && !self->held; /* the disk is not the client */
-		if (!self->replays || self->session->queue_n || !out_room(io))
+		if (!self->session->replays || self->session->queue_n || !out_room(io))
 			return;
 		mqtt_replay(self, io);
 	} while (self->session->queue_n);

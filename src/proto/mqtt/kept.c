@@ -13,6 +13,8 @@
 #include "proto/mqtt/mqtt_priv.h"
 #include "store/topic.h"
 
+enum { FEW = 32 }; /* waiters that are looked through; a power of two */
+
 static struct mqtt_pen *pen_of(const struct io *io)
 {
 	return &((struct mqtt_shard *)io->shard)->pen;
@@ -158,7 +160,7 @@ int mqtt_kept_session(struct io *io, struct subscriber *s)
 	if (!keep || !s->kept)
 		return 0;
 	if (!s->kept_id)
-		s->kept_id = keep_new_id(keep);
+		s->kept_id = s->serial;
 	return put_session(io, s, 0, 0);
 }
 
@@ -187,20 +189,32 @@ void mqtt_kept_end(struct io *io, struct subscriber *s)
 					 s->kept_id)); /* without memory: it comes back, and ends in its time */
 }
 
-int mqtt_kept_sub(struct io *io, const struct subscriber *s, const struct wish *w, uint8_t handling)
+static int put_sub(struct io *io, const struct subscriber *s, struct span group, struct span filter)
 {
-	const struct keep_subscription k = {
-		.session = s->kept_id,
-		.group = w->group,
-		.filter = w->filter,
-		.id = w->id,
-		.qos = w->qos,
-		.retain_handling = handling,
-		.no_local = w->no_local,
-		.as_published = w->as_published,
-	};
+	struct keep_subscription k;
 
-	return on_disk(io, s) ? wrote(io, keep_subscribe(&pen_of(io)->batch, &k)) : 0;
+	if (!on_disk(io, s) || !topics_record_sub(mqtt_service(io)->topics, s, group, filter, &k))
+		return 0;
+	return keep_subscribe(&pen_of(io)->batch, &k);
+}
+
+/* Of the largest form that a new one has. */
+int mqtt_kept_room(struct io *io, const struct subscriber *s, const struct wish *w)
+{
+	const struct keep_subscription k = { .group = w->group, .filter = w->filter, .owed = true };
+
+	return on_disk(io, s) ? keep_subscribe(&pen_of(io)->batch, &k) : 0;
+}
+
+int mqtt_kept_sub(struct io *io, const struct subscriber *s, struct span group, struct span filter)
+{
+	return on_disk(io, s) ? wrote(io, put_sub(io, s, group, filter)) : 0;
+}
+
+/* Nobody waits for it; in one batch with what was sent, which is why neither is there without the other. */
+void mqtt_kept_replay(struct io *io, const struct subscriber *s, const struct replay *r)
+{
+	(void)put_sub(io, s, (struct span){}, replay_filter(r));
 }
 
 struct mqtt_mark mqtt_kept_mark(const struct io *io)
@@ -236,23 +250,79 @@ int mqtt_kept_release(struct io *io, const struct subscriber *s, uint16_t packet
 
 /* ---- messages ---- */
 
-static bool is_waiter(const struct mqtt_pen *pen, uint64_t session)
+/* Where it is, or would be. */
+static struct mqtt_place *place_of(const struct mqtt_pen *pen, uint64_t session)
+{
+	uint32_t i = (uint32_t)(session * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (pen->places_cap - 1);
+
+	while (pen->places[i].round == pen->round && pen->waiters[pen->places[i].at].session != session)
+		i = (i + 1) & (pen->places_cap - 1);
+	return &pen->places[i];
+}
+
+static bool more_places(struct mqtt_pen *pen)
+{
+	uint32_t cap = pen->places_cap ? pen->places_cap : FEW;
+	struct mqtt_place *v;
+
+	while (cap / 2 < pen->waiters_n)
+		cap *= 2;
+	if (cap == pen->places_cap)
+		return true;
+	v = mem_zalloc(cap * sizeof(*v));
+	if (!v)
+		return false;
+	mem_free(pen->places);
+	pen->places = v;
+	pen->places_cap = cap;
+	pen->placed_n = 0;
+	pen->round++; /* zeroes are nothing */
+	return true;
+}
+
+static struct mqtt_waiter *look_through(const struct mqtt_pen *pen, uint64_t session)
 {
 	for (uint32_t i = 0; i < pen->waiters_n; i++)
 		if (pen->waiters[i].session == session)
-			return true;
-	return false;
+			return &pen->waiters[i];
+	return NULL;
+}
+
+/* The first one of this session; NULL: the message does not wait for it yet. */
+static struct mqtt_waiter *waiter_of(struct mqtt_pen *pen, uint64_t session)
+{
+	const struct mqtt_place *place;
+
+	if (pen->waiters_n <= FEW || !more_places(pen))
+		return look_through(pen, session);
+	for (; pen->placed_n < pen->waiters_n; pen->placed_n++) {
+		struct mqtt_place *to = place_of(pen, pen->waiters[pen->placed_n].session);
+
+		if (to->round != pen->round)
+			*to = (struct mqtt_place){ pen->round, pen->placed_n };
+	}
+	place = place_of(pen, session);
+	return place->round == pen->round ? &pen->waiters[place->at] : NULL;
 }
 
 /*
  * A record names each session once. Overlapping subscriptions make one delivery; but one of a group's makes another, and when
  * there are two for a session the first is on disk: it hears the message once at least.
  */
+static bool has_another(struct mqtt_pen *pen, uint64_t session, bool alone)
+{
+	struct mqtt_waiter *w = alone || pen->alone ? waiter_of(pen, session) : NULL;
+
+	if (!w)
+		return false;
+	w->sealed |= alone;
+	pen->alone |= alone;
+	return w->sealed;
+}
+
 bool mqtt_kept_wanted(struct io *io, struct message *m, const struct subscriber *s, bool alone)
 {
-	struct mqtt_pen *pen = pen_of(io);
-
-	if (!on_disk(io, s) || ((alone || pen->alone) && is_waiter(pen, s->kept_id)))
+	if (!on_disk(io, s) || has_another(pen_of(io), s->kept_id, alone))
 		return false;
 	if (!m->kept)
 		m->kept = keep_new_id(mqtt_service(io)->keep);
@@ -261,9 +331,9 @@ bool mqtt_kept_wanted(struct io *io, struct message *m, const struct subscriber 
 
 bool mqtt_kept_again(const struct io *io, const struct subscriber *s)
 {
-	const struct mqtt_shard *shard = io->shard;
+	struct mqtt_shard *shard = io->shard;
 
-	return shard->found_all.n > 1 && is_waiter(&shard->pen, s->kept_id);
+	return shard->found_all.n > 1 && waiter_of(&shard->pen, s->kept_id);
 }
 
 int mqtt_kept_add(struct io *io, const struct subscriber *s, const struct delivery *d)
@@ -285,7 +355,9 @@ int mqtt_kept_add(struct io *io, const struct subscriber *s, const struct delive
 							     .id = d->id,
 							     .packet = d->packet,
 							     .qos = d->qos,
-							     .retain = d->retain };
+							     .alone = d->alone,
+							     .retain = d->retain,
+							     .sealed = d->alone };
 	pen->waiters_n++;
 	return 0;
 }
@@ -310,7 +382,9 @@ static uint32_t merge(const struct mqtt_pen *pen, struct keep_waiter *to, uint32
 
 		if (!k) {
 			k = &to[n++];
-			*k = (struct keep_waiter){ .session = w->session, .packet = w->packet, .ids = ids };
+			*k = (struct keep_waiter){
+				.session = w->session, .packet = w->packet, .ids = ids, .alone = w->alone
+			};
 		}
 		k->qos = w->qos > k->qos ? w->qos : k->qos;
 		k->retain |= w->retain;
@@ -367,10 +441,10 @@ int mqtt_kept_message(struct io *io, struct message *m, int err)
 	int r = err == 0 && pen->waiters_n ? put_message(io, m) : err;
 
 	if (r < 0)
-		m->position = 1; /* it is in memory alone, and waits for nothing */
-
-	pen->waiters_n = 0;
+		m->mark = keep_mark(0); /* it is in memory alone, and waits for nothing */
+	pen->waiters_n = pen->placed_n = 0;
 	pen->alone = false;
+	pen->round++;
 	return r;
 }
 
@@ -404,27 +478,22 @@ static void wait(struct mqtt *self, struct io *io)
 	h->id = io->self;
 }
 
-static bool has(const struct mqtt_service *service, uint64_t position)
-{
-	return position <= keep_committed(service->keep);
-}
-
 bool mqtt_kept_ready(struct mqtt *self, struct io *io, const struct delivery *d)
 {
-	uint64_t position;
+	uint64_t mark;
 
 	if (!d->packet)
 		return true;
 	if (d->qos == 2 &&
 	    subscriber_flight(self->session, d->packet)) /* from 65,535 messages ago; landing looks again */
 		return false;
-	position = atomic_load_explicit(&d->m->position, memory_order_acquire);
-	if (!position) { /* another loop is just about to hand it over: what it is answered must come behind */
+	mark = atomic_load_explicit(&d->m->mark, memory_order_acquire);
+	if (!mark) { /* it is handed over at the end of a step, here or in another loop: what it is answered must come behind */
 		self->session->woken = true;
 		io_post(io, io->self, MQTT_WAKE, NULL, 0);
 		return false;
 	}
-	if (d->qos < 2 || has(mqtt_service(io), position - 1))
+	if (d->qos < 2 || keep_reached(mqtt_service(io)->keep, mark))
 		return true;
 	wait(self, io);
 	return false;
@@ -467,19 +536,18 @@ void mqtt_kept_submit(struct mqtt *self, struct io *io)
 		keep_submit_later(service->keep, &pen->batch);
 	position = other > position ? other : position;
 	for (size_t i = 0; i < pen->messages_n; i++) {
-		atomic_store_explicit(&pen->messages[i]->position, position + (position != UINT64_MAX),
-				      memory_order_release);
+		atomic_store_explicit(&pen->messages[i]->mark, keep_mark(position), memory_order_release);
 		message_unref(pen->messages[i]);
 	}
 	pen->messages_n = 0;
 	pen->wrote = false;
 	if (position > pen->position)
 		pen->position = position;
-	if (self && self->state == MQTT_OPEN && self->held && self->held->n &&
-	    !self->held->v[self->held->n - 1].position) {
-		self->held->v[self->held->n - 1].position = pen->position + (pen->position != UINT64_MAX);
+	if (self && self->state == MQTT_OPEN && self->held && self->held->n && !self->held->v[self->held->n - 1].mark) {
+		self->held->v[self->held->n - 1].mark = keep_mark(pen->position);
 		wait(self, io);
-		if (has(service, pen->position)) /* already: what is retained below $SYS is not kept */
+		if (keep_reached(service->keep,
+				 keep_mark(pen->position))) /* already: what is retained below $SYS is not kept */
 			io_post(io, io->self, MQTT_WAKE, NULL, 0);
 	}
 }
@@ -490,7 +558,7 @@ static struct mqtt_until *last_of(struct mqtt_held *h)
 {
 	struct mqtt_until *v;
 
-	if (h->n && !h->v[h->n - 1].position)
+	if (h->n && !h->v[h->n - 1].mark)
 		return &h->v[h->n - 1];
 	if (h->n == h->cap) {
 		v = mem_realloc(h->v, (h->cap ? 2 * h->cap : 8) * sizeof(*v));
@@ -530,7 +598,7 @@ void mqtt_kept_flush(struct mqtt *self, struct io *io)
 
 	if (!h)
 		return;
-	while (i < h->n && h->v[i].position && has(mqtt_service(io), h->v[i].position - 1))
+	while (i < h->n && keep_reached(mqtt_service(io)->keep, h->v[i].mark))
 		end = h->v[i++].end;
 	if (end) {
 		out_mem(io, h->bytes.p, end);
@@ -548,12 +616,22 @@ void mqtt_kept_flush(struct mqtt *self, struct io *io)
 		mqtt_kept_forget(self);
 }
 
+/* They stay in the list until they wait no more: a letter may be lost when memory is out. */
 void mqtt_kept_wake(struct mqtt_shard *shard, struct io *io)
 {
-	struct list *l;
+	struct mqtt_pen *pen = &shard->pen;
 
-	while ((l = list_pop(&shard->pen.waiting)))
+	pen->woken_at = keep_committed(mqtt_service(io)->keep);
+	for (const struct list *l = pen->waiting.next; l != &pen->waiting; l = l->next)
 		io_post(io, list_entry(l, struct mqtt_held, node)->id, MQTT_WAKE, NULL, 0);
+}
+
+void mqtt_kept_look(struct mqtt_shard *shard, struct io *io)
+{
+	const struct keep *keep = mqtt_service(io)->keep;
+
+	if (keep && keep_committed(keep) != shard->pen.woken_at)
+		mqtt_kept_wake(shard, io);
 }
 
 void mqtt_kept_forget(struct mqtt *self)
@@ -576,4 +654,5 @@ void mqtt_pen_done(struct mqtt_pen *pen)
 		message_unref(pen->messages[i]);
 	mem_free(pen->messages);
 	mem_free(pen->waiters);
+	mem_free(pen->places);
 }

@@ -14,8 +14,15 @@ struct mqtt_waiter {
 	uint64_t session;
 	uint32_t at, id;
 	uint16_t packet;
-	uint8_t qos;
+	uint8_t qos, alone;
 	bool retain;
+	bool sealed; /* what comes to it later is a delivery of its own */
+};
+
+/* Where in `waiters` a session is first: a table of hashes. */
+struct mqtt_place {
+	uint64_t round; /* of which message: of an older one it is nothing */
+	uint32_t at;
 };
 
 /* What this loop has to say to the disk in this step; kept.c. */
@@ -27,9 +34,13 @@ struct mqtt_pen {
 	size_t messages_n, messages_cap;
 	struct mqtt_waiter *waiters; /* of the message that is being routed */
 	uint32_t waiters_n, waiters_cap;
-	bool alone;          /* one of them is a delivery that stands alone */
-	uint64_t position;   /* of what was handed over last */
-	struct list waiting; /* of mqtt_held: who waits for the disk */
+	bool alone; /* one of them is a delivery that stands alone */
+	struct mqtt_place *places;
+	uint32_t places_cap, placed_n; /* of the waiters, so many have their place: only when somebody asks */
+	uint64_t round;                /* messages so far */
+	uint64_t position;             /* of what was handed over last */
+	struct list waiting;           /* of mqtt_held: who waits for the disk */
+	uint64_t woken_at;             /* committed when these were woken last */
 };
 
 /* One who waits for the disk, and answers that do, in order, until what they promise is there. */
@@ -38,8 +49,8 @@ struct mqtt_held {
 	sess_id id;       /* while it is in there */
 	struct buf bytes;
 	struct mqtt_until {
-		uint64_t position; /* plus 1; 0: of this step */
-		size_t end;        /* in bytes */
+		uint64_t mark; /* 0: of this step */
+		size_t end;    /* in bytes */
 	} * v;
 	size_t n, cap;
 };
@@ -54,7 +65,13 @@ bool mqtt_kept_full(const struct io *io); /* what is new must be refused */
 [[nodiscard]] int mqtt_kept_session(struct io *io, struct subscriber *s);
 [[nodiscard]] int mqtt_kept_left(struct io *io, struct subscriber *s, uint64_t until, uint64_t will_at);
 void mqtt_kept_end(struct io *io, struct subscriber *s); /* with all that waits for it */
-[[nodiscard]] int mqtt_kept_sub(struct io *io, const struct subscriber *s, const struct wish *w, uint8_t handling);
+/*
+ * Subscriptions: room for the record of one to be, which is taken back (mqtt_kept_mark()), so that what follows it does not fail; the record
+ * of one that is there, also when it has changed.
+ */
+[[nodiscard]] int mqtt_kept_room(struct io *io, const struct subscriber *s, const struct wish *w);
+[[nodiscard]] int mqtt_kept_sub(struct io *io, const struct subscriber *s, struct span group, struct span filter);
+void mqtt_kept_replay(struct io *io, const struct subscriber *s, const struct replay *r); /* how far it has come */
 [[nodiscard]] int mqtt_kept_unsub(struct io *io, const struct subscriber *s, struct span group, struct span filter);
 [[nodiscard]] int mqtt_kept_await(struct io *io, const struct subscriber *s, uint16_t packet);
 [[nodiscard]] int mqtt_kept_release(struct io *io, const struct subscriber *s, uint16_t packet);
@@ -89,5 +106,6 @@ void mqtt_kept_submit(struct mqtt *self, struct io *io);
 void mqtt_kept_flush(struct mqtt *self, struct io *io);                    /* answers whose time has come */
 bool mqtt_kept_hold(struct mqtt *self, struct io *io, struct span packet); /* false: it need not wait */
 void mqtt_kept_wake(struct mqtt_shard *shard, struct io *io);              /* who waits for the disk looks again */
+void mqtt_kept_look(struct mqtt_shard *shard, struct io *io);              /* now and then: if nobody has said so */
 void mqtt_kept_forget(struct mqtt *self);
 void mqtt_pen_done(struct mqtt_pen *pen);

@@ -460,7 +460,6 @@ void mqtt_done(struct mqtt *self, struct io *io)
 	mqtt_leave(self, io);
 	mqtt_send_off(self, io);
 	mqtt_kept_forget(self);
-	mqtt_replays_done(self);
 	mqtt_aliases_free(self->in);
 	mqtt_aliases_free(self->out);
 	if (self->memo)

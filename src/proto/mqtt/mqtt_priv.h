@@ -41,14 +41,6 @@ struct mqtt_aliases {
 	struct message *v[]; /* whose topic it is; NULL: none yet */
 };
 
-/* Retained messages that a new subscription wants. */
-struct mqtt_replay {
-	struct mqtt_replay *next;
-	struct names_cursor cursor;
-	uint32_t id;
-	uint8_t qos;
-};
-
 enum mqtt_role {
 	MQTT_CLIENT,
 	MQTT_BRIDGE,  /* of another broker, in 3.x: it does not want to hear itself, and retained messages as such */
@@ -75,8 +67,7 @@ struct mqtt {
 	uint32_t looked_at;            /* access_generation(), cut, of `access` */
 	struct mqtt_alarm *alarm;      /* of one whose session outlives the connection, for that */
 	struct mqtt_aliases *in, *out; /* NULL: none yet */
-	struct mqtt_replay *replays;
-	struct mqtt_memo *memo; /* NULL: it has not published yet */
+	struct mqtt_memo *memo;        /* NULL: it has not published yet */
 	struct topics_access access;
 	struct mqtt_held *held; /* NULL: it waits for nothing */
 	struct mqtt_rate *rate; /* NULL: there is no limit */
@@ -141,8 +132,7 @@ bool mqtt_is_state(struct span topic); /* $SYS/broker/connection/NAME/state */
 enum verdict mqtt_pubrel(struct mqtt *self, struct io *io, const struct mqtt_ack *a);
 enum verdict mqtt_subscribe(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
 enum verdict mqtt_unsubscribe(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
-void mqtt_replay(struct mqtt *self, struct io *io); /* a step of it: the queue is empty */
-void mqtt_replays_done(struct mqtt *self);
+void mqtt_replay(struct mqtt *self, struct io *io);                         /* a step of it: the queue is empty */
 [[nodiscard]] int mqtt_add_replay(struct mqtt *self, const struct wish *w); /* 0 or -ENOMEM */
 
 /* deliver.c */

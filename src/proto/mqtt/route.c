@@ -124,7 +124,7 @@ int mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d)
  * What was on disk for the one that has ended is written anew for the other: a record names those who wait once and for all. Before the
  * first one's is deleted.
  */
-static bool give_orphan(struct io *io, const struct orphan *o)
+static int give_orphan(struct io *io, const struct orphan *o)
 {
 	struct message *m = o->to->kept_id ? message_copy(o->d.m) : NULL;
 	struct delivery d = o->d;
@@ -139,18 +139,33 @@ static bool give_orphan(struct io *io, const struct orphan *o)
 	if (d.packet && mqtt_kept_message(io, m, err) < 0)
 		mqtt_dropped(io); /* in memory it is there */
 	message_unref(m);
-	return r >= 0;
+	return r;
 }
 
+/* Whom one of them is for may have ended too: then there is another orphan. */
 void mqtt_give_orphans(struct io *io, const struct subscriber *ended)
 {
-	struct orphans *all = topics_orphans(mqtt_service(io)->topics, ended);
+	struct topics *t = mqtt_service(io)->topics;
+	struct orphans *all;
 	uint64_t given = 0;
 
-	for (size_t i = 0; all && i < all->n; i++)
-		given += give_orphan(io, &all->v[i]);
+	while ((all = topics_orphans(t, ended))) {
+		for (size_t i = 0; i < all->n; i++) {
+			int r = give_orphan(io, &all->v[i]);
+
+			given += r >= 0;
+			if (r == -ENOENT)
+				(void)topics_too_late(t, all->v[i].to, &all->v[i].d, ended);
+		}
+		orphans_free(all);
+	}
 	io_count(io, MQTT_REDELIVERED, given);
-	orphans_free(all);
+}
+
+void mqtt_too_late(struct io *io, const struct subscriber *ended, const struct delivery *d)
+{
+	if (topics_too_late(mqtt_service(io)->topics, ended, d, ended))
+		mqtt_give_orphans(io, ended);
 }
 
 /* ---- to all ---- */

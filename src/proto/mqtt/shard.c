@@ -25,7 +25,7 @@ struct mqtt_alarm {
 
 /* ---- alarms ---- */
 
-/* A letter that says there is an earlier one may be lost when memory is out: it is looked for. */
+/* Letters that say there is an earlier one, or that the disk has come further, may be lost when memory is out: it is looked for. */
 static void set_timer(struct mqtt_shard *shard, struct io *io)
 {
 	uint64_t first = 0, look = io->now + LOOK_AGAIN;
@@ -97,6 +97,7 @@ static void ring_all(struct mqtt_shard *shard, struct io *io)
 	struct heap_node *n;
 	uint64_t at;
 
+	mqtt_kept_look(shard, io);
 	if (shard->sweep_at <= io->now)
 		sweep(shard, io);
 	while ((n = heap_min(&shard->alarms, &at)) && at <= io->now) {
@@ -242,16 +243,25 @@ static void set_past_alarm(void *arg, struct subscriber *s)
 
 /* ---- batches ---- */
 
+static void unpack_one(struct io *io, const struct item *item)
+{
+	int r = mqtt_give(io, item->to, &item->d);
+
+	if (r == -ENOENT) /* it has ended meanwhile */
+		mqtt_too_late(io, item->to, &item->d);
+	if (r < 0 && item->d.packet)
+		mqtt_kept_done(io, item->to, item->m->kept);
+}
+
 static void unpack(struct io *io, const struct batch *p)
 {
 	for (uint32_t i = 0; i < p->n; i++) {
 		const struct item *item = &p->v[i];
 
-		if (item->to && mqtt_give(io, item->to, &item->d) < 0 && item->d.packet)
-			mqtt_kept_done(io, item->to, item->m->kept);
 		if (item->to)
-			continue;
-		(void)mqtt_route_here(NULL, io, item->m);
+			unpack_one(io, item);
+		else
+			(void)mqtt_route_here(NULL, io, item->m);
 	}
 }
 

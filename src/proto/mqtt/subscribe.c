@@ -13,83 +13,79 @@ enum {
 
 /* ---- retained messages ---- */
 
-void mqtt_replays_done(struct mqtt *self)
-{
-	while (self->replays) {
-		struct mqtt_replay *r = self->replays;
-
-		self->replays = r->next;
-		names_cursor_close(&r->cursor);
-		mem_free(r);
-	}
-}
-
-/* Of a filter that is given up, or asked for again from its beginning. */
-static void drop_replay(struct mqtt *self, struct span filter)
-{
-	for (struct mqtt_replay **at = &self->replays; *at; at = &(*at)->next) {
-		struct mqtt_replay *r = *at;
-
-		if (!span_same((struct span){ r->cursor.bytes, r->cursor.filter_n }, filter))
-			continue;
-		*at = r->next;
-		names_cursor_close(&r->cursor);
-		mem_free(r);
-		return;
-	}
-}
-
-/* Behind those that are not done yet. */
+/* Behind those that are not done yet. What a bridge sends begins anew with each connection. */
 int mqtt_add_replay(struct mqtt *self, const struct wish *w)
 {
-	struct mqtt_replay **end = &self->replays, *r = mem_zalloc(sizeof(*r));
+	struct replay *r;
 
-	drop_replay(self, w->filter);
-	if (!r || names_cursor_open(&r->cursor, w->filter) < 0) {
-		mem_free(r);
+	if (replay_add(&self->session->replays, w->filter, &r) < 0)
 		return -ENOMEM;
-	}
 	r->id = w->id;
 	r->qos = w->qos;
-	while (*end)
-		end = &(*end)->next;
-	*end = r;
+	r->kept = self->role != MQTT_OUTWARD && self->session->kept_id && w->qos;
 	return 0;
+}
+
+/* What is retained has a record of its own: another one is made for this delivery. NULL: it is in memory alone. */
+static struct message *copy_for_disk(struct mqtt *self, struct io *io, struct replay *r, struct delivery *d)
+{
+	struct message *m = mqtt_kept_full(io) ? NULL : message_copy(d->m);
+
+	if (m && mqtt_kept_wanted(io, m, self->session, true)) {
+		d->m = m;
+		d->packet = subscriber_next_id(self->session);
+	}
+	r->gap |= !m;
+	return m;
+}
+
+static void give(struct mqtt *self, struct io *io, struct replay *r, struct message *m)
+{
+	static const struct subscriber_limits lim = { .queue = UINT32_MAX,
+						      .queue_bytes = SIZE_MAX }; /* BATCH at most */
+	struct delivery d = { .m = m, .id = r->id, .retain = true, .alone = ALONE, .ask = true };
+	struct message *copy;
+	int err = 0;
+
+	d.qos = m->qos < r->qos ? m->qos : r->qos;
+	copy = r->kept && d.qos ? copy_for_disk(self, io, r, &d) : NULL;
+	if (subscriber_push(self->session, &d, &lim) < 0) {
+		mqtt_dropped(io);
+		r->gap = true;
+	} else if (d.packet) {
+		err = mqtt_kept_add(io, self->session, &d);
+	}
+	if (d.packet && mqtt_kept_message(io, d.m, err) < 0)
+		r->gap = true;
+	message_unref(copy);
 }
 
 /* Some more of the first one, into the queue. */
 void mqtt_replay(struct mqtt *self, struct io *io)
 {
-	struct mqtt_replay *r = self->replays;
+	struct subscriber *s = self->session;
+	struct replay *r = s->replays;
 	struct message *found[BATCH];
-	static const struct subscriber_limits lim = { .queue = UINT32_MAX,
-						      .queue_bytes = SIZE_MAX }; /* BATCH at most */
 	int n = topics_replay(mqtt_service(io)->topics, &r->cursor, io->now, found, BATCH);
 
 	for (int i = 0; i < n; i++) {
-		struct delivery d = { .m = found[i], .id = r->id, .retain = true, .alone = ALONE, .ask = true };
-
-		d.qos = d.m->qos < r->qos ? d.m->qos : r->qos;
-		if (self->role == MQTT_OUTWARD && d.m->from == self->session->serial)
-			; /* it came from there */
-		else if (subscriber_push(self->session, &d, &lim) < 0)
-			mqtt_dropped(io);
+		if (self->role != MQTT_OUTWARD || found[i]->from != s->serial) /* it came from there */
+			give(self, io, r, found[i]);
 		message_unref(found[i]);
 	}
 	io_count(io, MQTT_RETAINED, n > 0 ? (uint64_t)n : 0);
+	if (r->kept && n >= 0 && (r->cursor.over || (n && !r->gap)))
+		mqtt_kept_replay(io, s, r);
 	if (n >= 0 && !r->cursor.over) {
-		if (!self->session->queue_n &&
-		    !self->session->woken) { /* nothing of these matched: go on in the next turn */
-			self->session->woken = true;
+		if (!s->queue_n && !s->woken) { /* nothing of these matched: go on in the next turn */
+			s->woken = true;
 			io_post(io, io->self, MQTT_WAKE, NULL, 0);
 		}
 		return;
 	}
 	if (n < 0) /* the rest, however much it is */
 		mqtt_dropped(io);
-	self->replays = r->next;
-	names_cursor_close(&r->cursor);
-	mem_free(r);
+	replay_drop(&s->replays, replay_filter(r));
 }
 
 /* ---- SUBSCRIBE ---- */
@@ -115,6 +111,7 @@ static uint8_t take(struct mqtt *self, struct io *io, const struct mqtt_sub *sub
 	struct wish w = {
 		.id = id,
 		.qos = sub->qos,
+		.retain_handling = sub->retain_handling,
 		.no_local = sub->no_local || self->role == MQTT_BRIDGE,
 		.as_published = sub->as_published || self->role == MQTT_BRIDGE,
 	};
@@ -127,20 +124,21 @@ static uint8_t take(struct mqtt *self, struct io *io, const struct mqtt_sub *sub
 	if (self->session->kept_id && mqtt_kept_full(io))
 		return MQTT_QUOTA;
 	before = mqtt_kept_mark(io);
-	if (mqtt_kept_sub(io, self->session, &w, sub->retain_handling) < 0)
-		return MQTT_UNSPECIFIED; /* one that was there is as it was */
-	r = topics_subscribe(mqtt_service(io)->topics, shard->heard, self->session, &self->access, &w,
-			     mqtt_options(io)->subscriptions);
-	if (r < 0) {
-		mqtt_kept_take_back(io, &before);
+	r = mqtt_kept_room(io, self->session, &w);
+	if (r == 0)
+		r = topics_subscribe(mqtt_service(io)->topics, shard->heard, self->session, &self->access, &w,
+				     mqtt_options(io)->subscriptions);
+	mqtt_kept_take_back(io, &before);
+	if (r < 0) /* one that was there is as it was */
 		return refusal(r);
-	}
-	if (topic_is_own(w.filter))
-		mqtt_events_begin(io);
 	/* [MQTT-3.3.1-9] [-10] [-11], and nothing of it for a group [4.8.2] */
 	if (!w.group.n && (sub->retain_handling == 0 || (sub->retain_handling == 1 && r == 0)) &&
 	    mqtt_add_replay(self, &w) < 0)
 		mqtt_dropped(io);
+	if (mqtt_kept_sub(io, self->session, w.group, w.filter) < 0)
+		return MQTT_UNSPECIFIED;
+	if (topic_is_own(w.filter))
+		mqtt_events_begin(io);
 	return w.qos;
 }
 
@@ -231,7 +229,7 @@ static uint8_t give_up(struct mqtt *self, struct io *io, struct span text)
 		return MQTT_NO_SUBSCRIPTION;
 	}
 	if (!group.n)
-		drop_replay(self, filter); /* [MQTT-3.10.4-3] */
+		replay_drop(&self->session->replays, filter); /* [MQTT-3.10.4-3] */
 	return MQTT_OK;
 }
 

@@ -1,0 +1,323 @@
+/*
+ * test_mqtt_store.c - the broker over a durable store that the test holds: letters that are lost, what a record names, and retained
+ * messages of which a new subscription has been sent a part when the process ends.
+ */
+#include "proto/mqtt/test_talk.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "store/topics_priv.h"
+#include "support/keeper.h"
+
+struct box {
+	struct keeper keeper;
+	struct world w;
+};
+
+/* The service has no folder: the store is put under it before anybody comes. Nobody tells it of commits. */
+static void start(struct box *b)
+{
+	struct topics_disk disk = { .now = 1000 * SEC, .wall = 1000000000000 };
+	struct mqtt_service *service;
+
+	keeper_open(&b->keeper);
+	world_open(&b->w, &mqtt_proto, NULL, "sys_interval", "0", "inflight", "100");
+	service = talk_service(&b->w);
+	disk.keep = b->keeper.k;
+	assert_int_equal(topics_load(service->topics, &disk), 0);
+	keeper_start(&b->keeper);
+	service->keep = b->keeper.k;
+	service->lazy = b->keeper.setup.lazy;
+}
+
+static void begin(struct box *b, bool lazy)
+{
+	*b = (struct box){};
+	keeper_init_fast(&b->keeper);
+	b->keeper.setup.lazy = lazy;
+	start(b);
+}
+
+/* As a kill does it: what was handed over is written, and nothing else. */
+static void crash(struct box *b)
+{
+	struct mqtt_service *service = talk_service(&b->w);
+
+	service->keep = service->topics->disk.keep = NULL;
+	keeper_close(&b->keeper);
+	world_close(&b->w);
+}
+
+static void end(struct box *b)
+{
+	crash(b);
+	keeper_done(&b->keeper);
+}
+
+static void wait_for_disk(const struct box *b, uint64_t position)
+{
+	for (unsigned i = 0; keep_committed(b->keeper.k) < position; i++) {
+		assert_true(i < 5000);
+		usleep(1000);
+	}
+}
+
+/* ---- a letter that says how far the disk has come is lost ---- */
+
+static void test_lost_letter(void **state)
+{
+	static const uint8_t hello[] =
+		"\x10\x12\0\4MQTT\5\0\0\0\5\x11\0\0\0\x3c\0\0"; /* of no name, kept for a minute */
+	struct memconn *c;
+	struct box b;
+
+	(void)state;
+	begin(&b, false);
+	c = world_client(&b.w);
+	memconn_send(c, hello, sizeof(hello) - 1, 0);
+	wait_for_disk(&b, 1);
+	assert_int_equal(memconn_out(c).n, 0);
+	memdrive_advance(b.w.drive, 10 * SEC);
+	(void)take_packet(c, MQTT_CONNACK);
+	end(&b);
+}
+
+/* ---- what a record names ---- */
+
+static void says(struct memconn *c, const char *topic, const char *payload, bool retain)
+{
+	talk_publish(c, &(struct say){ .topic = topic, .payload = payload, .qos = 2, .id = 9, .retain = retain });
+	take_packet(c, MQTT_PUBREC);
+	talk_id(c, MQTT_PUBREL, 9);
+	take_packet(c, MQTT_PUBCOMP);
+}
+
+static struct memconn *comes(struct box *b, const char *name, uint16_t window, bool present)
+{
+	return talk_hello(&b->w, &(struct hello){ .name = name, .receive_max = window, .expiry = 600 }, present);
+}
+
+static void subscribes(struct memconn *c, const char *filter, unsigned qos, uint32_t id)
+{
+	struct mqtt_list l = { .type = MQTT_SUBSCRIBE, .id = 1 };
+	struct mqtt_sub sub = { .filter = span_str(filter), .qos = (uint8_t)qos };
+	uint8_t array[TALK_BYTES], list[TALK_BYTES];
+	struct mqtt_writer out, in;
+
+	mqtt_writer_init(&in, MQTT_5, list, sizeof(list));
+	assert_int_equal(mqtt_put_sub(&in, &sub), 0);
+	mqtt_props_init(&l.props);
+	mqtt_props_set(&l.props, MQTT_P_SUB_ID, id);
+	l.list = mqtt_written(&in);
+	mqtt_writer_init(&out, MQTT_5, array, sizeof(array));
+	assert_int_equal(mqtt_put_list(&out, &l), 0);
+	send_written(c, &out);
+	take_packet(c, MQTT_SUBACK);
+}
+
+static unsigned count(const char *text, const char *what)
+{
+	unsigned n = 0;
+
+	while ((text = strstr(text, what)))
+		n++, text++;
+	return n;
+}
+
+/*
+ * Many who wait, of whom some are a group's: two of a session's ways are one all the same, and each session is named once. More than are
+ * looked through one by one.
+ */
+static void test_waiters(void **state)
+{
+	enum { N = 100 };
+	struct memconn *a, *c;
+	char name[8], *text;
+	struct box b;
+
+	(void)state;
+	begin(&b, true);
+	a = talk_enter(&b.w, "a");
+	c = comes(&b, "h", 100, false);
+	talk_subscribe(c, "$share/h/t/1", 1); /* the first of all */
+	talk_bye(c);
+	for (unsigned i = 0; i < N; i++) {
+		snprintf(name, sizeof(name), "s%u", i);
+		c = comes(&b, name, 100, false);
+		subscribes(c, "t/1", 1, 1);
+		if (i % 2)
+			talk_subscribe(c, "$share/g/t/+", 2);
+		subscribes(c, "t/#", 2, 2);
+		talk_bye(c);
+	}
+	says(a, "t/1", "x", false);
+	crash(&b);
+	keeper_open(&b.keeper);
+	text = keeper_text(&b.keeper);
+	assert_int_equal(count(text, "message "), 1);
+	assert_int_equal(count(text, " q2 r0 p"), N);
+	assert_int_equal(count(text, " q1 r0 p"), 1);
+	assert_true(count(text, "#1 #2]") + count(text, "#2 #1]") >= N - 1); /* but for the group's, if it came first */
+	mem_free(text);
+	keeper_close(&b.keeper);
+	keeper_done(&b.keeper);
+}
+
+/* ---- what is retained, for a new subscription ---- */
+
+enum { TOPICS = 150 };
+
+/* What a client remembers over its connections. */
+struct ear {
+	unsigned times[TOPICS]; /* it has taken each of them */
+	bool held[UINT16_MAX + 1];
+};
+
+static unsigned number_of(struct span topic)
+{
+	assert_int_equal(topic.n, 5);
+	return (topic.p[2] - '0') * 100u + (topic.p[3] - '0') * 10u + (topic.p[4] - '0');
+}
+
+static void hear(struct ear *e, struct memconn *c, unsigned qos)
+{
+	struct mqtt_publish p = talk_take(c);
+
+	assert_int_equal(p.qos, qos);
+	assert_true(p.retain);
+	if (qos == 1 || !e->held[p.id])
+		e->times[number_of(p.topic)]++;
+	e->held[p.id] = qos == 2;
+	talk_id(c, qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p.id);
+}
+
+/* At most so many, and what belongs to them; those behind are lost with the connection. */
+static void listen_to(struct ear *e, struct memconn *c, unsigned qos, unsigned most)
+{
+	while (most && memconn_out(c).n) {
+		const unsigned type = memconn_out(c).p[0] >> 4;
+		struct mqtt_frame f;
+
+		if (type == MQTT_PUBLISH) {
+			hear(e, c, qos);
+			most--;
+			continue;
+		}
+		f = take_packet(c, MQTT_PUBREL);
+		e->held[f.body.p[0] << 8 | f.body.p[1]] = false;
+		talk_id(c, MQTT_PUBCOMP, (uint16_t)(f.body.p[0] << 8 | f.body.p[1]));
+	}
+}
+
+static void check(const struct ear *e, unsigned qos, unsigned again)
+{
+	unsigned twice = 0;
+
+	for (unsigned i = 0; i < TOPICS; i++) {
+		if (!e->times[i] || (qos == 2 && e->times[i] > 1))
+			fail_msg("r/%03u came %u times", i, e->times[i]);
+		twice += e->times[i] > 1;
+	}
+	assert_true(twice <= again);
+}
+
+static void retain_all(struct box *b)
+{
+	struct memconn *a = talk_enter(&b->w, "a");
+	char topic[8];
+
+	for (unsigned i = 0; i < TOPICS; i++) {
+		snprintf(topic, sizeof(topic), "r/%03u", i);
+		says(a, topic, "x", true);
+	}
+	talk_bye(a);
+}
+
+/* With a window of 10, killed three times on the way; or only disconnected. */
+static void replay(unsigned qos, bool kill)
+{
+	struct ear *e = calloc(1, sizeof(*e));
+	struct memconn *c;
+	struct box b;
+
+	begin(&b, true);
+	retain_all(&b);
+	c = comes(&b, "ear", 10, false);
+	talk_subscribe(c, "r/#", qos);
+	for (unsigned i = 0; i < 3; i++) {
+		listen_to(e, c, qos, 37);
+		if (kill) {
+			crash(&b);
+			start(&b);
+		} else {
+			memconn_reset(c);
+		}
+		c = comes(&b, "ear", 10, true);
+	}
+	listen_to(e, c, qos, UINT32_MAX);
+	check(e, qos, 3 * 10);
+	talk_bye(c);
+	crash(&b);
+	start(&b); /* it was all */
+	c = comes(&b, "ear", 10, true);
+	assert_said(c, "");
+	end(&b);
+	free(e);
+}
+
+static void test_replay_1(void **state)
+{
+	(void)state;
+	replay(1, true);
+}
+
+static void test_replay_2(void **state)
+{
+	(void)state;
+	replay(2, true);
+}
+
+static void test_replay_again(void **state)
+{
+	(void)state;
+	replay(1, false);
+	replay(2, false);
+}
+
+/* Given up on the way: nothing more comes, after a restart neither. */
+static void test_given_up(void **state)
+{
+	struct ear *e = calloc(1, sizeof(*e));
+	static const uint8_t unsubscribe[] = "\xa2\x08\0\5\0\0\3r/#";
+	struct memconn *c;
+	struct box b;
+
+	(void)state;
+	begin(&b, true);
+	retain_all(&b);
+	c = comes(&b, "ear", 10, false);
+	talk_subscribe(c, "r/#", 1);
+	memconn_send(c, unsubscribe, sizeof(unsubscribe) - 1, 0);
+	memconn_reset(c);
+	crash(&b);
+	start(&b);
+	c = comes(&b, "ear", 100, true);
+	listen_to(e, c, 1, UINT32_MAX);
+	assert_true(e->times[0] && !e->times[TOPICS - 1]);
+	end(&b);
+	free(e);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_lost_letter),  cmocka_unit_test(test_waiters),
+		cmocka_unit_test(test_replay_1),     cmocka_unit_test(test_replay_2),
+		cmocka_unit_test(test_replay_again), cmocka_unit_test(test_given_up),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
