@@ -56,7 +56,7 @@ unsigned live_free_port(void);
 /* Says it and hears exactly so much; false: something else, or the end. */
 bool live_exchange(int fd, const char *say, const char *hear);
 
-/* The last of these n clients of a chat, where nothing is said to who comes, is in the room; the others have heard him. */
+/* The last of these n clients of a chat is in the room, as all before him are; they have heard all that was said before. */
 void live_is_in(const int *fd, unsigned n);
 
 /* A thread that comes to an echo again and again, until the end: then it was always served. */
