@@ -1,6 +1,7 @@
 /*
- * monitor_apply.c - one configuration for all: each worker is told its part and prepares it; when all have, all change. One
- * that cannot, or whose store is held, changes nothing. See monitor.h and docs/design/processes.md.
+ * monitor_apply.c - one configuration for all: each worker is told its part and prepares it; when all have, all change. If one
+ * cannot, the old configuration goes on. Who opens a store that another process has comes last, since that one must end first. See
+ * monitor.h and docs/design/processes.md.
  */
 #include <errno.h>
 #include <signal.h>
@@ -427,7 +428,10 @@ static int prepare(struct monitor *m, struct plan **plan, struct kit **kit, stru
 	return server_prepare(m->all.server, plan, NULL, ps);
 }
 
-/* The monitor first: what a worker lets go of is open here no more, and so is closed when the last who waited at it is in. */
+/*
+ * The monitor commits first: a socket that it closes is still open in the worker that gives it up, which closes it when it has
+ * taken in who waits there.
+ */
 int monitor_apply(struct monitor *m, struct plan **plan, struct kit **kit, struct conf_problems *ps)
 {
 	int r;

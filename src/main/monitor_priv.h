@@ -30,7 +30,7 @@ struct monitor {
 	size_t nofile;          /* the limit that commands have: the one that we were started with */
 	bool unclean;           /* a worker had to cut somebody off */
 	bool boxed;             /* we are in our sandbox */
-	bool runs;              /* which lets others run commands */
+	bool runs;              /* our sandbox lets the spawner run commands */
 };
 
 static inline struct hand *hand_at(const struct list *node)

@@ -1,6 +1,6 @@
 /*
  * workers.h - the processes of a monitor, seen from the monitor: who they are, starting one, asking it, burying it. What they
- * are told and when is monitor.c's.
+ * are told and when: monitor_apply.c (a configuration) and monitor.c (all else).
  */
 #pragma once
 #include "base/list.h"

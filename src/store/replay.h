@@ -10,8 +10,8 @@ struct replay {
 	struct names_cursor cursor;
 	uint32_t id; /* as its subscription's */
 	uint8_t qos; /* likewise */
-	bool kept;   /* its place is on disk, with all that was sent before it */
-	bool gap;    /* what was sent last is not: there the place stays, until this is over */
+	bool kept;   /* how far it has come is on disk, in one batch with what was sent */
+	bool gap; /* something could not be written: the place on disk is not moved any more; a restart repeats what came since */
 };
 
 /* In place of the one of this filter, if there is one, and behind all others. 0 or -ENOMEM. */

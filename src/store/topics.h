@@ -87,8 +87,9 @@ struct wish {
 };
 
 /*
- * `ix`: the index of the subscriber's loop; used when it is not kept. `a` NULL: who it is will be known later. 0: new; 1: it was there and has changed; -EACCES: it may hear
- * nothing of it; -ENOBUFS: it has `max` already; -ENOMEM.
+ * `ix`: the index of the subscriber's loop, used when it is not kept. `a`: what it may hear; NULL after a restart, when that is
+ * known as soon as it comes. 0: it is new; 1: it was there, and is changed. -EACCES: it may hear nothing of it; -ENOBUFS: it has
+ * `max` already; -ENOMEM.
  */
 [[nodiscard]] int topics_subscribe(struct topics *t, struct filters *ix, struct subscriber *s,
 				   const struct topics_access *a, const struct wish *w, uint32_t max);

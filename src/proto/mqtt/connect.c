@@ -189,28 +189,31 @@ static void end_old(struct io *io, struct subscriber *old)
 static int settle(struct mqtt *self, struct io *io, bool present, const struct will *will, const char **ret_why)
 {
 	struct subscriber *s = self->session;
-	bool fresh = !present && self->session_expiry, full = fresh && mqtt_kept_full(io);
+	bool fresh = !present && self->session_expiry;
 
-	if (fresh && !full && topics_stay(mqtt_service(io)->topics, s, mqtt_options(io)->sessions) < 0) {
+	s->expiry = self->session_expiry;
+	s->will = *will;
+	if (fresh && mqtt_kept_full(io)) {
+		*ret_why = "store-full";
+		return MQTT_QUOTA;
+	}
+	if (fresh && topics_stay(mqtt_service(io)->topics, s, mqtt_options(io)->sessions) < 0) {
 		io_count(io, MQTT_SESSIONS_REFUSED, 1);
 		mqtt_limit(io, MQTT_L_SESSIONS, subscriber_name(s));
 		*ret_why = "sessions";
-		full = true;
+		return MQTT_QUOTA;
 	}
-	s->expiry = self->session_expiry;
-	s->will = *will;
-	if (!full && mqtt_kept_session(io, s) == 0)
+	if (mqtt_kept_session(io, s) == 0)
 		return 0;
-	if (!full)
-		*ret_why = "out-of-memory";
-	return full ? MQTT_QUOTA : MQTT_SERVER_BUSY;
+	*ret_why = "out-of-memory";
+	return MQTT_SERVER_BUSY;
 }
 
 /* It has its name. Takes the will. */
 static enum verdict let_in(struct mqtt *self, struct io *io, const struct mqtt_connect *c, bool present,
 			   const struct will *will)
 {
-	const char *why = "store-full";
+	const char *why = NULL;
 	int r;
 
 	mqtt_enter(self, MQTT_OPEN);

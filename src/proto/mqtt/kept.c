@@ -519,6 +519,19 @@ void mqtt_kept_done(struct io *io, const struct subscriber *s, uint64_t message)
 
 /* ---- the end of a step ---- */
 
+/* The answers of this step wait until the disk has come to this mark. */
+static void hold_until(struct mqtt *self, struct io *io, uint64_t mark)
+{
+	struct mqtt_held *h = self->held;
+
+	if (self->state != MQTT_OPEN || !h || !h->n || h->v[h->n - 1].mark)
+		return;
+	h->v[h->n - 1].mark = mark;
+	wait(self, io);
+	if (keep_reached(mqtt_service(io)->keep, mark)) /* already: what is retained below $SYS is not kept */
+		io_post(io, io->self, MQTT_WAKE, NULL, 0);
+}
+
 void mqtt_kept_submit(struct mqtt *self, struct io *io)
 {
 	struct mqtt_service *service = mqtt_service(io);
@@ -543,13 +556,8 @@ void mqtt_kept_submit(struct mqtt *self, struct io *io)
 	pen->wrote = false;
 	if (position > pen->position)
 		pen->position = position;
-	if (self && self->state == MQTT_OPEN && self->held && self->held->n && !self->held->v[self->held->n - 1].mark) {
-		self->held->v[self->held->n - 1].mark = keep_mark(pen->position);
-		wait(self, io);
-		if (keep_reached(service->keep,
-				 keep_mark(pen->position))) /* already: what is retained below $SYS is not kept */
-			io_post(io, io->self, MQTT_WAKE, NULL, 0);
-	}
+	if (self)
+		hold_until(self, io, keep_mark(pen->position));
 }
 
 /* ---- answers ---- */

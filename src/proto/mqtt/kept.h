@@ -66,8 +66,8 @@ bool mqtt_kept_full(const struct io *io); /* what is new must be refused */
 [[nodiscard]] int mqtt_kept_left(struct io *io, struct subscriber *s, uint64_t until, uint64_t will_at);
 void mqtt_kept_end(struct io *io, struct subscriber *s); /* with all that waits for it */
 /*
- * Subscriptions: room for the record of one to be, which is taken back (mqtt_kept_mark()), so that what follows it does not fail; the record
- * of one that is there, also when it has changed.
+ * A subscription: mqtt_kept_room() writes a record of the largest size, which the caller takes back, so that mqtt_kept_sub() cannot fail for
+ * memory after the subscription was made. So: mark, room, topics_subscribe(), take back, sub.
  */
 [[nodiscard]] int mqtt_kept_room(struct io *io, const struct subscriber *s, const struct wish *w);
 [[nodiscard]] int mqtt_kept_sub(struct io *io, const struct subscriber *s, struct span group, struct span filter);
@@ -85,14 +85,20 @@ struct mqtt_mark {
 struct mqtt_mark mqtt_kept_mark(const struct io *io);
 void mqtt_kept_take_back(struct io *io, const struct mqtt_mark *since); /* of subscriptions only */
 
-/* Of a message that is routed: a place for one that hears it (false: not on disk), and when all are known, the record. */
+/*
+ * A message that is routed, in this order: mqtt_kept_wanted() for each who hears it (false: not on disk for this one); mqtt_kept_add()
+ * for each who got it; mqtt_kept_message() once, which writes one record for all of them and returns `err` if that is set.
+ */
 bool mqtt_kept_wanted(struct io *io, struct message *m, const struct subscriber *s, bool alone);
 bool mqtt_kept_again(const struct io *io,
 		     const struct subscriber *s); /* it has one, by another filter that fits: no packet of its own */
 [[nodiscard]] int mqtt_kept_add(struct io *io, const struct subscriber *s, const struct delivery *d);
-[[nodiscard]] int mqtt_kept_message(struct io *io, struct message *m, int err); /* of the places; it is returned */
+[[nodiscard]] int mqtt_kept_message(struct io *io, struct message *m, int err);
 
-/* Of a delivery: may it be sent by now? Else the session is woken. It goes out under this identifier; PUBREC; it is over. */
+/*
+ * One delivery. mqtt_kept_ready(): may it be sent by now? If not, the session is woken when it may. Then what becomes of it:
+ * mqtt_kept_sent() under this identifier, mqtt_kept_received() PUBREC came, mqtt_kept_done() it is over.
+ */
 bool mqtt_kept_ready(struct mqtt *self, struct io *io, const struct delivery *d);
 void mqtt_kept_sent(struct io *io, const struct subscriber *s, const struct delivery *d, uint16_t packet);
 [[nodiscard]] int mqtt_kept_received(struct io *io, const struct subscriber *s, const struct flight *f);

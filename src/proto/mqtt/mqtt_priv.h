@@ -1,5 +1,5 @@
 /*
- * mqtt_priv.h - what the files of the broker share: a session. What a loop has, and what is for all, is in shard.h.
+ * mqtt_priv.h - what the files of the broker share: a session. What a loop has: shard.h; what all loops share: service.h.
  *
  *	mqtt.c       the protocol: steps, packets by their type, keep-alive, the end
  *	connect.c    CONNECT: names, takeover, what was agreed
@@ -17,6 +17,7 @@
  *	sys.c        $SYS: what the broker tells of itself
  *	events.c     guichet/: what happens in the server
  *	bridge*.c    connections to other brokers: bridge.h
+ *	wire*.c, parse_*.c, props*.c, write*.c  packets out of bytes and into bytes: wire.h, write.h
  */
 #pragma once
 #include "proto/mqtt/shard.h"
@@ -91,8 +92,9 @@ enum verdict mqtt_refuse(struct mqtt *self, struct io *io, unsigned code, const 
 void mqtt_leave(struct mqtt *self, struct io *io);
 
 /*
- * login.c. The first: 0, a reason code, or -EINPROGRESS: EV_DONE comes. The third: 0, -ENOMEM, or -EACCES: it is nobody (any more);
- * `user` is who has logged in in this very step. The fourth: the same, if people or rules have changed.
+ * login.c. mqtt_login(): 0, a reason code, or -EINPROGRESS: EV_DONE comes, for mqtt_login_end().
+ * mqtt_look(): what it may; `user` has logged in in this very step. 0, -ENOMEM, or -EACCES: it is nobody (any more).
+ * mqtt_look_again(): the same, if people or rules have changed.
  */
 [[nodiscard]] int mqtt_login(struct mqtt *self, struct io *io, const struct mqtt_connect *c);
 [[nodiscard]] int mqtt_login_end(struct mqtt *self, struct io *io, const struct ev *ev);
@@ -148,5 +150,5 @@ void mqtt_aliases_free(struct mqtt_aliases *a);
 struct span mqtt_bridge_out(struct mqtt *self, const struct message *m);
 bool mqtt_bridge_in(struct mqtt *self, const struct io *io, struct mqtt_publish *p);
 unsigned mqtt_bridge_bye(struct mqtt *self, unsigned code, const char *why);
-bool mqtt_bridge_is_ours(const struct io *io,
-			 const struct mqtt_connect *c); /* bridge.c: we are connected to ourselves */
+/* bridge.c: the CONNECT is from a bridge of this very broker. */
+bool mqtt_bridge_is_ours(const struct io *io, const struct mqtt_connect *c);

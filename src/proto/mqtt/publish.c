@@ -104,9 +104,10 @@ static struct mqtt_memo *memo_of(struct mqtt *self)
 	return self->memo; /* without one it is looked up each time */
 }
 
-static int send(struct mqtt *self, struct io *io, const struct mqtt_publish *p, struct message *m)
+/* A reason code; -ENOMEM: not everybody has it who should, so there must be no acknowledgement. */
+static int spread(struct mqtt *self, struct io *io, const struct mqtt_publish *p, struct message *m)
 {
-	int kept = 0, r;
+	int retained = 0, heard;
 
 	if (mqtt_kept_full(io) && mqtt_must_keep(io, m)) {
 		mqtt_refused(io);
@@ -114,15 +115,15 @@ static int send(struct mqtt *self, struct io *io, const struct mqtt_publish *p, 
 		return MQTT_QUOTA;
 	}
 	if (p->retain)
-		kept = mqtt_retain(io, m);
-	if (kept == -ENOBUFS && p->qos && self->version == MQTT_5) {
+		retained = mqtt_retain(io, m);
+	if (retained == -ENOBUFS && p->qos && self->version == MQTT_5) {
 		mqtt_refused(io);
 		return MQTT_QUOTA;
-	}
-	r = mqtt_route(memo_of(self), io, m);
-	if (r < 0 || kept == -ENOMEM)
+	} /* others cannot be told: it goes to those who subscribe, and is not retained */
+	heard = mqtt_route(memo_of(self), io, m);
+	if (heard < 0 || retained == -ENOMEM)
 		return -ENOMEM;
-	return r ? MQTT_OK : MQTT_NO_SUBSCRIBERS;
+	return heard ? MQTT_OK : MQTT_NO_SUBSCRIBERS;
 }
 
 /* To all who hear it; the reason code of its acknowledgement, or -ENOMEM: there must be none. */
@@ -137,7 +138,7 @@ static int publish(struct mqtt *self, struct io *io, const struct mqtt_publish *
 	}
 	if (r == 0 && self->memo)
 		self->memo->found_at = 0; /* another topic, also when it is refused */
-	r = mqtt_must_refuse(self, io, m) ? MQTT_QUOTA : send(self, io, p, m);
+	r = mqtt_must_refuse(self, io, m) ? MQTT_QUOTA : spread(self, io, p, m);
 	message_unref(m);
 	return r;
 }

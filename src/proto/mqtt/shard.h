@@ -161,10 +161,12 @@ enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io);
 void mqtt_shard_done(void *self, struct io *io);
 
 /*
- * An alarm, of one whose session outlives his connection: his will, his end.
+ * An alarm rings when something is due of a client that has left and whose session stays: its will, or its end.
  *
- * For one who comes: 0 or -ENOMEM. When he leaves and stays known: it rings in this loop; it is the shard's then. Or he does not.
- * When he is back, or has been ended, it must not ring: it is called off in the loop that he left.
+ * mqtt_alarm_new(): when the client comes, so that leaving needs no memory. 0 or -ENOMEM.
+ * mqtt_alarm_set(): when it leaves and its session stays; the alarm is the shard's then, and *mine NULL.
+ * mqtt_alarm_off(): when it is back or has been ended, in whatever loop; the loop that it left is told.
+ * mqtt_alarm_free(): when it leaves and nothing stays.
  */
 [[nodiscard]] int mqtt_alarm_new(struct mqtt_shard *shard, struct mqtt_alarm **ret);
 void mqtt_alarm_set(struct io *io, struct mqtt_alarm **mine, struct subscriber *s, uint32_t epoch, nsec at);
