@@ -226,6 +226,7 @@ static int start(struct keep *k, struct keep_found *ret_found)
 		r = open_map(k);
 	if (r < 0)
 		return r;
+	keep_measure(k);
 	r = -pthread_create(&k->thread, NULL, keep_writer, k);
 	k->runs = r == 0;
 	if (r == 0)
@@ -306,6 +307,7 @@ static uint64_t enqueue(struct keep *k, struct keep_queued *q, bool urgent)
 	bool first = !k->first;
 
 	atomic_fetch_add_explicit(&k->waiting_bytes, q->b.n + q->b.large, memory_order_relaxed);
+	atomic_fetch_add_explicit(&k->waiting_room, keep_batch_room(&q->b), memory_order_relaxed);
 	q->position = ++k->position;
 	*k->end = q;
 	k->end = &q->next;
@@ -352,10 +354,13 @@ enum keep_state keep_state(const struct keep *k)
 	return atomic_load_explicit(&k->state, memory_order_relaxed);
 }
 
+/* What is taken must fit: behind a group that does not, nobody could take anything away any more. */
 bool keep_full(const struct keep *k)
 {
 	return keep_state(k) != KEEP_FINE ||
-	       atomic_load_explicit(&k->waiting_bytes, memory_order_relaxed) > KEEP_WAITING_MAX;
+	       atomic_load_explicit(&k->waiting_bytes, memory_order_relaxed) > KEEP_WAITING_MAX ||
+	       atomic_load_explicit(&k->waiting_room, memory_order_relaxed) >=
+		       atomic_load_explicit(&k->room, memory_order_relaxed);
 }
 
 uint64_t keep_committed(const struct keep *k)

@@ -229,6 +229,9 @@ struct keep {
 	unsigned spares;
 	uint64_t position;
 	_Atomic uint64_t waiting_bytes;
+	_Atomic uint64_t waiting_room; /* bytes that this may need in the file */
+	_Atomic uint64_t
+		room; /* that there are for it up to the limit, beside the reserve: when the writer looked last */
 	bool closing, sleeping, urgent; /* urgent: somebody waits for what is in the queue */
 
 	/* the writer's */
@@ -240,8 +243,12 @@ struct keep {
 	uint64_t reserve; /* bytes of it that only what takes away may use */
 	uint64_t inside;  /* about so many bytes are in free pages */
 	unsigned look;    /* transactions until they are counted again */
+	bool alone;       /* the last group did not fit: one batch at a time */
 	_Atomic uint64_t commits, records, file_bytes;
 };
+
+/* keep_writer.c. Before there is a writer: how much room there is. */
+void keep_measure(struct keep *k);
 
 /* keep_mend.c. A new file; `from`: with what is sound there, -1 = empty. 0 or -errno. */
 [[nodiscard]] int keep_make(const char *path, int from, uint64_t limit);

@@ -135,25 +135,47 @@ static int grow(struct keep *k, uint64_t at_least)
 	return 0;
 }
 
-/* Before a transaction: is there room for it, and for those that only take away? */
-static void look_for_room(struct keep *k, uint64_t need)
+/* Of free pages half, because what is large needs several in a row. */
+static void tell_room(struct keep *k)
 {
-	bool fine;
-	int r;
+	uint64_t grows = k->setup.limit > k->map ? k->setup.limit - k->map : 0;
+	uint64_t all = room_at_end(k) + grows + k->inside / 2;
 
-	if (room_at_end(k) >= need + k->reserve) {
-		keep_set_state(k, KEEP_FINE, 0);
-		return;
-	}
-	r = grow(k, need + k->reserve);
+	atomic_store_explicit(&k->room, all > k->reserve ? all - k->reserve : 0, memory_order_relaxed);
+}
+
+static bool is_short(const struct keep *k)
+{
+	return atomic_load(&k->state) == KEEP_FULL || atomic_load_explicit(&k->room, memory_order_relaxed) < k->reserve;
+}
+
+/* Is there room for so much, and for what only takes away? */
+static int find_room(struct keep *k, uint64_t need)
+{
+	int r = room_at_end(k) >= need + k->reserve ? 0 : grow(k, need + k->reserve);
+
 	if (r < 0 && (k->look == 0 || room_at_end(k) + k->inside < need + k->reserve)) {
 		k->look = LOOK;
 		k->inside = room_inside(k);
 	}
-	fine = r == 0 || room_at_end(k) + k->inside >= need + k->reserve;
-	keep_set_state(k, fine ? KEEP_FINE : KEEP_FULL, r);
+	return r < 0 && room_at_end(k) + k->inside >= need + k->reserve ? 0 : r;
+}
+
+/* Before a transaction, and from time to time while room is short. Full, it must be twice as much until all is fine again. */
+static void look_for_room(struct keep *k, uint64_t need)
+{
+	int r = find_room(k, atomic_load(&k->state) == KEEP_FULL ? need + k->reserve : need);
+
+	keep_set_state(k, r == 0 ? KEEP_FINE : KEEP_FULL, r);
 	k->inside -= k->inside < need ? k->inside : need;
 	k->look -= k->look > 0;
+	tell_room(k);
+}
+
+void keep_measure(struct keep *k)
+{
+	k->inside = room_inside(k);
+	tell_room(k);
 }
 
 /* ---- transactions ---- */
@@ -196,7 +218,10 @@ static bool is_closing(struct keep *k)
 	return closing;
 }
 
-/* Until it is written, or never will be. A store that is closed does not wait for a disk that is full. */
+/*
+ * Until it is written, or never will be. A store that is closed does not wait for a disk that is full. -EAGAIN: the first alone
+ * may fit.
+ */
 static int write_until(struct keep *k, const struct keep_queued *first, const struct keep_queued *end, uint64_t need)
 {
 	int r;
@@ -211,6 +236,8 @@ static int write_until(struct keep *k, const struct keep_queued *first, const st
 		keep_set_state(k, KEEP_FULL, r);
 		if (is_closing(k))
 			return r;
+		if (first->next != end)
+			return -EAGAIN;
 		usleep(TRY_AGAIN * 1000);
 	}
 }
@@ -257,7 +284,7 @@ static struct keep_queued *take_queue(struct keep *k)
 
 	pthread_mutex_lock(&k->lock);
 	while (!has_reason(k)) {
-		if (atomic_load(&k->state) == KEEP_FULL) {
+		if (is_short(k)) {
 			pthread_mutex_unlock(&k->lock);
 			usleep(TRY_AGAIN * 1000);
 			look_for_room(k, 0);
@@ -305,6 +332,7 @@ static void written(struct keep *k, struct keep_queued *q, const struct keep_que
 		struct keep_queued *next = q->next;
 
 		atomic_fetch_sub_explicit(&k->waiting_bytes, q->b.n + q->b.large, memory_order_relaxed);
+		atomic_fetch_sub_explicit(&k->waiting_room, keep_batch_room(&q->b), memory_order_relaxed);
 		if (ok)
 			atomic_fetch_add_explicit(&k->records, q->b.records, memory_order_relaxed);
 		put_back(k, q);
@@ -325,9 +353,12 @@ static struct keep_queued *write_front(struct keep *k, struct keep_queued *first
 		need += keep_batch_room(&end->b);
 		position = end->position;
 		end = end->next;
-	} while (end && bytes < TOGETHER && records < PAGES);
+	} while (end && !k->alone && bytes < TOGETHER && records < PAGES);
 	if (atomic_load(&k->state) != KEEP_BROKEN)
 		r = write_until(k, first, end, need);
+	k->alone = r == -EAGAIN;
+	if (k->alone)
+		return first;
 	if (r < 0)
 		keep_set_state(k, KEEP_BROKEN, r);
 	written(k, first, end, r == 0);

@@ -309,6 +309,40 @@ static void test_limit(void **state)
 	keeper_done(&t);
 }
 
+/* All that is taken at once, before the writer has seen any of it, fits: else what takes away would wait behind it for ever. */
+static void test_limit_at_once(void **state)
+{
+	static const uint64_t who[] = { 1 };
+	static char payload[60000];
+	uint64_t id = 2;
+	struct keeper t;
+
+	(void)state;
+	memset(payload, 'p', sizeof(payload) - 1);
+	keeper_init(&t);
+	t.setup.limit = KEEP_LIMIT_MIN;
+	keeper_start(&t);
+	keeper_session(&t, 1, "s");
+	for (int round = 0; round < 3; round++) {
+		uint64_t first = id;
+
+		while (!keep_full(t.k)) {
+			keeper_message(&t, id++, "t", payload, who, 1);
+			(void)keep_submit(t.k, &t.b);
+			assert_true(id < 10000);
+		}
+		assert_true(id - first > 20);
+		for (uint64_t i = first; i < id; i++)
+			assert_int_equal(keep_done(&t.b, i, 1), 0);
+		keeper_submit(&t);
+		for (int i = 0; i < 1000 && keep_full(t.k); i++)
+			usleep(10000);
+		assert_false(keep_full(t.k));
+	}
+	expect_after_restart(&t, "session 1 name=s expiry=60 until=0\n");
+	keeper_done(&t);
+}
+
 static void fill_until_full(struct keeper *t)
 {
 	static const uint64_t who[] = { 1 };
@@ -480,13 +514,13 @@ static void test_newer(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_all_kinds),       cmocka_unit_test(test_last_one),
-		cmocka_unit_test(test_nobody),          cmocka_unit_test(test_large),
-		cmocka_unit_test(test_one_owner),       cmocka_unit_test(test_broken),
-		cmocka_unit_test(test_full_and_back),   cmocka_unit_test(test_limit),
-		cmocka_unit_test(test_small_disk),      cmocka_unit_test(test_each_call),
-		cmocka_unit_test(test_each_allocation), cmocka_unit_test(test_older),
-		cmocka_unit_test(test_newer),
+		cmocka_unit_test(test_all_kinds),     cmocka_unit_test(test_last_one),
+		cmocka_unit_test(test_nobody),        cmocka_unit_test(test_large),
+		cmocka_unit_test(test_one_owner),     cmocka_unit_test(test_broken),
+		cmocka_unit_test(test_full_and_back), cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_limit_at_once), cmocka_unit_test(test_small_disk),
+		cmocka_unit_test(test_each_call),     cmocka_unit_test(test_each_allocation),
+		cmocka_unit_test(test_older),         cmocka_unit_test(test_newer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
