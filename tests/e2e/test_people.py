@@ -88,6 +88,18 @@ def test_reload(guichet, folder):
         ask(sock, b"alice secret", b"wrong\n")
 
 
+def test_the_file_goes(guichet, folder):
+    g = start(guichet, folder)
+    (folder / "people").rename(folder / "elsewhere")
+    os.kill(g.pid, signal.SIGHUP)
+    assert g.wait_log("people-changed")["removed"] == "1"
+    assert g.wait_log("people-none")["file"] == str(folder / "people")
+    assert g.wait_log("reloaded")["text"] == "1 change"
+    (folder / "elsewhere").rename(folder / "people")
+    os.kill(g.pid, signal.SIGHUP)
+    assert g.wait_log("people-changed", added="1")["removed"] == "0"
+
+
 def test_guessing(guichet, folder):
     g = start(guichet, folder, free="yes")
     with g.connect() as sock, g.connect() as other:
