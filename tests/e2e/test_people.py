@@ -143,6 +143,15 @@ def typed(folder, *lines):
     return status
 
 
+def test_nobody_to_ask(folder):
+    """Without a terminal there is nobody to ask for a password, and nothing is begun."""
+    for what in "add", "passwd":
+        done = subprocess.run([PROGRAM, "user", what, "zoe"], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=60, start_new_session=True)
+        assert done.returncode == 1 and "there is no terminal" in done.stderr
+    assert not list(folder.iterdir())
+
+
 def test_typing_a_password(folder):
     assert typed(folder, b"one\r", b"\x03") == 1  # Ctrl-C
     assert not (folder / "people").exists()
