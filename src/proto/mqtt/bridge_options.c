@@ -28,8 +28,8 @@ static const struct option rows[] = {
 	OPT_NSEC(O, retry, "1m", NSEC_PER_SEC, 24 * 3600 * NSEC_PER_SEC,
 		 "the longest pause between two tries; the first is one second"),
 	OPT_ADDRS(O, to, NULL, 1, 1, "connects to this broker"),
-	OPT_STRING(O, topics, NULL, 1, TEXT_MAX,
-		   "what goes over it, a line each: PATTERN in|out|both QOS LOCAL-PREFIX REMOTE-PREFIX"),
+	OPT_TEXT(O, topics, 1, TEXT_MAX, "sensors/# out 1",
+		 "what goes over it, a line each: PATTERN in|out|both QOS LOCAL-PREFIX REMOTE-PREFIX"),
 	OPT_STRING(O, user, NULL, 0, 1024, "logs in there under this name"),
 	OPT_ENUM(O, version, "auto", versions, "of MQTT; auto tries 5, then 3.1.1"),
 };
