@@ -51,7 +51,8 @@ struct option {
 	/* WORDS: is this one right? 0, or -EINVAL with a sentence that does not name the option. NULL = any is */
 	int (*word)(const char *word, struct buf *why);
 	const struct option_table *part; /* PARTS: of each of its sections */
-	const char *help;                /* one sentence: small first letter, no full stop; starts with what it does */
+	const char *example; /* as one may write it, where there is no default; NULL = a usual one of its type */
+	const char *help;    /* one sentence: small first letter, no full stop; starts with what it does */
 };
 
 /* A file whose content is meant: a password, certificates. Its content is never shown, and overwritten when it is freed. */
@@ -110,6 +111,11 @@ struct option_table {
 	OPTION_ROW_(F, OPTION_NSEC, OPTION_AT_(S, F, uint64_t), DEF, MIN, MAX, NULL, HELP)
 #define OPT_STRING(S, F, DEF, MIN, MAX, HELP) \
 	OPTION_ROW_(F, OPTION_STRING, OPTION_AT_(S, F, char *), DEF, MIN, MAX, NULL, HELP)
+#define OPT_TEXT(S, F, MIN, MAX, EXAMPLE, HELP) \
+	{ \
+		.name = #F, .type = OPTION_STRING, .offset = OPTION_AT_(S, F, char *), .min = MIN, .max = MAX, \
+		.example = EXAMPLE, .help = HELP \
+	}
 #define OPT_PATH(S, F, DEF, WORDS, HELP) OPTION_ROW_(F, OPTION_PATH, OPTION_AT_(S, F, char *), DEF, 0, 0, WORDS, HELP)
 #define OPT_FOLDER(S, F, DEF, HELP) \
 	{ \

@@ -83,7 +83,9 @@ void option_add_example(const struct option *row, struct buf *b)
 		[OPTION_WORDS] = "word",
 	};
 
-	buf_adds(b, row->def ? row->def : examples[row->type] ? examples[row->type] : "");
+	const char *usual = row->example ? row->example : examples[row->type];
+
+	buf_adds(b, row->def ? row->def : usual ? usual : "");
 }
 
 /* ---- for a terminal ---- */

@@ -40,8 +40,9 @@ struct kept_person {
 };
 
 struct kept_people {
-	struct kept_person *v; /* by their names; NULL: nobody asks who somebody is */
+	struct kept_person *v; /* by their names */
 	size_t n;
+	bool asked; /* there is a service that asks who somebody is; that nobody is known, or that there is no file, is an answer */
 };
 
 struct changes {
@@ -91,13 +92,20 @@ static int keep_person(struct kept_person *k, const struct person *who)
 	return k->name && !all.err ? 0 : -ENOMEM;
 }
 
-static int keep_people(struct kept_people *k, const struct people *people)
+static bool asks_for_people(const struct plan *p)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (p->services[i].proto->store)
+			return true;
+	return false;
+}
+
+static int keep_people(struct kept_people *k, const struct people *people, bool asked)
 {
 	size_t n = people_count(people);
 	int err = 0;
 
-	if (!people)
-		return 0;
+	k->asked = asked;
 	k->v = mem_zalloc((n + 1) * sizeof(*k->v));
 	if (!k->v)
 		return -ENOMEM;
@@ -114,7 +122,7 @@ int changes_remember(const struct plan *p, struct changes **ret)
 	if (c)
 		c->rules = rules_ref(p->rules);
 	if (!err)
-		err = keep_people(&c->people, p->people);
+		err = keep_people(&c->people, p->people, asks_for_people(p));
 	for (size_t i = 0; i < p->n && !err; i++)
 		if (!p->services[i].internal) /* nobody wrote that one */
 			err = keep_service(&c->v[c->n++], &p->services[i]);
@@ -314,13 +322,29 @@ static struct turnover turnover_of(const struct kept_people *a, const struct kep
 	return t;
 }
 
-static size_t compare_people(const struct kept_people *before, const struct kept_people *now)
+/* The file was moved away, or is empty: then whoever comes is let in without a name, as where there never was one. */
+static void log_nobody(const struct guichet_options *g)
+{
+	char *usual = NULL;
+	struct log_line l;
+
+	if (!log_begin(&l, LOG_WARN, "people-none"))
+		return;
+	if (g->people || str_path_from(g->data, "people", &usual) == 0)
+		log_str(&l, "file", g->people ? g->people : usual);
+	log_str(&l, "text", "nobody is in it any more: names and passwords are not looked at");
+	log_end(&l);
+	mem_free(usual);
+}
+
+static size_t compare_people(const struct kept_people *before, const struct kept_people *now,
+			     const struct guichet_options *g)
 {
 	struct turnover t;
 	struct log_line l;
 	size_t n;
 
-	if (!before->v || !now->v) /* the first service that asks for them, or the last, has come or gone */
+	if (!before->asked || !now->asked) /* the first service that asks for them, or the last, has come or gone */
 		return 0;
 	t = turnover_of(before, now);
 	n = t.added + t.changed + t.removed;
@@ -330,13 +354,15 @@ static size_t compare_people(const struct kept_people *before, const struct kept
 		log_uint(&l, "removed", t.removed);
 		log_end(&l);
 	}
+	if (before->n && !now->n)
+		log_nobody(g);
 	return n;
 }
 
 size_t changes_log(const struct changes *before, const struct changes *now)
 {
 	size_t n = compare("guichet", &before->global, &now->global) + compare_rules(before->rules, now->rules) +
-		   compare_people(&before->people, &now->people);
+		   compare_people(&before->people, &now->people, changes_global(now));
 
 	for (size_t i = 0; i < before->n; i++) {
 		const struct kept_service *other = find(now, before->v[i].name);

@@ -9,7 +9,7 @@
 #include "main/text.h"
 #include "proto/protos.h"
 
-enum { PAGE_MAX = 4 << 20, WORDS_MAX = 2 };
+enum { PAGE_MAX = 4 << 20, WORDS_MAX = 3 };
 
 enum { OPT_COMPLETION, OPT_JSON, OPT_MAN };
 
@@ -130,6 +130,19 @@ static int two_words(const char *first, const char *second, struct buf *b)
 	return err < 0 ? command_misused(&help_command, "%s", buf_str(b)) : print(b);
 }
 
+/* SERVICE SECTION OPTION, as in mqtt bridge topics. */
+static int three_words(const char *const *words, struct buf *b)
+{
+	const struct proto *p = protos_find(words[0]);
+
+	if (!p && !command_find(words[0]))
+		return unknown(words[0]);
+	if (!p)
+		return command_misused(&help_command, "\"%s\" is one word too many", words[2]);
+	return help_part_option(p, words[1], words[2], b) < 0 ? command_misused(&help_command, "%s", buf_str(b))
+							      : print(b);
+}
+
 static int show(const char *const *words, int n)
 {
 	BUF_AUTO struct buf b;
@@ -139,6 +152,8 @@ static int show(const char *const *words, int n)
 		return one_word(words[0], &b);
 	if (n == 2)
 		return two_words(words[0], words[1], &b);
+	if (n == 3)
+		return three_words(words, &b);
 	add_contents(&b);
 	return print(&b);
 }
@@ -169,7 +184,8 @@ static int take(void *arg, int what, const char *word)
 	if (what >= 0)
 		a->pages = what;
 	else if (a->n == WORDS_MAX)
-		return command_misused(&help_command, "more than two words: a service and an option");
+		return command_misused(&help_command,
+				       "more than three words: a service, a kind of section of it, an option");
 	else
 		a->v[a->n++] = word;
 	return STATUS_OK;
@@ -188,7 +204,7 @@ static int run(int argc, char **argv)
 const struct command help_command = {
 	.name = "help",
 	.summary = "explains commands, services, options and addresses",
-	.synopsis = "[COMMAND|SERVICE|WORD]\nCOMMAND|SERVICE OPTION\n--man|--completion|--json",
+	.synopsis = "[COMMAND|SERVICE|WORD]\nCOMMAND|SERVICE OPTION\nSERVICE SECTION OPTION\n--man|--completion|--json",
 	.text = "Explains what the program can, from the same tables that make it work. Without a word: what there is to ask for.",
 	.options = options,
 	.examples = examples,

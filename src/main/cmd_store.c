@@ -174,9 +174,9 @@ static int no_memory(void)
 
 /* ---- check ---- */
 
-static void add_found(struct buf *b, const struct asked *a, const struct keep_found *f)
+static void add_found(struct buf *b, const struct asked *a, const struct keep_found *f, unsigned long long good)
 {
-	unsigned long long good = f->records, lost = f->dropped;
+	unsigned long long lost = f->dropped;
 
 	if (a->json) {
 		buf_addf(b, "{\"sound\":%s,\"records\":%llu,\"dropped\":%llu,\"what\":", f->damaged ? "false" : "true",
@@ -196,12 +196,17 @@ static void add_found(struct buf *b, const struct asked *a, const struct keep_fo
 static int check(const struct asked *a, struct keep *k)
 {
 	BUF_AUTO struct buf b;
+	struct keep_record record;
 	struct keep_found found;
+	unsigned long long n = 0; /* as dump prints them: not the store's rows, of which one may need several */
+	int r;
 
 	buf_init(&b, PATH_MAX + 1000);
-	if (keep_judge(k, &found) < 0)
+	while ((r = keep_next(k, &record)) == 1)
+		n++;
+	if (r < 0 || keep_judge(k, &found) < 0)
 		return no_memory();
-	add_found(&b, a, &found);
+	add_found(&b, a, &found, n);
 	return text_print(stdout, &b) < 0 || found.damaged ? STATUS_FAILED : STATUS_OK;
 }
 
@@ -410,7 +415,7 @@ static int run(int argc, char **argv)
 const struct command store_command = {
 	.name = "store",
 	.summary = "checks, dumps and loads the store of kept messages",
-	.synopsis = "check [--json] [DIR]\ndump [DIR]\nload [--limit SIZE] DIR [FILE]",
+	.synopsis = "check [--json] [DIR]\ndump [DIR]\nload [--limit SIZE] [DIR [FILE]]",
 	.text = "What must survive a restart (sessions that are kept, what waits for them, retained messages) is in the folder "
 		"`topics/NAME` of the data folder, NAME being that of the service. DIR is that, or the data folder when there is only one in it; "
 		"./guichet-data when not given. No guichet may be running with it. "

@@ -419,6 +419,19 @@ static int check_name(const struct verb *v, const struct asked *a)
 	return STATUS_OK;
 }
 
+/* Who cannot be asked for a password is told before there is a lock, or a folder. */
+static int check_terminal(const struct verb *v, const struct asked *a)
+{
+	BUF_AUTO struct buf why = BUF_INIT(SAID);
+	bool asks = v->run == run_add || v->run == run_passwd;
+	int err;
+
+	if (!asks || a->given[OPT_STDIN] || a->given[OPT_GENERATE] || a->given[OPT_NO_PASSWORD])
+		return STATUS_OK;
+	err = secret_can_ask(&why);
+	return err ? failure(&why, err) : STATUS_OK;
+}
+
 static int run_verb(const struct verb *v, const struct asked *a)
 {
 	BUF_AUTO struct buf why = BUF_INIT(1 << 20);
@@ -459,6 +472,8 @@ static int run(int argc, char **argv)
 	status = check_options(v, &a);
 	if (status == STATUS_OK)
 		status = check_name(v, &a);
+	if (status == STATUS_OK)
+		status = check_terminal(v, &a);
 	return status == STATUS_OK ? run_verb(v, &a) : status;
 }
 

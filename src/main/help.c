@@ -79,6 +79,9 @@ void help_proto(const struct proto *p, struct buf *b)
 	else
 		buf_adds(b, "  none of its own\n");
 	buf_adds(b, "Options of every service: guichet help options. TLS: guichet help tls.\n");
+	if (p->store)
+		buf_adds(b, "Who may do what: guichet help rules. Users: guichet help user.\n"
+			    "What is kept: guichet help store.\n");
 	add_counters(p, b);
 }
 
@@ -100,6 +103,29 @@ int help_option(const struct proto *p, const char *name, struct buf *b)
 	buf_adds(b, "unknown option ");
 	buf_add_excerpt(b, span_str(name));
 	buf_addf(b, " of %s", p->name);
+	str_add_hint(b, c.best);
+	return -ENOENT;
+}
+
+int help_part_option(const struct proto *p, const char *part, const char *name, struct buf *b)
+{
+	const struct option *section = p->options ? option_find(p->options, part) : NULL, *row = NULL;
+	struct str_closest c = str_closest_start(name);
+
+	if (!section || section->type != OPTION_PARTS) {
+		buf_addf(b, "%s has no sections ", p->name);
+		buf_add_excerpt(b, span_str(part));
+		return -ENOENT;
+	}
+	row = option_find(section->part, name);
+	if (row) {
+		option_help_row(row, b);
+		return 0;
+	}
+	option_offer_names(section->part, &c);
+	buf_adds(b, "unknown option ");
+	buf_add_excerpt(b, span_str(name));
+	buf_addf(b, " of %s %s", p->name, section->name);
 	str_add_hint(b, c.best);
 	return -ENOENT;
 }

@@ -20,6 +20,9 @@ struct help_topic {
 };
 extern const struct help_topic help_topics[]; /* ends with a NULL name */
 
+/* An option of a kind of section that services of this protocol have, as topics of mqtt's bridge; -ENOENT with a sentence. */
+int help_part_option(const struct proto *p, const char *part, const char *name, struct buf *b);
+
 /* -ENOENT, and the sentence: no help on "upd" of addresses, did you mean "udp"? */
 int help_unknown(const char *word, const char *page, const char *nearest, struct buf *b);
 

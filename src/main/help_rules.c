@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "base/wrap.h"
 #include "main/help.h"
+#include "proto/protos.h"
 #include "store/rules.h"
 
 static const char text[] =
@@ -35,12 +36,41 @@ static const struct {
 	{ "%c", "in a pattern: the name that the client gives itself, in the same way" },
 };
 
+static const struct proto *whose(const char *store)
+{
+	for (const struct proto *const *p = protos; *p; p++)
+		if ((*p)->store && strcmp((*p)->store, store) == 0)
+			return *p;
+	return NULL;
+}
+
+/* Those that a service has, and those of which a rule may be written already. */
+static void add_stores(struct buf *b)
+{
+	const char *gap = " The names ";
+
+	buf_adds(b, "Stores:");
+	for (const char *const *s = rules_stores; *s; s++)
+		if (whose(*s))
+			buf_addf(b, " %s (of %s)", *s, whose(*s)->name);
+	buf_addc(b, '.');
+	for (const char *const *s = rules_stores; *s; s++) {
+		if (whose(*s))
+			continue;
+		buf_addf(b, "%s%s", gap, *s);
+		gap = ", ";
+	}
+	buf_adds(b, " are for services to come.");
+}
+
 void help_rules(struct buf *b)
 {
+	BUF_AUTO struct buf stores = BUF_INIT(1000);
+
+	add_stores(&stores);
 	wrap_add(b, text, 0, 0);
-	buf_adds(b, "\n\nStores:");
-	for (const char *const *s = rules_stores; *s; s++)
-		buf_addf(b, " %s", *s);
+	buf_adds(b, "\n\n");
+	wrap_add(b, buf_str(&stores), 0, 0);
 	buf_addc(b, '\n');
 }
 

@@ -168,6 +168,49 @@ static int take_people(struct planner *p)
 	return err;
 }
 
+/* ---- rules that nobody and nothing here can fit ---- */
+
+static bool has_store(const struct plan *plan, const char *store)
+{
+	for (size_t i = 0; i < plan->n; i++)
+		if (plan->services[i].proto->store && strcmp(plan->services[i].proto->store, store) == 0)
+			return true;
+	return false;
+}
+
+static bool has_group(const struct people *people, const char *group)
+{
+	for (size_t i = 0; i < people_count(people); i++)
+		if (person_is_in(people_at(people, i), group))
+			return true;
+	return false;
+}
+
+static void check_rule(struct planner *p, const char *file, const struct conf_entry *e, struct rules_about rule)
+{
+	const struct people *people = p->plan->people; /* NULL: they may come later */
+	const char *store = rules_stores[rule.store];
+
+	if (!has_store(p->plan, store))
+		conf_warning(p->ps, file, e->line, "%s: no service here has the store %s", e->name, store);
+	if (people && rule.group && !has_group(people, rule.group))
+		conf_warning(p->ps, file, e->line,
+			     "%s: nobody is in the group \"%s\"; guichet user set NAME --groups %s puts somebody there",
+			     e->name, rule.group, rule.group);
+	if (people && rule.user && !people_find(people, span_str(rule.user)))
+		conf_warning(p->ps, file, e->line, "%s: there is no user \"%s\"; guichet user add %s makes one",
+			     e->name, rule.user, rule.user);
+}
+
+/* Each line that is right has become one rule; told once, not by each worker. */
+static void check_each(struct planner *p, const struct conf_section *at)
+{
+	if (p->setup->wants || !conf_problems_none(p->ps) || at->n != rules_count(p->plan->rules))
+		return;
+	for (size_t i = 0; i < at->n; i++)
+		check_rule(p, at->file, &at->entries[i], rules_about(p->plan->rules, i));
+}
+
 int planner_finish_access(struct planner *p)
 {
 	const struct conf_section *at = p->conf ? conf_find(p->conf, "rules") : NULL;
@@ -183,6 +226,8 @@ int planner_finish_access(struct planner *p)
 	if (at && !some && !p->setup->wants)
 		conf_warning(p->ps, at->file, at->line, "[rules] has no use here: no service asks them");
 	err = some ? take_people(p) : 0;
+	if (at && some && !err)
+		check_each(p, at);
 	for (size_t i = 0; i < p->plan->n && !err; i++)
 		planner_check_users(p, &p->plan->services[i]);
 	return err;

@@ -70,7 +70,7 @@ static void add_row(struct table *t, const struct service_view *v, bool first, c
 	if (v->common->proxy && addr_kinds[tried->transport].flags & ADDR_F_STREAM)
 		buf_adds(&b, "only from a proxy that sends PROXY headers");
 	else
-		try_command(v->proto, tried, needs_login(t, v->proto), &b);
+		try_command(program_invocation_name, v->proto, tried, needs_login(t, v->proto), &b);
 	text_table_add(&t->text, (const char *[]){ first ? v->name : "", first ? v->model : "", address, try, NULL });
 }
 

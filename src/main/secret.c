@@ -135,18 +135,35 @@ static int ask_twice(int fd, const char *whose, struct buf *ret, struct buf *aga
 	return -ECANCELED;
 }
 
+static int open_terminal(struct buf *why)
+{
+	int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+
+	if (fd >= 0)
+		return fd;
+	buf_adds(why, "there is no terminal to ask for the password on; with --stdin it is the first line of standard "
+		      "input");
+	return -ENOTTY;
+}
+
+int secret_can_ask(struct buf *why)
+{
+	int fd = open_terminal(why);
+
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}
+
 int secret_ask(const char *whose, struct buf *ret, struct buf *why)
 {
-	int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY), r;
+	int fd = open_terminal(why), r;
 	char text[LINE + 1];
 	struct buf again;
 
-	if (fd < 0) {
-		buf_adds(why,
-			 "there is no terminal to ask for the password on; with --stdin it is the first line of standard "
-			 "input");
-		return -ENOTTY;
-	}
+	if (fd < 0)
+		return fd;
 	buf_init_fixed(&again, text, sizeof(text));
 	r = ask_twice(fd, whose, ret, &again, why);
 	explicit_bzero(text, sizeof(text));

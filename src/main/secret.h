@@ -11,5 +11,7 @@
  * always with a sentence in `why`.
  */
 [[nodiscard]] int secret_ask(const char *whose, struct buf *ret, struct buf *why);
+/* Before anything is begun: is there a terminal? 0, or -ENOTTY with a sentence. */
+[[nodiscard]] int secret_can_ask(struct buf *why);
 [[nodiscard]] int secret_read(int fd, struct buf *ret, struct buf *why); /* a line of it, without its end */
 void secret_done(struct buf *b);

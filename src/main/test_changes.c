@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -182,7 +183,10 @@ static struct plan *plan_with(const char *dir, const char *rules, const char *pe
 	snprintf(place, sizeof(place), "%s/people", dir);
 	buf_addf(&config, "[guichet]\ndata = .\n[mqtt]\nlisten = tcp:1883\n%s", rules);
 	assert_int_equal(files_write(file, 0600, buf_span(&config), NULL), 0);
-	assert_int_equal(files_write(place, 0600, span_str(people), NULL), 0);
+	if (people)
+		assert_int_equal(files_write(place, 0600, span_str(people), NULL), 0);
+	else
+		assert_true(unlink(place) == 0 || errno == ENOENT);
 	return plan_of_file(file, NULL);
 }
 
@@ -206,6 +210,30 @@ static void test_people_and_rules(void **state)
 	assert_string_equal(logged, "info rules-changed rules=1\n");
 	assert_int_equal(log_between(plan_with(dir, "[rules]\nallow = * * topics:#\n", ""), plan_with(dir, "", "")), 1);
 	assert_string_equal(logged, "info rules-changed rules=0\n");
+	assert_int_equal(files_remove_dir(dir, NULL), 0);
+}
+
+/* Where nobody is known a password proves nothing, so that there is nobody any more is told, whatever became of the file. */
+static void test_people_gone(void **state)
+{
+	static const char rules[] = "[rules]\nallow = * * topics:#\n";
+	char dir[] = "/tmp/guichet-changes-XXXXXX", expect[300];
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(
+		expect, sizeof(expect),
+		"info people-changed added=0 changed=0 removed=2\n"
+		"warn people-none file=%s/./people text=\"nobody is in it any more: names and passwords are not looked at\"\n",
+		dir);
+	assert_int_equal(log_between(plan_with(dir, rules, "ann\nbob\n"), plan_with(dir, rules, NULL)), 2);
+	assert_string_equal(logged, expect);
+	assert_int_equal(log_between(plan_with(dir, rules, "ann\nbob\n"), plan_with(dir, rules, "")), 2);
+	assert_string_equal(logged, expect);
+	assert_int_equal(log_between(plan_with(dir, rules, NULL), plan_with(dir, rules, "ann\n")), 1);
+	assert_string_equal(logged, "info people-changed added=1 changed=0 removed=0\n");
+	assert_int_equal(log_between(plan_with(dir, rules, ""), plan_with(dir, rules, NULL)), 0);
+	assert_string_equal(logged, "");
 	assert_int_equal(files_remove_dir(dir, NULL), 0);
 }
 
@@ -237,9 +265,11 @@ static void test_no_memory(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_changes), cmocka_unit_test(test_derived),
-					    cmocka_unit_test(test_certificates),
-					    cmocka_unit_test(test_people_and_rules), cmocka_unit_test(test_no_memory) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_changes),      cmocka_unit_test(test_derived),
+		cmocka_unit_test(test_certificates), cmocka_unit_test(test_people_and_rules),
+		cmocka_unit_test(test_people_gone),  cmocka_unit_test(test_no_memory)
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

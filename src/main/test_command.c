@@ -145,7 +145,13 @@ static void test_help(void **state)
 	check(WORDS("help", "ehco", "upper"), STATUS_USAGE, NULL, "no help on \"ehco\", did you mean \"echo\"?\n");
 	check(WORDS("help", "guichet", "loops"), STATUS_OK, "loops = NUMBER\n", NULL);
 	check(WORDS("help", "ehco"), STATUS_USAGE, NULL, "guichet: no help on \"ehco\", did you mean \"echo\"?\n");
-	check(WORDS("help", "a", "b", "c"), STATUS_USAGE, NULL, "more than two words: a service and an option");
+	check(WORDS("help", "a", "b", "c", "d"), STATUS_USAGE, NULL, "more than three words: a service");
+	check(WORDS("help", "nomqtt", "b", "c"), STATUS_USAGE, NULL, "no help on \"nomqtt\"");
+	check(WORDS("help", "store", "b", "c"), STATUS_USAGE, NULL, "\"c\" is one word too many");
+	check(WORDS("help", "mqtt", "bridge", "topics"), STATUS_OK, "PATTERN in|out|both", NULL);
+	check(WORDS("help", "mqtt", "bridge", "topisc"), STATUS_USAGE, NULL,
+	      "unknown option \"topisc\" of mqtt bridge, did you mean \"topics\"?");
+	check(WORDS("help", "mqtt", "acl", "topics"), STATUS_USAGE, NULL, "mqtt has no sections \"acl\"");
 	check(WORDS("help", "--man"), STATUS_OK, ".TH GUICHET 1", NULL);
 }
 

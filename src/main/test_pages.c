@@ -252,7 +252,7 @@ static void check_try_of(const char *proto, const char *address, bool login, con
 
 	assert_int_equal(addr_parse(address, &a, NULL), 0);
 	buf_reset(&page);
-	try_command(protos_find(proto), &a, login, &page);
+	try_command("guichet", protos_find(proto), &a, login, &page);
 	assert_string_equal(buf_str(&page), expect);
 }
 

@@ -99,7 +99,8 @@ static void rules(void **state)
 	      "t.conf:5: unknown option \"dney\" in [rules], did you mean \"deny\"?\n");
 	check(LOCAL "[rules]\nallow = * read files:#\n",
 	      "t.conf:3: warning: no rule is about topics, so nobody may do anything with [topics]; a rule for it would be: "
-	      "allow = * read topics:#\n");
+	      "allow = * read topics:#\n"
+	      "t.conf:4: warning: allow: no service here has the store files\n");
 }
 
 static void open_to_everybody(void **state)
@@ -161,6 +162,23 @@ static void people(void **state)
 	check("[guichet]\npeople = .\n" LOCAL, ".: people: cannot read .: Is a directory\n");
 }
 
+/* What is written wrong, and what can fit nobody, looks the same: silence would hide it. */
+static void nobody_of_that_name(void **state)
+{
+	char path[300];
+
+	(void)state;
+	folder_put("who", "alice groups=house\n");
+	snprintf(path, sizeof(path), "%s/who", folder);
+	assert_int_equal(chmod(path, 0600), 0);
+	check("[guichet]\npeople = who\n" LOCAL
+	      "[rules]\nallow = @house read topics:#\nallow = alice * topics:#\nallow = @hose read topics:#\n"
+	      "deny = nouser write topics:#\nallow = anonymous read topics:#\n",
+	      "t.conf:8: warning: allow: nobody is in the group \"hose\"; guichet user set NAME --groups hose puts somebody there\n"
+	      "t.conf:9: warning: deny: there is no user \"nouser\"; guichet user add nouser makes one\n");
+	check("[guichet]\npeople = nowhere\n" LOCAL "[rules]\nallow = @house read topics:#\n", "");
+}
+
 static bool wants(const struct plan_service *s, const void *arg)
 {
 	return s->proto == arg;
@@ -203,7 +221,8 @@ static void in_a_worker(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test(f)
-	const struct CMUnitTest tests[] = { T(rules), T(open_to_everybody), T(people), T(in_a_worker) };
+	const struct CMUnitTest tests[] = { T(rules), T(open_to_everybody), T(people), T(nobody_of_that_name),
+					    T(in_a_worker) };
 
 	return cmocka_run_group_tests(tests, make_dir, folder_take_down);
 }

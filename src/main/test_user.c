@@ -318,6 +318,11 @@ static void users_of_mosquitto(void **state)
 	assert_true(lets_in("carol smith", "pass word"));
 	assert_false(lets_in("carol smith", "secret"));
 	user("", WORDS("list"), STATUS_OK, "password (imported, till the next passwd)", NULL);
+	folder_put(
+		"passwd",
+		"zed:$7$101$9sMiQH1gquO69Wes$LM6N8+fGwv4+9T6kIRp/YIPsFvJ1ZWx9smQhvds/Q+1PcEK60BjeNzOa/GgqzrIOVxWtwJBAqrGvS++OHEi/eg==\n");
+	assert_int_equal(run("", WORDS("import", "mosquitto-passwd", path, "--people", people)), STATUS_OK);
+	check_output(outputs[0], "1 user added to ");
 	folder_put("passwd", "alice:$7$x\ndora:plain\n\ne:$y$abc$def\nnothing\n");
 	assert_int_equal(run("", WORDS("import", "mosquitto-passwd", path, "--people", people)), STATUS_FAILED);
 	check_output(outputs[0], "0 users added to ");

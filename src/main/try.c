@@ -70,11 +70,12 @@ static void add_address(const struct addr_text *a, struct buf *b)
 }
 
 /* A broker says nothing by itself, and is not talked to by hand. */
-static void subscribe(const struct addr_text *a, bool login, struct buf *b)
+static void subscribe(const char *program, const struct addr_text *a, bool login, struct buf *b)
 {
 	const char *host = host_of(a);
 
-	buf_adds(b, "guichet sub ");
+	str_add_word(b, program);
+	buf_adds(b, " sub ");
 	if (a->transport == ADDR_TCP) {
 		if (strcmp(host, "127.0.0.1") != 0)
 			buf_addf(b, "-h %s ", host);
@@ -92,12 +93,12 @@ static bool is_broker(const struct proto *proto, const struct addr_text *a)
 	return strcmp(proto->name, "mqtt") == 0 && (addr_is_net(a) || a->transport == ADDR_UNIX);
 }
 
-void try_command(const struct proto *proto, const struct addr_text *a, bool login, struct buf *b)
+void try_command(const char *program, const struct proto *proto, const struct addr_text *a, bool login, struct buf *b)
 {
 	const struct manner *m = manner_of(proto);
 
 	if (is_broker(proto, a)) {
-		subscribe(a, login, b);
+		subscribe(program, a, login, b);
 		return;
 	}
 	switch (a->transport) {
@@ -121,7 +122,8 @@ void try_command(const struct proto *proto, const struct addr_text *a, bool logi
 	case ADDR_UNIXGRAM:
 	case ADDR_FIFO:
 	case ADDR_MQ:
-		buf_addf(b, "guichet connect %s", addr_is_secure(a) ? "--insecure " : "");
+		str_add_word(b, program);
+		buf_addf(b, " connect %s", addr_is_secure(a) ? "--insecure " : "");
 		add_address(a, b);
 		break;
 	default:

@@ -135,9 +135,7 @@ static int explain(struct buf *why, int r, const char *dir)
 	case 0:
 		return 0;
 	case -EBUSY:
-		say(why, 0, dir,
-		    "another process has this store; stop the guichet that runs there, or give this one its own data "
-		    "folder (data = PATH)");
+		say(why, 0, dir, "another process has this store: stop that guichet first");
 		return -EBUSY;
 	case -EPROTONOSUPPORT:
 		return say(why, -EPROTONOSUPPORT, dir, "a newer guichet has written this store");

@@ -74,6 +74,17 @@ bool rules_mention(const struct rules *r, enum rules_store store)
 	return false;
 }
 
+struct rules_about rules_about(const struct rules *r, size_t i)
+{
+	const struct rule *rule = &r->v[i];
+
+	return (struct rules_about){
+		.store = rule->store,
+		.user = rule->whom == WHOM_USER ? rule->who : NULL,
+		.group = rule->whom == WHOM_GROUP ? rule->who : NULL,
+	};
+}
+
 static bool same_text(const char *a, const char *b)
 {
 	return a && b ? strcmp(a, b) == 0 : a == b;

@@ -50,6 +50,13 @@ struct rules;
 size_t rules_count(const struct rules *r);
 bool rules_mention(const struct rules *r, enum rules_store store); /* some line is about it */
 
+/* What a rule names: its store, and who it is about when that is one user or one group (else NULL). Lives as long as the list. */
+struct rules_about {
+	enum rules_store store;
+	const char *user, *group;
+};
+struct rules_about rules_about(const struct rules *r, size_t i); /* below rules_count() */
+
 bool rules_same(const struct rules *a, const struct rules *b); /* the same lines in the same order; NULL: no section */
 
 /* References, from any thread; NULL is fine. */

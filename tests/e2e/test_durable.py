@@ -883,4 +883,5 @@ def test_twice(broker, folder):
     for what in "check", "dump":
         done = subprocess.run([PROGRAM, "store", what, str(folder / "guichet-data")], capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode == 1 and "another process has this store" in done.stderr
+        assert "data = PATH" not in done.stderr  # no option of this command
     a.pings()

@@ -118,11 +118,11 @@ def test_how_to_try_a_broker(folder, rules, words):
     (folder / "m.conf").write_text(f"[guichet]\ndata = {folder}/d\n[mqtt]\nlisten = tcp:{port} tls:0\n{rules}")
     with subprocess.Popen([PROGRAM, "serve", "m.conf"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as p:
         lines = [p.stdout.readline() for _ in range(3)]
-        assert lines[1].endswith(f"  guichet sub -p {port} {words}-v -t '#'\n")
-        assert re.search(rf"guichet sub --insecure tls:127\.0\.0\.1:\d+ {words}-v -t '#'\n$", lines[2])
+        assert lines[1].endswith(f"  {PROGRAM} sub -p {port} {words}-v -t '#'\n")
+        assert re.search(rf"{re.escape(PROGRAM)} sub --insecure tls:127\.0\.0\.1:\d+ {words}-v -t '#'\n$", lines[2])
         if not words:
             for line in lines[1:]:
-                command = line[line.index("guichet sub"):].replace("guichet", PROGRAM, 1).replace("'", "").split()
+                command = line[line.index(f"{PROGRAM} sub"):].replace("'", "").split()  # as it stands there
                 assert subprocess.run([*command, "-E"], timeout=PATIENCE).returncode == 0
         p.terminate()
 

@@ -56,6 +56,10 @@ TABLE = {
                         "to: tcp:localhost:7100 is [relay] itself, which would be connected to itself"),
     "section without its name": ("[mqtt.bridge]\nto = tcp:a:1\n", 1, "[mqtt.bridge] has no name of its own: [mqtt.bridge.NAME]"),
     "section with half a name": ("[mqtt.bridge.]\nto = tcp:a:1\n", 1, "[mqtt.bridge.] has no name of its own: [mqtt.bridge.NAME]"),
+    "bridge without topics": ("[mqtt]\nlisten = tcp:0\n[mqtt.bridge.b]\nto = tcp:a:1\n", 3,
+                              "topics: must be set, as in: topics = sensors/# out 1"),
+    "bridge of what is ours": ("[mqtt]\nlisten = tcp:0\n[mqtt.bridge.b]\nto = tcp:a:1\ntopics = # in 1 guichet/\n", 5,
+                               "topics: what is below guichet/ is what the server itself tells; it cannot go over a bridge"),
     "two sections, one address": ("[echo]\nlisten = tcp:7009\n[time]\nlisten = udp:7009 tcp:7009\n", 4,
                                   "listen: tcp:7009 is an address of [echo] already"),
 }

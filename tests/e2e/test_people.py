@@ -88,6 +88,18 @@ def test_reload(guichet, folder):
         ask(sock, b"alice secret", b"wrong\n")
 
 
+def test_the_file_goes(guichet, folder):
+    g = start(guichet, folder)
+    (folder / "people").rename(folder / "elsewhere")
+    os.kill(g.pid, signal.SIGHUP)
+    assert g.wait_log("people-changed")["removed"] == "1"
+    assert g.wait_log("people-none")["file"] == str(folder / "people")
+    assert g.wait_log("reloaded")["text"] == "1 change"
+    (folder / "elsewhere").rename(folder / "people")
+    os.kill(g.pid, signal.SIGHUP)
+    assert g.wait_log("people-changed", added="1")["removed"] == "0"
+
+
 def test_guessing(guichet, folder):
     g = start(guichet, folder, free="yes")
     with g.connect() as sock, g.connect() as other:
@@ -129,6 +141,15 @@ def typed(folder, *lines):
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     os.close(fd)
     return status
+
+
+def test_nobody_to_ask(folder):
+    """Without a terminal there is nobody to ask for a password, and nothing is begun."""
+    for what in "add", "passwd":
+        done = subprocess.run([PROGRAM, "user", what, "zoe"], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=60, start_new_session=True)
+        assert done.returncode == 1 and "there is no terminal" in done.stderr
+    assert not list(folder.iterdir())
 
 
 def test_typing_a_password(folder):

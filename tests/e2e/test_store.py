@@ -46,6 +46,7 @@ def test_there_and_back(tmp_path):
     assert [json.loads(line) for line in out.stdout.splitlines()] == RECORDS
     out = store("check", "--json", tmp_path / "topics")
     assert out.returncode == 0 and json.loads(out.stdout)["sound"]
+    assert json.loads(out.stdout)["records"] == len(RECORDS)  # what dump prints
     again = store("load", tmp_path, text=lines(RECORDS))
     assert again.returncode == 1 and "not empty" in again.stderr
 

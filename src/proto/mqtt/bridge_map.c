@@ -79,6 +79,18 @@ static int check_filter(struct span filter, struct buf *why)
 	return -EINVAL;
 }
 
+/* What a server tells of itself, under either name, is nobody else's to publish: it would be lost on the way. */
+static int check_own(const struct bridge_topic *t, struct buf *why)
+{
+	if (span_starts(t->local_filter, "$SYS") || span_starts(t->remote_filter, "$SYS"))
+		buf_adds(why, "what is below $SYS is each server's own");
+	else if (topic_is_own(t->local_filter) || topic_is_own(t->remote_filter))
+		buf_adds(why, "what is below guichet/ is what the server itself tells; it cannot go over a bridge");
+	else
+		return 0;
+	return -EINVAL;
+}
+
 static int take_words(struct bridge_topic *t, struct buf *why)
 {
 	char **v = t->words.v;
@@ -96,10 +108,8 @@ static int take_words(struct bridge_topic *t, struct buf *why)
 		r = take_prefix(&t->remote, v[4], why);
 	if (r == 0)
 		r = join(t, span_str(v[0]));
-	if (r == 0 && (span_starts(t->local_filter, "$SYS") || span_starts(t->remote_filter, "$SYS"))) {
-		buf_adds(why, "what is below $SYS is each server's own");
-		r = -EINVAL;
-	}
+	if (r == 0)
+		r = check_own(t, why);
 	if (r == 0)
 		r = check_filter(t->local_filter, why);
 	if (r == 0)

@@ -28,8 +28,8 @@ static const struct option rows[] = {
 	OPT_NSEC(O, retry, "1m", NSEC_PER_SEC, 24 * 3600 * NSEC_PER_SEC,
 		 "the longest pause between two tries; the first is one second"),
 	OPT_ADDRS(O, to, NULL, 1, 1, "connects to this broker"),
-	OPT_STRING(O, topics, NULL, 1, TEXT_MAX,
-		   "what goes over it, a line each: PATTERN in|out|both QOS LOCAL-PREFIX REMOTE-PREFIX"),
+	OPT_TEXT(O, topics, 1, TEXT_MAX, "sensors/# out 1",
+		 "what goes over it, a line each: PATTERN in|out|both QOS LOCAL-PREFIX REMOTE-PREFIX"),
 	OPT_STRING(O, user, NULL, 0, 1024, "logs in there under this name"),
 	OPT_ENUM(O, version, "auto", versions, "of MQTT; auto tries 5, then 3.1.1"),
 };
@@ -48,8 +48,9 @@ static const char *fault_of_address(const struct addr_text *to)
 	return NULL;
 }
 
-static int check_address(const struct addr_text *to, struct buf *why)
+static int check_address(const struct bridge_options *o, struct buf *why)
 {
+	const struct addr_text *to = &o->to.v[0];
 	const char *fault = fault_of_address(to);
 
 	if (!fault)
@@ -100,13 +101,14 @@ static void add_lines(const char *said, struct buf *why)
 	}
 }
 
-static int check_topics(const char *text, struct buf *why)
+static int check_topics(const struct bridge_options *o, struct buf *why)
 {
 	BUF_AUTO struct buf said = BUF_INIT(4096);
 	struct bridge_map map;
-	int r = bridge_map_parse(text, &map, &said);
+	int r = o->topics ? bridge_map_parse(o->topics, &map, &said) : 0;
 
-	bridge_map_done(&map);
+	if (o->topics)
+		bridge_map_done(&map);
 	if (r == -EINVAL)
 		add_lines(buf_str(&said), why);
 	return r;
@@ -159,16 +161,25 @@ static int check_files(const struct bridge_options *o, struct buf *why)
 	return r;
 }
 
+/* All that is wrong, a line each. */
 static int check(const void *values, struct buf *why)
 {
-	const struct bridge_options *o = values;
-	int r = check_address(&o->to.v[0], why);
+	static int (*const checks[])(const struct bridge_options *o, struct buf *why) = { check_address, check_together,
+											  check_topics, check_files };
+	int ret = 0;
 
-	if (r == 0)
-		r = check_together(o, why);
-	if (r == 0 && o->topics)
-		r = check_topics(o->topics, why);
-	return r ? r : check_files(o, why);
+	for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
+		BUF_AUTO struct buf said = BUF_INIT(8192);
+		int r = checks[i](values, &said);
+
+		if (r < 0 && r != -EINVAL)
+			return r;
+		if (r == 0)
+			continue;
+		buf_addf(why, "%s%s", ret ? "\n" : "", buf_str(&said));
+		ret = r;
+	}
+	return ret;
 }
 
 const struct option_table bridge_table = OPTION_TABLE("bridge", rows, struct bridge_options, check);

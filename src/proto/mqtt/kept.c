@@ -103,6 +103,8 @@ int mqtt_kept_open(struct svc *svc, struct buf *ret_why)
 	if (!svc->folder)
 		return 0;
 	r = keep_open(&setup, &service->keep, ret_why);
+	if (r == -EBUSY && ret_why)
+		buf_adds(ret_why, ", or give this one its own data folder (data = PATH)");
 	if (r < 0)
 		return r;
 	disk.keep = service->keep;

@@ -64,6 +64,8 @@ static void test_response(void **state)
 	assert_refused(&mqtt_proto, "response_information: must be", "response_information", "answers/\xff");
 	assert_refused(&mqtt_proto, "server_reference: must be", "server_reference", "a\xff");
 	assert_refused(&mqtt_proto, "server_reference: must be", "server_reference", "");
+	assert_refused(&mqtt_proto, "\nresponse_information: must be", "server_reference", "", "response_information",
+		       "#");
 }
 
 /* ---- clients that take small packets ---- */

@@ -46,21 +46,24 @@ static bool is_place(const char *text, unsigned levels)
 	       !topic_is_own(span_str(text));
 }
 
+/* All that is wrong, a line each. */
 int mqtt_options_check(const void *values, struct buf *why)
 {
 	const struct mqtt_options *o = values;
+	int r = 0;
 
 	if (o->server_reference && !are_servers(o->server_reference)) {
 		buf_adds(why, "server_reference: must be the names of servers, HOST[:PORT] with blanks between them");
-		return -EINVAL;
+		r = -EINVAL;
 	}
 	if (o->response_information && !is_place(o->response_information, o->levels)) {
+		buf_adds(why, r < 0 ? "\n" : "");
 		buf_adds(why,
 			 "response_information: must be the beginning of topics that clients may publish to, without wildcards; %c and "
 			 "%u are filled in, %% is a percent sign");
-		return -EINVAL;
+		r = -EINVAL;
 	}
-	return 0;
+	return r;
 }
 
 void mqtt_tell_server(const struct io *io, unsigned code, struct mqtt_props *p)
