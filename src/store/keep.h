@@ -59,7 +59,7 @@ enum {
 
 /* How the file was found. Worth a line in the log when `damaged`. */
 struct keep_found {
-	uint64_t records; /* rows that are good */
+	uint64_t records; /* rows that are good, the first one with the version too */
 	uint64_t dropped; /* that were there and are not, or cannot be reached; as far as can be told */
 	bool damaged;
 	char what[96];         /* the first thing that was wrong, in words */
