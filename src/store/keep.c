@@ -158,6 +158,8 @@ static struct keep *new_keep(const struct keep_setup *s)
 	k->next_id = 1;
 	k->end = &k->first;
 	k->reserve = s->limit / 8 < RESERVE_MAX ? s->limit / 8 : RESERVE_MAX;
+	if (k->reserve < 2 * s->largest)
+		k->reserve = 2 * s->largest;
 	pthread_mutex_init(&k->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

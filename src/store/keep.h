@@ -40,6 +40,7 @@ struct keep_setup {
 	const char *dir;  /* made when missing, with mode 0700 */
 	const char *name; /* how messages call it; NULL: dir */
 	uint64_t limit;   /* bytes that the file may have; at least KEEP_LIMIT_MIN */
+	uint64_t largest; /* bytes of the largest message; as much is held in reserve. At most an eighth of the limit */
 	bool lazy;        /* `durability = lazy`: nobody waits; a crash costs what came in KEEP_LAZY_MS */
 
 	/* Called by the writer, from its thread, without a lock of ours. They may submit, and must not block. */
@@ -80,7 +81,7 @@ void keep_close(struct keep **k); /* NULL is fine, and set. Waits for the writer
 
 /* From any thread, without a lock. */
 enum keep_state keep_state(const struct keep *k);
-bool keep_full(const struct keep *k); /* not KEEP_FINE, or too much waits: refuse what can be refused, with 0x97 */
+bool keep_full(const struct keep *k); /* no room for what waits and for more: refuse what can be refused, with 0x97 */
 uint64_t keep_committed(const struct keep *k);
 
 /* For where "not submitted yet" is a position too: 0 is that, and a mark is never 0. Has the disk come so far? */

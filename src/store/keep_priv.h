@@ -21,8 +21,8 @@
 #include "store/keep.h"
 
 enum {
-	KEEP_VERSION =
-		2, /* of all this, in the row KEEP_ROW_HEAD. 1 had no KEEP_F_FROM, KEEP_F_OWED, nor numbers of shares */
+	/* of all this, in the row KEEP_ROW_HEAD. 1 had no KEEP_F_FROM, KEEP_F_OWED, nor numbers of shares */
+	KEEP_VERSION = 2,
 	KEEP_KEY = 32,    /* bytes of a key at most */
 	KEEP_SUM = 4,     /* of the checksum */
 	KEEP_DIGEST = 16, /* of a name in a key: SHA-256, cut */
@@ -229,9 +229,8 @@ struct keep {
 	unsigned spares;
 	uint64_t position;
 	_Atomic uint64_t waiting_bytes;
-	_Atomic uint64_t waiting_room; /* bytes that this may need in the file */
-	_Atomic uint64_t
-		room; /* that there are for it up to the limit, beside the reserve: when the writer looked last */
+	_Atomic uint64_t waiting_room;  /* bytes that this may need in the file */
+	_Atomic uint64_t room;          /* that the file has for it, beside the reserve: when the writer looked last */
 	bool closing, sleeping, urgent; /* urgent: somebody waits for what is in the queue */
 
 	/* the writer's */

@@ -40,8 +40,8 @@ struct message_birth {
 
 /* With one reference; NULL when memory is out. */
 [[nodiscard]] struct message *message_new(const struct message_birth *b);
-[[nodiscard]] struct message *message_copy(
-	const struct message *m);               /* on no disk, a large payload is shared; likewise */
+/* The same, on no disk; a large payload is shared. Likewise. */
+[[nodiscard]] struct message *message_copy(const struct message *m);
 struct message *message_ref(struct message *m); /* returns m */
 void message_unref(struct message *m);          /* NULL is fine */
 

@@ -85,12 +85,12 @@ static struct sub *whose_turn(const struct share *g, const struct subscriber *bu
 	return best;
 }
 
-/* The next message goes to the one behind it. */
+/* The next message goes to the one behind it, also among those who are away. */
 static struct sub *take_turn(struct share *g, const struct subscriber *but)
 {
 	struct sub *sub = whose_turn(g, but);
 
-	while (sub && is_ready(sub) && g->members.prev != &sub->in_share) {
+	while (sub && g->members.prev != &sub->in_share) {
 		struct list *first = g->members.next;
 
 		list_del(first);

@@ -213,6 +213,7 @@ static int settle(struct mqtt *self, struct io *io, bool present, const struct w
 static enum verdict let_in(struct mqtt *self, struct io *io, const struct mqtt_connect *c, bool present,
 			   const struct will *will)
 {
+	uint32_t before = present ? self->session->expiry : 0;
 	const char *why = NULL;
 	int r;
 
@@ -227,7 +228,7 @@ static enum verdict let_in(struct mqtt *self, struct io *io, const struct mqtt_c
 		why = "packet-too-large";
 	}
 	if (r) { /* as if it had never come */
-		self->session_expiry = present ? self->session_expiry : 0;
+		self->session_expiry = before;
 		self->goodbye = true;
 		return mqtt_refuse(self, io, (unsigned)r, why);
 	}
@@ -254,7 +255,8 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 	struct subscriber *old = NULL;
 	uint64_t where = 0;
 	bool present = false;
-	int r = self->session_expiry && !self->alarm ? mqtt_alarm_new(io->shard, &self->alarm) : 0;
+	bool may_stay = self->session_expiry || !c->clean; /* what is there, when this is refused in the end */
+	int r = may_stay && !self->alarm ? mqtt_alarm_new(io->shard, &self->alarm) : 0;
 
 	if (r == 0)
 		r = topics_claim(mqtt_service(io)->topics, &claim, &self->session, &present, &where, &old);

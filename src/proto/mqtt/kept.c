@@ -85,6 +85,7 @@ int mqtt_kept_open(struct svc *svc, struct buf *ret_why)
 		.dir = svc->folder,
 		.name = svc->folder_name,
 		.limit = o->disk,
+		.largest = o->packet,
 		.lazy = o->durability == MQTT_LAZY,
 		.committed = committed,
 		.state = state,

@@ -164,6 +164,21 @@ static void test_to_one_away(void **state)
 	takes(c, "123", true);
 }
 
+/* Those who are all away take turns, too. */
+static void test_all_away(void **state)
+{
+	struct memconn *b, *c;
+
+	(void)state;
+	b = member("b", 100, 60, "$share/g/t");
+	c = member("c", 100, 60, "$share/g/t");
+	memconn_reset(b);
+	memconn_reset(c);
+	publish("t", 1, "1234");
+	takes(talk_hello(&w, &(struct hello){ .name = "b", .expiry = 60 }, true), "13", false);
+	takes(talk_hello(&w, &(struct hello){ .name = "c", .expiry = 60 }, true), "24", false);
+}
+
 /* What that one has no room for is lost, and not counted as redelivered. */
 static void test_to_a_full_one(void **state)
 {
@@ -243,6 +258,7 @@ static void test_the_end(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(test_all_away),
 		TEST(test_leaves),
 		TEST(test_leaves_2),
 		TEST(test_is_over),

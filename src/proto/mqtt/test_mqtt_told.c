@@ -64,6 +64,7 @@ static void test_response(void **state)
 	assert_refused(&mqtt_proto, "response_information: must be", "response_information", "answers/\xff");
 	assert_refused(&mqtt_proto, "server_reference: must be", "server_reference", "a\xff");
 	assert_refused(&mqtt_proto, "server_reference: must be", "server_reference", "");
+	assert_refused(&mqtt_proto, "packet: must be at most", "packet", "16M", "disk", "64M");
 	assert_refused(&mqtt_proto, "\nresponse_information: must be", "server_reference", "", "response_information",
 		       "#");
 }
@@ -122,6 +123,7 @@ static void test_small(void **state)
 		assert_string_equal(memconn_reason(c), "packet-too-large");
 		assert_int_equal(talk_service(&w)->topics->names.n, 1);
 	}
+	talk_greeted(send_small(&w, "c", 0, 5), MQTT_TOO_LARGE); /* nor does it end what is there */
 	c = send_small(&w, "c", 600, 100);
 	assert_true(talk_greeted(c, MQTT_OK).session_present);
 	world_close(&w);

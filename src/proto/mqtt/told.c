@@ -52,7 +52,12 @@ int mqtt_options_check(const void *values, struct buf *why)
 	const struct mqtt_options *o = values;
 	int r = 0;
 
+	if (o->packet > o->disk / 8) {
+		buf_adds(why, "packet: must be at most an eighth of disk");
+		r = -EINVAL;
+	}
 	if (o->server_reference && !are_servers(o->server_reference)) {
+		buf_adds(why, r < 0 ? "\n" : "");
 		buf_adds(why, "server_reference: must be the names of servers, HOST[:PORT] with blanks between them");
 		r = -EINVAL;
 	}
