@@ -1,5 +1,9 @@
 /*
- * kept.h - what must survive the end of the process: records for the disk (store/keep.h), and what waits for them.
+ * kept.h - what must survive the end of the process:
+ *
+ *	kept.c     records for the disk (store/keep.h)
+ *	waiters.c  the sessions that a message waits for
+ *	held.c     who waits for the disk
  */
 #pragma once
 #include "core/proto.h"
@@ -25,7 +29,7 @@ struct mqtt_place {
 	uint32_t at;
 };
 
-/* What this loop has to say to the disk in this step; kept.c. */
+/* What this loop has to say to the disk in this step. */
 struct mqtt_pen {
 	struct keep_batch batch;
 	bool wrote;                /* something that the answer to this packet waits for */
@@ -115,3 +119,10 @@ void mqtt_kept_wake(struct mqtt_shard *shard, struct io *io);              /* wh
 void mqtt_kept_look(struct mqtt_shard *shard, struct io *io);              /* now and then: if nobody has said so */
 void mqtt_kept_forget(struct mqtt *self);
 void mqtt_pen_done(struct mqtt_pen *pen);
+
+/* ---- between the three files ---- */
+
+struct mqtt_pen *mqtt_pen(const struct io *io);
+bool mqtt_on_disk(const struct io *io, const struct subscriber *s);
+int mqtt_wrote(const struct io *io, int r); /* returns r. 0: an answer may have to wait for this record */
+void mqtt_kept_until(struct mqtt *self, struct io *io, uint64_t mark); /* the answers of this step wait until then */

@@ -12,7 +12,7 @@
  *	subscribe.c  what it wants to hear, and what is retained of that
  *	deliver.c    what it is sent: its queue, the window, acknowledgements
  *	route.c      from a message to all who hear it: this loop, other loops, those who are away
- *	kept.c       what must survive: records for the disk, and what waits for it
+ *	kept.c waiters.c held.c  what must survive: kept.h
  *	shard.c      the shard: what other loops send, wills and ends that are due
  *	sys.c        $SYS: what the broker tells of itself
  *	events.c     guichet/: what happens in the server
