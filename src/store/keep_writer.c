@@ -259,42 +259,59 @@ static void dawdle(struct keep *k)
 	}
 }
 
+static struct timespec in_ms(unsigned ms)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_nsec += ms * 1000000L;
+	if (t.tv_nsec >= 1000000000L) {
+		t.tv_sec++;
+		t.tv_nsec -= 1000000000L;
+	}
+	return t;
+}
+
+/* Until something comes; false: until then nothing has. */
+static bool sleep_until(struct keep *k, const struct timespec *until)
+{
+	int r;
+
+	k->sleeping = true;
+	r = until ? pthread_cond_timedwait(&k->some, &k->lock, until) : pthread_cond_wait(&k->some, &k->lock);
+	k->sleeping = false;
+	return r == 0;
+}
+
 /* Nobody waits for what there is: a transaction that began now would only keep those waiting who come meanwhile. */
 static void linger(struct keep *k)
 {
-	struct timespec until;
-	int r = 0;
+	struct timespec until = in_ms(KEEP_LATER_MS);
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += KEEP_LATER_MS * 1000000L;
-	if (until.tv_nsec >= 1000000000L) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000L;
-	}
-	k->sleeping = true;
-	while (r == 0 && !k->urgent && !k->closing)
-		r = pthread_cond_timedwait(&k->some, &k->lock, &until);
-	k->sleeping = false;
+	while (!k->urgent && !k->closing && sleep_until(k, &until))
+		;
 }
 
-/* All of the queue; NULL: closed. A store that is full looks again from time to time, for nobody may come. */
+/* A store that is full looks again from time to time, for nobody may come. */
+static void wait_for_some(struct keep *k)
+{
+	struct timespec until = in_ms(TRY_AGAIN);
+
+	if (sleep_until(k, is_short(k) ? &until : NULL))
+		return;
+	pthread_mutex_unlock(&k->lock);
+	look_for_room(k, 0);
+	pthread_mutex_lock(&k->lock);
+}
+
+/* All of the queue; NULL: closed. */
 static struct keep_queued *take_queue(struct keep *k)
 {
 	struct keep_queued *q;
 
 	pthread_mutex_lock(&k->lock);
-	while (!has_reason(k)) {
-		if (is_short(k)) {
-			pthread_mutex_unlock(&k->lock);
-			usleep(TRY_AGAIN * 1000);
-			look_for_room(k, 0);
-			pthread_mutex_lock(&k->lock);
-			continue;
-		}
-		k->sleeping = true;
-		pthread_cond_wait(&k->some, &k->lock);
-		k->sleeping = false;
-	}
+	while (!has_reason(k))
+		wait_for_some(k);
 	if (k->setup.lazy)
 		dawdle(k);
 	else if (!k->urgent)
