@@ -9,30 +9,19 @@
 #include <cmocka.h>
 
 #include "base/fault.h"
-#include "drive/files.h"
 #include "main/needs.h"
 #include "main/planner.h"
 #include "support/folder.h"
 
 #define BROKER "[mqtt]\nlisten = tcp:0\n"
 
-static char file[256];
-
-static int make_dir(void **state)
-{
-	if (folder_set_up(state) < 0)
-		return -1;
-	snprintf(file, sizeof(file), "%s/t.conf", folder);
-	return 0;
-}
-
 static struct plan *plan_of(const char *text)
 {
 	struct conf_problems ps = {};
 	struct plan *plan = NULL;
 
-	assert_int_equal(files_write(file, 0600, span_str(text), NULL), 0);
-	assert_int_equal(planner_make(&(struct planner_setup){ .file = file, .dry = true }, &plan, &ps), 0);
+	folder_put("t.conf", text);
+	assert_int_equal(planner_make(&(struct planner_setup){ .file = folder_conf, .dry = true }, &plan, &ps), 0);
 	assert_true(conf_problems_none(&ps));
 	conf_problems_done(&ps);
 	return plan;
@@ -125,5 +114,5 @@ int main(void)
 		cmocka_unit_test(memory_may_be_out),
 	};
 
-	return cmocka_run_group_tests(tests, make_dir, folder_take_down);
+	return cmocka_run_group_tests(tests, folder_set_up, folder_take_down);
 }

@@ -18,19 +18,9 @@
 #include "proto/protos.h"
 #include "support/folder.h"
 
-static char file[256]; /* in the folder */
-
-static int make_dir(void **state)
-{
-	if (folder_set_up(state) < 0)
-		return -1;
-	snprintf(file, sizeof(file), "%s/t.conf", folder);
-	return 0;
-}
-
 static void write_conf(const char *text)
 {
-	assert_int_equal(files_write(file, 0600, span_str(text), NULL), 0);
+	folder_put("t.conf", text);
 }
 
 /* What was made of one setup, with its problems as text in which DIR/ is left out. */
@@ -70,7 +60,7 @@ static struct made make(const struct planner_setup *setup)
 static struct made make_conf(const char *text)
 {
 	write_conf(text);
-	return make(&(struct planner_setup){ .file = file, .dry = true });
+	return make(&(struct planner_setup){ .file = folder_conf, .dry = true });
 }
 
 /* The file has exactly these problems. */
@@ -133,7 +123,7 @@ static void test_file(void **state)
 	assert_int_equal(m.plan->global->loops, 3);
 	s = find(m.plan, "shout");
 	assert_ptr_equal(s->proto, protos_find("echo"));
-	assert_string_equal(s->file, file);
+	assert_string_equal(s->file, folder_conf);
 	assert_int_equal(s->line, 5);
 	assert_int_equal(s->common->model, MODEL_THREAD);
 	assert_null(s->tls);
@@ -319,7 +309,7 @@ static void test_words_and_file(void **state)
 
 	(void)state;
 	write_conf("[echo]\nlisten = unix:a.sock\nupper = yes\n");
-	m = make(&(struct planner_setup){ .file = file,
+	m = make(&(struct planner_setup){ .file = folder_conf,
 					  .words = WORDS("echo@unix:b.sock,model=thread", "time@tcp:7037"),
 					  .n_words = 2,
 					  .dry = true });
@@ -338,14 +328,14 @@ static void test_sets(void **state)
 	(void)state;
 	write_conf("[guichet]\nloops = 1\n[echo]\nlisten = tcp:7007\n");
 	m = make(&(struct planner_setup){
-		.file = file, .sets = WORDS("loops=5", "data=here"), .n_sets = 2, .dry = true });
+		.file = folder_conf, .sets = WORDS("loops=5", "data=here"), .n_sets = 2, .dry = true });
 	assert_string_equal(m.text, "");
 	assert_int_equal(m.plan->global->loops, 5);
 	assert_string_equal(m.plan->global->data, "here");
 	assert_string_equal(m.plan->global->control, "here/control.sock");
 	plan_free(&m.plan);
 	m = make(&(struct planner_setup){
-		.file = file, .sets = WORDS("loop=5", "loops", "loops=x"), .n_sets = 3, .dry = true });
+		.file = folder_conf, .sets = WORDS("loop=5", "loops", "loops=x"), .n_sets = 3, .dry = true });
 	assert_int_equal(m.problems, 3);
 	assert_non_null(strstr(m.text, "loop=5: unknown option \"loop\", did you mean \"loops\"?\n"));
 	assert_non_null(strstr(m.text, "loops: write NAME=VALUE"));
@@ -390,7 +380,7 @@ static void test_test_mode(void **state)
 		"[guichet]\nlog = /nowhere/x.log\ncontrol = /nowhere/c\ndata = /nowhere\n"
 		"[echo]\nlisten = tcp:*:7007 udp:example.org:echo tcp:[2001:db8::1]:9 tcp:192.0.2.1:9 unix:/run/e.sock\n"
 		"[two]\nprotocol = echo\nlisten = unix:./e.sock\n");
-	m = make(&(struct planner_setup){ .file = file, .test_data = folder, .dry = true });
+	m = make(&(struct planner_setup){ .file = folder_conf, .test_data = folder, .dry = true });
 	assert_string_equal(m.text, "");
 	assert_string_equal(m.plan->global->data, folder);
 	assert_string_equal(m.plan->global->log, "stderr");
@@ -407,7 +397,7 @@ static void test_test_mode(void **state)
 	plan_free(&m.plan);
 
 	/* what the command line says by name is done, test or not */
-	m = make(&(struct planner_setup){ .file = file,
+	m = make(&(struct planner_setup){ .file = folder_conf,
 					  .test_data = folder,
 					  .sets = WORDS("data=./keep", "log=./t.log"),
 					  .n_sets = 2,
@@ -430,7 +420,7 @@ static void test_control(void **state)
 	(void)state;
 	write_conf("[echo]\nlisten = tcp:7007\n");
 	m = make(&(struct planner_setup){
-		.file = file, .control = &control_proto, .control_state = &control, .dry = true });
+		.file = folder_conf, .control = &control_proto, .control_state = &control, .dry = true });
 	assert_string_equal(m.text, "");
 	assert_int_equal(m.plan->n, 2);
 	assert_true(m.plan->services[1].internal);
@@ -439,7 +429,7 @@ static void test_control(void **state)
 	plan_free(&m.plan);
 	memset(long_set + strlen(long_set), 'x', 200);
 	m = make(&(struct planner_setup){
-		.file = file, .control = &control_proto, .dry = true, .sets = WORDS(long_set), .n_sets = 1 });
+		.file = folder_conf, .control = &control_proto, .dry = true, .sets = WORDS(long_set), .n_sets = 1 });
 	assert_non_null(strstr(m.text, "too long for a unix socket, at most 107 bytes\n"));
 	plan_free(&m.plan);
 }
@@ -449,7 +439,7 @@ static void test_control(void **state)
 static void test_auto_certificate(void **state)
 {
 	char data[300], crt[320], key[320];
-	struct planner_setup setup = { .file = file };
+	struct planner_setup setup = { .file = folder_conf };
 	BUF_AUTO struct buf first, second;
 	struct made m;
 	struct stat st;
@@ -497,7 +487,7 @@ static void test_auto_certificate(void **state)
 static void test_warnings(void **state)
 {
 	char key[300], data[300];
-	struct planner_setup setup = { .file = file };
+	struct planner_setup setup = { .file = folder_conf };
 	struct made m;
 
 	(void)state;
@@ -583,7 +573,7 @@ static void test_faults(void **state)
 		"[guichet]\nloops = 3\n[echo]\nlisten = tcp:7007 unix:x.sock\nbanner = hello\n[x]\nprotocol = relay\n"
 		"listen = tcp:1\nto = tcp:2\n[y]\nprotocol = time\nlisten = tcp:3\nenabled = no\n");
 	for (unsigned long n = 1;; n++) {
-		struct planner_setup setup = { .file = file,
+		struct planner_setup setup = { .file = folder_conf,
 					       .words = WORDS("echo@udp:1,upper=yes"),
 					       .n_words = 1,
 					       .dry = true,
@@ -638,5 +628,5 @@ int main(void)
 		cmocka_unit_test(test_faults),
 	};
 
-	return cmocka_run_group_tests(tests, make_dir, folder_take_down);
+	return cmocka_run_group_tests(tests, folder_set_up, folder_take_down);
 }

@@ -12,7 +12,6 @@
 
 #include <cmocka.h>
 
-#include "drive/files.h"
 #include "main/kit.h"
 #include "main/planner.h"
 #include "proto/protos.h"
@@ -44,16 +43,6 @@ static const struct proto topics = { .abi = PROTO_ABI,
 /* The linker takes this for that of src/proto/protos_list.c. */
 const struct proto *const protos[] = { &plain, &topics, NULL };
 
-static char file[256];
-
-static int make_dir(void **state)
-{
-	if (folder_set_up(state) < 0)
-		return -1;
-	snprintf(file, sizeof(file), "%s/t.conf", folder);
-	return 0;
-}
-
 /* Its problems, in which the folder is left out. */
 static struct plan *plan(const struct planner_setup *like, const char *text, struct buf *said)
 {
@@ -63,8 +52,8 @@ static struct plan *plan(const struct planner_setup *like, const char *text, str
 	struct plan *p = NULL;
 
 	if (text)
-		assert_int_equal(files_write(file, 0600, span_str(text), NULL), 0);
-	setup.file = file;
+		folder_put("t.conf", text);
+	setup.file = folder_conf;
 	setup.dry = true;
 	assert_int_equal(planner_make(&setup, &p, &ps), 0);
 	conf_problems_format(&ps, &all);
@@ -224,5 +213,5 @@ int main(void)
 	const struct CMUnitTest tests[] = { T(rules), T(open_to_everybody), T(people), T(nobody_of_that_name),
 					    T(in_a_worker) };
 
-	return cmocka_run_group_tests(tests, make_dir, folder_take_down);
+	return cmocka_run_group_tests(tests, folder_set_up, folder_take_down);
 }

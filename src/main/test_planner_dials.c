@@ -4,33 +4,21 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 
 #include <cmocka.h>
 
-#include "drive/files.h"
 #include "main/planner.h"
 #include "support/folder.h"
-
-static char file[256];
-
-static int make_dir(void **state)
-{
-	if (folder_set_up(state) < 0)
-		return -1;
-	snprintf(file, sizeof(file), "%s/t.conf", folder);
-	return 0;
-}
 
 /* The problems of this configuration, without the file's name. */
 static void says(const char *config, const char *expect)
 {
-	struct planner_setup setup = { .file = file, .dry = true };
+	struct planner_setup setup = { .file = folder_conf, .dry = true };
 	BUF_AUTO struct buf all = BUF_INIT(1 << 14);
 	struct conf_problems ps = {};
 	struct plan *plan = NULL;
 
-	assert_int_equal(files_write(file, 0600, span_str(config), NULL), 0);
+	folder_put("t.conf", config);
 	assert_int_equal(planner_make(&setup, &plan, &ps), 0);
 	for (size_t i = 0; i < ps.n; i++)
 		buf_addf(&all, "%u %s\n", ps.v[i].line, ps.v[i].text);
@@ -110,5 +98,5 @@ int main(void)
 		cmocka_unit_test(one_name_at_one_broker),
 	};
 
-	return cmocka_run_group_tests(tests, make_dir, folder_take_down);
+	return cmocka_run_group_tests(tests, folder_set_up, folder_take_down);
 }

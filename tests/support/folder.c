@@ -13,11 +13,16 @@
 #include "drive/files.h"
 
 char *folder;
+char folder_conf[256];
 
 int folder_set_up(void **state)
 {
+	int r = files_temp_dir(&folder, NULL);
+
 	(void)state;
-	return files_temp_dir(&folder, NULL);
+	if (r == 0)
+		snprintf(folder_conf, sizeof(folder_conf), "%s/t.conf", folder);
+	return r;
 }
 
 int folder_take_down(void **state)

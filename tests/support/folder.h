@@ -2,7 +2,8 @@
 #pragma once
 #include <stddef.h>
 
-extern char *folder; /* its path */
+extern char *folder;          /* its path */
+extern char folder_conf[256]; /* of a file t.conf in it, which need not be there */
 
 /* Of a group of tests: made, and removed with all that is in it. */
 int folder_set_up(void **state);

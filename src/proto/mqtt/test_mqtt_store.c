@@ -100,24 +100,6 @@ static struct memconn *comes(struct box *b, const char *name, uint16_t window, b
 	return talk_hello(&b->w, &(struct hello){ .name = name, .receive_max = window, .expiry = 600 }, present);
 }
 
-static void subscribes(struct memconn *c, const char *filter, unsigned qos, uint32_t id)
-{
-	struct mqtt_list l = { .type = MQTT_SUBSCRIBE, .id = 1 };
-	struct mqtt_sub sub = { .filter = span_str(filter), .qos = (uint8_t)qos };
-	uint8_t array[TALK_BYTES], list[TALK_BYTES];
-	struct mqtt_writer out, in;
-
-	mqtt_writer_init(&in, MQTT_5, list, sizeof(list));
-	assert_int_equal(mqtt_put_sub(&in, &sub), 0);
-	mqtt_props_init(&l.props);
-	mqtt_props_set(&l.props, MQTT_P_SUB_ID, id);
-	l.list = mqtt_written(&in);
-	mqtt_writer_init(&out, MQTT_5, array, sizeof(array));
-	assert_int_equal(mqtt_put_list(&out, &l), 0);
-	send_written(c, &out);
-	take_packet(c, MQTT_SUBACK);
-}
-
 static unsigned count(const char *text, const char *what)
 {
 	unsigned n = 0;
@@ -147,10 +129,10 @@ static void test_waiters(void **state)
 	for (unsigned i = 0; i < N; i++) {
 		snprintf(name, sizeof(name), "s%u", i);
 		c = comes(&b, name, 100, false);
-		subscribes(c, "t/1", 1, 1);
+		talk_subscribe_id(c, "t/1", 1, 1);
 		if (i % 2)
 			talk_subscribe(c, "$share/g/t/+", 2);
-		subscribes(c, "t/#", 2, 2);
+		talk_subscribe_id(c, "t/#", 2, 2);
 		talk_bye(c);
 	}
 	says(a, "t/1", "x", false);

@@ -136,7 +136,8 @@ struct say {
 	memconn_send(c, p.payload.p, p.payload.n, 0);
 }
 
-[[maybe_unused]] static void talk_subscribe(struct memconn *c, const char *filter, unsigned qos)
+/* `id`: 0 for none. */
+[[maybe_unused]] static void talk_subscribe_id(struct memconn *c, const char *filter, unsigned qos, uint32_t id)
 {
 	struct mqtt_list l = { .type = MQTT_SUBSCRIBE, .id = 1 };
 	struct mqtt_sub sub = { .filter = span_str(filter), .qos = (uint8_t)qos };
@@ -146,11 +147,18 @@ struct say {
 	mqtt_writer_init(&in, MQTT_5, list, sizeof(list));
 	assert_int_equal(mqtt_put_sub(&in, &sub), 0);
 	mqtt_props_init(&l.props);
+	if (id)
+		mqtt_props_set(&l.props, MQTT_P_SUB_ID, id);
 	l.list = mqtt_written(&in);
 	mqtt_writer_init(&out, MQTT_5, array, sizeof(array));
 	assert_int_equal(mqtt_put_list(&out, &l), 0);
 	send_written(c, &out);
 	assert_int_equal(take_packet(c, MQTT_SUBACK).body.n, 4);
+}
+
+[[maybe_unused]] static void talk_subscribe(struct memconn *c, const char *filter, unsigned qos)
+{
+	talk_subscribe_id(c, filter, qos, 0);
 }
 
 [[maybe_unused]] static void talk_id(struct memconn *c, unsigned type, uint16_t id)
