@@ -10,6 +10,7 @@
  *	                             forgets that it failed: a second one that succeeds would say nothing
  */
 #include <errno.h>
+#include <sys/statvfs.h>
 
 #include "store/keep_priv.h"
 #include "store/keep_sys.h"
@@ -113,19 +114,30 @@ static uint64_t room_inside(const struct keep *k)
 	return n * page_size(k);
 }
 
+/* By which the file can grow: up to its limit, and by what the disk has now. */
+static uint64_t room_behind(const struct keep *k)
+{
+	uint64_t grows = k->setup.limit > k->map ? k->setup.limit - k->map : 0;
+	struct statvfs st;
+
+	if (grows == 0 || fstatvfs(k->fd, &st) < 0 || st.f_bavail > grows / st.f_frsize)
+		return grows;
+	return (uint64_t)st.f_bavail * st.f_frsize;
+}
+
 /*
  * The map is as large as the file, whose blocks are the disk's promise: so a disk that is full is met here and not in
- * a transaction. Where file systems cannot promise, it is met there.
+ * a transaction. Where file systems cannot promise, it is met there. A disk that has less gives what it has.
  */
-static int grow(struct keep *k, uint64_t at_least)
+static int grow(struct keep *k, uint64_t wanted)
 {
-	uint64_t step = k->map / 4, map;
+	uint64_t step = k->map / 4, room = room_behind(k), map;
 
 	step = step < STEP_MIN ? STEP_MIN : step > STEP_MAX ? STEP_MAX : step;
-	map = k->map + (step > at_least ? step : at_least);
-	map = (map < k->setup.limit ? map : k->setup.limit) & ~UINT64_C(65535);
+	step = step > wanted ? step : wanted;
+	map = (k->map + (step < room ? step : room)) & ~UINT64_C(65535);
 	if (map <= k->map)
-		return -EFBIG;
+		return k->map + 65536 > k->setup.limit ? -EFBIG : -ENOSPC;
 	if (sys_fallocate(k->fd, 0, 0, (off_t)map) < 0 && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
 		return -errno;
 	if (mdb_env_set_mapsize(k->env, map))
@@ -138,8 +150,7 @@ static int grow(struct keep *k, uint64_t at_least)
 /* Of free pages half, because what is large needs several in a row. */
 static void tell_room(struct keep *k)
 {
-	uint64_t grows = k->setup.limit > k->map ? k->setup.limit - k->map : 0;
-	uint64_t all = room_at_end(k) + grows + k->inside / 2;
+	uint64_t all = room_at_end(k) + room_behind(k) + k->inside / 2;
 
 	atomic_store_explicit(&k->room, all > k->reserve ? all - k->reserve : 0, memory_order_relaxed);
 }
@@ -152,13 +163,18 @@ static bool is_short(const struct keep *k)
 /* Is there room for so much, and for what only takes away? */
 static int find_room(struct keep *k, uint64_t need)
 {
-	int r = room_at_end(k) >= need + k->reserve ? 0 : grow(k, need + k->reserve);
+	uint64_t wanted = need + k->reserve;
+	int r = room_at_end(k) < wanted ? grow(k, wanted) : 0;
 
-	if (r < 0 && (k->look == 0 || room_at_end(k) + k->inside < need + k->reserve)) {
+	if (room_at_end(k) >= wanted)
+		return 0;
+	if (k->look == 0 || room_at_end(k) + k->inside < wanted) {
 		k->look = LOOK;
 		k->inside = room_inside(k);
 	}
-	return r < 0 && room_at_end(k) + k->inside >= need + k->reserve ? 0 : r;
+	if (room_at_end(k) + k->inside >= wanted)
+		return 0;
+	return r < 0 ? r : -ENOSPC;
 }
 
 /* Before a transaction, and from time to time while room is short. Full, it must be twice as much until all is fine again. */

@@ -316,35 +316,51 @@ static void wait_for_room(const struct keeper *t)
 	assert_false(keep_full(t->k));
 }
 
+static void (*told)(void *arg, uint64_t position);
+
+static void tell_late(void *arg, uint64_t position)
+{
+	usleep(50000);
+	told(arg, position);
+}
+
 /* All that is taken at once, before the writer has seen any of it, fits: else what takes away would wait behind it for ever. */
-static void test_limit_at_once(void **state)
+static void fill_at_once(struct keeper *t)
 {
 	static const uint64_t who[] = { 1 };
 	static char payload[60000];
 	uint64_t id = 2;
-	struct keeper t;
 
-	(void)state;
 	memset(payload, 'p', sizeof(payload) - 1);
-	keeper_init(&t);
-	t.setup.limit = KEEP_LIMIT_MIN;
-	keeper_start(&t);
-	keeper_session(&t, 1, "s");
+	told = t->setup.committed;
+	t->setup.committed = tell_late;
+	keeper_start(t);
+	keeper_session(t, 1, "s");
 	for (int round = 0; round < 3; round++) {
 		uint64_t first = id;
 
-		while (!keep_full(t.k) || id - first < 20) { /* what was taken away is counted little by little */
-			wait_for_room(&t);
-			keeper_message(&t, id++, "t", payload, who, 1);
-			(void)keep_submit(t.k, &t.b);
+		while (!keep_full(t->k) || id - first < 20) { /* what was taken away is counted little by little */
+			wait_for_room(t);
+			keeper_message(t, id++, "t", payload, who, 1);
+			(void)keep_submit(t->k, &t->b);
 			assert_true(id < 10000);
 		}
 		for (uint64_t i = first; i < id; i++)
-			assert_int_equal(keep_done(&t.b, i, 1), 0);
-		keeper_submit(&t);
-		wait_for_room(&t);
+			assert_int_equal(keep_done(&t->b, i, 1), 0);
+		keeper_submit(t);
+		wait_for_room(t);
 	}
-	expect_after_restart(&t, "session 1 name=s expiry=60 until=0\n");
+	expect_after_restart(t, "session 1 name=s expiry=60 until=0\n");
+}
+
+static void test_limit_at_once(void **state)
+{
+	struct keeper t;
+
+	(void)state;
+	keeper_init(&t);
+	t.setup.limit = KEEP_LIMIT_MIN;
+	fill_at_once(&t);
 	keeper_done(&t);
 }
 
@@ -369,16 +385,28 @@ static void fill_until_full(struct keeper *t)
 }
 
 /* A real file system without room: for root only. */
+static void keeper_init_small(struct keeper *t, const char *size)
+{
+	keeper_init(t);
+	if (mount("none", t->dir, "tmpfs", 0, size) == 0)
+		return;
+	keeper_done(t);
+	skip();
+}
+
+static void keeper_done_small(struct keeper *t)
+{
+	keeper_close(t);
+	umount2(t->dir, MNT_DETACH);
+	keeper_done(t);
+}
+
 static void test_small_disk(void **state)
 {
 	struct keeper t;
 
 	(void)state;
-	keeper_init(&t);
-	if (mount("none", t.dir, "tmpfs", 0, "size=12m") < 0) {
-		keeper_done(&t);
-		skip();
-	}
+	keeper_init_small(&t, "size=12m");
 	keeper_start(&t);
 	fill_until_full(&t);
 	assert_int_equal(t.state == KEEP_FULL ? t.err : -ENOSPC, -ENOSPC);
@@ -386,9 +414,17 @@ static void test_small_disk(void **state)
 	keeper_submit(&t);
 	keeper_reopen(&t);
 	expect(&t, "session 1 name=s expiry=60 until=0\nsession 3 name=s expiry=60 until=0\n");
-	keeper_close(&t);
-	umount2(t.dir, MNT_DETACH);
-	keeper_done(&t);
+	keeper_done_small(&t);
+}
+
+static void test_small_disk_at_once(void **state)
+{
+	struct keeper t;
+
+	(void)state;
+	keeper_init_small(&t, "size=24m");
+	fill_at_once(&t);
+	keeper_done_small(&t);
 }
 
 /* Each call that we make ourselves, one by one: it opens, or it says why. */
@@ -519,13 +555,21 @@ static void test_newer(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_all_kinds),     cmocka_unit_test(test_last_one),
-		cmocka_unit_test(test_nobody),        cmocka_unit_test(test_large),
-		cmocka_unit_test(test_one_owner),     cmocka_unit_test(test_broken),
-		cmocka_unit_test(test_full_and_back), cmocka_unit_test(test_limit),
-		cmocka_unit_test(test_limit_at_once), cmocka_unit_test(test_small_disk),
-		cmocka_unit_test(test_each_call),     cmocka_unit_test(test_each_allocation),
-		cmocka_unit_test(test_older),         cmocka_unit_test(test_newer),
+		cmocka_unit_test(test_all_kinds),
+		cmocka_unit_test(test_last_one),
+		cmocka_unit_test(test_nobody),
+		cmocka_unit_test(test_large),
+		cmocka_unit_test(test_one_owner),
+		cmocka_unit_test(test_broken),
+		cmocka_unit_test(test_full_and_back),
+		cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_limit_at_once),
+		cmocka_unit_test(test_small_disk),
+		cmocka_unit_test(test_small_disk_at_once),
+		cmocka_unit_test(test_each_call),
+		cmocka_unit_test(test_each_allocation),
+		cmocka_unit_test(test_older),
+		cmocka_unit_test(test_newer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
