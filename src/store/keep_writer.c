@@ -147,12 +147,17 @@ static int grow(struct keep *k, uint64_t wanted)
 	return 0;
 }
 
-/* Of free pages half, because what is large needs several in a row. */
-static void tell_room(struct keep *k)
+/* For those who come. Of free pages half, because what is large needs several in a row. */
+static uint64_t room_to_give(const struct keep *k)
 {
 	uint64_t all = room_at_end(k) + room_behind(k) + k->inside / 2;
 
-	atomic_store_explicit(&k->room, all > k->reserve ? all - k->reserve : 0, memory_order_relaxed);
+	return all > k->reserve ? all - k->reserve : 0;
+}
+
+static void tell_room(struct keep *k)
+{
+	atomic_store_explicit(&k->room, room_to_give(k), memory_order_relaxed);
 }
 
 static bool is_short(const struct keep *k)
@@ -177,15 +182,21 @@ static int find_room(struct keep *k, uint64_t need)
 	return r < 0 ? r : -ENOSPC;
 }
 
-/* Before a transaction, and from time to time while room is short. Full, it must be twice as much until all is fine again. */
+/*
+ * Before a transaction, and from time to time while room is short. Full, it must be twice as much until all is fine again, by the
+ * measure of those who come: or they would be refused although it is said to be fine.
+ */
 static void look_for_room(struct keep *k, uint64_t need)
 {
-	int r = find_room(k, atomic_load(&k->state) == KEEP_FULL ? need + k->reserve : need);
+	bool full = atomic_load(&k->state) == KEEP_FULL;
+	int r = find_room(k, full ? need + k->reserve : need);
 
-	keep_set_state(k, r == 0 ? KEEP_FINE : KEEP_FULL, r);
+	if (r == 0 && full && room_to_give(k) < k->reserve)
+		r = -ENOSPC;
 	k->inside -= k->inside < need ? k->inside : need;
 	k->look -= k->look > 0;
-	tell_room(k);
+	tell_room(k); /* who hears that it is fine comes at once */
+	keep_set_state(k, r == 0 ? KEEP_FINE : KEEP_FULL, r);
 }
 
 void keep_measure(struct keep *k)

@@ -664,16 +664,16 @@ def full_or_not(g, ear, mouth, room):
 
 def test_full_store(broker):
     """`disk` is reached: what would be kept is refused, all else goes on, and when somebody has taken what waits it is fine again."""
-    g = broker(options="disk = 16M\npacket = 2M\n", loops=2)
+    g = broker(options="disk = 16M\npacket = 1M\n", loops=2)
     ear = away(g, "ear", 5, ("t", 2))
     other = away(g, "other", 4, ("big", 1))
     mouth = g.client("mouth", 5).enter()
-    for _ in range(3):
+    for _ in range(9):  # of free pages half is counted on, and as much again as is kept in reserve
         mouth.says("big", b"b" * 1000000, 1)
 
     def room(_):
         other.connect()
-        other.hears(3)
+        other.hears(9)
         other.pings()
     full_or_not(g, ear, mouth, room)
 
