@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from daemon import Address, Guichet, eventually, hear, readable, rest
+from daemon import Address, Guichet, eventually, free_port, hear, readable, rest
 
 MODELS = ["event", "iterative", "pool", "symmetric", "thread"]
 
@@ -162,7 +162,7 @@ def test_start_after_a_crash(guichet):
 
 def test_start_after_a_crash_on_the_same_port(guichet):
     """Connections of the dead one that the system still remembers are in nobody's way."""
-    first = guichet("echo@tcp:0", test=False)
+    first = guichet(f"echo@tcp:127.0.0.1:{free_port()}", test=False)
     at = first.at("tcp4")
     with at.connect() as sock:
         said(sock)
