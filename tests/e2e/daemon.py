@@ -25,7 +25,7 @@ from websocket import WebSocket
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = os.path.abspath(os.environ.get("GUICHET", ROOT / "build" / "guichet"))
 TOYS = os.path.join(os.path.dirname(os.path.realpath(PROGRAM)), "guichet-toys")  # with services for tests: tests/toys
-PATIENCE = int(os.environ.get("PATIENCE", 15))  # seconds until something that has not happened is a failure; nothing takes long
+PATIENCE = int(os.environ.get("PATIENCE", 30))  # seconds until something that has not happened is a failure; nothing takes long
 
 SANITIZED = any(word in Path(PROGRAM).read_bytes() for word in (b"__asan_init", b"__tsan_init"))  # its memory says nothing then
 
