@@ -476,17 +476,17 @@ static bool nobody_has_room(struct topics *t, const struct share *g, size_t size
 	return full;
 }
 
-static struct span name_of(const struct entry *e)
+/* Of a share the first member: its queue is full as all others are. */
+static struct span name_of(struct topics *t, const struct entry *e)
 {
-	const struct sub *sub;
+	const struct sub *sub = list_entry(e, struct sub, entry);
 
-	if (e->share) /* the first member: its queue is full as all others are */
-		sub = e->share->members.next == &e->share->members
-			      ? NULL
-			      : list_entry(e->share->members.next, struct sub, in_share);
-	else
-		sub = list_entry(e, struct sub, entry);
-	return sub ? subscriber_name(sub->whose) : (struct span){};
+	if (e->share) {
+		pthread_mutex_lock(&t->turns);
+		sub = list_entry(e->share->members.next, struct sub, in_share);
+		pthread_mutex_unlock(&t->turns);
+	}
+	return subscriber_name(sub->whose);
 }
 
 static bool is_full_entry(struct topics *t, const struct entry *e, const struct message *m,
@@ -534,7 +534,7 @@ static bool any(struct topics *t, const struct message *m, struct filters_found 
 			const struct entry *e = list_entry(l, struct entry, at.in_filter);
 
 			yes = is(t, e, m, lim);
-			name = yes && whose ? name_of(e) : (struct span){};
+			name = yes && whose ? name_of(t, e) : (struct span){};
 			if (name.n)
 				buf_add(whose, name.p, name.n);
 		}

@@ -664,7 +664,7 @@ def full_or_not(g, ear, mouth, room):
 
 def test_full_store(broker):
     """`disk` is reached: what would be kept is refused, all else goes on, and when somebody has taken what waits it is fine again."""
-    g = broker(options="disk = 16M\npacket = 2M\n", loops=2)
+    g = broker(options="disk = 16M\n", loops=2)
     ear = away(g, "ear", 5, ("t", 2))
     other = away(g, "other", 4, ("big", 1))
     mouth = g.client("mouth", 5).enter()
@@ -672,7 +672,8 @@ def test_full_store(broker):
         mouth.says("big", b"b" * 1000000, 1)
 
     def room(_):
-        other.connect()
+        other.enter()
+        other.wants(("big", 1))  # as it is there already, which is what most clients do
         other.hears(3)
         other.pings()
     full_or_not(g, ear, mouth, room)
