@@ -28,6 +28,7 @@ TABLE = {
     "no transport": ("[echo]\nlisten = 7007\n", 2, re.compile(r'listen: .*"7007"')),
     "address twice": ("[echo]\nlisten = tcp:7008 tcp:7008\n", 2, 'listen: "tcp:7008" comes twice'),
     "no address": ("[echo]\n\nupper = yes\n", 1, "[echo] listens nowhere, add for example: listen = tcp:7007 udp:7007"),
+    "empty address": ("[echo]\nupper = yes\nlisten =\n", 3, "listen: no address, write for example: listen = tcp:7007 udp:7007"),
     "unknown protocol": ("[shout]\nlisten = tcp:0\nprotocol = ecko\n", 3, 'protocol: "ecko" is no protocol, did you mean "echo"?'),
     "section without protocol": ("[ecko]\nlisten = tcp:0\n", 1,
                                  '[ecko] is no protocol, did you mean "echo"? Or say which one it is: protocol = NAME'),
