@@ -146,7 +146,7 @@ static int take(void *arg, int what, const char *word)
 
 static int run(int argc, char **argv)
 {
-	struct words w = { .setup = { .dry = true } };
+	struct words w = { .setup = { .dry = true, .look_up = true } };
 	int status;
 
 	w.v = mem_zalloc((size_t)argc * sizeof(*w.v));

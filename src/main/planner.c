@@ -64,7 +64,7 @@ void planner_problem(struct planner *p, const struct plan_service *s, const char
 	conf_problem(p->ps, at.file, at.line, "%s", text);
 }
 
-static void warning(struct planner *p, const struct plan_service *s, const char *text)
+void planner_warning(struct planner *p, const struct plan_service *s, const char *text)
 {
 	struct place at = place_of(p, s, text);
 
@@ -188,7 +188,7 @@ static void take_tls(void *arg, enum certs_what what, const char *text)
 	if (what == CERTS_PROBLEM)
 		planner_problem(of->p, of->s, text);
 	else if (what == CERTS_WARNING)
-		warning(of->p, of->s, text);
+		planner_warning(of->p, of->s, text);
 	else if (!of->p->plan->made) /* all services share the one that is made */
 		of->p->plan->made = mem_strdup(text);
 }
@@ -250,7 +250,8 @@ static void warn_of_proxy(struct planner *p, const struct plan_service *s)
 	for (size_t i = 0; i < l->n; i++)
 		if (addr_kinds[l->v[i].transport].flags & ADDR_F_STREAM && l->v[i].transport != ADDR_FIFO)
 			return;
-	warning(p, s, "proxy: has no use here: only connections begin with a PROXY header, and no address has any");
+	planner_warning(p, s,
+			"proxy: has no use here: only connections begin with a PROXY header, and no address has any");
 }
 
 static int add_tls(struct planner *p, struct plan_service *s)
