@@ -69,8 +69,8 @@ static void check_open(struct planner *p, const struct plan_service *s)
 	buf_addf(&why, "listen: [%s] would be reached from outside at ", s->name);
 	addr_format(a, &why);
 	buf_addf(&why,
-		 ", and no rule says who may do what there; with these two lines everybody may do everything: [rules] and "
-		 "allow = * * %s:#",
+		 ", and no rule says who may do what there: make users (`guichet user add NAME --groups house`), and let them in "
+		 "by two lines: [rules] and allow = @house * %s:#; see `guichet help rules`",
 		 s->proto->store);
 	planner_problem(p, s, text);
 }

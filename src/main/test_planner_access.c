@@ -101,13 +101,15 @@ static void open_to_everybody(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(far) / sizeof(far[0]); i++) {
-		char text[200], expect[400];
+		char text[200], expect[500];
 
 		snprintf(text, sizeof(text), "[topics]\nlisten = tcp:1884 %s\n", far[i]);
-		snprintf(expect, sizeof(expect),
-			 "t.conf:2: listen: [topics] would be reached from outside at %s, and no rule says who may do what "
-			 "there; with these two lines everybody may do everything: [rules] and allow = * * topics:#\n",
-			 far[i]);
+		snprintf(
+			expect, sizeof(expect),
+			"t.conf:2: listen: [topics] would be reached from outside at %s, and no rule says who may do what "
+			"there: make users (`guichet user add NAME --groups house`), and let them in by two lines: [rules] and "
+			"allow = @house * topics:#; see `guichet help rules`\n",
+			far[i]);
 		check(text, expect);
 		snprintf(text, sizeof(text), "[topics]\nlisten = tcp:1884 %s\n[rules]\nallow = * * topics:#\n", far[i]);
 		check(text, "");
