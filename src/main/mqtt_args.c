@@ -18,6 +18,21 @@
 
 enum { PEM_MAX = 1 << 20, USERS_MAX = 1 << 20, ID_MAX = 65535, PORT_PLAIN = 1883, PORT_TLS = 8883 };
 
+const char *const mqtt_args_missing[] = { "-A",
+					  "-S",
+					  "-o",
+					  "--capath",
+					  "--ciphers",
+					  "--keyform",
+					  "--proxy",
+					  "--psk",
+					  "--psk-identity",
+					  "--tls-alpn",
+					  "--tls-engine",
+					  "--tls-engine-kpass-sha1",
+					  "--tls-version",
+					  NULL };
+
 /* ---- what the setup can call ---- */
 
 static void say(const char *text)
