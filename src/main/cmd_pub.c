@@ -215,7 +215,6 @@ const struct command pub_command = {
 		"after it was there is made again, after 1 s, 2 s and so on up to 32 s, and what was not confirmed is sent again.",
 	.status = MQTT_ARGS_STATUS(""),
 	.options = options,
-	.missing = mqtt_args_missing,
 	.examples = examples,
 	.run = run,
 };

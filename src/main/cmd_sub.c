@@ -218,7 +218,6 @@ const struct command sub_command = {
 		"again, after 1 s, 2 s and so on up to 32 s, and the subscriptions with it; no message of QoS 2 is printed twice.",
 	.status = MQTT_ARGS_STATUS(", 27 the time of -W is over"),
 	.options = options,
-	.missing = mqtt_args_missing,
 	.examples = examples,
 	.run = run,
 };

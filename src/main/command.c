@@ -165,21 +165,6 @@ static int print_help(const struct command *c)
 	return text_print(stdout, &b) < 0 ? STATUS_FAILED : STATUS_OK;
 }
 
-/* Is it one of those, with or without a value? Then the sentence is about that, and not about the nearest word. */
-static bool is_missing(const struct command *c, const char *word, struct buf *why)
-{
-	for (const char *const *m = c->missing; m && *m; m++) {
-		size_t n = strlen(*m);
-
-		if (strncmp(*m, word, n) != 0 || (n > 2 && word[n] && word[n] != '='))
-			continue;
-		buf_reset(why);
-		buf_addf(why, "mosquitto has the option %s, guichet %s has not", *m, c->name);
-		return true;
-	}
-	return false;
-}
-
 int command_each(const struct command *c, int argc, char **argv, command_take *take, void *arg)
 {
 	struct args args = args_start(argc, argv, c->options);
@@ -195,8 +180,6 @@ int command_each(const struct command *c, int argc, char **argv, command_take *t
 		what = args_next(&args, &value, &why);
 		if (what == ARGS_END)
 			break;
-		if (what == ARGS_BAD)
-			(void)is_missing(c, argv[args.at - 1], &why);
 		status = what == ARGS_BAD ? command_misused(c, "%s", text) : take(arg, what, value);
 	}
 	return status;

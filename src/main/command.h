@@ -25,8 +25,6 @@ struct command {
 	const char *text;     /* what it does: wrap_add() */
 	const char *status;   /* its exit statuses, when they are not the usual ones; NULL = they are */
 	const struct args_option *options;
-	const char *const
-		*missing; /* options that who knows the like of it may write, and that it has not got; NULL: none */
 	const struct command_example *examples; /* ends with a NULL line */
 	int (*run)(int argc, char **argv);      /* argv[0] is its name; returns an exit status */
 };

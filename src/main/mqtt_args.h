@@ -109,8 +109,6 @@ struct mqtt_args {
 	size_t topics_n;
 };
 
-extern const char *const mqtt_args_missing[]; /* options of mosquitto_pub and mosquitto_sub that are not here */
-
 void mqtt_args_init(struct mqtt_args *a, const struct command *command);
 void mqtt_args_done(struct mqtt_args *a);
 
