@@ -531,7 +531,7 @@ static void test_stop(void **state)
 		for (int i = 0, late; (late = dial(&w)) >= 0; i++) {
 			close(late);
 			usleep(1000);
-			assert_in_range(i, 0, 400);
+			assert_in_range(i, 0, PATIENCE_MS);
 		}
 		assert_true(live_exchange(fd, "more", "more"));
 		assert_true(ended(fd));

@@ -162,6 +162,7 @@ static void test_queue(void **state)
 	for (int i = 1; i < 6; i++)
 		fd[i] = dial_and_say(&w, "b");
 	wait_count(&w, "\"waiting\":2,");
+	wait_count(&w, "\"queue_full\":1,");
 	usleep(MOMENT_MS * 1000);
 	assert_true(counts(&w, "\"waiting\":2,") && counts(&w, "\"open\":3,") && counts(&w, "\"queue_full\":1,"));
 	for (int i = 1; i < 6; i++) {

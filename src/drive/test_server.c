@@ -257,6 +257,33 @@ static void test_max(void **state)
 	limit_clients(thread);
 }
 
+static uint64_t sent_by(const struct server *s)
+{
+	static const char name[] = "\"bytes_out\":";
+	const char *at;
+	uint64_t n;
+	struct buf b;
+
+	buf_init(&b, 1 << 20);
+	server_stats(s, true, &b);
+	at = strstr(buf_str(&b), name);
+	n = at ? strtoull(at + sizeof(name) - 1, NULL, 10) : 0;
+	buf_done(&b);
+	return n;
+}
+
+/* Somebody who does not read has been sent all that he takes. */
+static void wait_until_full(const struct server *s)
+{
+	uint64_t before = 0, n;
+
+	for (unsigned same = 0; same < 4; before = n) {
+		usleep(50000);
+		n = sent_by(s);
+		same = n > 0 && n == before ? same + 1 : 0;
+	}
+}
+
 /* While the last ones talk a new client is refused at once; a second signal reaches those who do not listen. */
 static void test_second_signal(void **state)
 {
@@ -270,7 +297,7 @@ static void test_second_signal(void **state)
 		assert_int_equal(live_start(&w, deaf[i]), 0);
 		fd = live_dial(&w, "chargen", SOCK_STREAM);
 		assert_int_equal(poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, -1), 1);
-		usleep(200000); /* it is sent more than it takes, so EV_STOP does not end it */
+		wait_until_full(w.s); /* so EV_STOP does not end it */
 		kill(getpid(), SIGTERM);
 		while ((late = live_dial(&w, "chargen", SOCK_STREAM)) >= 0)
 			close(late);

@@ -144,7 +144,7 @@ static void say_stop(uint32_t of)
 /* Gone within the time; a zombie is not gone. */
 static bool gone(pid_t pid)
 {
-	for (int i = 0; i < 500; i++) {
+	for (int i = 0; i < 2000; i++) {
 		if (kill(pid, 0) < 0 && errno == ESRCH)
 			return true;
 		usleep(10000);

@@ -309,6 +309,50 @@ static void test_limit(void **state)
 	keeper_done(&t);
 }
 
+static void (*told_state)(void *arg, enum keep_state state, int err);
+static unsigned times_fine, refused_then;
+
+static void come_when_fine(void *arg, enum keep_state state, int err)
+{
+	const struct keeper *t = arg;
+
+	times_fine += state == KEEP_FINE;
+	refused_then += state == KEEP_FINE && keep_full(t->k);
+	told_state(arg, state, err);
+}
+
+/* Who hears that it is fine again, and comes at once, is not refused. */
+static void test_fine_again(void **state)
+{
+	static const uint64_t who[] = { 1 };
+	static char payload[4000];
+	uint64_t id = 2, first = 2;
+	struct keeper t;
+
+	(void)state;
+	memset(payload, 'p', sizeof(payload) - 1);
+	keeper_init(&t);
+	t.setup.limit = KEEP_LIMIT_MIN;
+	told_state = t.setup.state;
+	t.setup.state = come_when_fine;
+	times_fine = refused_then = 0;
+	keeper_start(&t);
+	keeper_session(&t, 1, "s");
+	for (int more = 10; more > 0; more -= keep_state(t.k) == KEEP_FULL) {
+		for (int i = 0; i < 20; i++)
+			keeper_message(&t, id++, "t", payload, who, 1);
+		keeper_submit(&t);
+		assert_true(id < 10000);
+	}
+	while (first < id)
+		assert_int_equal(keep_done(&t.b, first++, 1), 0);
+	keeper_submit(&t);
+	keeper_wait_state(&t, KEEP_FINE);
+	keeper_done(&t);
+	assert_int_equal(times_fine, 1);
+	assert_int_equal(refused_then, 0);
+}
+
 static void wait_for_room(const struct keeper *t)
 {
 	for (int i = 0; i < 1000 && keep_full(t->k); i++)
@@ -614,21 +658,14 @@ static void test_newer(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_all_kinds),
-		cmocka_unit_test(test_last_one),
-		cmocka_unit_test(test_nobody),
-		cmocka_unit_test(test_large),
-		cmocka_unit_test(test_one_owner),
-		cmocka_unit_test(test_broken),
-		cmocka_unit_test(test_full_and_back),
-		cmocka_unit_test(test_limit),
-		cmocka_unit_test(test_limit_at_once),
-		cmocka_unit_test(test_small_disk),
-		cmocka_unit_test(test_small_disk_at_once),
-		cmocka_unit_test(test_each_call),
-		cmocka_unit_test(test_each_allocation),
-		cmocka_unit_test(test_no_memory),
-		cmocka_unit_test(test_older),
+		cmocka_unit_test(test_all_kinds),     cmocka_unit_test(test_last_one),
+		cmocka_unit_test(test_nobody),        cmocka_unit_test(test_large),
+		cmocka_unit_test(test_one_owner),     cmocka_unit_test(test_broken),
+		cmocka_unit_test(test_full_and_back), cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_fine_again),    cmocka_unit_test(test_limit_at_once),
+		cmocka_unit_test(test_small_disk),    cmocka_unit_test(test_small_disk_at_once),
+		cmocka_unit_test(test_each_call),     cmocka_unit_test(test_each_allocation),
+		cmocka_unit_test(test_no_memory),     cmocka_unit_test(test_older),
 		cmocka_unit_test(test_newer),
 	};
 

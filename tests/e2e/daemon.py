@@ -7,6 +7,7 @@ import random
 import re
 import resource
 import select
+import selectors
 import shutil
 import signal
 import socket
@@ -68,9 +69,11 @@ def add_user(people, name, *groups, secret="secret"):
 
 
 def free_port(kind=socket.SOCK_STREAM):
-    """One that nobody gets by chance before it is used: the kernel gives out those from 32768 for connections."""
+    """One that nobody gets by chance before it is used: none of those that the kernel gives out for connections."""
+    low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    others = [port for port in range(10000, 60000) if not low <= port <= high]
     while True:
-        port = random.randrange(20000, 32000)
+        port = random.choice(others or range(20000, 32000))
         with socket.socket(socket.AF_INET, kind) as sock, contextlib.suppress(OSError):
             sock.bind(("127.0.0.1", port))
             return port
@@ -207,21 +210,37 @@ class Lines:
     """What the program writes to a pipe, collected as it comes."""
 
     def __init__(self, pipe):
-        self._pipe, self._texts, self._cond, self._ended = pipe, [], threading.Condition(), False
+        self._pipe, self._texts, self._part, self._cond, self._ended = pipe, [], b"", threading.Condition(), False
+        os.set_blocking(pipe.fileno(), False)
         self._thread = threading.Thread(target=self._collect, daemon=True)
         self._thread.start()
 
     def _collect(self):
-        for text in self._pipe:
-            with self._cond:
-                self._texts.append(text.decode(errors="replace").rstrip("\n"))
-                self._cond.notify_all()
-        with self._cond:
-            self._ended = True
-            self._cond.notify_all()
+        with selectors.DefaultSelector() as s:
+            s.register(self._pipe, selectors.EVENT_READ)
+            while not self._ended:
+                s.select()
+                with self._cond:
+                    self._take()
+
+    def _take(self):
+        """What is there, with the lock: so what has been written is never on its way between the pipe and us."""
+        while not self._ended:
+            try:
+                piece = os.read(self._pipe.fileno(), 65536)
+            except BlockingIOError:
+                break
+            self._ended = not piece
+            *whole, self._part = (self._part + piece).split(b"\n")
+            if self._ended and self._part:
+                whole.append(self._part)
+            self._texts += [text.decode(errors="replace") for text in whole]
+        self._cond.notify_all()
 
     def all(self):
+        """Everything that has been written by now."""
         with self._cond:
+            self._take()
             return list(self._texts)
 
     def join(self):

@@ -27,13 +27,13 @@ def is_bound(address):
 
 
 class Superserver:
-    """`config` is the file of the guichets; their log is `log`. kind: tcp4 or udp4."""
+    """`config` is the file of the guichets, which end when nobody has come for the time `idle`; their log is `log`. kind: tcp4 or udp4."""
 
-    def __init__(self, folder, config, kind="tcp4", wait=False):
+    def __init__(self, folder, config, kind="tcp4", wait=False, idle="300ms"):
         self.folder, self.wait = folder, wait
         self.log = folder / "guichets.log"
         self.file = folder / f"guichet-{next(NUMBERS)}.conf"
-        self.file.write_text(f"[guichet]\nlog = {self.log}\nexit_idle = 300ms\n{config}")
+        self.file.write_text(f"[guichet]\nlog = {self.log}\nexit_idle = {idle}\n{config}")
         self.at = self.address(kind)
 
     def address(self, kind):
@@ -98,9 +98,9 @@ class Xinetd(Superserver):
 class SocketActivate(Superserver):
     """flags: of systemd-socket-activate. Without --accept it becomes the guichet when the first client comes."""
 
-    def __init__(self, folder, config, kind="tcp4", flags=()):
+    def __init__(self, folder, config, kind="tcp4", flags=(), **more):
         self.flags = flags
-        super().__init__(folder, config, kind)
+        super().__init__(folder, config, kind, **more)
 
     def address(self, kind):
         return Address.parse(f"{kind}:{self.folder}/s") if kind.startswith("unix") else super().address(kind)

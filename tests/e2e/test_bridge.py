@@ -8,7 +8,7 @@ import pytest
 import pahos
 from certificates import Authority
 from daemon import Address, add_user, eventually, free_port, run
-from mosquitto import Mosquitto
+from mosquitto import Mosquitto, Relay
 
 STATE = "$SYS/broker/connection/{}/state"
 NAME = socket.gethostname() + ".mqtt.office"  # of a bridge that was given none
@@ -171,8 +171,10 @@ def test_quiet(guichet, far, client):
 @pytest.mark.parametrize("clean, qos", [("no", 1), ("yes", 2)])
 def test_what_waits_is_delivered(guichet, mosquitto, client, clean, qos):
     far = mosquitto()
-    near = connected(Ours(guichet, bridge(f"tcp:127.0.0.1:{far.port}", ["q/# both 2"], f"clean = {clean}", "retry = 1s")))
+    door = Relay(far.port)
+    near = connected(Ours(guichet, bridge(f"tcp:127.0.0.1:{door.port}", ["q/# both 2"], f"clean = {clean}", "retry = 1s")))
     us = client(near.port, STATE.format(NAME))
+    door.target = 1  # nobody
     far.stop()
     assert near.g.wait_log("bridge-down", bridge="office")["reason"] in ("connection-closed", "Server shutting down")
     us.hears((STATE.format(NAME), "0"))
@@ -181,11 +183,13 @@ def test_what_waits_is_delivered(guichet, mosquitto, client, clean, qos):
     us.say("q/a", "lost", 0)
     far.start()
     them = client(far.port, "q/#", name="them")
+    door.target = far.port
     connected(near)
     them.hears(*(("q/a", str(i), qos) for i in range(200)))
     them.hears_nothing()
     us.hears((STATE.format(NAME), "1"))
     assert near.g.stats("mqtt")["bridge_connected"] >= 2
+    door.close()
 
 
 def test_it_keeps_what_comes_while_we_are_away(guichet, far, client):
@@ -205,6 +209,9 @@ def test_no_loop(guichet, client):
     first = Ours(guichet, loops=2)
     second = connected(Ours(guichet, bridge(f"tcp:127.0.0.1:{first.port}", ["l/# both 1"]), 2))
     us, them = client(first.port, "l/#"), client(second.port, "l/#")
+    them.say("l/before", "x")  # comes when the other side knows what the bridge wants
+    us.hears(("l/before", "x"))
+    them.hears(("l/before", "x"))
     for i in range(20):
         us.say("l/x", f"a{i}")
         them.say("l/x", f"b{i}")
@@ -254,6 +261,7 @@ def test_to_itself(guichet, folder, version):
     g = guichet(config=textwrap.dedent(config), test=False)
     line = g.wait_log("bridge-down", bridge="office")
     assert line["reason"] == "bridge-to-itself" and "`to`" in line["text"]
+    eventually(lambda: any(line["event"] == "closed" for line in g.log()), "the end of the connection that came")
     time.sleep(3)
     events = [line["event"] for line in g.log()]
     assert events.count("bridge-down") == 1 and "bridge-up" not in events

@@ -17,6 +17,8 @@ import pytest
 
 from daemon import PATIENCE
 
+START = 3 * PATIENCE  # a browser has much to do before it shows a page
+
 HERE = Path(__file__).parent / "browser"
 NODE = Path("/usr/share/nodejs")
 PAGE = b"<!doctype html><meta charset=utf-8><title>page</title><script src=/bundle.js></script><script src=/talk.js></script>"
@@ -87,10 +89,10 @@ def test_mqtt(guichet, folder, bundle, version):
         g = guichet(config=f"[mqtt]\nlisten = ws:0\nws_origins = {origin}\n")
         a = g.at("ws4")
         with browser(folder, f"{origin}/?{urlencode({'broker': f'ws://{a.host}:{a.port}/', 'version': version})}"):
-            told = server.told.get(timeout=PATIENCE)
+            told = server.told.get(timeout=START)
     assert sorted(told.get("came", [told])) == [f"page/{qos} {qos} {8 + qos * 70000} text é {'x' * (qos > 0)}" for qos in range(3)]
     assert "Chrome" in told["agent"]
-    assert g.stats()["websockets"] == 1
+    g.wait_stats(websockets=1)
 
 
 def test_wrong_origin(guichet, folder, bundle):
@@ -100,5 +102,5 @@ def test_wrong_origin(guichet, folder, bundle):
         a = g.at("ws4")
         query = urlencode({"broker": f"ws://{a.host}:{a.port}/", "version": "5"})
         with browser(folder, f"http://127.0.0.1:{server.server_port}/?{query}"):
-            assert "error" in server.told.get(timeout=PATIENCE)
-    assert g.stats()["websockets_failed"] == 1
+            assert "error" in server.told.get(timeout=START)
+    g.wait_stats(websockets_failed=1)

@@ -8,7 +8,7 @@ import pytest
 
 from certificates import Authority
 from clients import Connect
-from daemon import PATIENCE, PROGRAM, run
+from daemon import PATIENCE, PROGRAM, free_port, run
 
 EVERYWHERE = ["echo@tcp:0", "echo@tls:0", "echo@ws:0", "echo@wss:0", "echo@unix:s.sock", "echo@unixseq:q.sock", "echo@udp:0", "echo@unixgram:g.sock"]
 STREAMS = ["tcp4", "tcp6", "tls4", "tls6", "ws4", "ws6", "wss4", "unix", "unixseq"]
@@ -34,7 +34,7 @@ def test_streams(guichet, kind):
 def test_datagrams(guichet, kind):
     """Each line is one, also the last one without an end; after the end it waits a moment for answers."""
     g = guichet(*EVERYWHERE)
-    done = talk("--wait", "2s", g.at(kind).text, says=b"one\ntwo\nthree")
+    done = talk("--wait", "3s", g.at(kind).text, says=b"one\ntwo\nthree")
     assert (done.returncode, done.stderr) == (0, b"")
     assert sorted([done.stdout[:4], done.stdout[4:8], done.stdout[8:]]) == [b"one\n", b"three", b"two\n"]
     g.wait_stats(datagrams_in=3, bytes_in=13)
@@ -146,8 +146,7 @@ def test_each_address_of_a_name(host):
 
 
 def test_nobody_there(guichet):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     done = run("connect", f"tcp:{port}")
     assert done.returncode == 1
     assert done.stderr.startswith(f"guichet: cannot connect to tcp:{port}: Connection refused") and done.stderr.count("\n") == 1

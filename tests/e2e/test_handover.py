@@ -171,12 +171,11 @@ def test_under_load(broker):
     mouths = {q: g.client(f"mouth{q}", 4 + (q == 2)).enter() for q in heard}
     said = {1: 0, 2: 0}
     moves = [dict(options="group = mail"), dict(), dict(options="group = mail"), dict()]
-    busy = time.monotonic()
-    while moves or time.monotonic() < busy:
-        if moves and time.monotonic() >= busy and ear.open:
-            before = set(g.workers().values())
+    asked, busy = 0, time.monotonic()
+    while moves or time.monotonic() < busy or len(g.events("reloaded")) < asked:
+        if moves and time.monotonic() >= busy and ear.open and len(g.events("reloaded")) == asked:
             g.change(**moves.pop(0))
-            busy = time.monotonic() + 0.7
+            asked, busy = asked + 1, time.monotonic() + 0.7
         for q, mouth in mouths.items():
             while mouth.room():
                 mouth.publish(f"q/{q}", b"%d" % said[q], q)
@@ -185,7 +184,7 @@ def test_under_load(broker):
             if not c.sock:
                 c.connect()
         talk((ear, *mouths.values()), 0.02)
-    end = time.monotonic() + 20
+    end = time.monotonic() + 2 * PATIENCE
     while any(m.going for m in mouths.values()) or len(heard[2]) < said[2] or len(set(heard[1])) < said[1]:
         for c in (ear, *mouths.values()):
             if not c.sock:
@@ -193,23 +192,22 @@ def test_under_load(broker):
         talk((ear, *mouths.values()), 0.02)
         assert time.monotonic() < end, (g.stats("mqtt")["dropped"], said, {q: len(m.going) for q, m in mouths.items()}, {q: len(v) for q, v in heard.items()})
     assert heard[2] == list(range(said[2])) and list(dict.fromkeys(heard[1])) == list(range(said[1]))
-    assert len(g.events("store-handover")) == 4 and not g.events("reload-refused") and before
+    assert len(g.events("store-handover")) == 4 and not g.events("reload-refused")
 
 
 def test_who_comes_waits(broker):
     """While the old process has a client that does not go, nobody is refused, and the control socket answers."""
-    g = broker(drain="1s")
+    g = broker(drain="3s")
     pid = g.main()
     away, slow = fill(g), lingers(g)
-    begun = time.monotonic()
     g.change(NOWHERE)
     g.wait_log("store-handover")
     assert hear(slow, 2)[0] == 0xE0  # DISCONNECT: from now on the old one takes in nobody
     away.connect()
     away.flush()
-    assert g.main() == pid and time.monotonic() - begun < 1
+    assert g.main() == pid
     away.until(lambda: away.open, "CONNACK")
-    assert time.monotonic() - begun < 3 and away.present and len(away.hears(50)) == 50
+    assert away.present and len(away.hears(50)) == 50
     assert g.changed() == "Serving 2 services" and g.main() != pid
     slow.close()
 
@@ -241,23 +239,19 @@ def test_mistake(broker):
 
 @contextlib.contextmanager
 def occupied(g):
-    """Somebody else has the store as soon as the old process has let go of it."""
+    """Somebody else has the store, for whoever looks from now on: the old process has the lock of another file."""
     slow = lingers(g)
-    taken = os.open(g.data / "topics/mqtt/lock", os.O_RDWR)
-    child = os.fork()
-    if child == 0:
+    lock = g.data / "topics/mqtt/lock"
+    owner = lock.stat()
+    lock.rename(lock.with_name("lock-before"))
+    with lock.open("w") as taken:
+        os.fchmod(taken.fileno(), 0o600)
+        os.fchown(taken.fileno(), owner.st_uid, owner.st_gid)
         fcntl.flock(taken, fcntl.LOCK_EX)
-        time.sleep(60)
-        os._exit(0)
-    try:
         g.change(NOWHERE)
         g.wait_log("store-handover")
         slow.close()
         yield
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        os.close(taken)
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -287,24 +281,23 @@ def test_the_next_one_cannot(broker, killed):
 
 @pytest.mark.parametrize("who", ["old", "monitor", "stop"])
 def test_killed(broker, who):
-    g = broker(drain="2s")
+    g = broker(drain="2s" if who == "stop" else "1h")
     pid = g.main()
     away, slow = fill(g), lingers(g)
     g.change(NOWHERE)
-    g.wait_log("store-handover")
+    within = float(g.wait_log("store-handover")["within"])
+    begun = time.monotonic()
     if who == "old":
-        begun = time.monotonic()
         os.kill(pid, signal.SIGKILL)
-        assert g.changed() == "Serving 2 services" and time.monotonic() - begun < 1.5
+        assert g.changed() == "Serving 2 services" and time.monotonic() - begun < within == 10  # nobody waits for a dead one
         assert g.main() != pid
         g.wait_log("bridge-down")
     elif who == "monitor":
         g.kill()
         g = broker(more=NOWHERE)
     else:
-        begun = time.monotonic()
         g.stop(1)  # somebody had to be cut off
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 10
         g = broker(more=NOWHERE)
     slow.close()
     check_filled(away)

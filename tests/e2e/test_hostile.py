@@ -93,11 +93,11 @@ def test_handshake_byte_by_byte(serve):
 
 
 def test_handshake_that_does_not_end(serve):
-    g = serve("echo@tls:0,first=300ms")
-    with socket.create_connection(g.at("tls4").name) as sock:
+    g = serve("echo@tls:0,first=300ms", "honest@tls:0,protocol=echo")
+    with socket.create_connection(g.at("tls4", "echo").name) as sock:
         sock.settimeout(PATIENCE)
         sock.send(b"\x16\x03\x01\x00")
-        others_are_served(g, kind="tls4")
+        others_are_served(g, "honest", "tls4")
         g.wait_log("closed", reason="handshake-timeout", peer=f"127.0.0.1:{sock.getsockname()[1]}")
         with contextlib.suppress(ConnectionError):  # it is cut off, not ended
             assert sock.recv(100) == b""
@@ -119,11 +119,12 @@ def test_silence(serve):
 @pytest.mark.parametrize("options", ["", ",upper=yes"], ids=["bytes", "lines"])
 def test_never_reads(serve, kind, options):
     """What it sends stays with it when what it should read has no room; and when it is silent for long, it is put out."""
-    g = serve({"unix": "echo@unix:s.sock", "tls4": "echo@tls:0"}.get(kind, "echo@tcp:0") + options + ",idle=1s")
-    with bounded(g, 4), g.connect(kind) as sock:
+    where = {"unix": "unix:{}.sock", "tls4": "tls:0"}.get(kind, "tcp:0")
+    g = serve(f"echo@{where.format('e')}{options},idle=1s", f"honest@{where.format('h')},protocol=echo{options}")
+    with bounded(g, 4), g.connect(kind, "echo") as sock:
         sent = send_until_full(sock)
         assert sent < 64 * MIB
-        others_are_served(g, kind=kind)
+        others_are_served(g, "honest", kind)
         g.wait_log("closed", reason="idle")
     g.wait_stats(ended_idle=1, open=0)
 

@@ -88,7 +88,7 @@ def test_to_a_file(guichet):
     g = guichet("echo@tcp:0", "--set", "log=g.log", "--log-level", "debug", test=False)
     with g.connect() as sock:
         said(sock)
-    g.wait_stats(open=0)
+    g.wait_stats(open=0, closed=1)
     lines = [Line.parse(text) for text in (g.folder / "g.log").read_text().splitlines()]
     assert {"serving", "opened", "closed"} <= {line["event"] for line in lines}
     assert (g.folder / "g.log").stat().st_mode & 0o007 == 0
@@ -105,7 +105,7 @@ def test_what_a_peer_sends_stays_a_value(guichet, form):
     g = guichet("discard@tcp:0,trace=yes", "--log", form)
     with g.connect() as sock:
         sock.sendall(EVIL)
-    g.wait_stats(open=0)
+    g.wait_stats(open=0, closed=1)
     lines = [Line.parse(text) for text in stopped(g)]
     assert {line["event"] for line in lines} == {"serving", "trace", "stopping", "stopped"}
     raw = "".join(line["raw"] for line in lines if line["event"] == "trace")
@@ -159,20 +159,20 @@ def send_and_wait(g, kind, service, data):
 
 
 def test_fail2ban(guichet):
-    g = guichet("echo@tcp:0,upper=yes", "echo@tls:0,first=200ms", "--log-level", "debug")
+    g = guichet("echo@tcp:0,upper=yes", "echo@tls:0", "hasty@tls:0,protocol=echo,first=200ms", "--log-level", "debug")
     expect = []
     for kind, host in ("4", "127.0.0.1"), ("6", "::1"):
         send_and_wait(g, "tls" + kind, "echo", b"GET / HTTP/1.0\r\n\r\n")
         send_and_wait(g, "tcp" + kind, "echo", b"x" * 70000)
-        send_and_wait(g, "tls" + kind, "echo", b"\x16\x03")
+        send_and_wait(g, "tls" + kind, "hasty", b"\x16\x03")
         expect += [(host, "tls: peer sent plain http"), (host, "line-too-long"), (host, "handshake-timeout")]
         # honest ones
-        with g.connect("tcp" + kind) as sock:
+        with g.connect("tcp" + kind, "echo") as sock:
             sock.sendall(b"x\n")
             hear(sock, 2)
-        reset(g.connect("tcp" + kind))
-        g.connect("tls" + kind).close()
-    g.wait_stats(open=0)
+        reset(g.connect("tcp" + kind, "echo"))
+        g.connect("tls" + kind, "echo").close()
+    g.wait_stats("echo", open=0)
     assert sorted(banned(stopped(g))) == sorted(expect)
 
 

@@ -87,20 +87,17 @@ def test_where_they_wait(guichet, crowd):
     """Under iterative and symmetric in the backlog, under pool in the queue until it is full, and the others in the backlog."""
     g = guichet("a@tcp:0,protocol=echo,model=iterative", "b@tcp:0,protocol=echo,model=symmetric,workers=2",
                 "c@tcp:0,protocol=echo,model=pool,workers=2,queue=3")
-    found = {}
+    expect = {"a": dict(workers=1, open=1, waiting=0, accepted=1, queue_full=0), "b": dict(workers=2, open=2, waiting=0, accepted=2, queue_full=0),
+              "c": dict(workers=2, open=5, waiting=3, accepted=2, queue_full=lambda n: n >= 1)}
     for name in "abc":
         socks = [g.connect(service=name) for _ in range(7)]
         for sock in socks:
             sock.sendall(b"hello")
         answered(socks, 1 if name == "a" else 2)
-        found[name] = {k: g.stats(name)[k] for k in ("workers", "open", "waiting", "accepted", "queue_full")}
+        g.wait_stats(name, **expect[name])
         for sock in socks:
             sock.close()
         g.wait_stats(name, open=0, waiting=0, accepted=7, closed=7)
-    assert found["a"] == {"workers": 1, "open": 1, "waiting": 0, "accepted": 1, "queue_full": 0}
-    assert found["b"] == {"workers": 2, "open": 2, "waiting": 0, "accepted": 2, "queue_full": 0}
-    assert found["c"].pop("queue_full") >= 1
-    assert found["c"] == {"workers": 2, "open": 5, "waiting": 3, "accepted": 2}
 
 
 def test_the_queue_for_people(guichet, crowd):
@@ -115,15 +112,16 @@ def test_the_queue_for_people(guichet, crowd):
 def test_threads(guichet, crowd, model):
     """The workers are there before anybody comes, and no other thread is made for a client."""
     g = guichet(f"echo@tcp:0,model={model},workers=6", "--set", "loops=1")
+    if not SANITIZED:
+        eventually(lambda: threads(g) == (3 if model == "iterative" else 8), "all are there, the main one and one event loop among them")
     before = threads(g)
-    assert SANITIZED or before == (3 if model == "iterative" else 8)  # with the main one and one event loop
     answered(crowd(g, 4), 1 if model == "iterative" else 4)
     assert threads(g) == before
 
 
 @pytest.mark.parametrize("model", ["pool", "symmetric"])
 def test_workers_by_default(guichet, model):
-    assert guichet(f"echo@tcp:0,model={model}").stats()["workers"] == 4 * os.cpu_count()
+    assert guichet(f"echo@tcp:0,model={model}").stats()["workers"] == 4 * len(os.sched_getaffinity(0))
 
 
 @pytest.mark.parametrize("model", ["iterative", "pool"])
@@ -160,7 +158,7 @@ def test_datagrams_are_not_starved(guichet, crowd):
         first.close()
         assert one.recv(10) == b"ping"
     eventually(lambda: any(readable(sock, 0) for sock in others), "the next one is served")
-    assert g.stats()["waiting"] == 18
+    g.wait_stats(waiting=18)
 
 
 def said(sock, says, hears):
@@ -216,7 +214,7 @@ def test_who_waits_when_it_stops(guichet, crowd):
     """Those in the queue have been let in: they are answered before the end. Those in the backlog have not."""
     g = guichet("echo@tcp:0,model=pool,workers=1,queue=4")
     socks = crowd(g, 8)
-    g.wait_stats(waiting=4)
+    g.wait_stats(waiting=4, open=5)
     g.signal(signal.SIGTERM)
     heard = []
     for sock in socks:
@@ -226,18 +224,21 @@ def test_who_waits_when_it_stops(guichet, crowd):
     g.wait()
 
 
+def switches_in(g, seconds):
+    """How often its threads go to sleep in so long, for each second that it really was."""
+    before, begun = g.switches(), time.monotonic()
+    time.sleep(seconds)
+    return (g.switches() - before) / (time.monotonic() - begun)
+
+
 @pytest.mark.parametrize("model", SOLO)
 def test_idle_costs_nothing(guichet, model):
     g = guichet(f"echo@tcp:0,model={model}", "echo@udp:0")
     with g.connect() as sock:
         sock.sendall(b"hello")
         assert hear(sock, 5) == b"hello"
-        before = g.switches()
-        time.sleep(0.5)
-        assert g.switches() - before < 10
-    before = g.switches()
-    time.sleep(0.5)
-    assert g.switches() - before < 20
+        assert switches_in(g, 0.5) < 20
+    assert switches_in(g, 0.5) < 40
 
 
 @pytest.mark.parametrize("model", ["iterative", "symmetric"])
@@ -248,14 +249,11 @@ def test_out_of_descriptors(guichet, model):
     with contextlib.ExitStack() as stack:
         hogs = [stack.enter_context(g.connect("unix", "hog")) for _ in range(64)]
         g.wait_log("accept-paused", service="hog")
-        time.sleep(0.3)  # what the start had open has become one more of them
-        assert len(os.listdir(f"/proc/{g.workers()['main']}/fd")) == 64
+        eventually(lambda: len(os.listdir(f"/proc/{g.workers()['main']}/fd")) == 64, "what the start had open has become one more of them")
         sock = stack.enter_context(g.connect(service="echo"))
         sock.sendall(b"hello")
         g.wait_log("accept-paused", service="echo", reason="out-of-descriptors")
-        before = g.switches()
-        assert not readable(sock, 1)
-        assert g.switches() - before < 100
+        assert switches_in(g, 1) < 100 and not readable(sock, 0)
         for hog in hogs:
             hog.close()
         assert hear(sock, 5) == b"hello"
@@ -395,7 +393,7 @@ def test_who_is_lost_is_replaced(guichet):
         with g.connect() as sock:
             said(sock, b"hello", b"hello")
     wait_children(g, 3)
-    assert g.wait_stats(open=0, workers=3)["errors"] == 9
+    g.wait_stats(open=0, workers=3, errors=9)
 
 
 @pytest.mark.parametrize("model", ["fork", "prefork"])

@@ -18,7 +18,7 @@ log_level = debug
 [echo]
 listen = tcp:0 tls:0 unix:s.sock fifo:f
 model = {model}
-first = 2s
+first = {first}
 proxy = yes
 """
 
@@ -34,7 +34,12 @@ V2_UNIX = v2(1, 0x31, b"/run/client".ljust(108, b"\0") + bytes(108))
 
 @pytest.fixture(params=["event", "thread"])
 def served(request, guichet):
-    return guichet(config=CONFIG.format(model=request.param))
+    return guichet(config=CONFIG.format(model=request.param, first="1h"))
+
+
+@pytest.fixture(params=["event", "thread"])
+def hasty(request, guichet):
+    return guichet(config=CONFIG.format(model=request.param, first="1s"))
 
 
 # ---- haproxy ----
@@ -202,21 +207,22 @@ def ended(sock):
 @pytest.mark.parametrize("says,reason", [(b"", "proxy: no header"), (V1[:20], "proxy: header not complete"),
                                          (V2[:20], "proxy: header not complete")], ids=["nothing", "half-v1", "half-v2"])
 @pytest.mark.parametrize("leaves", [True, False], ids=["gone", "late"])
-def test_never_comes(served, says, reason, leaves):
-    with served.connect() as sock:
+def test_never_comes(hasty, says, reason, leaves):
+    with hasty.connect() as sock:
         sock.sendall(says)
         if leaves:
             sock.shutdown(socket.SHUT_WR)
         assert ended(sock)
-    served.wait_log("closed", reason=reason)
-    served.wait_stats(proxy_failed=1, open=0)
+    hasty.wait_log("closed", reason=reason)
+    hasty.wait_stats(proxy_failed=1, open=0)
 
 
 def test_switched_on_and_off(guichet):
     """By a reload: for those who come after it."""
-    text = CONFIG.format(model="event").replace("tcp:0 tls:0 unix:s.sock fifo:f", "tcp:0")
+    text = CONFIG.format(model="event", first="1h").replace("tcp:0 tls:0 unix:s.sock fifo:f", "tcp:0")
     g = guichet(config=text.replace("proxy = yes", ""))
     with g.connect() as before:
+        g.wait_stats(accepted=1)
         g.reload(text)
         with g.connect() as sock:
             sock.sendall(V1 + b"hello")

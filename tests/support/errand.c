@@ -21,7 +21,7 @@
 #include "priv/spawner.h"
 #include "support/folder.h"
 
-enum { LONG = 10 /* seconds: nothing takes so long */ };
+enum { LONG = 20 /* seconds: nothing takes so long */ };
 
 void errand_begin(struct errand *w, const struct errand_setup *setup)
 {
@@ -188,7 +188,7 @@ void errand_say(int fd, const char *text)
 #ifdef GUICHET_FAULTS
 static bool fail_nth(struct errand *w, int fd, enum fault_kind kind, unsigned long n)
 {
-	nsec until = clock_mono() + 5 * SEC;
+	nsec until = clock_mono() + LONG * SEC;
 	bool seen;
 	char c;
 

@@ -60,7 +60,7 @@ static void end(struct box *b)
 static void wait_for_disk(const struct box *b, uint64_t position)
 {
 	for (unsigned i = 0; keep_committed(b->keeper.k) < position; i++) {
-		assert_true(i < 5000);
+		assert_true(i < 20000);
 		usleep(1000);
 	}
 }
