@@ -202,6 +202,8 @@ static void do_commit(struct worker *w, uint32_t serial)
 	fdlimit_set(w->fds);
 	w->served = true;
 	w->idle = server_services(w->server) == 0;
+	if (w->lean)
+		inherit_in_one();
 	answer(w, TALK_DONE, serial, NULL);
 }
 
