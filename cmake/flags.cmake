@@ -2,6 +2,7 @@
 #   guichet_flags   warnings, hardening and the chosen sanitizer: for everything that we compile
 #   guichet_poison  makes dangerous libc functions unavailable: for src/ only (src/base/poison.h)
 include(CheckCCompilerFlag)
+include(CheckLinkerFlag)
 
 add_library(guichet_flags INTERFACE)
 add_library(guichet_poison INTERFACE)
@@ -28,8 +29,15 @@ if(HAVE_CF_PROTECTION) # x86 only
 endif()
 
 if(GUICHET_SANITIZE STREQUAL "")
-	# Fortify replaces the calls that the sanitizers want to see, so it is for release only.
-	target_compile_options(guichet_flags INTERFACE -O2 -flto=auto -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+	# Fortify replaces the calls that the sanitizers want to see, so it is for release only. Calls into libraries go by one table instead
+	# of two: less program text to look at in a process that lives for one client.
+	target_compile_options(guichet_flags INTERFACE -O2 -flto=auto -fno-plt -ffunction-sections -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+	set(order -ffunction-sections LINKER:-T,${CMAKE_SOURCE_DIR}/cmake/child.ld)
+	check_linker_flag(C "${order}" HAVE_ORDER)
+	if(HAVE_ORDER)
+		target_link_options(guichet_flags INTERFACE ${order})
+		set_property(TARGET guichet_flags PROPERTY INTERFACE_LINK_DEPENDS ${CMAKE_SOURCE_DIR}/cmake/child.ld)
+	endif()
 	return()
 endif()
 

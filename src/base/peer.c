@@ -6,13 +6,19 @@
 
 #include "base/mem.h"
 
-struct peer *peer_new(enum peer_kind kind, const void *b, size_t n, uint16_t port, uint32_t scope)
+static bool fits(const struct peer *p, size_t n)
 {
-	if (n > UINT16_MAX)
-		return NULL;
+	return p && p->n == n && atomic_load_explicit(&p->refs, memory_order_acquire) == 1;
+}
 
-	struct peer *p = mem_alloc(sizeof(*p) + n);
+struct peer *peer_again(struct peer *old, enum peer_kind kind, const void *b, size_t n, uint16_t port, uint32_t scope)
+{
+	struct peer *p = fits(old, n) ? old : NULL;
 
+	if (!p)
+		peer_unref(old);
+	if (!p && n <= UINT16_MAX)
+		p = mem_alloc(sizeof(*p) + n);
 	if (!p)
 		return NULL;
 	atomic_init(&p->refs, 1);
@@ -23,6 +29,11 @@ struct peer *peer_new(enum peer_kind kind, const void *b, size_t n, uint16_t por
 	if (n)
 		memcpy(p->b, b, n);
 	return p;
+}
+
+struct peer *peer_new(enum peer_kind kind, const void *b, size_t n, uint16_t port, uint32_t scope)
+{
+	return peer_again(NULL, kind, b, n, port, scope);
 }
 
 struct peer *peer_copy(const struct peer *p)

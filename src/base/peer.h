@@ -26,6 +26,9 @@ struct peer {
 };
 
 [[nodiscard]] struct peer *peer_new(enum peer_kind kind, const void *b, size_t n, uint16_t port, uint32_t scope);
+/* The same in the memory of `old`, where nobody else has that; takes the reference to it. NULL is fine. */
+[[nodiscard]] struct peer *peer_again(struct peer *old, enum peer_kind kind, const void *b, size_t n, uint16_t port,
+				      uint32_t scope);
 [[nodiscard]] struct peer *peer_copy(
 	const struct peer *p);               /* with a count of its own; NULL: likewise, or memory is out */
 struct peer *peer_ref(const struct peer *p); /* NULL is fine */

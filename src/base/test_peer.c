@@ -135,6 +135,28 @@ static void references(void **state)
 #endif
 }
 
+static void the_next_one_in_the_same_place(void **state)
+{
+	struct peer *p = ip("192.0.2.1", 1, 0), *q = peer_again(p, PEER_IP4, "\300\0\2\2", 4, 2, 0);
+
+	(void)state;
+	assert_ptr_equal(q, p);
+	check_text(peer_ref(q), "192.0.2.2:2", "192.0.2.2");
+	peer_ref(q); /* who has it keeps it as it is */
+	p = peer_again(q, PEER_IP4, "\300\0\2\3", 4, 3, 0);
+	assert_ptr_not_equal(q, p);
+	check_text(q, "192.0.2.2:2", "192.0.2.2");
+	p = peer_again(p, PEER_UNIX, "/run/g/echo", 11, 0, 0); /* it is longer */
+	check_text(peer_ref(p), "/run/g/echo", "/run/g/echo");
+#ifdef GUICHET_FAULTS
+	fault_arm(FAULT_MEM, 1, 0, false);
+	assert_null(peer_again(p, PEER_UNIX, "", 0, 0, 0));
+	fault_arm(FAULT_MEM, 0, 0, false);
+#else
+	peer_unref(p);
+#endif
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -143,6 +165,7 @@ int main(void)
 		cmocka_unit_test(ipv6_is_written_as_everybody_does),
 		cmocka_unit_test(same_hosts),
 		cmocka_unit_test(references),
+		cmocka_unit_test(the_next_one_in_the_same_place),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

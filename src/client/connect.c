@@ -45,7 +45,9 @@ static void fail_over_tls(struct connection *c, const char *what, int err, const
 	fail(c, what, err, why);
 	if (!first || !c->dial.tls || !why)
 		return;
-	if (strstr(why, "certificate not accepted"))
+	if (strstr(why, "certificate not accepted") && strstr(why, "mismatch"))
+		buf_adds(c->why, "; say with --name NAME which of them it is to have");
+	else if (strstr(why, "certificate not accepted"))
 		buf_adds(c->why,
 			 "; trust it with --ca FILE (the one that guichet makes is auto.crt in its data folder), or take "
 			 "whoever answers with --insecure");

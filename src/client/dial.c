@@ -88,9 +88,15 @@ int dial_child(const struct dial *d, struct child *ret)
 
 const char *dial_meaning(const struct dial *d, int err, const char *why)
 {
+	if (why && strcmp(why, "gone-in-handshake") == 0)
+		return "it ended the TLS handshake; does it speak TLS there?";
+	if (why && strcmp(why, "handshake-timeout") == 0)
+		return "it does not answer the TLS handshake; does it speak TLS there?";
 	if (why)
 		return why;
-	if ((err == -ENOENT || err == -ENXIO) && addr_is_net(d->setup->to))
-		return "there is no such host or service name";
+	if (err == -ENOENT && addr_is_net(d->setup->to))
+		return "there is no such service name in /etc/services";
+	if (err == -ENXIO && addr_is_net(d->setup->to))
+		return "there is no such host";
 	return strerror(-err);
 }

@@ -414,8 +414,12 @@ bool accept_ready(struct loop *l, struct place *p)
 		int fd = accept_next(p, &from);
 
 		if (fd >= 0) {
+			struct peer *peer = netaddr_peer_again(l->guest, &from.sa, from.n);
+
+			if (peer != l->guest) /* a page not written to is one not to copy, where children have it too */
+				l->guest = peer;
 			loop_admit(l, p->ln, p->lane, p->take,
-				   &(struct arrival){ .fd = fd, .wfd = -1, .peer = netaddr_peer(&from.sa, from.n) });
+				   &(struct arrival){ .fd = fd, .wfd = -1, .peer = peer_ref(l->guest) });
 			loop_effects(l);
 			if (!p->last && pauses_after(p->ln, p->lane, fd))
 				pause_place(l, p);

@@ -228,8 +228,9 @@ static void close_fds(struct loop *l, struct conn *c, bool dropped)
 		return;
 	}
 	if (c->wfd != c->src.fd)
-		fd_close(&c->wfd);
-	fd_close(&c->src.fd);
+		(void)sys_close(c->wfd);
+	(void)sys_close(c->src.fd);
+	c->src.fd = c->wfd = -1;
 	if (c->src.flags & C_VITAL)
 		accept_reserve(); /* it may have been spent on this one */
 	accept_retry(l, true);

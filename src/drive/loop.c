@@ -199,6 +199,7 @@ void loop_free(struct loop **lp)
 	host_done(&l->host);
 	ids_done(&l->ids);
 	mem_free(l->out);
+	peer_unref(l->guest);
 	mem_free(l->ready);
 	mem_free(l->watch);
 	mem_free(l);

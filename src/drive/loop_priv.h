@@ -161,6 +161,7 @@ struct loop {
 	nsec rest_at;      /* when spare memory for output is given back; 0: there is not much */
 	unsigned talk;     /* descriptors with input, in the last look */
 	struct list places, watches, tasks, graveyard;
+	struct peer *guest; /* who was accepted last: where nobody has kept it, the next one gets its memory */
 	struct outbox *out;
 	unsigned out_n, out_cap;
 	struct task *done, **done_end;   /* jobs that ran inline, oldest first */

@@ -82,6 +82,16 @@ SYS_QUICK_(int, recvmmsg, (int fd, struct mmsghdr *v, unsigned n, int f), (fd, v
 SYS_QUICK_(int, sendmmsg, (int fd, struct mmsghdr *v, unsigned n, int f), (fd, v, n, f), SYS_sendmmsg, fd, v, n, f)
 #undef SYS_QUICK_
 
+/* Where errno is of no interest afterwards: who reads it, as fd_close() does, calls a function for that. */
+static inline int sys_close(int fd)
+{
+#ifdef GUICHET_FAULTS
+	return close(fd);
+#else
+	return (int)syscall(SYS_close, fd);
+#endif
+}
+
 SYS_SEAM_(ssize_t, sendfile, (int to, int from, off_t *off, size_t n), (to, from, off, n))
 SYS_SEAM_(int, shutdown, (int fd, int how), (fd, how))
 SYS_SEAM_(ssize_t, getrandom, (void *p, size_t n, unsigned f), (p, n, f))
@@ -148,10 +158,11 @@ static inline void *sys_mmap(size_t n, int flags)
 /* Closes and forgets; errno stays. -1 is fine. */
 static inline void fd_close(int *fd)
 {
-	int e = errno;
+	if (*fd >= 0) {
+		int e = errno;
 
-	if (*fd >= 0)
-		close(*fd);
+		if (close(*fd) < 0)
+			errno = e; /* else it is what it was, and to write to it may be to copy a page */
+	}
 	*fd = -1;
-	errno = e;
 }

@@ -422,7 +422,7 @@ static void test_in_use(void **state)
 	assert_int_equal(bind(fd, (const struct sockaddr *)&in, sizeof(in)), 0);
 	assert_int_equal(listen(fd, 1), 0);
 	assert_int_equal(live_reload(&w, taken), -EADDRINUSE);
-	assert_non_null(strstr(w.problem, ": address in use by another program"));
+	assert_non_null(strstr(w.problem, ": address in use by another program; `ss -ltnup` says which"));
 	live_call_end(&c);
 	close(fd);
 	assert_int_equal(live_stop(&w), 0);

@@ -27,8 +27,10 @@ static void client_layer(void **state)
 	static const struct client_row rows[] = {
 		{ "server.test", false, true, NULL },
 		{ "127.0.0.1", false, true, NULL },
-		{ "other.test", false, true, "tls: certificate not accepted: hostname mismatch" },
-		{ "127.0.0.2", false, true, "tls: certificate not accepted: IP address mismatch" },
+		{ "other.test", false, true,
+		  "tls: certificate not accepted: hostname mismatch; its names are server.test, 127.0.0.1" },
+		{ "127.0.0.2", false, true,
+		  "tls: certificate not accepted: IP address mismatch; its names are server.test, 127.0.0.1" },
 		{ "server.test", false, false, "tls: certificate not accepted: self-signed certificate" },
 		{ "other.test", true, false, NULL },
 		{ NULL, true, false, NULL },

@@ -1,8 +1,11 @@
 /* tls_why.c - OpenSSL's error queue in the words of a log line. */
 #include <openssl/err.h>
+#include <openssl/x509v3.h>
 
 #include "base/mem.h"
 #include "layer/tls_priv.h"
+
+enum { NAMES = 512 /* bytes, about */ };
 
 static const struct {
 	int reason; /* of ERR_LIB_SSL */
@@ -43,9 +46,58 @@ static const char *compose(char **ret_text, const char *before, const char *text
 {
 	BUF_AUTO struct buf b;
 
-	buf_init(&b, 256);
+	buf_init(&b, 4 * NAMES);
 	buf_addf(&b, "tls: %s%s", before, text);
 	return buf_take(&b, ret_text) == 0 ? *ret_text : otherwise;
+}
+
+/* Anybody may have written it: nothing in it reaches a terminal that it could do something to. */
+static void add_name(int type, struct span s, struct buf *b)
+{
+	if (type == GEN_IPADD && s.n == 4)
+		buf_addf(b, "%u.%u.%u.%u", s.p[0], s.p[1], s.p[2], s.p[3]);
+	for (size_t i = 0; type == GEN_IPADD && s.n == 16 && i < s.n; i += 2)
+		buf_addf(b, "%s%x", i ? ":" : "", (unsigned)s.p[i] << 8 | s.p[i + 1]);
+	for (size_t i = 0; type == GEN_DNS && i < s.n && b->n < NAMES; i++)
+		buf_addc(b, s.p[i] > ' ' && s.p[i] <= '~' ? (char)s.p[i] : '?');
+}
+
+static void add_names(const GENERAL_NAMES *all, struct buf *b)
+{
+	for (int i = 0; i < sk_GENERAL_NAME_num(all); i++) {
+		const GENERAL_NAME *g = sk_GENERAL_NAME_value(all, i);
+		const ASN1_STRING *s = g->type == GEN_DNS || g->type == GEN_IPADD ? g->d.ia5 : NULL;
+		int n = s ? ASN1_STRING_length(s) : 0;
+		const uint8_t *p = s ? ASN1_STRING_get0_data(s) : NULL;
+
+		if (!s || b->n > NAMES)
+			continue;
+		buf_adds(b, b->n ? ", " : "; its names are ");
+		add_name(g->type, (struct span){ p, (size_t)n }, b);
+	}
+}
+
+/* Whoever has asked for the wrong one is to see the right ones. */
+static void add_right_names(const SSL *ssl, struct buf *b)
+{
+	const STACK_OF(X509) *chain = SSL_get0_verified_chain(ssl);
+	const X509 *x = chain && sk_X509_num(chain) ? sk_X509_value(chain, 0) : NULL;
+	GENERAL_NAMES *all = x ? X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL) : NULL;
+
+	add_names(all, b);
+	GENERAL_NAMES_free(all);
+}
+
+static const char *explain_refusal(const SSL *ssl, char **ret_text)
+{
+	long result = SSL_get_verify_result(ssl);
+	BUF_AUTO struct buf b = BUF_INIT(2 * NAMES);
+	BUF_AUTO struct buf names = BUF_INIT(2 * NAMES);
+
+	if (result == X509_V_ERR_HOSTNAME_MISMATCH || result == X509_V_ERR_IP_ADDRESS_MISMATCH)
+		add_right_names(ssl, &names);
+	buf_addf(&b, "%s%s", X509_verify_cert_error_string(result), names.err ? "" : buf_str(&names));
+	return compose(ret_text, "certificate not accepted: ", buf_str(&b), "tls: certificate not accepted");
 }
 
 int tls_note_wish(SSL *ssl, X509 **ret_x, EVP_PKEY **ret_key)
@@ -71,9 +123,7 @@ const char *tls_explain(const SSL *ssl, unsigned long e, char **ret_text)
 		if (reasons[i].reason == reason)
 			return reasons[i].why;
 	if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
-		return compose(ret_text,
-			       "certificate not accepted: ", X509_verify_cert_error_string(SSL_get_verify_result(ssl)),
-			       "tls: certificate not accepted");
+		return explain_refusal(ssl, ret_text);
 	if (is_about_none(reason - SSL_AD_REASON_OFFSET) && ssl && SSL_get_app_data(ssl))
 		return "tls: peer wants a client certificate";
 	if (reason > SSL_AD_REASON_OFFSET && reason <= SSL_AD_REASON_OFFSET + 255)

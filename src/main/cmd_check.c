@@ -26,14 +26,17 @@ static const struct command_example examples[] = {
 	COMMAND_EXAMPLES_END,
 };
 
-static int print_plan(const struct plan *plan, const struct planner_setup *setup)
+static int print_plan(const struct plan *plan, const struct planner_setup *setup, size_t warnings)
 {
 	struct text_style style = text_style_of(stdout);
 	BUF_AUTO struct buf b;
 
 	buf_init(&b, OUTPUT_MAX);
 	if (ready_plan_table(plan, style, &b) == 0) {
-		buf_addf(&b, "\n%s%s is right; `guichet serve ", style.dim, setup->file);
+		buf_addf(&b, "\n%s%s is right", style.dim, setup->file);
+		if (warnings)
+			buf_addf(&b, ", with %zu warning%s", warnings, warnings == 1 ? "" : "s");
+		buf_adds(&b, "; `guichet serve ");
 		str_add_word(&b, setup->file);
 		for (size_t i = 0; i < setup->n_words; i++) {
 			buf_addc(&b, ' ');
@@ -116,7 +119,7 @@ static int check(const struct planner_setup *setup)
 	} else {
 		status = command_problems(&ps);
 		if (conf_problems_none(&ps)) /* warnings alone do not make a file wrong */
-			status = print_plan(plan, setup);
+			status = print_plan(plan, setup, ps.warnings);
 	}
 	conf_problems_done(&ps);
 	plan_free(&plan);
@@ -146,7 +149,7 @@ static int take(void *arg, int what, const char *word)
 
 static int run(int argc, char **argv)
 {
-	struct words w = { .setup = { .dry = true } };
+	struct words w = { .setup = { .dry = true, .look_up = true } };
 	int status;
 
 	w.v = mem_zalloc((size_t)argc * sizeof(*w.v));

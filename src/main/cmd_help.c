@@ -109,6 +109,14 @@ static int one_word(const char *word, struct buf *b)
 	return add_common_option(word, b) ? print(b) : unknown(word);
 }
 
+/* On the page there is what there is. */
+static int no_such(const char *page, const struct buf *said)
+{
+	text_error("%s", buf_str(said));
+	fprintf(stderr, "Try `guichet help %s`.\n", page);
+	return STATUS_USAGE;
+}
+
 /* SERVICE OPTION, COMMAND OPTION, or a topic and something on its page. */
 static int two_words(const char *first, const char *second, struct buf *b)
 {
@@ -127,7 +135,7 @@ static int two_words(const char *first, const char *second, struct buf *b)
 		err = t->find(second, b);
 	else
 		return unknown(first);
-	return err < 0 ? command_misused(&help_command, "%s", buf_str(b)) : print(b);
+	return err < 0 ? no_such(first, b) : print(b);
 }
 
 /* SERVICE SECTION OPTION, as in mqtt bridge topics. */
@@ -139,8 +147,7 @@ static int three_words(const char *const *words, struct buf *b)
 		return unknown(words[0]);
 	if (!p)
 		return command_misused(&help_command, "\"%s\" is one word too many", words[2]);
-	return help_part_option(p, words[1], words[2], b) < 0 ? command_misused(&help_command, "%s", buf_str(b))
-							      : print(b);
+	return help_part_option(p, words[1], words[2], b) < 0 ? no_such(words[0], b) : print(b);
 }
 
 static int show(const char *const *words, int n)

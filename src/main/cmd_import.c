@@ -54,7 +54,7 @@ static void tell(void *arg, unsigned line, const char *text)
 	text_error("%s:%u: %s", (const char *)arg, line, text);
 }
 
-/* Who is there already stays as he is: his password may be newer. */
+/* Who is there already is left alone: that password may be newer. */
 static int import_users(const struct asked *a, struct span text)
 {
 	BUF_AUTO struct buf why = BUF_INIT(SAID);

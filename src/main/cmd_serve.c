@@ -328,8 +328,10 @@ static void reload_refused(struct serve *s, const struct conf_problems *ps, int 
 		log_text(LOG_ERROR, "reload-problem", "%s", strerror(-err));
 	}
 	s->control.failed = true;
-	log_text(LOG_WARN, "reload-refused", "the old configuration goes on; problems: %zu", n ? n : 1);
-	sd_notifyf(0, "READY=1\nSTATUS=Serving the old configuration; problems in the new one: %zu", n ? n : 1);
+	log_text(LOG_WARN, "reload-refused", "the old configuration goes on; the new one has %zu mistake%s", n ? n : 1,
+		 n > 1 ? "s" : "");
+	sd_notifyf(0, "READY=1\nSTATUS=Serving the old configuration; the new one has %zu mistake%s", n ? n : 1,
+		   n > 1 ? "s" : "");
 }
 
 static void reload_done(struct serve *s, struct changes *now)

@@ -46,7 +46,8 @@ static int take_watch(struct words *w, const char *value)
 	if (str_to_u64(value, &seconds) == 0 && seconds > 0 && seconds <= UINT32_MAX)
 		w->every = seconds * NSEC_PER_SEC;
 	else if (str_to_nsec(value, &w->every) < 0 || w->every == 0)
-		return command_misused(&stats_command, "--watch %s is no time, write 2 or 500ms", value);
+		return command_misused(&stats_command, "--watch %s is no number of seconds, nor a time as 500ms",
+				       value);
 	return STATUS_OK;
 }
 

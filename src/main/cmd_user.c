@@ -255,10 +255,26 @@ static int unknown_user(const struct people_file *f, const char *name)
 	return STATUS_FAILED;
 }
 
+/* A name may come from elsewhere, as one of mosquitto or of a certificate, so it is not refused. */
+static void warn_of_name(const char *name)
+{
+	if (name[strcspn(name, "/+#")])
+		text_error(
+			"warning: rules with %%u allow nothing to %s, and deny what they deny to anybody: a name with / + or # in it is no "
+			"level of a topic",
+			name);
+}
+
 static int run_add(struct people_file *f, const struct asked *a)
 {
-	if (!people_find(f->people, span_str(a->name)))
-		return change(f, a, NULL, true, "added");
+	int status;
+
+	if (!people_find(f->people, span_str(a->name))) {
+		status = change(f, a, NULL, true, "added");
+		if (status == STATUS_OK)
+			warn_of_name(a->name);
+		return status;
+	}
 	text_error("%s is there already; `guichet user passwd %s` changes the password, `guichet user set %s` the rest",
 		   a->name, a->name, a->name);
 	return STATUS_FAILED;
@@ -294,7 +310,7 @@ static void add_ways(struct buf *b, const struct person *who)
 	buf_adds(b, who->disabled ? "disabled" : "");
 	if (who->hash)
 		buf_addf(b, "%spassword%s", b->n ? " " : "",
-			 people_hash_is_ours(who->hash) ? "" : " (imported, till the next passwd)");
+			 people_hash_is_ours(who->hash) ? "" : " (hash of mosquitto)");
 	if (who->scram)
 		buf_addf(b, "%sscram", b->n ? " " : "");
 	if (who->certificates.n)
@@ -357,7 +373,8 @@ static int run_list(struct people_file *f, const struct asked *a)
 	else if (people_count(f->people))
 		list_table(f->people, &b);
 	else
-		buf_addf(&b, "nobody is in %s\n", f->path);
+		buf_addf(&b, f->missing ? "there is no file %s yet, so there are no users\n" : "nobody is in %s\n",
+			 f->path);
 	return text_print(stdout, &b) < 0 ? STATUS_FAILED : STATUS_OK;
 }
 
@@ -404,6 +421,14 @@ static int check_options(const struct verb *v, const struct asked *a)
 	if (a->given[OPT_DISABLE] && a->given[OPT_ENABLE])
 		return command_misused(&user_command, "--enable or --disable?");
 	return STATUS_OK;
+}
+
+static int check_something(const struct verb *v, const struct asked *a)
+{
+	if (v->run != run_set || a->given[OPT_CERTIFICATE] || a->given[OPT_DISABLE] || a->given[OPT_ENABLE] ||
+	    a->given[OPT_GROUPS] || a->given[OPT_NO_PASSWORD])
+		return STATUS_OK;
+	return command_misused(&user_command, "`user set` needs what is to be changed, as --groups A,B");
 }
 
 static int check_name(const struct verb *v, const struct asked *a)
@@ -472,6 +497,8 @@ static int run(int argc, char **argv)
 	status = check_options(v, &a);
 	if (status == STATUS_OK)
 		status = check_name(v, &a);
+	if (status == STATUS_OK)
+		status = check_something(v, &a);
 	if (status == STATUS_OK)
 		status = check_terminal(v, &a);
 	return status == STATUS_OK ? run_verb(v, &a) : status;

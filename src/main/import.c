@@ -44,6 +44,13 @@ static void skip(const struct reader *r, const char *text)
 
 /* ---- passwords ---- */
 
+/* It begins as one of mosquitto's, and cannot be one. */
+static bool is_damaged(const char *hash, const struct buf *ours)
+{
+	return (strncmp(hash, "$6$", 3) == 0 || strncmp(hash, "$7$", 3) == 0) &&
+	       (ours->err || !people_hash_known(buf_str(ours)));
+}
+
 static int take_user(const struct reader *r, struct people *to, char *name, const char *hash)
 {
 	BUF_AUTO struct buf ours = BUF_INIT(2 * PEOPLE_TEXT);
@@ -53,7 +60,11 @@ static int take_user(const struct reader *r, struct people *to, char *name, cons
 	buf_addf(&ours, "%s%s", PEOPLE_MOSQUITTO, hash);
 	if (people_find(to, span_str(name))) {
 		buf_add_excerpt(&why, span_str(name));
-		buf_adds(&why, " is there already, and stays as he is");
+		buf_adds(&why, " is there already: left as it is");
+	} else if (is_damaged(hash, &ours)) {
+		buf_adds(&why, "the hash of ");
+		buf_add_excerpt(&why, span_str(name));
+		buf_adds(&why, " is damaged: make the password anew with `guichet user add`");
 	} else if (ours.err || strncmp(hash, "$y$", 3) == 0 || !people_hash_known(buf_str(&ours))) {
 		buf_add_excerpt(&why, span_str(name));
 		buf_adds(&why, " has no hash of mosquitto's ($6$ or $7$): mosquitto_passwd -U FILE makes one");
@@ -69,9 +80,24 @@ static int take_user(const struct reader *r, struct people *to, char *name, cons
 	return 0;
 }
 
+/* Once for all of them: of another kind of file each line is wrong. */
+static void tell_others(struct reader *r, unsigned line, unsigned n)
+{
+	BUF_AUTO struct buf why = BUF_INIT(SAID);
+
+	buf_adds(&why, "this is not NAME:HASH");
+	if (n > 1)
+		buf_addf(&why, ", and %u other line%s not either; is it a password file of mosquitto?", n - 1,
+			 n == 2 ? " is" : "s are");
+	r->count->skipped += n - 1;
+	r->line = line;
+	skip(r, buf_str(&why));
+}
+
 int import_mosquitto_passwd(struct span text, struct people *to, struct import_count *ret, people_tell *tell, void *arg)
 {
 	struct reader r = { .left = text, .count = ret, .tell = tell, .arg = arg };
+	unsigned others = 0, first = 0;
 	struct span s;
 	int err = 0;
 
@@ -82,7 +108,8 @@ int import_mosquitto_passwd(struct span text, struct people *to, struct import_c
 		if (s.n == 0 || s.p[0] == '#')
 			continue;
 		if (!colon || memchr(s.p, '\0', s.n)) {
-			skip(&r, "this is not NAME:HASH");
+			others++;
+			first = first ? first : r.line;
 			continue;
 		}
 		line = mem_strndup((const char *)s.p, s.n);
@@ -92,6 +119,8 @@ int import_mosquitto_passwd(struct span text, struct people *to, struct import_c
 		err = take_user(&r, to, line, line + (colon - s.p) + 1);
 		mem_free(line);
 	}
+	if (others)
+		tell_others(&r, first, others);
 	return err;
 }
 
@@ -183,14 +212,35 @@ static bool is_of_pass(const struct acl *a)
 	return a->only ? strcmp(a->only, buf_str(&a->user)) == 0 : a->user.n == 0;
 }
 
+/* Once, though each pass comes by. */
+static bool tells(const struct acl *a)
+{
+	return a->count && a->denies && a->patterns;
+}
+
+/* mosquitto refuses the file. */
+static void no_access(struct acl *a, struct span word)
+{
+	BUF_AUTO struct buf why = BUF_INIT(SAID);
+
+	if (!tells(a))
+		return;
+	buf_add_excerpt(&why, word);
+	buf_adds(&why, " is none of read, write, readwrite and deny");
+	skip(&a->r, buf_str(&why));
+}
+
 /* `topic [read|write|readwrite|deny] TOPIC`; spaces in the topic are part of it. */
 static void take_topic(struct acl *a, struct span rest, bool pattern)
 {
 	struct span all = rest, access = take_word(&rest);
 
-	if (!is_access(access) || rest.n == 0) {
+	if (rest.n == 0) {
 		rest = all;
 		access.n = 0;
+	} else if (!is_access(access)) {
+		no_access(a, access);
+		return;
 	}
 	if (span_is(access, "deny") != a->denies || pattern != a->patterns || (!pattern && !is_of_pass(a)))
 		return;
@@ -222,7 +272,7 @@ static void take_line(struct acl *a, struct span s)
 			buf_addc(&a->user, ':'); /* nobody is called so */
 	} else if ((span_is(word, "topic") || span_is(word, "pattern")) && s.n && is_text(s)) {
 		take_topic(a, s, span_is(word, "pattern"));
-	} else if (a->count && a->denies && a->patterns) { /* once */
+	} else if (tells(a)) {
 		skip(&a->r, "this is no line of user, topic or pattern");
 	}
 }

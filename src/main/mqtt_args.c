@@ -635,6 +635,26 @@ static int finish(struct mqtt_args *a)
 	return status;
 }
 
+/* Options of mosquitto_pub and mosquitto_sub that are not here: the sentence is about that, and not about the nearest word. */
+static void add_missing(const struct mqtt_args *a, const char *word, struct buf *why)
+{
+	static const char *const missing[] = { "-A",           "-S",           "-o",
+					       "--capath",     "--ciphers",    "--keyform",
+					       "--proxy",      "--psk",        "--psk-identity",
+					       "--tls-alpn",   "--tls-engine", "--tls-engine-kpass-sha1",
+					       "--tls-version" };
+
+	for (size_t i = 0; i < sizeof(missing) / sizeof(missing[0]); i++) {
+		size_t n = strlen(missing[i]);
+
+		if (strncmp(missing[i], word, n) != 0 || (n > 2 && word[n] && word[n] != '='))
+			continue;
+		buf_reset(why);
+		buf_addf(why, "mosquitto has the option %s, guichet %s has not", missing[i], a->command->name);
+		return;
+	}
+}
+
 int mqtt_args_read(struct mqtt_args *a, int argc, char **argv, command_take *take, void *arg)
 {
 	struct args args = args_start(argc, argv, a->command->options);
@@ -650,12 +670,14 @@ int mqtt_args_read(struct mqtt_args *a, int argc, char **argv, command_take *tak
 		what = args_next(&args, &value, &why);
 		if (what == ARGS_END)
 			return finish(a);
-		if (what == ARGS_BAD)
+		if (what == ARGS_BAD) {
+			add_missing(a, argv[args.at - 1], &why);
 			status = command_misused(a->command, "%s", text);
-		else if (what == MQ_PROPERTY)
+		} else if (what == MQ_PROPERTY) {
 			status = take_property(a, value, &args);
-		else
+		} else {
 			status = what < MQ_OWN ? take_option(a, what, value) : take(arg, what, value);
+		}
 	}
 	return status;
 }

@@ -123,7 +123,8 @@ static int read_file(struct people_file *f, bool change, struct buf *why)
 	struct told told = { f->path, why };
 	int err = files_read(f->path, &bytes, &said);
 
-	if (err == -ENOENT)
+	f->missing = err == -ENOENT;
+	if (f->missing)
 		return people_new(&f->people);
 	if (err) {
 		buf_adds(why, buf_str(&said));

@@ -11,6 +11,7 @@
 struct people_file {
 	char *path;
 	struct people *people; /* nobody when there is no file yet; a reference */
+	bool missing;          /* there is none */
 	int lock;
 	uid_t uid; /* whose it is to be; -1: ours */
 	gid_t gid;

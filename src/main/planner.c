@@ -64,7 +64,7 @@ void planner_problem(struct planner *p, const struct plan_service *s, const char
 	conf_problem(p->ps, at.file, at.line, "%s", text);
 }
 
-static void warning(struct planner *p, const struct plan_service *s, const char *text)
+void planner_warning(struct planner *p, const struct plan_service *s, const char *text)
 {
 	struct place at = place_of(p, s, text);
 
@@ -188,7 +188,7 @@ static void take_tls(void *arg, enum certs_what what, const char *text)
 	if (what == CERTS_PROBLEM)
 		planner_problem(of->p, of->s, text);
 	else if (what == CERTS_WARNING)
-		warning(of->p, of->s, text);
+		planner_warning(of->p, of->s, text);
 	else if (!of->p->plan->made) /* all services share the one that is made */
 		of->p->plan->made = mem_strdup(text);
 }
@@ -250,7 +250,8 @@ static void warn_of_proxy(struct planner *p, const struct plan_service *s)
 	for (size_t i = 0; i < l->n; i++)
 		if (addr_kinds[l->v[i].transport].flags & ADDR_F_STREAM && l->v[i].transport != ADDR_FIFO)
 			return;
-	warning(p, s, "proxy: has no use here: only connections begin with a PROXY header, and no address has any");
+	planner_warning(p, s,
+			"proxy: has no use here: only connections begin with a PROXY header, and no address has any");
 }
 
 static int add_tls(struct planner *p, struct plan_service *s)
@@ -297,6 +298,12 @@ static int add_folder(const struct planner *p, struct plan_service *s)
 	return r;
 }
 
+/* Says the entry nothing? One whose addresses were wrong has been told of. */
+static bool is_blank(const struct conf_entry *e)
+{
+	return !e || e->value[strspn(e->value, " \t\n")] == '\0';
+}
+
 /*
  * A service without an address: none was written, or it was wrong, and told of. What is found wrong with the service by others
  * must not be hidden by that, so it gets a stand-in: with a problem the plan is not served anyway.
@@ -304,14 +311,18 @@ static int add_folder(const struct planner *p, struct plan_service *s)
 static int check_listen(struct planner *p, struct plan_service *s)
 {
 	const struct conf_section *origin = p->origins[s - p->plan->services];
+	const struct conf_entry *listen = origin ? conf_section_find(origin, "listen") : NULL;
 	char text[PLANNER_SENTENCE];
 	struct buf why;
 
 	if (s->common->listen.n > 0 || !s->common->enabled || p->setup->from) /* whose sockets are there already */
 		return 0;
 	buf_init_fixed(&why, text, sizeof(text));
-	if (origin && !conf_section_find(origin, "listen") && !planner_was_worded(p, s->name)) {
-		buf_addf(&why, "[%s] listens nowhere, add for example: listen = ", s->name);
+	if (origin && is_blank(listen) && !planner_was_worded(p, s->name)) {
+		if (listen)
+			buf_adds(&why, "listen: no address, write for example: listen = ");
+		else
+			buf_addf(&why, "[%s] listens nowhere, add for example: listen = ", s->name);
 		planner_usual_addresses(s->proto, &why);
 		planner_problem(p, s, text);
 	}

@@ -27,6 +27,7 @@ struct planner_setup {
 	size_t n_sockets;
 	const char *test_data; /* test mode: the folder for everything; loopback and port 0 everywhere. NULL = no test */
 	bool dry;              /* for `check`: make no folder and no certificate */
+	bool look_up; /* for `check`: hosts that services connect to, too; takes as long as the name servers do */
 	const struct kit *from; /* read files from this, and ask the system nothing; NULL: from the disk */
 	struct kit *into;       /* note what was read; NULL: do not */
 	/* Only services that it says true of are in the plan; NULL: all are. */

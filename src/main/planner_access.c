@@ -69,8 +69,8 @@ static void check_open(struct planner *p, const struct plan_service *s)
 	buf_addf(&why, "listen: [%s] would be reached from outside at ", s->name);
 	addr_format(a, &why);
 	buf_addf(&why,
-		 ", and no rule says who may do what there; with these two lines everybody may do everything: [rules] and "
-		 "allow = * * %s:#",
+		 ", and no rule says who may do what there: make users (`guichet user add NAME --groups house`), and let them in "
+		 "by two lines: [rules] and allow = @house * %s:#; see `guichet help rules`",
 		 s->proto->store);
 	planner_problem(p, s, text);
 }
@@ -152,15 +152,18 @@ static int read_people(struct planner *p, const char *file)
 	return err;
 }
 
-static int take_people(struct planner *p)
+static int people_path(const struct planner *p, char **ret)
 {
 	const struct guichet_options *g = p->plan->global;
-	char *file;
-	int err;
 
-	if (g->people)
-		return read_people(p, g->people);
-	err = str_path_from(g->data, "people", &file);
+	return g->people ? str_path_from("", g->people, ret) : str_path_from(g->data, "people", ret);
+}
+
+static int take_people(struct planner *p)
+{
+	char *file;
+	int err = people_path(p, &file);
+
 	if (err)
 		return err;
 	err = read_people(p, file);
@@ -188,27 +191,70 @@ static bool has_group(const struct people *people, const char *group)
 
 static void check_rule(struct planner *p, const char *file, const struct conf_entry *e, struct rules_about rule)
 {
-	const struct people *people = p->plan->people; /* NULL: they may come later */
+	const struct people *people = p->plan->people;
 	const char *store = rules_stores[rule.store];
+	bool some = people_count(people) > 0;
 
 	if (!has_store(p->plan, store))
 		conf_warning(p->ps, file, e->line, "%s: no service here has the store %s", e->name, store);
-	if (people && rule.group && !has_group(people, rule.group))
+	if (rule.vain)
+		conf_warning(
+			p->ps, file, e->line,
+			"%s: nobody can publish below guichet/, which is what the server itself tells; read is what a rule can "
+			"allow there",
+			e->name);
+	if (rule.group && !has_group(people, rule.group))
 		conf_warning(p->ps, file, e->line,
-			     "%s: nobody is in the group \"%s\"; guichet user set NAME --groups %s puts somebody there",
-			     e->name, rule.group, rule.group);
-	if (people && rule.user && !people_find(people, span_str(rule.user)))
+			     "%s: nobody is in the group \"%s\"; guichet user %s NAME --groups %s puts somebody there",
+			     e->name, rule.group, some ? "set" : "add", rule.group);
+	if (rule.user && !people_find(people, span_str(rule.user)))
 		conf_warning(p->ps, file, e->line, "%s: there is no user \"%s\"; guichet user add %s makes one",
 			     e->name, rule.user, rule.user);
 }
 
-/* Each line that is right has become one rule; told once, not by each worker. */
-static void check_each(struct planner *p, const struct conf_section *at)
+static bool names_somebody(const struct rules *r)
+{
+	for (size_t i = 0; i < rules_count(r); i++) {
+		struct rules_about about = rules_about(r, i);
+
+		if (about.user || about.group)
+			return true;
+	}
+	return false;
+}
+
+/* Logins are meant, and none can be wrong: who gives a name and any password is let in, and may what anonymous may. */
+static int warn_of_nobody(struct planner *p, const struct conf_section *at)
+{
+	char *file;
+	int err;
+
+	if (people_count(p->plan->people) || !names_somebody(p->plan->rules))
+		return 0;
+	err = people_path(p, &file);
+	if (err)
+		return err;
+	conf_warning(p->ps, at->file, at->line,
+		     "%s %s; until then names and passwords are not looked at, and whoever connects is anonymous: "
+		     "guichet user add NAME --people %s",
+		     p->plan->people ? "nobody is in" : "there is no file of people yet,", file, file);
+	mem_free(file);
+	return 0;
+}
+
+/*
+ * Each line that is right has become one rule; told once, not by each worker. In a test nobody has made people, unless the file says
+ * where they are.
+ */
+static int check_each(struct planner *p, const struct conf_section *at)
 {
 	if (p->setup->wants || !conf_problems_none(p->ps) || at->n != rules_count(p->plan->rules))
-		return;
+		return 0;
+	if (p->setup->test_data && !p->plan->people)
+		return 0;
 	for (size_t i = 0; i < at->n; i++)
 		check_rule(p, at->file, &at->entries[i], rules_about(p->plan->rules, i));
+	return warn_of_nobody(p, at);
 }
 
 int planner_finish_access(struct planner *p)
@@ -227,7 +273,7 @@ int planner_finish_access(struct planner *p)
 		conf_warning(p->ps, at->file, at->line, "[rules] has no use here: no service asks them");
 	err = some ? take_people(p) : 0;
 	if (at && some && !err)
-		check_each(p, at);
+		err = check_each(p, at);
 	for (size_t i = 0; i < p->plan->n && !err; i++)
 		planner_check_users(p, &p->plan->services[i]);
 	return err;

@@ -3,9 +3,12 @@
  * one name to the same place, where each would take the other's; and not for a user that nobody is. What only the network knows is found when they are connected.
  */
 #include <stdio.h>
+#include <strings.h>
 
 #include "base/addr.h"
+#include "base/mem.h"
 #include "conf/option.h"
+#include "drive/net/netaddr.h"
 #include "main/planner_priv.h"
 #include "store/people.h"
 
@@ -74,6 +77,38 @@ static void part_problem(struct planner *p, const struct conf_section *section, 
 	conf_problem(p->ps, section->file, e ? e->line : section->line, "%s", text);
 }
 
+static void part_warning(struct planner *p, const struct conf_section *section, const char *option, const char *text)
+{
+	const struct conf_entry *e = conf_section_find(section, option);
+
+	conf_warning(p->ps, section->file, e ? e->line : section->line, "%s", text);
+}
+
+/* ---- is there such a host? ---- */
+
+/* It may be there when it is connected to, so it is a warning. */
+static void look_up(struct planner *p, const struct plan_service *s, const struct conf_section *section,
+		    const struct option *row, const struct addr_list *to)
+{
+	for (size_t i = 0; i < to->n && p->setup->look_up; i++) {
+		char text[PLANNER_SENTENCE];
+		struct netaddr *v = NULL;
+		struct buf why;
+		unsigned n;
+
+		if (!addr_is_net(&to->v[i]))
+			continue;
+		buf_init_fixed(&why, text, sizeof(text));
+		buf_addf(&why, "%s: ", row->name);
+		if (netaddr_resolve(&to->v[i], FAMILY_ANY, false, &v, &n, &why) == 0)
+			mem_free(v);
+		else if (section)
+			part_warning(p, section, row->name, text);
+		else
+			planner_warning(p, s, text);
+	}
+}
+
 /* ---- to itself ---- */
 
 /* Of a table of options, of the service's own or of a section of it (NULL: it is the service's). */
@@ -89,8 +124,10 @@ static void check_table(struct planner *p, const struct plan_service *s, const s
 		if (row->type != OPTION_ADDRS)
 			continue;
 		own = own_address(s, (const void *)((const char *)values + row->offset));
-		if (!own)
+		if (!own) {
+			look_up(p, s, section, row, (const void *)((const char *)values + row->offset));
 			continue;
+		}
 		buf_init_fixed(&why, text, sizeof(text));
 		buf_addf(&why, "%s: ", row->name);
 		addr_format(own, &why);
@@ -104,17 +141,42 @@ static void check_table(struct planner *p, const struct plan_service *s, const s
 
 /* ---- under one name ---- */
 
-static bool same_place(const struct option_table *t, const void *a, const void *b)
+static bool same_host(const char *a, const char *b)
+{
+	return strcasecmp(a, b) == 0 || (loopback_of(a, false) && loopback_of(b, false));
+}
+
+static const struct addr_text *address_of(const struct option *row, const void *values)
+{
+	const struct addr_list *l = (const void *)((const char *)values + row->offset);
+
+	return l->n ? &l->v[0] : NULL;
+}
+
+/* Do they connect to one server? A port is one, whether TLS is spoken there or not. MAYBE: two ports, one for TLS. */
+enum same { OTHER, MAYBE, SAME };
+static enum same same_server(const struct addr_text *a, const struct addr_text *b)
+{
+	if (!a || !b || !addr_is_net(a) || !addr_is_net(b) || !same_host(a->host, b->host))
+		return OTHER;
+	if (a->port == b->port && strcmp(a->service, b->service) == 0)
+		return SAME;
+	return addr_is_secure(a) != addr_is_secure(b) ? MAYBE : OTHER;
+}
+
+static enum same same_place(const struct option_table *t, const void *a, const void *b)
 {
 	const struct option *to = option_find(t, "to"), *name = option_find(t, "client_id");
 	char text[CONF_NAME_MAX];
 	struct buf said;
 
-	if (!to || !name || !option_row_equal(to, a, b) || !option_row_equal(name, a, b))
-		return false;
+	if (!to || !name || !option_row_equal(name, a, b))
+		return OTHER;
 	buf_init_fixed(&said, text, sizeof(text));
 	option_format(name, a, &said);
-	return said.n || said.err; /* else each is called after its section */
+	if (!said.n && !said.err)
+		return OTHER; /* each is called after its section */
+	return same_server(address_of(to, a), address_of(to, b));
 }
 
 struct sections {
@@ -128,15 +190,20 @@ static void check_name(struct planner *p, const struct sections *of, size_t i, c
 	const struct conf_section *section = section_of(p, of->s, of->row, &of->parts->v[i]);
 
 	for (size_t j = 0; j < n && section; j++) {
+		enum same same = same_place(of->row->part, of->parts->v[i].values, others->parts->v[j].values);
 		char text[PLANNER_SENTENCE];
 
-		if (!same_place(of->row->part, of->parts->v[i].values, others->parts->v[j].values))
+		if (same == OTHER)
 			continue;
 		snprintf(
 			text, sizeof(text),
-			"client_id: [%s.%s.%s] has the same there, and each would take the other's place; give each its own",
-			others->s->name, others->row->name, others->parts->v[j].name);
-		part_problem(p, section, "client_id", text);
+			"client_id: [%s.%s.%s] has the same there%s, and each would take the other's place; give each its own",
+			others->s->name, others->row->name, others->parts->v[j].name,
+			same == MAYBE ? ", if both ports are of one broker" : "");
+		if (same == SAME)
+			part_problem(p, section, "client_id", text);
+		else
+			part_warning(p, section, "client_id", text);
 		return;
 	}
 }

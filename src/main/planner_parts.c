@@ -175,6 +175,22 @@ static int read_files(struct planner *p, const struct conf_section *section, con
 
 /* ---- one section ---- */
 
+/* It stands in topics, in the log and in the name that the service has elsewhere. */
+static void check_part_name(struct planner *p, const struct conf_section *section, const char *name)
+{
+	static const char usual[] = "-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	char text[PLANNER_SENTENCE];
+	struct buf why;
+
+	if (name[strspn(name, usual)] == '\0')
+		return;
+	buf_init_fixed(&why, text, sizeof(text));
+	buf_addf(&why, "[%s]: ", section->name);
+	buf_add_excerpt(&why, span_str(name));
+	buf_adds(&why, " is no name for a section of a service: letters, digits, - and _");
+	conf_problem(p->ps, section->file, section->line, "%s", text);
+}
+
 int planner_take_part(struct planner *p, const struct conf_section *section)
 {
 	struct plan_service *s = NULL;
@@ -188,6 +204,8 @@ int planner_take_part(struct planner *p, const struct conf_section *section)
 
 	if (!row)
 		return 0;
+	check_part_name(p, section, name);
+	problems = p->ps->n;
 	err = option_part_add(row, s->options, name, &part);
 	if (!err)
 		err = conf_apply(section, &(struct conf_target){ row->part, part->values }, 1, NULL, p->ps);

@@ -25,6 +25,7 @@ struct planner {
 
 /* A problem of service s: `text` begins with the name of an option, whose line is looked for. */
 void planner_problem(struct planner *p, const struct plan_service *s, const char *text);
+void planner_warning(struct planner *p, const struct plan_service *s, const char *text);
 
 /* Adds `, did you mean "echo"?`, from all protocols and one more word (NULL: none). */
 void planner_nearest(const char *name, const char *more, struct buf *b);

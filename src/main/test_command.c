@@ -92,6 +92,19 @@ static void test_program(void **state)
 	}
 }
 
+static void test_options_of_mosquitto(void **state)
+{
+	(void)state;
+	check(WORDS("pub", "--tls-version=tlsv1.2"), STATUS_USAGE, NULL,
+	      "guichet: mosquitto has the option --tls-version, guichet pub has not\nTry `guichet pub --help`.\n");
+	check(WORDS("sub", "-A", "127.0.0.1"), STATUS_USAGE, NULL,
+	      "mosquitto has the option -A, guichet sub has not\n");
+	check(WORDS("sub", "--psk-identity", "x"), STATUS_USAGE, NULL,
+	      "mosquitto has the option --psk-identity, guichet sub");
+	check(WORDS("pub", "--tls-nam", "x"), STATUS_USAGE, NULL,
+	      "unknown option \"--tls-nam\", did you mean \"--tls-name\"?");
+}
+
 static void test_serve(void **state)
 {
 	(void)state;
@@ -190,14 +203,17 @@ static void test_stats(void **state)
 	      "guichet: there is no /nonexistent/c; ");
 	check(WORDS("stats", "--control", folder), STATUS_FAILED, NULL, "/control.sock; ");
 	check(WORDS("stats", "c"), STATUS_USAGE, NULL, "--control c?");
-	check(WORDS("stats", "--watch", "0"), STATUS_USAGE, NULL, "--watch 0 is no time");
+	check(WORDS("stats", "--watch", "0"), STATUS_USAGE, NULL,
+	      "--watch 0 is no number of seconds, nor a time as 500ms");
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_program), cmocka_unit_test(test_serve),   cmocka_unit_test(test_check),
-		cmocka_unit_test(test_help),    cmocka_unit_test(test_connect), cmocka_unit_test(test_stats),
+		cmocka_unit_test(test_program), cmocka_unit_test(test_options_of_mosquitto),
+		cmocka_unit_test(test_serve),   cmocka_unit_test(test_check),
+		cmocka_unit_test(test_help),    cmocka_unit_test(test_connect),
+		cmocka_unit_test(test_stats),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, folder_take_down);

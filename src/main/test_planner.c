@@ -178,6 +178,8 @@ static void test_no_address(void **state)
 	(void)state;
 	check_problems("[daytime]\n",
 		       "t.conf:1: [daytime] listens nowhere, add for example: listen = tcp:7013 udp:7013\n");
+	check_problems("[echo]\nupper = yes\nlisten =\n",
+		       "t.conf:3: listen: no address, write for example: listen = tcp:7007 udp:7007\n");
 	check_problems("[chargen]\n", "t.conf:1: [chargen] listens nowhere, add for example: listen = tcp:7019\n");
 	check_problems("", "t.conf: nothing in it to serve; a service is a section, as in [echo]\n");
 	check_problems("[guichet]\nloops = 1\n", "t.conf: no service is enabled\n");

@@ -101,13 +101,15 @@ static void open_to_everybody(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(far) / sizeof(far[0]); i++) {
-		char text[200], expect[400];
+		char text[200], expect[500];
 
 		snprintf(text, sizeof(text), "[topics]\nlisten = tcp:1884 %s\n", far[i]);
-		snprintf(expect, sizeof(expect),
-			 "t.conf:2: listen: [topics] would be reached from outside at %s, and no rule says who may do what "
-			 "there; with these two lines everybody may do everything: [rules] and allow = * * topics:#\n",
-			 far[i]);
+		snprintf(
+			expect, sizeof(expect),
+			"t.conf:2: listen: [topics] would be reached from outside at %s, and no rule says who may do what "
+			"there: make users (`guichet user add NAME --groups house`), and let them in by two lines: [rules] and "
+			"allow = @house * topics:#; see `guichet help rules`\n",
+			far[i]);
 		check(text, expect);
 		snprintf(text, sizeof(text), "[topics]\nlisten = tcp:1884 %s\n[rules]\nallow = * * topics:#\n", far[i]);
 		check(text, "");
@@ -165,7 +167,34 @@ static void nobody_of_that_name(void **state)
 	      "deny = nouser write topics:#\nallow = anonymous read topics:#\n",
 	      "t.conf:8: warning: allow: nobody is in the group \"hose\"; guichet user set NAME --groups hose puts somebody there\n"
 	      "t.conf:9: warning: deny: there is no user \"nouser\"; guichet user add nouser makes one\n");
-	check("[guichet]\npeople = nowhere\n" LOCAL "[rules]\nallow = @house read topics:#\n", "");
+	check("[guichet]\npeople = who\n" LOCAL
+	      "[rules]\nallow = * write topics:guichet/#\nallow = * * topics:guichet/#\n",
+	      "t.conf:6: warning: allow: nobody can publish below guichet/, which is what the server itself tells; read is what "
+	      "a rule can allow there\n");
+}
+
+/* No file is told as an empty one is: any name and password would be let in, as anonymous. */
+static void nobody_at_all(void **state)
+{
+	static const char *const what[] = { "there is no file of people yet,", "nobody is in" };
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		BUF_AUTO struct buf expect = BUF_INIT(4096);
+
+		if (i)
+			folder_put("none", "");
+		buf_addf(
+			&expect,
+			"%st.conf:5: warning: %s none; until then names and passwords are not looked at, and whoever connects is "
+			"anonymous: guichet user add NAME --people none\n"
+			"t.conf:6: warning: allow: nobody is in the group \"house\"; guichet user add NAME --groups house puts "
+			"somebody there\n",
+			i ? "none: warning: others can read or change it; it should be yours alone: chmod 600\n" : "",
+			what[i]);
+		check("[guichet]\npeople = none\n" LOCAL "[rules]\nallow = @house read topics:#\n", buf_str(&expect));
+	}
+	check("[guichet]\npeople = nowhere\n" LOCAL "[rules]\nallow = * read topics:#\n", "");
 }
 
 static bool wants(const struct plan_service *s, const void *arg)
@@ -210,8 +239,8 @@ static void in_a_worker(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test(f)
-	const struct CMUnitTest tests[] = { T(rules), T(open_to_everybody), T(people), T(nobody_of_that_name),
-					    T(in_a_worker) };
+	const struct CMUnitTest tests[] = { T(rules),         T(open_to_everybody), T(people), T(nobody_of_that_name),
+					    T(nobody_at_all), T(in_a_worker) };
 
 	return cmocka_run_group_tests(tests, folder_set_up, folder_take_down);
 }

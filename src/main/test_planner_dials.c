@@ -85,8 +85,49 @@ static void one_name_at_one_broker(void **state)
 	says(TWO BRIDGE("mqtt.bridge.a", "tcp:far:1", "me") BRIDGE("other.bridge.a", "tcp:far:1", "me"),
 	     "13 client_id: [mqtt.bridge.a] has the same there, and each would take the other's place; give each its own\n");
 	says(TWO BRIDGE("mqtt.bridge.a", "tcp:far:1", "me") BRIDGE("mqtt.bridge.b", "tcp:far:2", "me"), "");
+	says(TWO BRIDGE("mqtt.bridge.a", "tcp:127.0.0.1:1", "me") BRIDGE("mqtt.bridge.b", "tcp:localhost:1", "me"),
+	     "13 client_id: [mqtt.bridge.a] has the same there, and each would take the other's place; give each its own\n");
+	says(TWO BRIDGE("mqtt.bridge.a", "tcp:far:1", "me") BRIDGE("mqtt.bridge.b", "tls:FAR:1", "me"),
+	     "13 client_id: [mqtt.bridge.a] has the same there, and each would take the other's place; give each its own\n");
+	says(TWO BRIDGE("mqtt.bridge.a", "tcp:far:1", "me") BRIDGE("mqtt.bridge.b", "tls:far:2", "me"),
+	     "13 client_id: [mqtt.bridge.a] has the same there, if both ports are of one broker, and each would take the other's place; "
+	     "give each its own\n");
+	says(TWO BRIDGE("mqtt.bridge.a", "tcp:far:1", "m+"),
+	     "9 client_id: + and # cannot stand in the topic $SYS/broker/connection/CLIENT_ID/state; `notify = no` does without "
+	     "it\n");
 	says(TWO BRIDGE("mqtt.bridge.a", "tcp:far:1", "me") BRIDGE("mqtt.bridge.b", "tcp:far:1", "you"), "");
 	says(TWO "[mqtt.bridge.a]\nto = tcp:far:1\ntopics = x\n[mqtt.bridge.b]\nto = tcp:far:1\ntopics = x\n", "");
+}
+
+static void names_of_sections(void **state)
+{
+	(void)state;
+	says(TWO BRIDGE("mqtt.bridge.b/c", "tcp:far:1", "me") BRIDGE("mqtt.bridge.d e", "tcp:far:2", "me"),
+	     "6 [mqtt.bridge.b/c]: \"b/c\" is no name for a section of a service: letters, digits, - and _\n"
+	     "10 [mqtt.bridge.d e]: \"d e\" is no name for a section of a service: letters, digits, - and _\n");
+	says(TWO "[mqtt.bridge.b-2_C]\ntopics = x\n", "6 to: must be set, as in: to = tcp:broker.example:1883\n");
+}
+
+/* Of names that are there only, or never. */
+static void hosts_are_looked_up(void **state)
+{
+	struct planner_setup setup = { .file = folder_conf, .dry = true, .look_up = true };
+	struct conf_problems ps = {};
+	struct plan *plan = NULL;
+
+	(void)state;
+	folder_put("t.conf", TWO "[mqtt.bridge.a]\nto = tcp:localhost:1\ntopics = x\n"
+				 "[mqtt.bridge.b]\nto = tcp:localhost:no-such-service\ntopics = x\n"
+				 "[relay]\nlisten = tcp:1886\nto = tcp:[::1]:no-such-service\n");
+	assert_int_equal(planner_make(&setup, &plan, &ps), 0);
+	assert_int_equal(ps.n, 2);
+	assert_int_equal(ps.warnings, 2);
+	assert_int_equal(ps.v[0].line, 10);
+	assert_non_null(strstr(ps.v[0].text, "to: "));
+	assert_non_null(strstr(ps.v[0].text, "no-such-service"));
+	assert_int_equal(ps.v[1].line, 14);
+	plan_free(&plan);
+	conf_problems_done(&ps);
 }
 
 int main(void)
@@ -96,6 +137,8 @@ int main(void)
 		cmocka_unit_test(another_place_is_not),
 		cmocka_unit_test(neither_is_a_relay),
 		cmocka_unit_test(one_name_at_one_broker),
+		cmocka_unit_test(names_of_sections),
+		cmocka_unit_test(hosts_are_looked_up),
 	};
 
 	return cmocka_run_group_tests(tests, folder_set_up, folder_take_down);

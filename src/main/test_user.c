@@ -138,7 +138,7 @@ static void a_life(void **state)
 	struct people *p;
 
 	(void)state;
-	user("", WORDS("list"), STATUS_OK, "nobody is in ", NULL);
+	user("", WORDS("list"), STATUS_OK, "there is no file ", NULL);
 	user("secret\nmore\n", WORDS("add", "alice", "--groups", "staff,iot", "--stdin"), STATUS_OK, "added alice in ",
 	     NULL);
 	assert_int_equal(stat(people, &st), 0);
@@ -169,6 +169,20 @@ static void a_life(void **state)
 	     NULL);
 	user("", WORDS("del", "sensor"), STATUS_OK, "removed sensor", NULL);
 	user("", WORDS("del", "sensor"), STATUS_FAILED, NULL, "there is no user \"sensor\" in ");
+	user("", WORDS("set", "alice"), STATUS_USAGE, NULL, "`user set` needs what is to be changed, as --groups A,B");
+	user("", WORDS("del", "alice"), STATUS_OK, "removed alice", NULL);
+	user("", WORDS("list"), STATUS_OK, "nobody is in ", NULL);
+}
+
+static void a_name_that_is_no_level(void **state)
+{
+	static const char *const names[] = { "a/b", "a+", "a#" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		user("", WORDS("add", names[i], "--no-password"), STATUS_OK, "added",
+		     "warning: rules with %u allow nothing to a");
+	user("", WORDS("add", "a.b-c", "--no-password"), STATUS_OK, "added", NULL);
 }
 
 /* A device's: another one each time, and what is printed is what lets it in. */
@@ -317,19 +331,26 @@ static void users_of_mosquitto(void **state)
 	assert_true(lets_in("bob", "secret"));
 	assert_true(lets_in("carol smith", "pass word"));
 	assert_false(lets_in("carol smith", "secret"));
-	user("", WORDS("list"), STATUS_OK, "password (imported, till the next passwd)", NULL);
+	user("", WORDS("list"), STATUS_OK, "password (hash of mosquitto)", NULL);
 	folder_put(
 		"passwd",
 		"zed:$7$101$9sMiQH1gquO69Wes$LM6N8+fGwv4+9T6kIRp/YIPsFvJ1ZWx9smQhvds/Q+1PcEK60BjeNzOa/GgqzrIOVxWtwJBAqrGvS++OHEi/eg==\n");
 	assert_int_equal(run("", WORDS("import", "mosquitto-passwd", path, "--people", people)), STATUS_OK);
 	check_output(outputs[0], "1 user added to ");
-	folder_put("passwd", "alice:$7$x\ndora:plain\n\ne:$y$abc$def\nnothing\n");
+	folder_put("passwd", "alice:$7$x\ndora:plain\n\ne:$y$abc$def\nnothing\nf:$7$101$9sMi\n");
 	assert_int_equal(run("", WORDS("import", "mosquitto-passwd", path, "--people", people)), STATUS_FAILED);
 	check_output(outputs[0], "0 users added to ");
-	check_output(outputs[1], "passwd:1: \"alice\" is there already, and stays as he is\n");
+	check_output(outputs[1], "passwd:1: \"alice\" is there already: left as it is\n");
 	check_output(outputs[1], "passwd:2: \"dora\" has no hash of mosquitto's");
 	check_output(outputs[1], "passwd:4: \"e\" has no hash of mosquitto's");
 	check_output(outputs[1], "passwd:5: this is not NAME:HASH\n");
+	check_output(outputs[1],
+		     "passwd:6: the hash of \"f\" is damaged: make the password anew with `guichet user add`\n");
+	folder_put("passwd", "\nuser a\ntopic b\ntopic c\n");
+	assert_int_equal(run("", WORDS("import", "mosquitto-passwd", path, "--people", people)), STATUS_FAILED);
+	check_output(
+		outputs[1],
+		"passwd:2: this is not NAME:HASH, and 2 other lines are not either; is it a password file of mosquitto?\n");
 	assert_true(lets_in("alice", "secret"));
 	assert_int_equal(run("", WORDS("import", "mosquitto-passwd")), STATUS_USAGE);
 	assert_int_equal(run("", WORDS("import", "x", "y")), STATUS_USAGE);
@@ -380,6 +401,11 @@ static void rules_of_mosquitto(void **state)
 		  "deny = * * topics:home/%u/100%%\n"
 		  "allow = * read topics:home/%u/%c/#\n",
 		  "");
+	check_acl(
+		"topic frob x\ntopic x y\npattern frob z\ntopic read two words\n",
+		"[rules]\nallow = anonymous read \"topics:two words\"\n",
+		"1: \"frob\" is none of read, write, readwrite and deny\n2: \"x\" is none of read, write, readwrite and "
+		"deny\n3: \"frob\" is none of read, write, readwrite and deny\n");
 	check_acl("topic a#\nuser \ntopic b\nuser @c\ntopic d\nnonsense\ntopic\n", "[rules]\n",
 		  "1: \"a#\" is no pattern: + stands for a whole level, # for all levels that follow, at the end\n"
 		  "2: \"\" is no name: it is empty\n4: \"@c\" is no name: it may not begin with @ # $ or +\n"
@@ -391,6 +417,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup(f, no_file)
 	const struct CMUnitTest tests[] = {
 		T(a_life),
+		T(a_name_that_is_no_level),
 		T(a_password_that_is_made),
 		T(mistakes),
 		T(a_damaged_file_is_not_written_over),

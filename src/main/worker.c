@@ -202,6 +202,8 @@ static void do_commit(struct worker *w, uint32_t serial)
 	fdlimit_set(w->fds);
 	w->served = true;
 	w->idle = server_services(w->server) == 0;
+	if (w->lean)
+		inherit_in_one();
 	answer(w, TALK_DONE, serial, NULL);
 }
 
@@ -366,6 +368,18 @@ static void enter_sandbox(const struct worker *w)
 	log_end(&line);
 }
 
+/*
+ * Here begins a page of the stack: what a process that forks, and each child of it, writes to from here on is one page to copy then, and
+ * not two.
+ */
+[[gnu::noinline]] static int run_on_page(struct server *s, const struct server_calls *calls)
+{
+	char *here = __builtin_alloca(16), *page = __builtin_alloca((uintptr_t)here % 4096);
+
+	__asm__ volatile("" : : "r"(page)); /* or it would not be there */
+	return server_run(s, calls);
+}
+
 void worker_main(const struct worker_birth *b)
 {
 	static const struct server_calls calls = { .turn = turned, .closed = closed };
@@ -398,7 +412,7 @@ void worker_main(const struct worker_birth *b)
 	if (r < 0)
 		give_up("cannot-serve", strerror(-r));
 	mine.arg = w;
-	status = server_run(w->server, &mine);
+	status = b->of.forks ? run_on_page(w->server, &mine) : server_run(w->server, &mine);
 	stuck = server_is_stuck(w->server) || w->lean;
 	server_free(&w->server);
 	if (stuck)

@@ -1,7 +1,6 @@
 /*
- * inherit.c - see inherit.h. Two ways, because the system copies the table of mappings as a whole at each fork and then takes out,
- * one after the other, those that are not handed on: that costs nearly as much as handing them on. So what this process itself
- * does not need any more is unmapped here.
+ * inherit.c - see inherit.h. MADV_DONTFORK would not do: the system copies the table of mappings as a whole at each fork and then takes
+ * out, one after the other, those that are not handed on. That costs half of handing them on.
  */
 #include "priv/inherit.h"
 
@@ -9,19 +8,24 @@
 #include <malloc.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/rseq.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { RSEQ_BYTES = 32 }; /* as the C library has registered it */
+enum {
+	RSEQ_BYTES = 32, /* as the C library has registered it */
+	PIECES = 16,     /* that become one */
+	HOLE = 2 << 20,  /* between two of them: where one or two libraries were */
+};
 
 /* The later, the fewer have it. */
 enum fate {
 	HANDED_ON, /* whoever is not named below: a library too few ends the child */
 	OPENSSL,   /* handed on where there is TLS or a password; elsewhere nobody calls it */
-	PARENTS,   /* never: a configuration */
 	DONE_WITH, /* the monitor's, or what the sandbox was made with */
 	UNMAPPED,
 };
@@ -35,8 +39,6 @@ static struct library {
 	{ "libssl.", OPENSSL },
 	{ "libcrypto.", OPENSSL },
 	{ "libcrypt.", OPENSSL },
-	/* for the next configuration */
-	{ "libinih.", PARENTS },
 	/* the monitor's: names of users and hosts, with what these modules need; libsystemd too; what the sandbox was made with;
 	   stores, which no process of this kind has */
 	{ "libnss_", DONE_WITH },
@@ -139,15 +141,11 @@ static int look_at(struct dl_phdr_info *o, size_t size, void *arg)
 
 	(void)size;
 	(void)arg;
-	if (!lib || lib->fate < PARENTS || lib->fate == UNMAPPED)
+	if (!lib || lib->fate != DONE_WITH)
 		return 0;
 	span_of(o, &from, &to);
-	if (from >= to)
-		return 0;
-	if (lib->fate == DONE_WITH)
+	if (from < to)
 		(void)munmap((void *)from, to - from);
-	else
-		(void)madvise((void *)from, to - from, MADV_DONTFORK);
 	return 0;
 }
 
@@ -177,6 +175,97 @@ bool inherit_libraries(bool openssl)
 	(void)look_at_needs;
 	return false;
 #endif
+}
+
+/* ---- what is written to, in one piece ---- */
+
+struct pieces {
+	unsigned n;
+	uintptr_t from[PIECES], to[PIECES];
+};
+
+static bool is_empty(const char *page, size_t n)
+{
+	return !*page && memcmp(page, page + 1, n - 1) == 0;
+}
+
+/* Much of it is the C library's: so nothing is written to it from the first page that is copied until all is in its place. */
+static void copy(const struct pieces *v, char *to, size_t page)
+{
+	for (unsigned i = 0; i < v->n; i++)
+		for (uintptr_t at = v->from[i]; at < v->to[i]; at += page)
+			if (!is_empty((const char *)at, page))
+				memcpy(to + (at - v->from[0]), (const char *)at, page);
+}
+
+static void join(const struct pieces *v)
+{
+	size_t n = v->n > 1 ? v->to[v->n - 1] - v->from[0] : 0;
+	char *p;
+
+	if (!n)
+		return;
+	p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return;
+	(void)madvise(p, n, MADV_NOHUGEPAGE); /* which would be 512 pages to hand on */
+	copy(v, p, (size_t)sysconf(_SC_PAGESIZE));
+	if (mremap(p, n, n, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)v->from[0]) == MAP_FAILED)
+		munmap(p, n);
+}
+
+static void take(struct pieces *v, const uintptr_t at[2], bool ours)
+{
+	if (!ours || v->n == PIECES || (v->n && at[0] - v->to[v->n - 1] >= HOLE)) {
+		join(v);
+		v->n = 0;
+	}
+	if (!ours)
+		return;
+	v->from[v->n] = at[0];
+	v->to[v->n++] = at[1];
+}
+
+/* Not what is not handed on, or zeroed there, or not in a core file, or dropped when memory is short, or locked; and the stack grows. */
+static bool is_common(const char *flags)
+{
+	static const char *const others[] = { " dc", " wf", " dd", " dp", " lo", " gd" };
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (strstr(flags, others[i]))
+			return false;
+	return true;
+}
+
+/* `55af0fbd3000-55af0fc00000 rw-p ...`, before the lines that tell of it. */
+static bool read_head(const char *line, uintptr_t ret_at[2], bool *ret_ours)
+{
+	char *end;
+	uintptr_t from = strtoul(line, &end, 16);
+
+	if (end == line || *end != '-')
+		return false;
+	ret_at[0] = from;
+	ret_at[1] = strtoul(end + 1, &end, 16);
+	*ret_ours = strncmp(end, " rw-p ", 6) == 0;
+	return true;
+}
+
+void inherit_in_one(void)
+{
+	static bool done;
+	FILE *f = done ? NULL : fopen("/proc/self/smaps", "re");
+	struct pieces v = {};
+	uintptr_t at[2] = {};
+	bool ours = false;
+	char line[512];
+
+	done = true;
+	while (f && fgets(line, sizeof(line), f))
+		if (!read_head(line, at, &ours) && strncmp(line, "VmFlags:", 8) == 0)
+			take(&v, at, ours && is_common(line));
+	if (f)
+		fclose(f);
 }
 
 /* ---- what else there is ---- */

@@ -16,6 +16,13 @@
 bool inherit_libraries(bool openssl);
 
 /*
+ * Once, when that is done and what the process needs is there: what it writes to, which lies in many pieces (the data of the program and
+ * of each library, what is behind these without a file, what the loader has asked for between two libraries), becomes one mapping
+ * wherever nothing else is between. Each piece less is one less to copy and to undo. For a process with one thread.
+ */
+void inherit_in_one(void);
+
+/*
  * Pages of the heap that nobody uses go back, since each is one more to hand on. And the system writes no more into this thread which
  * CPU it is on (rseq(2)): that would be a page to copy in each child, and nobody here asks.
  */

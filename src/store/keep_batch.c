@@ -40,14 +40,14 @@ static int more(struct keep_batch *b, size_t n)
 
 	while (cap - used < n)
 		cap *= 2;
+	if (cap != b->cap) {
+		p = mem_realloc(b->p, cap);
+		if (!p)
+			return -ENOMEM;
+		b->p = p;
+		b->cap = cap;
+	}
 	b->n = used;
-	if (cap == b->cap)
-		return 0;
-	p = mem_realloc(b->p, cap);
-	if (!p)
-		return -ENOMEM;
-	b->p = p;
-	b->cap = cap;
 	return 0;
 }
 
@@ -265,7 +265,7 @@ int keep_end_session(struct keep_batch *b, uint64_t session)
 	if (more(b, 3 * sizeof(struct keep_op)) < 0)
 		return -ENOMEM;
 	for (size_t i = 0; i < sizeof(kinds); i++) {
-		struct keep_op *op = add(b, KEEP_OP_DEL_ALL, 0);
+		struct keep_op *op = add(b, KEEP_OP_DEL_ALL, 0); /* there is room */
 
 		key_kind(op, kinds[i]);
 		key_id(op, session);
@@ -347,7 +347,9 @@ static void put_waiter(uint8_t **p, const struct keep_waiter *w)
 int keep_put_message(struct keep_batch *b, uint64_t id, const struct keep_message *m, const struct keep_waiter *w,
 		     uint32_t n)
 {
-	size_t bytes = 4 + 4, before = b->n;
+	const size_t before = b->n;
+	const uint32_t records = b->records;
+	size_t bytes = 4 + 4;
 	struct keep_op *op;
 	uint8_t *p;
 
@@ -357,8 +359,8 @@ int keep_put_message(struct keep_batch *b, uint64_t id, const struct keep_messag
 		return -ENOMEM;
 	op = add(b, KEEP_OP_PUT, bytes + message_bytes(m));
 	if (!op) {
-		b->records -= b->n > before;
 		b->n = before;
+		b->records = records;
 		return -ENOMEM;
 	}
 	key_kind(op, KEEP_MESSAGE);

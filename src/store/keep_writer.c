@@ -18,6 +18,7 @@
 enum {
 	TOGETHER = 16 << 20, /* bytes of one transaction, about ... */
 	PAGES = 4096, /* ... and records: each may change a page of its own, and LMDB never gives back the memory of these */
+	BLOCK = 64 << 10,   /* the file has a whole number of these */
 	STEP_MIN = 4 << 20, /* the file grows by a quarter, but by these at least and at most */
 	STEP_MAX = 256 << 20,
 	TRY_AGAIN = 50, /* ms */
@@ -127,82 +128,87 @@ static uint64_t room_behind(const struct keep *k)
 
 /*
  * The map is as large as the file, whose blocks are the disk's promise: so a disk that is full is met here and not in
- * a transaction. Where file systems cannot promise, it is met there. A disk that has less gives what it has.
+ * a transaction. Where file systems cannot promise, it is met there. A disk that has less gives what it has. False: nothing.
  */
-static int grow(struct keep *k, uint64_t wanted)
+static bool grow(struct keep *k, uint64_t wanted)
 {
 	uint64_t step = k->map / 4, room = room_behind(k), map;
 
 	step = step < STEP_MIN ? STEP_MIN : step > STEP_MAX ? STEP_MAX : step;
 	step = step > wanted ? step : wanted;
-	map = (k->map + (step < room ? step : room)) & ~UINT64_C(65535);
+	map = (k->map + (step < room ? step : room)) / BLOCK * BLOCK;
 	if (map <= k->map)
-		return k->map + 65536 > k->setup.limit ? -EFBIG : -ENOSPC;
+		return false;
 	if (sys_fallocate(k->fd, 0, 0, (off_t)map) < 0 && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
-		return -errno;
+		return false;
 	if (mdb_env_set_mapsize(k->env, map))
-		return -ENOMEM;
+		return false;
 	k->map = map;
 	atomic_store_explicit(&k->file_bytes, map, memory_order_relaxed);
-	return 0;
+	return true;
 }
 
-/* For those who come. Of free pages half, because what is large needs several in a row. */
-static uint64_t room_to_give(const struct keep *k)
+/* For what is not submitted yet. Of free pages half, because what is large needs several in a row. */
+static uint64_t tell_room(struct keep *k)
 {
 	uint64_t all = room_at_end(k) + room_behind(k) + k->inside / 2;
+	uint64_t room = all > k->reserve ? all - k->reserve : 0;
 
-	return all > k->reserve ? all - k->reserve : 0;
-}
-
-static void tell_room(struct keep *k)
-{
-	atomic_store_explicit(&k->room, room_to_give(k), memory_order_relaxed);
-}
-
-static bool is_short(const struct keep *k)
-{
-	return atomic_load(&k->state) == KEEP_FULL || atomic_load_explicit(&k->room, memory_order_relaxed) < k->reserve;
-}
-
-/* Is there room for so much, and for what only takes away? */
-static int find_room(struct keep *k, uint64_t need)
-{
-	uint64_t wanted = need + k->reserve;
-	int r = room_at_end(k) < wanted ? grow(k, wanted) : 0;
-
-	if (room_at_end(k) >= wanted)
-		return 0;
-	if (k->look == 0 || room_at_end(k) + k->inside < wanted) {
-		k->look = LOOK;
-		k->inside = room_inside(k);
-	}
-	if (room_at_end(k) + k->inside >= wanted)
-		return 0;
-	return r < 0 ? r : -ENOSPC;
-}
-
-/*
- * Before a transaction, and from time to time while room is short. Full, it must be twice as much until all is fine again, by the
- * measure of those who come: or they would be refused although it is said to be fine.
- */
-static void look_for_room(struct keep *k, uint64_t need)
-{
-	bool full = atomic_load(&k->state) == KEEP_FULL;
-	int r = find_room(k, full ? need + k->reserve : need);
-
-	if (r == 0 && full && room_to_give(k) < k->reserve)
-		r = -ENOSPC;
-	k->inside -= k->inside < need ? k->inside : need;
-	k->look -= k->look > 0;
-	tell_room(k); /* who hears that it is fine comes at once */
-	keep_set_state(k, r == 0 ? KEEP_FINE : KEEP_FULL, r);
+	atomic_store_explicit(&k->room, room, memory_order_relaxed);
+	return room;
 }
 
 void keep_measure(struct keep *k)
 {
 	k->inside = room_inside(k);
-	tell_room(k);
+	k->look = LOOK;
+	(void)tell_room(k);
+}
+
+static bool is_full(const struct keep *k)
+{
+	return atomic_load(&k->state) == KEEP_FULL;
+}
+
+static bool is_short(const struct keep *k)
+{
+	return is_full(k) || atomic_load_explicit(&k->room, memory_order_relaxed) < k->reserve;
+}
+
+/* For so much, and for what only takes away. */
+static bool has_room_for(struct keep *k, uint64_t need)
+{
+	uint64_t wanted = need + k->reserve;
+
+	if (room_at_end(k) < wanted)
+		(void)grow(k, wanted);
+	if (room_at_end(k) >= wanted)
+		return true;
+	if (room_at_end(k) + k->inside < wanted)
+		keep_measure(k);
+	return room_at_end(k) + k->inside >= wanted;
+}
+
+/* Before a transaction, and from time to time while room is short. It is full until there is some more than none. */
+static void look_for_room(struct keep *k, uint64_t need)
+{
+	uint64_t room;
+	bool fits;
+
+	if (k->look == 0 && is_short(k))
+		keep_measure(k);
+	fits = has_room_for(k, need);
+	k->inside -= k->inside < need ? k->inside : need;
+	k->look -= k->look > 0;
+	room = tell_room(k);
+	if (room == 0 && !is_full(k)) {
+		keep_measure(k);
+		room = tell_room(k);
+	}
+	if (fits && room > (is_full(k) ? k->reserve / 4 : 0))
+		keep_set_state(k, KEEP_FINE, 0);
+	else
+		keep_set_state(k, KEEP_FULL, k->map + BLOCK > k->setup.limit ? -EFBIG : -ENOSPC);
 }
 
 /* ---- transactions ---- */
@@ -258,7 +264,7 @@ static int write_until(struct keep *k, const struct keep_queued *first, const st
 		r = write_some(k, first, end);
 		if (r == 0 || !may_pass(r))
 			return r;
-		if (r != -ENOMEM && grow(k, need + k->reserve) == 0)
+		if (r != -ENOMEM && grow(k, need + k->reserve))
 			continue;
 		keep_set_state(k, KEEP_FULL, r);
 		if (is_closing(k))

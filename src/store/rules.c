@@ -74,12 +74,20 @@ bool rules_mention(const struct rules *r, enum rules_store store)
 	return false;
 }
 
+static bool is_vain(const struct rule *r)
+{
+	const char *pattern = r->fills ? r->pattern : r->filter;
+
+	return r->allow && r->store == RULES_TOPICS && r->verbs == RULES_WRITE && topic_is_own(span_str(pattern));
+}
+
 struct rules_about rules_about(const struct rules *r, size_t i)
 {
 	const struct rule *rule = &r->v[i];
 
 	return (struct rules_about){
 		.store = rule->store,
+		.vain = is_vain(rule),
 		.user = rule->whom == WHOM_USER ? rule->who : NULL,
 		.group = rule->whom == WHOM_GROUP ? rule->who : NULL,
 	};
@@ -125,6 +133,9 @@ static int take_whom(struct rule *to, const struct buf *word, struct buf *why)
 		to->whom = span_is(s, "*") ? WHOM_ALL : WHOM_ANONYMOUS;
 		return 0;
 	}
+	if (span_is(s, "%u") || span_is(s, "%c"))
+		return unknown(why, s, " can stand in the pattern only; * is everybody, as in: * read topics:home/%u/#",
+			       NULL);
 	to->whom = s.n && s.p[0] == '@' ? WHOM_GROUP : WHOM_USER;
 	if (to->whom == WHOM_GROUP) {
 		s.p++;
@@ -196,6 +207,23 @@ static bool level_has_names(const char *level, size_t n)
 		i += level[i] == '%' && level[i + 1] == '%';
 	}
 	return false;
+}
+
+/* A percent sign that stands for nothing: false, with the sentence. */
+static bool check_signs(const char *pattern, struct buf *why)
+{
+	for (const char *p = pattern; *p; p++) {
+		if (*p != '%')
+			continue;
+		if (!names_somebody(p) && p[1] != '%') {
+			buf_add_excerpt(why, (struct span){ (const uint8_t *)p, p[1] ? 2 : 1 });
+			buf_adds(why,
+				 " stands for nothing: %u is the user, %c the client's own name, %% a percent sign");
+			return false;
+		}
+		p++;
+	}
+	return true;
 }
 
 /* What the pattern could be for anybody: `+` in each level that names somebody. */
@@ -273,6 +301,8 @@ static int take_pattern(struct rule *to, const struct buf *word, struct buf *why
 		return unknown(why, s,
 			       " is no pattern: + stands for a whole level, # for all levels that follow, at the end",
 			       NULL);
+	if (!check_signs((const char *)s.p, why))
+		return -EINVAL;
 	to->pattern = mem_strdup((const char *)s.p);
 	return to->pattern ? compile(to) : -ENOMEM;
 }

@@ -7,7 +7,7 @@
  *
  * WHO is `*` (everybody), `anonymous` (who has not logged in), a user, or `@group`; VERB is read, write, list, admin or `*`; for
  * topics read is to subscribe and to receive, write to publish. The pattern is a topic filter (topic.h), in which %u is the user and
- * %c the client's own name, %% a percent sign; other stores have paths, and `/` parts their levels too. What no line fits is
+ * %c the client's own name, %% a percent sign, and no other byte follows a %; other stores have paths, and `/` parts their levels too. What no line fits is
  * denied.
  *
  * A list does not change once it is shared; a reload makes another one. The list NULL means that there is no section: then who is on
@@ -50,9 +50,13 @@ struct rules;
 size_t rules_count(const struct rules *r);
 bool rules_mention(const struct rules *r, enum rules_store store); /* some line is about it */
 
-/* What a rule names: its store, and who it is about when that is one user or one group (else NULL). Lives as long as the list. */
+/*
+ * What a rule names: its store, and who it is about when that is one user or one group (else NULL); and whether it allows what cannot
+ * be, to publish what is the server's own. Lives as long as the list.
+ */
 struct rules_about {
 	enum rules_store store;
+	bool vain;
 	const char *user, *group;
 };
 struct rules_about rules_about(const struct rules *r, size_t i); /* below rules_count() */

@@ -535,6 +535,65 @@ static void test_each_allocation(void **state)
 	keeper_done(&t);
 }
 
+enum { RECORDS = 8 };
+
+static int put_one(struct keep_batch *b, unsigned which)
+{
+	static const struct keep_waiter to[] = { { .session = 1, .qos = 1 }, { .session = 2, .qos = 1 } };
+	static uint8_t payload[5000];
+	const struct span name = span_str("t");
+	const struct keep_message m = { .topic = name, .payload = { payload, sizeof(payload) }, .qos = 1 };
+
+	switch (which) {
+	case 0:
+		return keep_put_session(b, &(struct keep_session){ .id = 1, .name = name });
+	case 1:
+		return keep_subscribe(b, &(struct keep_subscription){ .session = 1, .filter = name });
+	case 2:
+		return keep_unsubscribe(b, 1, (struct span){}, name);
+	case 3:
+		return keep_end_session(b, 1);
+	case 4:
+		return keep_await(b, 1, 1);
+	case 5:
+		return keep_retain(b, &m);
+	case 6:
+		return keep_put_message(b, 1, &m, to, 1);
+	default:
+		return keep_put_message(b, 1, &m, to, 2);
+	}
+}
+
+/* Without memory a batch is as it was: an empty one has nothing to submit, and what is in another one stays. */
+static void test_no_memory(void **state)
+{
+	(void)state;
+	for (unsigned which = 0; which < RECORDS; which++)
+		for (unsigned before = 0; before < 2; before++) {
+			struct keep_batch b = {};
+			unsigned failed = 0;
+			int r = -ENOMEM;
+
+			if (before)
+				assert_int_equal(put_one(&b, 4), 0);
+			for (unsigned long n = 1; r < 0; n++) {
+				size_t bytes = b.n;
+
+				fault_arm(FAULT_MEM, n, 0, false);
+				r = put_one(&b, which);
+				fault_arm(FAULT_MEM, 0, 0, false);
+				if (r == 0)
+					break;
+				assert_int_equal(b.n, bytes);
+				assert_int_equal(b.records, before);
+				failed++;
+			}
+			assert_true(failed > 0 || before);
+			assert_true(b.records > before);
+			keep_batch_done(&b);
+		}
+}
+
 static void put_version(struct keeper *t, uint8_t version)
 {
 	static const uint8_t key[] = { KEEP_ROW_HEAD };
@@ -606,7 +665,8 @@ int main(void)
 		cmocka_unit_test(test_fine_again),    cmocka_unit_test(test_limit_at_once),
 		cmocka_unit_test(test_small_disk),    cmocka_unit_test(test_small_disk_at_once),
 		cmocka_unit_test(test_each_call),     cmocka_unit_test(test_each_allocation),
-		cmocka_unit_test(test_older),         cmocka_unit_test(test_newer),
+		cmocka_unit_test(test_no_memory),     cmocka_unit_test(test_older),
+		cmocka_unit_test(test_newer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

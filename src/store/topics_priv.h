@@ -10,7 +10,7 @@
 
 #include "store/topics.h"
 
-/* A group: its members take turns. In the index for all. */
+/* The group of a shared subscription: its members take turns. In the index for all. */
 struct share {
 	struct entry entry;
 	struct list members; /* of sub.in_share; the first one is next */
@@ -51,9 +51,22 @@ struct topics {
 
 void topics_retained_done(struct topics *t); /* topics_retained.c */
 
-/* topics_subs.c. The end of one, in this order: nobody finds it any more; then, when it is `closed`, its shares' others have what it leaves. */
-void topics_unsubscribe_all(struct topics *t, struct filters *ix, struct subscriber *s);
-void topics_give_up_shares(struct topics *t, const struct subscriber *s);
+/* The end of one, in this order: nobody finds it any more; then, when it is `closed`, its shares' others have what it leaves. */
+void topics_unsubscribe_all(struct topics *t, struct filters *ix, struct subscriber *s); /* topics_subs.c */
+void topics_give_up_shares(struct topics *t, const struct subscriber *s);                /* topics_shares.c */
+
+struct span sub_filter(const struct sub *sub); /* topics_subs.c */
+
+/* topics_shares.c. The index for all is locked: for writing to join and to leave, else for reading, with `turns`. */
+struct span share_group(const struct share *g);
+[[nodiscard]] int share_join(struct topics *t, struct sub *sub, const struct wish *w); /* 0 or -ENOMEM */
+void share_leave(struct topics *t, struct sub *sub);                                   /* the last one ends it */
+bool sub_has_room(const struct sub *sub);
+struct sub *share_turn(const struct share *g,
+		       const struct subscriber *but); /* whose it is: not that one's; NULL: nobody else is there */
+struct sub *share_take_turn(struct share *g, const struct subscriber *but); /* the same, and it is the next one's */
+void share_remember(struct subscriber *s,
+		    const struct sub *sub); /* in its `groups`; without memory nobody gets what comes by it */
 
 [[nodiscard]] int topics_restore(struct topics *t, const struct keep_session *past, uint64_t expires, uint64_t will_at,
 				 struct subscriber **ret); /* topics.c; nobody's, not counted. 0 or -ENOMEM */

@@ -118,7 +118,7 @@ def test_open_to_everybody(folder):
     (folder / "guichet.conf").write_text("[asks]\nlisten = tcp:*:0\n")
     done = subprocess.run([TOYS, "check", folder / "guichet.conf"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "[rules] and allow = * * topics:#" in done.stderr
+    assert "[rules] and allow = @house * topics:#" in done.stderr
 
 
 def typed(folder, *lines):

@@ -195,7 +195,7 @@ def test_upper_and_lower_at_once(guichet):
 def refused(g, config):
     """Reloads it; the file's problems as the log tells them."""
     status = g.reload(config)
-    assert re.fullmatch(r"Serving the old configuration; problems in the new one: \d+", status), status
+    assert re.fullmatch(r"Serving the old configuration; the new one has \d+ mistakes?", status), status
     problems = []
     for _ in range(int(status.rsplit(" ", 1)[1])):
         line = g.wait_log("reload-problem")

@@ -125,7 +125,7 @@ def test_commands_may_compile(guichet, folder):
 def test_commands_that_come_later(guichet):
     """The right to start programs was given up; a reload cannot have it back, and changes nothing."""
     g = guichet(config=NOTHING_RUNS, program=TOYS)
-    assert "problems in the new one: 1" in g.reload(NOTHING_RUNS + RUNS)
+    assert "the new one has 1 mistake" in g.reload(NOTHING_RUNS + RUNS)
     line = g.wait_log("reload-problem")
     assert "[runs] runs commands" in line["text"] and "restart it" in line["text"]
     assert line["file"].endswith("guichet.conf") and int(line["line"]) == 3

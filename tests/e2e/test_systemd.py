@@ -25,4 +25,4 @@ def test_first_ready(guichet):
 
 def test_ready_again_after_a_refused_reload(guichet):
     g = guichet(config="[echo]\nlisten = tcp:0\n")
-    assert g.reload("[ecko]\n").startswith("Serving the old configuration; problems in the new one: ")
+    assert g.reload("[ecko]\n").startswith("Serving the old configuration; the new one has 1 mistake")

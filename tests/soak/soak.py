@@ -46,9 +46,15 @@ LOAD, REST = 50, 90  # seconds of each minute; until all must have come
 EXPIRE = 4.5         # sessions that are kept for three seconds are gone then
 
 # What may be more in the end: a share, and so much. Two of these heaps in a row differ by up to half a MiB, as the tables of the broker
-# double; a hundred bytes for each of the 70,000 connections of half an hour would be seven. What is mapped of the store is resident,
-# and its file keeps the size of its fullest moment. Descriptors are those of who is there at rest.
+# double; a hundred bytes for each of the 70,000 connections of half an hour would be seven. The store's
+# file keeps the size of its fullest moment. Descriptors are those of who is there at rest.
 MARGINS = {"resident": (0.10, 2 << 20), "heap": (0.05, 1 << 20), "descriptors": (0, 3), "threads": (0, 0), "store": (0.25, 4 << 20)}
+
+
+def memory_of(pid):
+    """Bytes that a process has for itself: neither of the program's file nor of the store's, which is mapped and not always there."""
+    resident, shared = (int(n) for n in Path(f"/proc/{pid}/statm").read_text().split()[1:3])
+    return (resident - shared) * resource.getpagesize()
 
 
 class Sample:
@@ -57,7 +63,7 @@ class Sample:
     def __init__(self, g, folder):
         told = json.loads(g.ask("stats json"))
         pids = {g.pid, *(p["pid"] for p in told["processes"])}
-        self.resident = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids) * resource.getpagesize()
+        self.resident = sum(memory_of(pid) for pid in pids)
         self.heap = sum(p["heap_bytes"] for p in told["processes"])
         self.descriptors = sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids)
         self.threads = sum(len(os.listdir(f"/proc/{pid}/task")) for pid in pids)

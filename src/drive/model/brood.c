@@ -104,10 +104,10 @@ static int next_own(const void *arg, int from)
 
 static void become_child(const struct heir *h)
 {
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	(void)syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	if (getppid() != h->parent)
 		_exit(EXIT_FAILURE); /* it had ended before */
-	prctl(PR_SET_NAME, h->birth->service->plan.name);
+	(void)syscall(SYS_prctl, PR_SET_NAME, h->birth->service->plan.name, 0, 0, 0);
 	crash_move(&h->row->crash);
 	fds_close_but(next_own, h);
 	mem_cradle_open(true);
@@ -119,6 +119,7 @@ void brood_solo(struct solo *o, struct service *v, struct brood_row *row)
 	solo_init(o, v); /* the parent's reference will do: the page that it is in need not be copied */
 	o->lane.stats = row->stats;
 	o->lane.note = &row->note;
+	o->setup.serial = row->serial;
 	o->loop = v->server->ready;
 	loop_tune(o->loop, &v->server->tuning);
 }
@@ -231,6 +232,7 @@ int brood_fork(struct brood *b, const struct brood_birth *birth, struct brood_ro
 	atomic_store(&row->alone, false);
 	atomic_store(&row->ready, false);
 	atomic_store(&row->let_go, false);
+	row->serial = 1 + atomic_fetch_add(&b->common->serial, 1);
 	pid = sys_fork();
 	if (pid == 0) {
 		become_child(&heir);

@@ -20,6 +20,7 @@ struct brood_row {
 	struct admit_note note;         /* what its connection holds */
 	_Atomic bool alone;             /* it has closed what is not its own */
 	_Atomic bool ready, let_go;     /* an acceptor waits for clients; has closed its listening sockets */
+	unsigned serial;                /* of its first conversation: solo_begin() */
 	_Atomic uint64_t stats[STAT_N]; /* since it was last added to the service's */
 	struct shared_crash crash;
 };

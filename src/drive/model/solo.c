@@ -51,14 +51,16 @@ void solo_done(struct solo *o)
 
 int solo_begin(struct solo *o)
 {
-	unsigned serial = 1 + atomic_fetch_add(o->service->server->serials, 1);
+	int r = 0;
 
-	if (o->loop) {
-		loop_begin(o->loop, serial);
-		return 0;
-	}
-	o->setup.serial = serial;
-	return loop_new(&o->setup, &o->loop);
+	if (!o->setup.serial) /* a child has one from its parent */
+		o->setup.serial = 1 + atomic_fetch_add(o->service->server->serials, 1);
+	if (o->loop)
+		loop_begin(o->loop, o->setup.serial);
+	else
+		r = loop_new(&o->setup, &o->loop);
+	o->setup.serial = 0;
+	return r;
 }
 
 void solo_run(struct solo *o)

@@ -192,7 +192,7 @@ static void explain(const struct netaddr *at, int err, struct buf *why)
 	if (why->n)
 		return; /* said already */
 	if (err == -EADDRINUSE)
-		buf_addf(why, "address in use by another program");
+		buf_addf(why, "address in use by another program; `ss -ltnup` says which");
 	else if (err == -EACCES && netaddr_port(at) > 0 && netaddr_port(at) < 1024)
 		buf_addf(why,
 			 "no right to bind ports below 1024: start as root, or give the program CAP_NET_BIND_SERVICE");

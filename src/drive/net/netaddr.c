@@ -206,7 +206,7 @@ int netaddr_resolve(const struct addr_text *a, enum tables_family family, bool l
 	return 0;
 }
 
-struct peer *netaddr_peer(const struct sockaddr *sa, socklen_t n)
+struct peer *netaddr_peer_again(struct peer *old, const struct sockaddr *sa, socklen_t n)
 {
 	const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)sa;
 	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)sa;
@@ -215,17 +215,22 @@ struct peer *netaddr_peer(const struct sockaddr *sa, socklen_t n)
 
 	switch (n ? sa->sa_family : AF_UNSPEC) {
 	case AF_INET:
-		return peer_new(PEER_IP4, &in->sin_addr, 4, ntohs(in->sin_port), 0);
+		return peer_again(old, PEER_IP4, &in->sin_addr, 4, ntohs(in->sin_port), 0);
 	case AF_INET6:
-		return peer_new(PEER_IP6, &in6->sin6_addr, 16, ntohs(in6->sin6_port), in6->sin6_scope_id);
+		return peer_again(old, PEER_IP6, &in6->sin6_addr, 16, ntohs(in6->sin6_port), in6->sin6_scope_id);
 	case AF_UNIX:
 		path = n > offsetof(struct sockaddr_un, sun_path) ? n - offsetof(struct sockaddr_un, sun_path) : 0;
 		if (path && un->sun_path[0])
 			path = strnlen(un->sun_path, path);
-		return peer_new(PEER_UNIX, un->sun_path, path, 0, 0);
+		return peer_again(old, PEER_UNIX, un->sun_path, path, 0, 0);
 	default:
-		return peer_new(PEER_NONE, "", 0, 0, 0);
+		return peer_again(old, PEER_NONE, "", 0, 0, 0);
 	}
+}
+
+struct peer *netaddr_peer(const struct sockaddr *sa, socklen_t n)
+{
+	return netaddr_peer_again(NULL, sa, n);
 }
 
 bool netaddr_of_peer(const struct peer *p, struct netaddr *ret)

@@ -44,6 +44,8 @@ bool netaddr_is_numeric(const struct addr_text *a);
 
 /* A new peer with one reference. NULL: memory is out. */
 [[nodiscard]] struct peer *netaddr_peer(const struct sockaddr *sa, socklen_t n);
+[[nodiscard]] struct peer *netaddr_peer_again(struct peer *old, const struct sockaddr *sa,
+					      socklen_t n); /* peer_again() */
 
 /* The other way; false: it has no sockaddr. */
 bool netaddr_of_peer(const struct peer *p, struct netaddr *ret);

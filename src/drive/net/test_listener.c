@@ -184,7 +184,7 @@ static void test_probe(void **state)
 	buf_init(&why, 1024);
 	assert_int_equal(listener_new(&at, &setup, &ln, &why), 0);
 	assert_int_equal(listener_probe(&ln->at, &setup, &why), -EADDRINUSE);
-	assert_string_equal(buf_str(&why), "address in use by another program");
+	assert_string_equal(buf_str(&why), "address in use by another program; `ss -ltnup` says which");
 	buf_reset(&why);
 	at = ln->at;
 	listener_unref(ln);

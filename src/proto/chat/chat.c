@@ -275,7 +275,7 @@ const struct proto chat_proto = {
 	.abi = PROTO_ABI,
 	.name = "chat",
 	.summary = "a room: each line goes to everybody else in it",
-	.needs = "what one client says goes to all the others, so they must be in one process",
+	.needs = "what one client says goes to all the others, and only event loops pass on from one client to another",
 	/* who does not read what others say may still speak, and is heard to leave */
 	.flags = P_STREAM | P_SHARED | P_READ_WHILE_FULL,
 	.self_size = sizeof(struct chat),

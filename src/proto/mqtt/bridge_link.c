@@ -295,7 +295,7 @@ static int replay(struct link *self)
 		const struct wish w = { .filter = map->v[i].local_filter, .qos = map->v[i].qos };
 
 		if (map->v[i].way & BRIDGE_OUT)
-			r = mqtt_add_replay(&self->mqtt, &w);
+			r = mqtt_add_replay(&self->mqtt, &w, false);
 	}
 	return r;
 }

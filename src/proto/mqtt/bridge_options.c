@@ -27,7 +27,13 @@ static const struct option rows[] = {
 	OPT_SECRET(O, password, PASSWORD_MAX, "the file with the password for the other side"),
 	OPT_NSEC(O, retry, "1m", NSEC_PER_SEC, 24 * 3600 * NSEC_PER_SEC,
 		 "the longest pause between two tries; the first is one second"),
-	OPT_ADDRS(O, to, NULL, 1, 1, "connects to this broker"),
+	{ .name = "to",
+	  .type = OPTION_ADDRS,
+	  .offset = OPTION_AT_(O, to, struct addr_list),
+	  .min = 1,
+	  .max = 1,
+	  .example = "tcp:broker.example:1883",
+	  .help = "connects to this broker" },
 	OPT_TEXT(O, topics, 1, TEXT_MAX, "sensors/# out 1",
 		 "what goes over it, a line each: PATTERN in|out|both QOS LOCAL-PREFIX REMOTE-PREFIX"),
 	OPT_STRING(O, user, NULL, 0, 1024, "logs in there under this name"),
@@ -81,6 +87,12 @@ static int check_together(const struct bridge_options *o, struct buf *why)
 	}
 	if (o->key.path && !o->certificate.path) {
 		buf_adds(why, "key: needs a certificate");
+		return -EINVAL;
+	}
+	if (o->notify && o->client_id && strpbrk(o->client_id, "+#")) {
+		buf_adds(why,
+			 "client_id: + and # cannot stand in the topic $SYS/broker/connection/CLIENT_ID/state; `notify = no` does "
+			 "without it");
 		return -EINVAL;
 	}
 	if (o->password.path && !o->user) {

@@ -211,6 +211,15 @@ int mqtt_kept_sub(struct io *io, const struct subscriber *s, struct span group, 
 	return mqtt_on_disk(io, s) ? mqtt_wrote(io, put_sub(io, s, group, filter)) : 0;
 }
 
+bool mqtt_kept_is_so(const struct io *io, const struct subscriber *s, const struct wish *w)
+{
+	struct keep_subscription k;
+
+	return topics_record_sub(mqtt_service(io)->topics, s, w->group, w->filter, &k) && k.id == w->id &&
+	       k.qos == w->qos && k.retain_handling == w->retain_handling && k.no_local == w->no_local &&
+	       k.as_published == w->as_published;
+}
+
 /* Nobody waits for it; in one batch with what was sent, which is why neither is there without the other. */
 void mqtt_kept_replay(struct io *io, const struct subscriber *s, const struct replay *r)
 {

@@ -75,6 +75,8 @@ void mqtt_kept_end(struct io *io, struct subscriber *s); /* with all that waits 
  */
 [[nodiscard]] int mqtt_kept_room(struct io *io, const struct subscriber *s, const struct wish *w);
 [[nodiscard]] int mqtt_kept_sub(struct io *io, const struct subscriber *s, struct span group, struct span filter);
+bool mqtt_kept_is_so(const struct io *io, const struct subscriber *s,
+		     const struct wish *w); /* it would change nothing there */
 void mqtt_kept_replay(struct io *io, const struct subscriber *s, const struct replay *r); /* how far it has come */
 [[nodiscard]] int mqtt_kept_unsub(struct io *io, const struct subscriber *s, struct span group, struct span filter);
 [[nodiscard]] int mqtt_kept_await(struct io *io, const struct subscriber *s, uint16_t packet);

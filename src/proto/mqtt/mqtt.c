@@ -528,7 +528,8 @@ const struct proto mqtt_proto = {
 	.name = "mqtt",
 	.summary = "messages by topics: a broker for MQTT 3.1, 3.1.1 and 5.0",
 	.doc = "OASIS MQTT 5.0",
-	.needs = "what one client publishes goes to those who subscribe, so they must be in one process",
+	.needs =
+		"what one client publishes goes to those who subscribe, and only event loops pass on from one client to another",
 	.flags = P_STREAM | P_SHARED | P_FIRST | P_ALIVE | P_BINARY | P_OFF | P_KEEPS | P_DIALS,
 	.subprotocols = (const char *const[]){ "mqtt", "mqttv3.1", NULL },
 	.port = 1883,

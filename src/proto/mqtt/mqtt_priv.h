@@ -134,8 +134,9 @@ bool mqtt_is_state(struct span topic); /* $SYS/broker/connection/NAME/state */
 enum verdict mqtt_pubrel(struct mqtt *self, struct io *io, const struct mqtt_ack *a);
 enum verdict mqtt_subscribe(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
 enum verdict mqtt_unsubscribe(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
-void mqtt_replay(struct mqtt *self, struct io *io);                         /* a step of it: the queue is empty */
-[[nodiscard]] int mqtt_add_replay(struct mqtt *self, const struct wish *w); /* 0 or -ENOMEM */
+void mqtt_replay(struct mqtt *self, struct io *io); /* a step of it: the queue is empty */
+[[nodiscard]] int mqtt_add_replay(struct mqtt *self, const struct wish *w,
+				  bool kept); /* 0 or -ENOMEM; kept: it goes on after a restart */
 
 /* deliver.c */
 void mqtt_pump(struct mqtt *self, struct io *io);                      /* sends what waits, as far as there is room */

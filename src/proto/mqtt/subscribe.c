@@ -13,8 +13,8 @@ enum {
 
 /* ---- retained messages ---- */
 
-/* Behind those that are not done yet. What a bridge sends begins anew with each connection. */
-int mqtt_add_replay(struct mqtt *self, const struct wish *w)
+/* Behind those that are not done yet. */
+int mqtt_add_replay(struct mqtt *self, const struct wish *w, bool kept)
 {
 	struct replay *r;
 
@@ -22,7 +22,7 @@ int mqtt_add_replay(struct mqtt *self, const struct wish *w)
 		return -ENOMEM;
 	r->id = w->id;
 	r->qos = w->qos;
-	r->kept = self->role != MQTT_OUTWARD && self->session->kept_id && w->qos;
+	r->kept = kept && self->session->kept_id && w->qos;
 	return 0;
 }
 
@@ -115,13 +115,15 @@ static uint8_t take(struct mqtt *self, struct io *io, const struct mqtt_sub *sub
 		.no_local = sub->no_local || self->role == MQTT_BRIDGE,
 		.as_published = sub->as_published || self->role == MQTT_BRIDGE,
 	};
+	bool full = self->session->kept_id && mqtt_kept_full(io);
 	struct mqtt_mark before;
 	int r;
 
 	if (topic_split_share(sub->filter, &w.group, &w.filter) < 0 ||
 	    topic_check_filter(w.filter, mqtt_options(io)->levels) < 0)
 		return MQTT_BAD_FILTER;
-	if (self->session->kept_id && mqtt_kept_full(io))
+	if (full &&
+	    !mqtt_kept_is_so(io, self->session, &w)) /* who comes back for what waits says again what is there */
 		return MQTT_QUOTA;
 	before = mqtt_kept_mark(io);
 	r = mqtt_kept_room(io, self->session, &w);
@@ -133,9 +135,9 @@ static uint8_t take(struct mqtt *self, struct io *io, const struct mqtt_sub *sub
 		return refusal(r);
 	/* [MQTT-3.3.1-9] [-10] [-11], and nothing of it for a group [4.8.2] */
 	if (!w.group.n && (sub->retain_handling == 0 || (sub->retain_handling == 1 && r == 0)) &&
-	    mqtt_add_replay(self, &w) < 0)
+	    mqtt_add_replay(self, &w, !full) < 0)
 		mqtt_dropped(io);
-	if (mqtt_kept_sub(io, self->session, w.group, w.filter) < 0)
+	if (!full && mqtt_kept_sub(io, self->session, w.group, w.filter) < 0)
 		return MQTT_UNSPECIFIED;
 	if (topic_is_own(w.filter))
 		mqtt_events_begin(io);

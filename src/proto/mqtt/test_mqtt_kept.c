@@ -2,6 +2,7 @@
 #include "proto/mqtt/test_disk.h"
 
 #include "base/fault.h"
+#include "store/keep_priv.h"
 #include "store/topics_priv.h"
 
 static struct memconn *says_hello(struct world *w)
@@ -46,6 +47,40 @@ static void test_waits(void **state)
 	disk_flush(&disk, &w);
 	take_packet(a, MQTT_PUBACK);
 	talk_take(c);
+	disk_close(&disk, &w);
+}
+
+static unsigned subscribed(struct memconn *c, unsigned qos)
+{
+	struct mqtt_frame f;
+
+	subscribes(c, qos);
+	f = take_packet(c, MQTT_SUBACK);
+	return f.body.p[f.body.n - 1];
+}
+
+/* Who comes back for what waits, and says again what he wants, makes room: that is no new subscription. */
+static void test_full(void **state)
+{
+	struct memconn *c;
+	struct keeper disk;
+	struct world w;
+
+	(void)state;
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0");
+	disk_open(&disk, &w);
+	c = says_hello(&w);
+	subscribes(c, 1);
+	disk_flush(&disk, &w);
+	take_packet(c, MQTT_CONNACK);
+	take_packet(c, MQTT_SUBACK);
+	atomic_fetch_add(&disk.k->waiting_bytes, KEEP_WAITING_MAX + 1); /* it says so */
+	assert_int_equal(subscribed(c, 1), 1);
+	assert_int_equal(subscribed(c, 2), MQTT_QUOTA);
+	atomic_fetch_sub(&disk.k->waiting_bytes, KEEP_WAITING_MAX + 1);
+	subscribes(c, 2);
+	disk_flush(&disk, &w);
+	take_packet(c, MQTT_SUBACK);
 	disk_close(&disk, &w);
 }
 
@@ -136,6 +171,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_waits),
+		cmocka_unit_test(test_full),
 #ifdef GUICHET_FAULTS
 		cmocka_unit_test(test_subscription),
 		cmocka_unit_test(test_unsubscribe),

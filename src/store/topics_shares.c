@@ -1,0 +1,216 @@
+/*
+ * topics_shares.c - shared subscriptions: the group of a filter, whose members take turns, and what one that has ended leaves to the
+ * others. See topics.h, and topics_priv.h for the locks.
+ */
+#include <errno.h>
+
+#include "base/mem.h"
+#include "store/topic.h"
+#include "store/topics_priv.h"
+
+struct span share_group(const struct share *g)
+{
+	return (struct span){ g->group, g->group_n };
+}
+
+/* The filter's groups are few, and hang on it: no other index is needed. */
+static struct share *share_find(const struct topics *t, struct span group, struct span filter)
+{
+	const struct filter *f = filters_find(t->subs, filter);
+
+	for (struct list *l = f ? f->subs.next : NULL; l && l != &f->subs; l = l->next) {
+		struct entry *e = list_entry(l, struct entry, at.in_filter);
+
+		if (e->share && span_same(share_group(e->share), group))
+			return e->share;
+	}
+	return NULL;
+}
+
+static int share_new(struct topics *t, struct span group, struct span filter, struct share **ret)
+{
+	struct share *g = mem_zalloc(sizeof(*g) + group.n);
+	int r;
+
+	if (!g)
+		return -ENOMEM;
+	g->entry.share = g;
+	g->group_n = (uint16_t)group.n;
+	memcpy(g->group, group.p, group.n);
+	list_init(&g->members);
+	r = filters_add(t->subs, filter, &g->entry.at);
+	if (r < 0) {
+		mem_free(g);
+		return r;
+	}
+	*ret = g;
+	return 0;
+}
+
+void share_leave(struct topics *t, struct sub *sub)
+{
+	struct share *g = sub->share;
+
+	list_del(&sub->in_share);
+	if (--g->n)
+		return;
+	filters_del(t->subs, &g->entry.at);
+	mem_free(g);
+}
+
+bool sub_has_room(const struct sub *sub)
+{
+	return !atomic_load_explicit(&sub->whose->full, memory_order_relaxed);
+}
+
+static bool is_ready(const struct sub *sub)
+{
+	return sub_has_room(sub) && sub->whose->where;
+}
+
+/* One that has a connection and room, if there is such a one, else room for when it comes back [4.8.2]. */
+struct sub *share_turn(const struct share *g, const struct subscriber *but)
+{
+	struct sub *best = NULL;
+
+	for (const struct list *l = g->members.next; l != &g->members; l = l->next) {
+		struct sub *sub = list_entry(l, struct sub, in_share);
+
+		if (sub->whose == but)
+			continue;
+		if (is_ready(sub))
+			return sub;
+		if (!best || (sub_has_room(sub) && !sub_has_room(best)))
+			best = sub;
+	}
+	return best;
+}
+
+/* The next message goes to the one behind it, also among those who are away. */
+struct sub *share_take_turn(struct share *g, const struct subscriber *but)
+{
+	struct sub *sub = share_turn(g, but);
+
+	while (sub && g->members.prev != &sub->in_share) {
+		struct list *first = g->members.next;
+
+		list_del(first);
+		list_add(&g->members, first);
+	}
+	return sub;
+}
+
+/* ---- members ---- */
+
+/* 1 to ALONE - 1, round and round. */
+static void number(struct sub *sub)
+{
+	struct subscriber *s = sub->whose;
+
+	do
+		s->shares++;
+	while (s->shares == 0 || s->shares == ALONE);
+	sub->number = s->shares;
+}
+
+int share_join(struct topics *t, struct sub *sub, const struct wish *w)
+{
+	struct share *g = share_find(t, w->group, w->filter);
+	int r = g ? 0 : share_new(t, w->group, w->filter, &g);
+
+	if (r < 0)
+		return r;
+	number(sub);
+	sub->share = g;
+	list_add(&g->members, &sub->in_share);
+	g->n++;
+	return 0;
+}
+
+/* ---- what one leaves ---- */
+
+static struct span left_group(const struct left *l)
+{
+	return (struct span){ l->text, l->group_n };
+}
+
+static struct span left_filter(const struct left *l)
+{
+	return (struct span){ l->text + l->group_n, l->filter_n };
+}
+
+void share_remember(struct subscriber *s, const struct sub *sub)
+{
+	struct span group = share_group(sub->share), filter = sub_filter(sub);
+	struct left *l = mem_alloc(sizeof(*l) + group.n + filter.n);
+
+	if (!l)
+		return;
+	*l = (struct left){
+		.next = s->groups, .number = sub->number, .group_n = (uint16_t)group.n, .filter_n = (uint32_t)filter.n
+	};
+	memcpy(l->text, group.p, group.n);
+	memcpy(l->text + group.n, filter.p, filter.n);
+	s->groups = l;
+}
+
+/* Which one of those that it has left; `m` came by it, if it has its number and matches. With the index locked for reading. */
+static bool leave_to_another(struct topics *t, const struct subscriber *s, const struct left *l, struct message *m,
+			     unsigned number, const struct subscriber *of)
+{
+	struct share *g;
+	const struct sub *other;
+
+	if (number != l->number || !topic_matches(left_filter(l), message_topic(m)))
+		return false;
+	g = share_find(t, left_group(l), left_filter(l));
+	other = g ? share_take_turn(g, s) : NULL;
+	if (other)
+		topics_orphans_add(t, of, other, m);
+	return other != NULL;
+}
+
+/*
+ * In order, what is not done. What may have been sent with QoS 2 is its own for ever: that is under way, or was there when the process
+ * began.
+ */
+static void leave_all(struct topics *t, const struct subscriber *s, const struct left *l)
+{
+	for (uint32_t i = 0; i < s->flights_n; i++)
+		if (s->flights[i].qos == 1)
+			(void)leave_to_another(t, s, l, s->flights[i].m, s->flights[i].alone, s);
+	for (uint32_t i = 0; i < s->queue_n; i++) {
+		const struct delivery *d = subscriber_queued(s, i);
+
+		if (d->m && d->qos && !(d->qos == 2 && d->dup))
+			(void)leave_to_another(t, s, l, d->m, d->alone, s);
+	}
+}
+
+void topics_give_up_shares(struct topics *t, const struct subscriber *s)
+{
+	if (!s->groups || (!s->queue_n && !s->flights_n))
+		return;
+	pthread_rwlock_rdlock(&t->subs_lock);
+	pthread_mutex_lock(&t->turns);
+	for (const struct left *l = s->groups; l; l = l->next)
+		leave_all(t, s, l);
+	pthread_mutex_unlock(&t->turns);
+	pthread_rwlock_unlock(&t->subs_lock);
+}
+
+bool topics_too_late(struct topics *t, const struct subscriber *s, const struct delivery *d,
+		     const struct subscriber *of)
+{
+	bool found = false;
+
+	if (!d->qos || !d->alone || !s->groups)
+		return false;
+	pthread_rwlock_rdlock(&t->subs_lock);
+	pthread_mutex_lock(&t->turns);
+	for (const struct left *l = s->groups; l && !found; l = l->next)
+		found = leave_to_another(t, s, l, d->m, d->alone, of);
+	pthread_mutex_unlock(&t->turns);
+	pthread_rwlock_unlock(&t->subs_lock);
+	return found;
+}
