@@ -69,13 +69,18 @@ def add_user(people, name, *groups, secret="secret"):
 
 
 def free_port(kind=socket.SOCK_STREAM):
-    """One that nobody gets by chance before it is used: none of those that the kernel gives out for connections."""
+    """
+    One, of both families, that nobody gets by chance before it is used: none of those that the kernel gives out for connections, nor
+    of those that another pytest beside us (of xdist) tries.
+    """
     low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
-    others = [port for port in range(10000, 60000) if not low <= port <= high]
+    others = [port for port in range(10000, 60000) if not low <= port <= high] or range(20000, 32000)
+    mine = others[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 64::64]
     while True:
-        port = random.choice(others or range(20000, 32000))
-        with socket.socket(socket.AF_INET, kind) as sock, contextlib.suppress(OSError):
-            sock.bind(("127.0.0.1", port))
+        port = random.choice(mine)
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, kind) as four, socket.socket(socket.AF_INET6, kind) as six:
+            four.bind(("127.0.0.1", port))
+            six.bind(("::1", port))
             return port
 
 

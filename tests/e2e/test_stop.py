@@ -65,7 +65,7 @@ def test_idle_clients_are_let_go(guichet, model):
 def test_nobody_is_let_in_while_it_drains(guichet, model):
     """A relay goes on with what is begun; its address is closed meanwhile, so that a successor can have it."""
     far = guichet("echo@tcp:0")
-    g = guichet(f"relay@tcp:0,to={far.at('tcp4').text},model={model}", "--set", "drain=1h", test=False)
+    g = guichet(f"relay@tcp:{free_port()},to={far.at('tcp4').text},model={model}", "--set", "drain=1h", test=False)
     at = g.at("tcp4")
     with at.connect() as sock:
         said(sock)
