@@ -213,10 +213,17 @@ void io_reason(struct io *io, const char *reason);
 void io_count(struct io *io, unsigned which, uint64_t n); /* proto->counters[which] */
 
 /*
- * A limit has cost a client something, `count` times since the last line of this reason: a line `limit` in the log. `whose`: its name, or
- * empty. The caller says how often.
+ * A limit or a rule has cost a client something, `count` times since the last line of this reason: a line `limit` in the log, about the last
+ * of them. What is not known is left empty. The caller says how often.
  */
-void io_limit(struct io *io, const char *reason, struct span whose, uint64_t count);
+struct limited {
+	const char *reason; /* a literal */
+	struct span client; /* its name */
+	struct span topic;  /* that it was about */
+	sess_id session;    /* of this loop, for its peer and its user; 0, or one that is gone: nobody's */
+	uint64_t count;
+};
+void io_limit(struct io *io, const struct limited *what);
 
 enum note_dir { NOTE_IN, NOTE_OUT };
 void io_note(struct io *io, enum note_dir dir, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -274,6 +281,11 @@ struct proto {
 	enum verdict (*step)(void *self, const struct ev *ev, struct io *io);
 	enum verdict (*shard)(void *self, const struct ev *ev, struct io *io); /* NULL: no shards */
 	void (*fini)(void *self, struct io *io);                               /* may post, cannot write; NULL */
+	/*
+	 * How the client calls itself (MQTT's client identifier): `client` in the lines of the log that are about this session, also after
+	 * its end, until fini(). Empty: it has not said so yet. Borrowed, until the next step. NULL: there are no such names.
+	 */
+	struct span (*client)(const void *self);
 	void (*shard_fini)(void *self, struct io *io);         /* likewise, after the last session; NULL */
 	int (*svc_open)(struct svc *svc, struct buf *ret_why); /* 0 or -errno and a sentence; NULL */
 	void (*svc_close)(struct svc *svc);                    /* after the last session; NULL */

@@ -269,6 +269,20 @@ static sess_id parent_of(const struct sess *s)
 	return s->more ? s->more->parent : 0;
 }
 
+struct span sess_client(const struct sess *s)
+{
+	bool any = s->proto && s->proto->client && s->flags & S_OPENED && !(s->flags & S_SHARD);
+
+	return any ? s->proto->client(s->self) : (struct span){};
+}
+
+const char *sess_user(const struct sess *s)
+{
+	const struct who *who = s->more ? s->more->who : NULL;
+
+	return who && who->how == WHO_PASSWORD ? who->user : NULL;
+}
+
 struct sess *sess_owner(const struct sess *s)
 {
 	return s->more ? s->more->owner : NULL;

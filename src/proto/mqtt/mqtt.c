@@ -20,9 +20,9 @@ enum {
 #define LEAVE SEC /* for a CONNECT when the server ends */
 
 static const char *const counters[] = {
-	"received",         "sent",          "dropped", "retained_sent", "expired",     "taken_over",
-	"resumed",          "wills",         "refused", "paused",        "redelivered", "sessions_refused",
-	"bridge_connected", "bridge_failed", NULL,
+	"received", "sent",    "dropped", "retained_sent", "expired",          "taken_over",       "resumed",
+	"wills",    "refused", "paused",  "redelivered",   "sessions_refused", "bridge_connected", "bridge_failed",
+	"denied",   NULL,
 };
 
 static const char *const when_full[] = { "drop", "refuse", NULL };
@@ -468,6 +468,8 @@ void mqtt_done(struct mqtt *self, struct io *io)
 	topics_access_done(&self->access);
 	mqtt_auth_done(self);
 	mqtt_rate_done(self);
+	subscriber_unref(self->past);
+	mem_free(self->claimed);
 }
 
 static void fini(void *self, struct io *io)
@@ -541,6 +543,7 @@ const struct proto mqtt_proto = {
 	.step = step,
 	.shard = mqtt_shard,
 	.fini = fini,
+	.client = mqtt_client,
 	.shard_fini = mqtt_shard_done,
 	.svc_open = svc_open,
 	.svc_close = svc_close,

@@ -49,7 +49,9 @@ enum mqtt_role {
 };
 
 struct mqtt {
-	struct subscriber *session; /* a reference; NULL before it is MQTT_OPEN */
+	struct subscriber *session; /* a reference; NULL before it is MQTT_OPEN, and when it is MQTT_OVER */
+	struct subscriber *past;    /* the one that it was, likewise: for its name */
+	char *claimed;              /* its name before it has a session, or without ever getting one; NULL: not known */
 	uint8_t version, state;
 	uint8_t role;       /* enum mqtt_role */
 	uint8_t max_qos;    /* outward: of what the other side takes */
@@ -89,6 +91,7 @@ void mqtt_done(struct mqtt *self, struct io *io);
 /* connect.c */
 enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
 enum verdict mqtt_refuse(struct mqtt *self, struct io *io, unsigned code, const char *why); /* by a CONNACK */
+struct span mqtt_client(const void *self); /* for the log: its client identifier */
 void mqtt_leave(struct mqtt *self, struct io *io);
 
 /*
