@@ -43,6 +43,20 @@ def test_a_wrong_password(broker):
         assert "user" not in broker.wait_log("closed", session=line["session"], reason="login", client="cam7")
 
 
+def test_errors_are_those_with_a_reason(broker):
+    """Whatever is an error by its line in the log is one in `guichet stats`, whether it was answered or not."""
+    for _ in range(3):
+        with Client(broker, "cam7", user="ann", password="wrong"):
+            pass
+    with broker.connect() as sock:
+        sock.sendall(b"\xc0\0")
+        rest(sock)
+    with Client(broker, "cam7", user="ann"):
+        pass
+    broker.wait_stats("mqtt", open=0, accepted=5, errors=4, logins_failed=3)
+    assert len([line for line in broker.log() if line["event"] == "closed" and line["reason"] != "done"]) == 4
+
+
 def test_a_name_that_forges(broker):
     """It stays inside of its value."""
     name = 'x" user=root\\ é'
