@@ -516,12 +516,12 @@ void io_count(struct io *io, unsigned which, uint64_t n)
 		stat_add(io->sess->lane, STAT_OWN + which, n);
 }
 
-void io_limit(struct io *io, const char *reason, struct span whose, uint64_t count)
+void io_limit(struct io *io, const struct limited *what)
 {
 	struct sess *s = sess_stepper(io->sess);
 
 	if (s->host->limit)
-		s->host->limit(s->host, s, reason, whose, count);
+		s->host->limit(s->host, s, what);
 }
 
 void io_note(struct io *io, enum note_dir dir, const char *fmt, ...)

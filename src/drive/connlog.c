@@ -20,6 +20,17 @@ static void head_fields(struct log_line *line, const struct sess *s)
 		log_str(line, "peer", peer_text(s->peer, text));
 }
 
+/* As it calls itself, and as who it has logged in: what a peer says, so behind all else. */
+static void name_fields(struct log_line *line, const struct sess *s)
+{
+	struct span name = sess_client(s);
+
+	if (name.n)
+		log_bytes(line, "client", name.p, name.n);
+	if (sess_user(s))
+		log_str(line, "user", sess_user(s));
+}
+
 /* Apart, so that a session of which nothing is told needs no room for a line: a page of stack. */
 [[gnu::noinline]] static void tell_opened(const struct conn *c)
 {
@@ -39,6 +50,7 @@ void connlog_open(const struct conn *c)
 
 void connlog_login(struct host *h, struct sess *s, const struct who *who)
 {
+	struct span name = sess_client(s);
 	struct log_line line;
 
 	(void)h;
@@ -46,6 +58,8 @@ void connlog_login(struct host *h, struct sess *s, const struct who *who)
 		return;
 	head_fields(&line, s);
 	log_str(&line, "user", who->user);
+	if (name.n)
+		log_bytes(&line, "client", name.p, name.n);
 	log_end(&line);
 }
 
@@ -87,6 +101,7 @@ static bool is_news(const struct conn *c)
 	log_uint(&line, "out", s->bytes_out);
 	log_seconds(&line, "seconds", now - c->opened);
 	tls_fields(&line, s);
+	name_fields(&line, s);
 	log_end(&line);
 }
 
@@ -101,18 +116,34 @@ void connlog_close(const struct conn *c, nsec now, int err)
 		tell_closed(c, level, now, err);
 }
 
-void connlog_limit(struct host *h, struct sess *s, const char *reason, struct span whose, uint64_t count)
+/* Who it was about may be another session of this loop than the one that found out. */
+static void whose_fields(struct log_line *line, const struct sess *s)
 {
+	char text[PEER_TEXT];
+
+	log_hex(line, "session", s->id);
+	if (s->peer)
+		log_str(line, "peer", peer_text(s->peer, text));
+	if (sess_user(s))
+		log_str(line, "user", sess_user(s));
+}
+
+void connlog_limit(struct host *h, struct sess *s, const struct limited *what)
+{
+	const struct conn *c = what->session ? loop_find_conn(list_entry(h, struct loop, host), what->session) : NULL;
 	struct log_line line;
 
-	(void)h;
 	if (!log_begin(&line, LOG_WARN, "limit"))
 		return;
 	log_str(&line, "service", s->lane->svc->name);
-	log_str(&line, "reason", reason);
-	if (whose.n)
-		log_bytes(&line, "name", whose.p, whose.n);
-	log_uint(&line, "count", count);
+	log_str(&line, "reason", what->reason);
+	if (what->client.n)
+		log_bytes(&line, "client", what->client.p, what->client.n);
+	log_uint(&line, "count", what->count);
+	if (c)
+		whose_fields(&line, &c->s);
+	if (what->topic.n)
+		log_bytes(&line, "topic", what->topic.p, what->topic.n);
 	log_end(&line);
 }
 

@@ -20,9 +20,9 @@ enum {
 #define LEAVE SEC /* for a CONNECT when the server ends */
 
 static const char *const counters[] = {
-	"received",         "sent",          "dropped", "retained_sent", "expired",     "taken_over",
-	"resumed",          "wills",         "refused", "paused",        "redelivered", "sessions_refused",
-	"bridge_connected", "bridge_failed", NULL,
+	"received", "sent",    "dropped", "retained_sent", "expired",          "taken_over",       "resumed",
+	"wills",    "refused", "paused",  "redelivered",   "sessions_refused", "bridge_connected", "bridge_failed",
+	"denied",   NULL,
 };
 
 static const char *const when_full[] = { "drop", "refuse", NULL };
@@ -414,8 +414,11 @@ static enum verdict stop(struct mqtt *self, struct io *io)
 
 static enum verdict one_event(struct mqtt *self, const struct ev *ev, struct io *io)
 {
-	if (self->state == MQTT_OPEN && mqtt_look_again(self, io) < 0)
-		return mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "login");
+	int r = self->state == MQTT_OPEN ? mqtt_look_again(self, io) : 0; /* also when EV_ACCESS is all that has come */
+
+	if (r < 0)
+		return r == -EACCES ? mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "login")
+				    : mqtt_bye(self, io, MQTT_SERVER_BUSY, "out-of-memory");
 	switch (ev->kind) {
 	case EV_OPEN:
 		return begin(io);
@@ -462,12 +465,13 @@ void mqtt_done(struct mqtt *self, struct io *io)
 	mqtt_kept_forget(self);
 	mqtt_aliases_free(self->in);
 	mqtt_aliases_free(self->out);
-	if (self->memo)
-		filters_found_done(&self->memo->found);
-	mem_free(self->memo);
 	topics_access_done(&self->access);
 	mqtt_auth_done(self);
 	mqtt_rate_done(self);
+	if (self->had)
+		subscriber_unref(self->past);
+	else
+		mem_free(self->claimed);
 }
 
 static void fini(void *self, struct io *io)
@@ -530,7 +534,7 @@ const struct proto mqtt_proto = {
 	.doc = "OASIS MQTT 5.0",
 	.needs =
 		"what one client publishes goes to those who subscribe, and only event loops pass on from one client to another",
-	.flags = P_STREAM | P_SHARED | P_FIRST | P_ALIVE | P_BINARY | P_OFF | P_KEEPS | P_DIALS,
+	.flags = P_STREAM | P_SHARED | P_FIRST | P_ALIVE | P_BINARY | P_OFF | P_KEEPS | P_DIALS | P_ACCESS,
 	.subprotocols = (const char *const[]){ "mqtt", "mqttv3.1", NULL },
 	.port = 1883,
 	.store = "topics",
@@ -542,6 +546,7 @@ const struct proto mqtt_proto = {
 	.step = step,
 	.shard = mqtt_shard,
 	.fini = fini,
+	.client = mqtt_client,
 	.shard_fini = mqtt_shard_done,
 	.svc_open = svc_open,
 	.svc_close = svc_close,
