@@ -380,6 +380,8 @@ static const struct args_option options[] = {
 	[OPT_TEST] = { "test", 't', NULL,
 		       "for tests: loopback and free ports everywhere, data in a folder that is removed at the end, one line of "
 		       "JSON on standard output when it is ready, and it ends with its parent" },
+	[OPT_TRACE] = { "trace", 0, NULL,
+			"writes what is said to every service into the log (option trace of [guichet])" },
 	ARGS_OPTIONS_END,
 };
 
@@ -389,6 +391,7 @@ static const struct command_example examples[] = {
 	{ "guichet serve echo@tcp:7007 echo@udp:7007,upper=yes", "one service at two addresses, with an option" },
 	{ "guichet serve echo@tls:7008", "with TLS; a certificate is made on the first start and kept" },
 	{ "guichet serve my.conf daytime@tcp:7013", "the file, and one service more" },
+	{ "guichet serve --trace mqtt@tcp:1883", "every packet in the log, as bytes and decoded" },
 	{ "guichet serve --test --ready /tmp/ports.json",
 	  "for a test: read the picked ports from the file or the first line" },
 	COMMAND_EXAMPLES_END,
@@ -448,6 +451,8 @@ static int take(void *arg, int what, const char *value)
 	case OPT_SINGLE:
 		s->single = true;
 		return STATUS_OK;
+	case OPT_TRACE:
+		return add_set(s, "trace", "yes") < 0 ? failed("--trace", -ENOMEM) : STATUS_OK;
 	default:
 		s->test = true;
 		return STATUS_OK;

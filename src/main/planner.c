@@ -391,6 +391,7 @@ static int finish_services(struct planner *p)
 	if (p->setup->wants)
 		disable_unwanted(p);
 	for (size_t i = 0; i < p->plan->n && !err; i++) {
+		p->plan->services[i].common->trace |= p->plan->global->trace;
 		err = check_listen(p, &p->plan->services[i]);
 		if (!err && p->setup->test_data)
 			planner_move(p, &p->plan->services[i]); /* where no two are in the same place */

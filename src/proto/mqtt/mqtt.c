@@ -13,7 +13,7 @@
 enum {
 	BEFORE_CONNECT = 64 << 10, /* bytes of a CONNECT */
 	BEFORE_IT = 128 << 10,     /* that may be queued before a packet */
-	NOTE = 300,
+	NOTE = 500,
 	END = 256,
 };
 
@@ -105,17 +105,20 @@ static void count_out(struct io *io, const struct mqtt_writer *w)
 	mqtt_count(io, MQTT_T_BYTES_OUT, w->n);
 }
 
-void mqtt_out_now(struct io *io, const struct mqtt_writer *w)
+void mqtt_out_now(const struct mqtt *self, struct io *io, const struct mqtt_writer *w)
 {
 	out_mem(io, w->p, w->n);
+	if (io->traced)
+		mqtt_note_out(self, io, mqtt_written(w));
 	count_out(io, w);
 }
 
 void mqtt_out(struct mqtt *self, struct io *io, const struct mqtt_writer *w)
 {
-	if (!mqtt_kept_hold(self, io, mqtt_written(w)))
-		out_mem(io, w->p, w->n);
-	count_out(io, w);
+	if (mqtt_kept_hold(self, io, mqtt_written(w)))
+		count_out(io, w);
+	else
+		mqtt_out_now(self, io, w);
 }
 
 void mqtt_answer(struct mqtt *self, struct io *io, enum mqtt_type type, uint16_t id, unsigned code)
@@ -143,7 +146,7 @@ enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const cha
 		mqtt_writer_init(&w, self->version, array, sizeof(array));
 		w.max_packet = self->max_packet;
 		if (mqtt_put_end(&w, &end) == 0)
-			mqtt_out_now(io, &w);
+			mqtt_out_now(self, io, &w);
 	}
 	mqtt_enter(self, MQTT_OVER);
 	return V_CLOSE;
@@ -230,6 +233,38 @@ void mqtt_note(struct io *io, const struct mqtt_frame *f)
 	io_note(io, NOTE_IN, "%s", buf_str(&b));
 }
 
+/* As the other side will read it. */
+static struct mqtt_form form_out(const struct mqtt *self, struct span packet)
+{
+	const enum mqtt_from from = self->role == MQTT_OUTWARD ? MQTT_FROM_CLIENT : MQTT_FROM_SERVER;
+	const bool first = packet.n && packet.p[0] >> 4 == MQTT_CONNECT;
+
+	return (struct mqtt_form){ first ? MQTT_UNKNOWN : self->version, (uint8_t)from };
+}
+
+void mqtt_note_out(const struct mqtt *self, struct io *io, struct span packets)
+{
+	BUF_AUTO struct buf b = BUF_INIT(NOTE);
+	const char *why = NULL;
+	struct mqtt_frame f;
+
+	while (mqtt_frame(form_out(self, packets), packets, MQTT_PACKET_MAX, &f, &why) == 1) {
+		buf_reset(&b);
+		mqtt_describe(&f, &b);
+		io_note(io, NOTE_OUT, "%s", buf_str(&b));
+		packets.p += f.total;
+		packets.n -= f.total;
+	}
+}
+
+void mqtt_note_publish(const struct mqtt *self, struct io *io, struct span head, size_t payload)
+{
+	BUF_AUTO struct buf b = BUF_INIT(NOTE);
+
+	mqtt_describe_head(form_out(self, head), head, payload, &b);
+	io_note(io, NOTE_OUT, "%s", buf_str(&b));
+}
+
 static void stay_alive(const struct mqtt *self, struct io *io)
 {
 	if (self->keep_alive && self->state == MQTT_OPEN)
@@ -277,10 +312,11 @@ static enum verdict take_packets(struct mqtt *self, struct io *io)
 			in_need(io, f.total);
 			break;
 		}
-		if (io->traced)
+		if (io->traced && !self->seen)
 			mqtt_note(io, &f);
 		v = by_state(self, io, &f);
-		if (waits(self) && !self->auth)
+		self->seen = waits(self) && !self->auth;
+		if (self->seen)
 			break; /* with this CONNECT again, when its name is free, or its password was right */
 		in_take(io, f.total);
 		mqtt_rate(self, io, &f);
