@@ -366,7 +366,7 @@ static void reload(struct server *server, void *arg)
 
 /* ---- the command line ---- */
 
-enum { OPT_CONFIG, OPT_LOG, OPT_LOG_LEVEL, OPT_READY, OPT_SET, OPT_SINGLE, OPT_TEST };
+enum { OPT_CONFIG, OPT_LOG, OPT_LOG_LEVEL, OPT_READY, OPT_SET, OPT_SINGLE, OPT_TEST, OPT_TRACE };
 
 static const struct args_option options[] = {
 	[OPT_CONFIG] = { "config", 'c', "FILE", "the configuration file, as FILE alone does" },
@@ -664,7 +664,7 @@ const struct command serve_command = {
 	.text = "Serves until it is stopped. With no file and no service it serves every service that is ready, on loopback only.\n\n"
 		"FILE is a configuration file: a section for each service. SERVICE@ADDRESS serves one more, or adds an address "
 		"and options to one of the file's; the options are those of `guichet help SERVICE`.\n\n"
-		"SIGHUP reads the file again: what did not change keeps its connections, and a file with a mistake changes "
+		"SIGHUP, or `guichet reload`, reads the file again: what did not change keeps its connections, and a file with a mistake changes "
 		"nothing. SIGTERM, SIGQUIT and Ctrl-C let conversations finish (option drain), a second one does not wait.",
 	.options = options,
 	.examples = examples,

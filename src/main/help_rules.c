@@ -19,7 +19,7 @@ static const char text[] =
 	"WHO is * (everybody), anonymous, the name of a user, or @ and a group; `guichet user` makes them. VERB is read, write, list, "
 	"admin or *; for topics read is to subscribe and to receive, write to publish. In a pattern + stands for one level and # for "
 	"all that follow; %u is the user, %c the name that the client gives itself, %% a percent sign. A pattern with spaces stands in "
-	"quotes. A reload (SIGHUP) changes rules for those who are connected, too.";
+	"quotes. `guichet reload` changes rules for those who are connected, too.";
 
 static const struct {
 	const char *word, *help;

@@ -534,7 +534,7 @@ static int add_control(struct planner *p)
 	s->common->listen.v[0] = a;
 	s->common->listen.n = 1;
 	s->common->mode = 0600;
-	s->common->idle = 10 * NSEC_PER_SEC;
+	s->common->idle = 60 * NSEC_PER_SEC; /* a reload may be as long on its way */
 	s->common->output = CONTROL_OUTPUT;
 	s->internal = true;
 	s->state = p->setup->control_state;

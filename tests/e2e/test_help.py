@@ -8,7 +8,7 @@ import pytest
 from daemon import ROOT, run
 
 PROTOCOLS = sorted(path.name for path in (ROOT / "src/proto").iterdir() if (path / f"{path.name}.c").exists())
-COMMANDS = ["serve", "check", "stats", "user", "import", "store", "connect", "pub", "sub", "help"]
+COMMANDS = ["serve", "check", "reload", "stats", "user", "import", "store", "connect", "pub", "sub", "help"]
 
 
 def helped(*words):
