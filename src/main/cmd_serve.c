@@ -111,7 +111,7 @@ static int add_table(const struct serve *s, struct buf *b)
 		buf_adds(b, " --control ");
 		str_add_word(b, g->control);
 	}
-	buf_addf(b, "` shows what it does, `%s help SERVICE` what it can.%s\n", program, style.off);
+	buf_addf(b, "` shows what it does,\n`%s help SERVICE` what it can.%s\n", program, style.off);
 	return err ? err : b->err;
 }
 

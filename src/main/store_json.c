@@ -116,11 +116,26 @@ static bool get_name(const json_t *j, const char *key, uint64_t *ret)
 
 /* ---- what may be missing ---- */
 
-/* 0 is left out, so that records look as they always did. */
-static void set_uint(json_t *j, const char *key, uint64_t v)
+/* Takes v. When memory is out *j becomes NULL, and stays it: a record without a part of it is a wrong one. */
+static void set(json_t **j, const char *key, json_t *v)
 {
-	if (j && v)
-		json_object_set_new(j, key, json_integer((json_int_t)v));
+	if (*j && json_object_set_new(*j, key, v) == 0)
+		return;
+	if (!*j)
+		json_decref(v);
+	json_decref(*j);
+	*j = NULL;
+}
+
+/* The same. */
+static void append(json_t **list, json_t *v)
+{
+	if (*list && json_array_append_new(*list, v) == 0)
+		return;
+	if (!*list)
+		json_decref(v);
+	json_decref(*list);
+	*list = NULL;
 }
 
 /* 0 when it is missing. */
@@ -146,8 +161,8 @@ static json_t *message_to(const struct keep_message *m)
 			      "properties", bytes_of(m->props), "qos", m->qos, "retain", m->retain, "until",
 			      (json_int_t)m->until);
 
-	if (j && m->from)
-		json_object_set_new(j, "from", name_of(m->from));
+	if (m->from)
+		set(&j, "from", name_of(m->from));
 	return j;
 }
 
@@ -174,11 +189,12 @@ static json_t *waiters_to(const struct keep_record *r)
 		json_t *ids = json_array(), *one;
 
 		for (unsigned k = 0; k < w->n_ids; k++)
-			json_array_append_new(ids, json_integer(w->ids[k]));
+			append(&ids, json_integer(w->ids[k]));
 		one = json_pack("{s:o,s:i,s:b,s:i,s:b,s:o}", "session", name_of(w->session), "qos", w->qos, "retain",
 				w->retain, "packet", w->packet, "received", w->turn == KEEP_RECEIVED, "ids", ids);
-		set_uint(one, "alone", w->alone);
-		json_array_append_new(all, one);
+		if (w->alone)
+			set(&one, "alone", json_integer(w->alone));
+		append(&all, one);
 	}
 	return all;
 }
@@ -250,10 +266,10 @@ static json_t *session_to(const struct keep_session *s)
 			      bytes_of(s->name), "owner", name_of(s->owner), "expiry", (json_int_t)s->expiry, "until",
 			      (json_int_t)s->until);
 
-	if (j && s->has_will)
-		json_object_set_new(j, "will",
-				    json_pack("{s:I,s:I,s:o}", "delay", (json_int_t)s->will_delay, "at",
-					      (json_int_t)s->will_at, "message", message_to(&s->will)));
+	if (s->has_will)
+		set(&j, "will",
+		    json_pack("{s:I,s:I,s:o}", "delay", (json_int_t)s->will_delay, "at", (json_int_t)s->will_at,
+			      "message", message_to(&s->will)));
 	return j;
 }
 
@@ -264,9 +280,10 @@ static json_t *subscription_to(const struct keep_subscription *s)
 			      (json_int_t)s->id, "qos", s->qos, "retain_handling", s->retain_handling, "no_local",
 			      s->no_local, "as_published", s->as_published);
 
-	set_uint(j, "number", s->number);
-	if (j && s->owed)
-		json_object_set_new(j, "owed_at", bytes_of(s->owed_at));
+	if (s->number)
+		set(&j, "number", json_integer(s->number));
+	if (s->owed)
+		set(&j, "owed_at", bytes_of(s->owed_at));
 	return j;
 }
 

@@ -19,10 +19,25 @@ enum {
 
 #define LEAVE SEC /* for a CONNECT when the server ends */
 
-static const char *const counters[] = {
-	"received",         "sent",          "dropped", "retained_sent", "expired",     "taken_over",
-	"resumed",          "wills",         "refused", "paused",        "redelivered", "sessions_refused",
-	"bridge_connected", "bridge_failed", NULL,
+static const struct proto_counter counters[] = {
+	{ "received", "PUBLISH packets received" },
+	{ "sent", "PUBLISH packets sent" },
+	{ "dropped",
+	  "messages that one client did not get: its queue was full, it takes no packet so large, memory was out" },
+	{ "retained_sent", "retained messages for new subscriptions" },
+	{ "expired", "messages whose time was over before they could be sent" },
+	{ "taken_over", "connections ended because their client came again" },
+	{ "resumed", "clients that found their session" },
+	{ "wills", "wills published" },
+	{ "refused",
+	  "messages that nobody got, and their publisher knows: no room in a queue, to retain them or on disk" },
+	{ "paused", "times that a client had to wait (options message_rate and byte_rate)" },
+	{ "redelivered",
+	  "messages of a shared subscription that another member got, as the first one's session has ended" },
+	{ "sessions_refused", "clients that came when as many sessions were kept as may be (option sessions)" },
+	{ "bridge_connected", "times that a bridge was connected" },
+	{ "bridge_failed", "times that a bridge was not connected, or not any more" },
+	{},
 };
 
 static const char *const when_full[] = { "drop", "refuse", NULL };
@@ -34,7 +49,7 @@ static const struct option rows[] = {
 	OPT_UINT(O, aliases, "16", 0, 1000,
 		 "topic aliases that a client may use, and as many the other way if it takes them"),
 	OPT_PARTS(O, bridge, &bridge_table,
-		  "connects to another broker and exchanges topics with it: guichet help mqtt bridge"),
+		  "connects to another broker and exchanges topics with it"),
 	OPT_SIZE(O, byte_rate, "0", 0, (uint64_t)1 << 40,
 		 "bytes a second that a client may send; who sends more has to wait; 0 = no limit"),
 	OPT_SIZE(O, disk, "4G", KEEP_LIMIT_MIN, (uint64_t)1 << 40,
