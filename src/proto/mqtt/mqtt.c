@@ -48,8 +48,7 @@ static const char *const durabilities[] = { "ack", "lazy", NULL };
 static const struct option rows[] = {
 	OPT_UINT(O, aliases, "16", 0, 1000,
 		 "topic aliases that a client may use, and as many the other way if it takes them"),
-	OPT_PARTS(O, bridge, &bridge_table,
-		  "connects to another broker and exchanges topics with it"),
+	OPT_PARTS(O, bridge, &bridge_table, "connects to another broker and exchanges topics with it"),
 	OPT_SIZE(O, byte_rate, "0", 0, (uint64_t)1 << 40,
 		 "bytes a second that a client may send; who sends more has to wait; 0 = no limit"),
 	OPT_SIZE(O, disk, "4G", KEEP_LIMIT_MIN, (uint64_t)1 << 40,
