@@ -141,10 +141,10 @@ static void queued(struct sess *s, int r)
 	sess_mark(s);
 }
 
-static void tap_out(struct sess *s, struct span b)
+static void tap_out(struct sess *s, struct span b, const struct route *to)
 {
 	if (sess_svc(s)->trace && s->host->tap)
-		s->host->tap(s->host, s, NOTE_OUT, b, s->flags & S_SECRET);
+		s->host->tap(s->host, s, NOTE_OUT, b, to, s->flags & S_SECRET);
 }
 
 /* Much input on its way out again, and nothing before it: the driver flushes at once, so a copy would be for nothing. */
@@ -171,7 +171,7 @@ void out_mem(struct io *io, const void *p, size_t n)
 
 	if (n == 0 || !may_write(s, n))
 		return;
-	tap_out(s, (struct span){ p, n });
+	tap_out(s, (struct span){ p, n }, NULL);
 	if (may_lend(s, p, n))
 		lend(s, p, n);
 	else
@@ -217,7 +217,7 @@ void out_blob(struct io *io, struct blob *b)
 
 	if (bytes.n == 0 || !may_write(s, bytes.n))
 		return;
-	tap_out(s, bytes);
+	tap_out(s, bytes, NULL);
 	queued(s, outq_blob(&s->out, &s->host->pool, b));
 }
 
@@ -265,7 +265,7 @@ void out_dgram(struct io *io, const struct route *to, const void *p, size_t n)
 		stat_add(s->lane, STAT_DROP_FULL, 1); /* the protocol of a lossy transport: lost */
 		return;
 	}
-	tap_out(s, (struct span){ p, n });
+	tap_out(s, (struct span){ p, n }, to);
 	queued(s, outq_dgram(&s->out, &s->host->pool, to, p, n));
 }
 

@@ -14,7 +14,7 @@
 #include "core/proto_svc.h"
 #include "core/proto_who.h"
 
-#define PROTO_ABI 1
+#define PROTO_ABI 2
 
 typedef uint64_t sess_id; /* loop 16 | slot 20 | generation 28 bits; a stale one is dropped silently; 0 = nobody */
 
@@ -265,6 +265,11 @@ enum {
 
 #define PROTO_COUNTERS 16
 
+/* One that it counts by io_count(): what `guichet stats` calls it, and says about it. */
+struct proto_counter {
+	const char *name, *help;
+};
+
 struct proto {
 	unsigned abi; /* PROTO_ABI */
 	const char *name;
@@ -278,8 +283,8 @@ struct proto {
 	const struct option_table *options; /* NULL: none of its own */
 	/* The least that limits.output may be with these options, whatever is configured: what one reply needs. NULL: 0 */
 	size_t (*output_least)(const void *options);
-	const char *const *counters;     /* at most PROTO_COUNTERS names, NULL-ended; or NULL */
-	const char *const *subprotocols; /* WebSocket's names of it, best first, NULL-ended; NULL: its own name */
+	const struct proto_counter *counters; /* at most PROTO_COUNTERS, and one without a name; or NULL */
+	const char *const *subprotocols;      /* WebSocket's names of it, best first, NULL-ended; NULL: its own name */
 	enum verdict (*step)(void *self, const struct ev *ev, struct io *io);
 	enum verdict (*shard)(void *self, const struct ev *ev, struct io *io); /* NULL: no shards */
 	void (*fini)(void *self, struct io *io);                               /* may post, cannot write; NULL */

@@ -532,8 +532,8 @@ void sess_dgram(struct sess *s, struct span data, const struct route *route)
 	s->active = s->host->now;
 	stat_add(s->lane, STAT_DGRAMS_IN, 1);
 	stat_add(s->lane, STAT_BYTES_IN, data.n);
-	sess_tap_in(s, data);
 	s->host->route = route;
+	sess_tap_in(s, data);
 	sess_step(s, &ev);
 	s->host->route = NULL;
 }

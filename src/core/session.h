@@ -91,7 +91,9 @@ struct host {
 	/* io_limit(); NULL: nobody wants to know */
 	void (*limit)(struct host *h, struct sess *s, const struct limited *what);
 	void (*note)(struct host *h, struct sess *s, enum note_dir dir, const char *text);
-	void (*tap)(struct host *h, struct sess *s, enum note_dir dir, struct span raw, bool secret);
+	/* route: of a datagram to or from many; NULL: the session's peer */
+	void (*tap)(struct host *h, struct sess *s, enum note_dir dir, struct span raw, const struct route *route,
+		    bool secret);
 };
 
 [[nodiscard]] int host_init(struct host *h); /* 0 or -ENOMEM */

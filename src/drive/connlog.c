@@ -9,6 +9,7 @@
 #include "base/peer.h"
 #include "drive/admit.h"
 #include "drive/loop_priv.h"
+#include "drive/net/netaddr.h"
 
 static void head_fields(struct log_line *line, const struct sess *s)
 {
@@ -147,11 +148,31 @@ void connlog_limit(struct host *h, struct sess *s, const struct limited *what)
 	log_end(&line);
 }
 
-static bool trace_begin(struct log_line *line, const struct sess *s, enum note_dir dir)
+/* A socket for datagrams has a session for all who write to it: the peer is that of the datagram. */
+static void peer_of_route(struct log_line *line, const struct route *r)
+{
+	struct sockaddr_storage sa = {};
+	const struct peer *p = r->name;
+	char text[PEER_TEXT];
+
+	if (!p && r->n) {
+		memcpy(&sa, r->sa, r->n);
+		p = netaddr_peer((const struct sockaddr *)&sa, r->n);
+	} else {
+		peer_ref(p);
+	}
+	if (p)
+		log_str(line, "peer", peer_text(p, text));
+	peer_unref(p);
+}
+
+static bool trace_begin(struct log_line *line, const struct sess *s, const struct route *route, enum note_dir dir)
 {
 	if (!log_begin(line, LOG_INFO, "trace"))
 		return false;
 	head_fields(line, s);
+	if (!s->peer && route)
+		peer_of_route(line, route);
 	log_str(line, "dir", dir == NOTE_IN ? "in" : "out");
 	return true;
 }
@@ -160,19 +181,19 @@ void connlog_note(struct host *h, struct sess *s, enum note_dir dir, const char 
 {
 	struct log_line line;
 
-	(void)h;
-	if (!trace_begin(&line, s, dir))
+	if (!trace_begin(&line, s, h->route, dir))
 		return;
 	log_str(&line, "note", text);
 	log_end(&line);
 }
 
-void connlog_tap(struct host *h, struct sess *s, enum note_dir dir, struct span raw, bool secret)
+void connlog_tap(struct host *h, struct sess *s, enum note_dir dir, struct span raw, const struct route *route,
+		 bool secret)
 {
 	struct log_line line;
 
 	(void)h;
-	if (!trace_begin(&line, s, dir))
+	if (!trace_begin(&line, s, route, dir))
 		return;
 	log_uint(&line, "bytes", raw.n);
 	if (secret)

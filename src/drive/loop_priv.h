@@ -271,4 +271,5 @@ void connlog_close(const struct conn *c, nsec now, int err);
 void connlog_login(struct host *h, struct sess *s, const struct who *who);
 void connlog_limit(struct host *h, struct sess *s, const struct limited *what);
 void connlog_note(struct host *h, struct sess *s, enum note_dir dir, const char *text);
-void connlog_tap(struct host *h, struct sess *s, enum note_dir dir, struct span raw, bool secret);
+void connlog_tap(struct host *h, struct sess *s, enum note_dir dir, struct span raw, const struct route *route,
+		 bool secret);

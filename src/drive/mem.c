@@ -250,11 +250,13 @@ static void trace_note(struct host *h, struct sess *s, enum note_dir dir, const 
 	buf_addf(&w->trace, "+%c %s\n", dir == NOTE_IN ? '<' : '>', text);
 }
 
-static void trace_tap(struct host *h, struct sess *s, enum note_dir dir, struct span raw, bool secret)
+static void trace_tap(struct host *h, struct sess *s, enum note_dir dir, struct span raw, const struct route *route,
+		      bool secret)
 {
 	struct memdrive *w = (struct memdrive *)h;
 
 	(void)s;
+	(void)route;
 	buf_addf(&w->trace, "%c ", dir == NOTE_IN ? '<' : '>');
 	if (secret)
 		buf_addf(&w->trace, "%zu bytes", raw.n);

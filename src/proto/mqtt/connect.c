@@ -90,7 +90,7 @@ enum verdict mqtt_refuse(struct mqtt *self, struct io *io, unsigned code, const 
 	mqtt_writer_init(&w, self->version, array, sizeof(array));
 	w.max_packet = self->max_packet;
 	if (mqtt_put_connack(&w, &back) == 0)
-		mqtt_out_now(io, &w);
+		mqtt_out_now(self, io, &w);
 	return V_CLOSE;
 }
 

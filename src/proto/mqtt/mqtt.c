@@ -13,16 +13,32 @@
 enum {
 	BEFORE_CONNECT = 64 << 10, /* bytes of a CONNECT */
 	BEFORE_IT = 128 << 10,     /* that may be queued before a packet */
-	NOTE = 300,
+	NOTE = 500,
 	END = 256,
 };
 
 #define LEAVE SEC /* for a CONNECT when the server ends */
 
-static const char *const counters[] = {
-	"received", "sent",    "dropped", "retained_sent", "expired",          "taken_over",       "resumed",
-	"wills",    "refused", "paused",  "redelivered",   "sessions_refused", "bridge_connected", "bridge_failed",
-	"denied",   NULL,
+static const struct proto_counter counters[] = {
+	{ "received", "PUBLISH packets received" },
+	{ "sent", "PUBLISH packets sent" },
+	{ "dropped",
+	  "messages that one client did not get: its queue was full, it takes no packet so large, memory was out" },
+	{ "retained_sent", "retained messages for new subscriptions" },
+	{ "expired", "messages whose time was over before they could be sent" },
+	{ "taken_over", "connections ended because their client came again" },
+	{ "resumed", "clients that found their session" },
+	{ "wills", "wills published" },
+	{ "refused",
+	  "messages that nobody got, and their publisher knows: no room in a queue, to retain them or on disk" },
+	{ "paused", "times that a client had to wait (options message_rate and byte_rate)" },
+	{ "redelivered",
+	  "messages of a shared subscription that another member got, as the first one's session has ended" },
+	{ "sessions_refused", "clients that came when as many sessions were kept as may be (option sessions)" },
+	{ "bridge_connected", "times that a bridge was connected" },
+	{ "bridge_failed", "times that a bridge was not connected, or not any more" },
+	{ "denied", "messages and subscriptions that the rules do not allow" },
+	{},
 };
 
 static const char *const when_full[] = { "drop", "refuse", NULL };
@@ -33,8 +49,7 @@ static const char *const durabilities[] = { "ack", "lazy", NULL };
 static const struct option rows[] = {
 	OPT_UINT(O, aliases, "16", 0, 1000,
 		 "topic aliases that a client may use, and as many the other way if it takes them"),
-	OPT_PARTS(O, bridge, &bridge_table,
-		  "connects to another broker and exchanges topics with it: guichet help mqtt bridge"),
+	OPT_PARTS(O, bridge, &bridge_table, "connects to another broker and exchanges topics with it"),
 	OPT_SIZE(O, byte_rate, "0", 0, (uint64_t)1 << 40,
 		 "bytes a second that a client may send; who sends more has to wait; 0 = no limit"),
 	OPT_SIZE(O, disk, "4G", KEEP_LIMIT_MIN, (uint64_t)1 << 40,
@@ -105,17 +120,20 @@ static void count_out(struct io *io, const struct mqtt_writer *w)
 	mqtt_count(io, MQTT_T_BYTES_OUT, w->n);
 }
 
-void mqtt_out_now(struct io *io, const struct mqtt_writer *w)
+void mqtt_out_now(const struct mqtt *self, struct io *io, const struct mqtt_writer *w)
 {
 	out_mem(io, w->p, w->n);
+	if (io->traced)
+		mqtt_note_out(self, io, mqtt_written(w));
 	count_out(io, w);
 }
 
 void mqtt_out(struct mqtt *self, struct io *io, const struct mqtt_writer *w)
 {
-	if (!mqtt_kept_hold(self, io, mqtt_written(w)))
-		out_mem(io, w->p, w->n);
-	count_out(io, w);
+	if (mqtt_kept_hold(self, io, mqtt_written(w)))
+		count_out(io, w);
+	else
+		mqtt_out_now(self, io, w);
 }
 
 void mqtt_answer(struct mqtt *self, struct io *io, enum mqtt_type type, uint16_t id, unsigned code)
@@ -143,7 +161,7 @@ enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const cha
 		mqtt_writer_init(&w, self->version, array, sizeof(array));
 		w.max_packet = self->max_packet;
 		if (mqtt_put_end(&w, &end) == 0)
-			mqtt_out_now(io, &w);
+			mqtt_out_now(self, io, &w);
 	}
 	mqtt_enter(self, MQTT_OVER);
 	return V_CLOSE;
@@ -230,6 +248,38 @@ void mqtt_note(struct io *io, const struct mqtt_frame *f)
 	io_note(io, NOTE_IN, "%s", buf_str(&b));
 }
 
+/* As the other side will read it. */
+static struct mqtt_form form_out(const struct mqtt *self, struct span packet)
+{
+	const enum mqtt_from from = self->role == MQTT_OUTWARD ? MQTT_FROM_CLIENT : MQTT_FROM_SERVER;
+	const bool first = packet.n && packet.p[0] >> 4 == MQTT_CONNECT;
+
+	return (struct mqtt_form){ first ? MQTT_UNKNOWN : self->version, (uint8_t)from };
+}
+
+void mqtt_note_out(const struct mqtt *self, struct io *io, struct span packets)
+{
+	BUF_AUTO struct buf b = BUF_INIT(NOTE);
+	const char *why = NULL;
+	struct mqtt_frame f;
+
+	while (mqtt_frame(form_out(self, packets), packets, MQTT_PACKET_MAX, &f, &why) == 1) {
+		buf_reset(&b);
+		mqtt_describe(&f, &b);
+		io_note(io, NOTE_OUT, "%s", buf_str(&b));
+		packets.p += f.total;
+		packets.n -= f.total;
+	}
+}
+
+void mqtt_note_publish(const struct mqtt *self, struct io *io, struct span head, size_t payload)
+{
+	BUF_AUTO struct buf b = BUF_INIT(NOTE);
+
+	mqtt_describe_head(form_out(self, head), head, payload, &b);
+	io_note(io, NOTE_OUT, "%s", buf_str(&b));
+}
+
 static void stay_alive(const struct mqtt *self, struct io *io)
 {
 	if (self->keep_alive && self->state == MQTT_OPEN)
@@ -277,10 +327,11 @@ static enum verdict take_packets(struct mqtt *self, struct io *io)
 			in_need(io, f.total);
 			break;
 		}
-		if (io->traced)
+		if (io->traced && !self->seen)
 			mqtt_note(io, &f);
 		v = by_state(self, io, &f);
-		if (waits(self) && !self->auth)
+		self->seen = waits(self) && !self->auth;
+		if (self->seen)
 			break; /* with this CONNECT again, when its name is free, or its password was right */
 		in_take(io, f.total);
 		mqtt_rate(self, io, &f);

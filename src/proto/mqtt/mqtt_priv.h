@@ -63,6 +63,7 @@ struct mqtt {
 	bool torn : 1;        /* an answer could not be held: no memory, or too many */
 	bool muted : 1;       /* its CONNACK waits for the disk, and all else for that */
 	bool had : 1;         /* a session, which it has left */
+	bool seen : 1;        /* the CONNECT that waits was in the trace already */
 	bool behind : 1;      /* what was under way on an earlier connection is not all sent again */
 	uint16_t keep_alive, window, aliases_out_max;
 	uint32_t max_packet, session_expiry;
@@ -83,11 +84,14 @@ struct mqtt {
 /* mqtt.c. The first is the one place where a state begins, and has the ways; the second ends the conversation in the words of its version. */
 void mqtt_enter(struct mqtt *self, enum mqtt_state to);
 enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const char *why);
-void mqtt_out_now(struct io *io, const struct mqtt_writer *w);
+void mqtt_out_now(const struct mqtt *self, struct io *io, const struct mqtt_writer *w);
 void mqtt_out(struct mqtt *self, struct io *io, const struct mqtt_writer *w); /* behind what it promises */
 void mqtt_answer(struct mqtt *self, struct io *io, enum mqtt_type type, uint16_t id, unsigned code);
 
-void mqtt_note(struct io *io, const struct mqtt_frame *f);                           /* one that came, for the trace */
+void mqtt_note(struct io *io, const struct mqtt_frame *f); /* one that came, for the trace: io->traced */
+void mqtt_note_out(const struct mqtt *self, struct io *io, struct span packets); /* that were sent, whole ones */
+/* A PUBLISH that was sent: all before its payload, as mqtt_put_publish() has written it. */
+void mqtt_note_publish(const struct mqtt *self, struct io *io, struct span head, size_t payload);
 enum verdict mqtt_ack(struct mqtt *self, struct io *io, const struct mqtt_frame *f); /* PUBACK and its like */
 void mqtt_done(struct mqtt *self, struct io *io);
 
