@@ -11,7 +11,7 @@ target_compile_options(guichet_poison INTERFACE "SHELL:-include ${CMAKE_SOURCE_D
 target_compile_definitions(guichet_flags INTERFACE
         _GNU_SOURCE
         _FILE_OFFSET_BITS=64
-        GUICHET_VERSION="${PROJECT_VERSION}")
+        GUICHET_VERSION="${guichet_version}")
 
 # -Wsign-conversion is left out on purpose: with it every ssize_t would need a cast that hides more than it shows.
 target_compile_options(guichet_flags INTERFACE

@@ -26,6 +26,7 @@ if(EXISTS ${CMAKE_SOURCE_DIR}/${example})
 endif()
 
 set(CPACK_GENERATOR DEB)
+string(REPLACE "-" "~" CPACK_PACKAGE_VERSION "${guichet_version}") # Debian has 0.2.0~dev before 0.2.0
 set(CPACK_PACKAGE_CONTACT "Guichet developers <guichet@localhost>")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_DESCRIPTION}")
 set(CPACK_PACKAGE_DESCRIPTION

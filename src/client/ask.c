@@ -8,10 +8,9 @@
 
 enum { SERVER = 1 }; /* tag of the channel */
 
-#define PATIENCE (10 * SEC)
-
 struct question {
 	const char *address, *line;
+	nsec patience;
 	struct buf *answer;
 	int err;
 	char why[256];
@@ -33,9 +32,9 @@ static void dial(const struct question *q, struct io *io)
 		 &(struct child){
 			 .kind = CHILD_CONNECT,
 			 .address = q->address,
-			 .deadline = io->now + PATIENCE,
+			 .deadline = io->now + q->patience,
 		 });
-	io_timer(io, 0, io->now + PATIENCE);
+	io_timer(io, 0, io->now + q->patience);
 }
 
 static enum verdict take(struct question *q, struct io *server)
@@ -98,9 +97,9 @@ static const struct proto ask_proto = {
 	.step = step,
 };
 
-int ask(const char *address, const char *line, struct buf *ret, struct buf *why)
+int ask(const char *address, const char *line, nsec patience, struct buf *ret, struct buf *why)
 {
-	struct question q = { .address = address, .line = line, .answer = ret };
+	struct question q = { .address = address, .line = line, .patience = patience, .answer = ret };
 	int err = client_run(&ask_proto, &q, NULL, NULL);
 
 	if (err && !q.err)

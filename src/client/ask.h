@@ -4,10 +4,11 @@
  */
 #pragma once
 #include "base/buf.h"
+#include "core/proto.h"
 
 /*
  * Connects, sends the line, adds the answer to `ret` (at most ret->max bytes) until the other side ends. `address` is as in
  * a configuration, with an absolute or relative path. 0; or -errno and a sentence in `why`: -ENOENT and -ECONNREFUSED mean
- * that nobody is there. Waits at most ten seconds.
+ * that nobody is there. Waits for `patience` at most.
  */
-[[nodiscard]] int ask(const char *address, const char *line, struct buf *ret, struct buf *why);
+[[nodiscard]] int ask(const char *address, const char *line, nsec patience, struct buf *ret, struct buf *why);

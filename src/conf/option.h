@@ -75,6 +75,8 @@ struct option_parts {
 
 struct option_table {
 	const char *name; /* of the protocol or section, for help */
+	const char *
+		about; /* of sections (OPT_PARTS): what they are for, their page of help, for wrap_add(); NULL: `help` says it */
 	const struct option *rows;
 	size_t n;
 	size_t values_size;

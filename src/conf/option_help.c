@@ -105,6 +105,8 @@ static void add_notes(const struct option *row, bool with_range, struct buf *b)
 	}
 	if (b->n > start)
 		buf_addc(b, ')');
+	if (row->part) /* where its options are */
+		buf_addf(b, " (guichet help %s)", row->name);
 }
 
 /* What stands right of the name in a table: explanation and notes. */
@@ -141,27 +143,42 @@ static void help_line(const struct option *row, struct buf *b, struct buf *scrat
 		b->err = scratch->err;
 }
 
+/* Sections of its own come last. */
 void option_help_table(const struct option_table *t, struct buf *b)
 {
 	BUF_AUTO struct buf scratch = BUF_INIT(4096);
 
-	for (size_t i = 0; i < t->n; i++)
-		help_line(&t->rows[i], b, &scratch);
+	for (unsigned sections = 0; sections < 2; sections++)
+		for (size_t i = 0; i < t->n; i++)
+			if (!t->rows[i].part == !sections)
+				help_line(&t->rows[i], b, &scratch);
+}
+
+static void help_sections(const struct option *row, struct buf *b)
+{
+	option_add_form(row, b);
+	buf_addf(b, " - %s\n\n", row->help);
+	if (row->part->about) {
+		wrap_add(b, row->part->about, 0, 0);
+		buf_adds(b, "\n\n");
+	}
+	buf_adds(b, "Options of such a section:\n");
+	option_help_table(row->part, b);
 }
 
 void option_help_row(const struct option *row, struct buf *b)
 {
 	BUF_AUTO struct buf scratch = BUF_INIT(4096);
 
+	if (row->part) {
+		help_sections(row, b);
+		return;
+	}
 	add_explanation(row, true, &scratch);
 	add_head(row, b);
 	wrap_line(b, 2);
 	wrap_add(b, buf_str(&scratch), 2, 2);
 	buf_addc(b, '\n');
-	if (row->part) {
-		buf_adds(b, "Options of such a section:\n");
-		option_help_table(row->part, b);
-	}
 	if (scratch.err)
 		b->err = scratch.err;
 }

@@ -60,6 +60,7 @@ static const struct option guichet_rows[] = {
 		 "descriptors that no client gets; with reserve_service at most a quarter of all there are"),
 	OPT_UINT(G, reserve_service, "64", 0, 1000000,
 		 "descriptors that are kept for each service, whatever the others have"),
+	OPT_BOOL(G, trace, "no", "every service is traced, as its own option `trace` does it"),
 	OPT_STRING(
 		G, user, NULL, 0, 64,
 		"user that the processes which serve run as, when started as root; guichet when not set, or nobody where there is "
@@ -158,7 +159,11 @@ static const struct option service_rows[] = {
 		 "(SO_REUSEPORT)"),
 	OPT_SIZE(S, send_buffer, "0", 0, 1 << 30,
 		 "bytes for a client that the system keeps until they are there (SO_SNDBUF); 0 = as many as it likes"),
-	OPT_BOOL(S, trace, "no", "writes every conversation to the log, decoded and as bytes, secrets masked"),
+	OPT_BOOL(
+		S, trace, "no",
+		"writes every conversation to the log, secrets masked: bytes as they come and as they are put out, which may be in "
+		"several pieces (the first 256 bytes of each), and decoded by protocols that can; `guichet serve --trace` is for all "
+		"services"),
 	OPT_UINT(
 		S, workers, "0", 0, 4096,
 		"threads of the models pool and symmetric, processes of prefork, and so how many are served at once; 0 = four per core"),

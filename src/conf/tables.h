@@ -38,6 +38,7 @@ struct guichet_options {
 	char *people;     /* the file; NULL = people in data */
 	unsigned reserve; /* descriptors */
 	unsigned reserve_service;
+	bool trace; /* of every service, whatever it says itself */
 	char *user; /* NULL = guichet or nobody */
 };
 

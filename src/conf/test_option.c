@@ -529,7 +529,7 @@ static void help_shows_parts(void **state)
 
 	(void)state;
 	option_help_row(&whole_rows[0], &b);
-	assert_string_equal(buf_str(&b), "[SERVICE.pieces.NAME]\n  what it is made of\nOptions of such a section:\n"
+	assert_string_equal(buf_str(&b), "[SERVICE.pieces.NAME] - what it is made of\n\nOptions of such a section:\n"
 					 "  file = FILE               the file with it\n"
 					 "  n = NUMBER                how many (default 3)\n");
 	buf_reset(&b);

@@ -52,7 +52,7 @@ void io_who(struct io *io, const struct who *who)
 		return;
 	mem_free(m->login);
 	m->login = NULL;
-	m->who = NULL;
+	io->who = m->who = NULL;
 	if (!who || who->how == WHO_NOBODY)
 		return;
 	login = mem_alloc(sizeof(*login) + n);
@@ -64,7 +64,7 @@ void io_who(struct io *io, const struct who *who)
 	if (n)
 		login->who.user = memcpy(login->user, who->user, n);
 	m->login = login;
-	m->who = &login->who;
+	io->who = m->who = &login->who;
 	s->flags &= ~(uint32_t)S_NO_LOGIN;
 	if (s->host->logged_in)
 		s->host->logged_in(s->host, s, m->who);

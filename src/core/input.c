@@ -97,7 +97,7 @@ static struct inbuf *raw_of(struct sess *s)
 void sess_tap_in(struct sess *s, struct span raw)
 {
 	if (sess_svc(s)->trace && s->host->tap && raw.n)
-		s->host->tap(s->host, s, NOTE_IN, raw, s->flags & S_SECRET);
+		s->host->tap(s->host, s, NOTE_IN, raw, s->host->route, s->flags & S_SECRET);
 }
 
 /* rbuf is about to be used for something else. */

@@ -141,10 +141,10 @@ static void queued(struct sess *s, int r)
 	sess_mark(s);
 }
 
-static void tap_out(struct sess *s, struct span b)
+static void tap_out(struct sess *s, struct span b, const struct route *to)
 {
 	if (sess_svc(s)->trace && s->host->tap)
-		s->host->tap(s->host, s, NOTE_OUT, b, s->flags & S_SECRET);
+		s->host->tap(s->host, s, NOTE_OUT, b, to, s->flags & S_SECRET);
 }
 
 /* Much input on its way out again, and nothing before it: the driver flushes at once, so a copy would be for nothing. */
@@ -171,7 +171,7 @@ void out_mem(struct io *io, const void *p, size_t n)
 
 	if (n == 0 || !may_write(s, n))
 		return;
-	tap_out(s, (struct span){ p, n });
+	tap_out(s, (struct span){ p, n }, NULL);
 	if (may_lend(s, p, n))
 		lend(s, p, n);
 	else
@@ -217,7 +217,7 @@ void out_blob(struct io *io, struct blob *b)
 
 	if (bytes.n == 0 || !may_write(s, bytes.n))
 		return;
-	tap_out(s, bytes);
+	tap_out(s, bytes, NULL);
 	queued(s, outq_blob(&s->out, &s->host->pool, b));
 }
 
@@ -265,7 +265,7 @@ void out_dgram(struct io *io, const struct route *to, const void *p, size_t n)
 		stat_add(s->lane, STAT_DROP_FULL, 1); /* the protocol of a lossy transport: lost */
 		return;
 	}
-	tap_out(s, (struct span){ p, n });
+	tap_out(s, (struct span){ p, n }, to);
 	queued(s, outq_dgram(&s->out, &s->host->pool, to, p, n));
 }
 
@@ -516,12 +516,12 @@ void io_count(struct io *io, unsigned which, uint64_t n)
 		stat_add(io->sess->lane, STAT_OWN + which, n);
 }
 
-void io_limit(struct io *io, const char *reason, struct span whose, uint64_t count)
+void io_limit(struct io *io, const struct limited *what)
 {
 	struct sess *s = sess_stepper(io->sess);
 
 	if (s->host->limit)
-		s->host->limit(s->host, s, reason, whose, count);
+		s->host->limit(s->host, s, what);
 }
 
 void io_note(struct io *io, enum note_dir dir, const char *fmt, ...)

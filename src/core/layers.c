@@ -133,7 +133,7 @@ static void layer_failed(struct sess *s, struct linst *li, int err)
 	}
 	if (!s->reason)
 		s->reason = why ? why : li->layer->name;
-	stat_add(s->lane, STAT_ERRORS, 1);
+	sess_count_error(s);
 	if (!li->up && li->layer->failures)
 		stat_add(s->lane, li->layer->failures, 1);
 	s->more->handshake_by = 0;

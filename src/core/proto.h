@@ -14,7 +14,7 @@
 #include "core/proto_svc.h"
 #include "core/proto_who.h"
 
-#define PROTO_ABI 1
+#define PROTO_ABI 2
 
 typedef uint64_t sess_id; /* loop 16 | slot 20 | generation 28 bits; a stale one is dropped silently; 0 = nobody */
 
@@ -46,6 +46,7 @@ enum ev_kind {
 	EV_LAYER,  /* the layer on top is up (handshake over) */
 	EV_STOP,   /* the server drains: finish what is begun, then V_CLOSE */
 	EV_RELOAD, /* only to a shard: io->svc has other options than in the step before */
+	EV_ACCESS, /* with P_ACCESS: people or rules may be others than before, in io->svc->access */
 };
 
 /* What was posted. To keep the object, take the pointer and set `mail` to NULL; what is left is dropped. */
@@ -213,10 +214,17 @@ void io_reason(struct io *io, const char *reason);
 void io_count(struct io *io, unsigned which, uint64_t n); /* proto->counters[which] */
 
 /*
- * A limit has cost a client something, `count` times since the last line of this reason: a line `limit` in the log. `whose`: its name, or
- * empty. The caller says how often.
+ * A limit or a rule has cost a client something, `count` times since the last line of this reason: a line `limit` in the log, about the last
+ * of them. What is not known is left empty. The caller says how often.
  */
-void io_limit(struct io *io, const char *reason, struct span whose, uint64_t count);
+struct limited {
+	const char *reason; /* a literal */
+	struct span client; /* its name */
+	struct span topic;  /* that it was about */
+	sess_id session;    /* of this loop, for its peer and its user; 0, or one that is gone: nobody's */
+	uint64_t count;
+};
+void io_limit(struct io *io, const struct limited *what);
 
 enum note_dir { NOTE_IN, NOTE_OUT };
 void io_note(struct io *io, enum note_dir dir, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -251,10 +259,16 @@ enum {
 		4096, /* its own rule says when a silent peer is gone (MQTT's keep alive), and not the option `idle` */
 	/* WebSocket messages of text end the connection ([MQTT-6.0.0-1]), and none are sent. */
 	P_BINARY = 8192,
-	P_KEEPS = 16384, /* has a durable store (store/keep.h): its process may write `topics` of the data folder */
+	P_KEEPS = 16384,  /* has a durable store (store/keep.h): its process may write `topics` of the data folder */
+	P_ACCESS = 32768, /* who has come in may have to go when people and rules change: EV_ACCESS; model event only */
 };
 
 #define PROTO_COUNTERS 16
+
+/* One that it counts by io_count(): what `guichet stats` calls it, and says about it. */
+struct proto_counter {
+	const char *name, *help;
+};
 
 struct proto {
 	unsigned abi; /* PROTO_ABI */
@@ -269,11 +283,16 @@ struct proto {
 	const struct option_table *options; /* NULL: none of its own */
 	/* The least that limits.output may be with these options, whatever is configured: what one reply needs. NULL: 0 */
 	size_t (*output_least)(const void *options);
-	const char *const *counters;     /* at most PROTO_COUNTERS names, NULL-ended; or NULL */
-	const char *const *subprotocols; /* WebSocket's names of it, best first, NULL-ended; NULL: its own name */
+	const struct proto_counter *counters; /* at most PROTO_COUNTERS, and one without a name; or NULL */
+	const char *const *subprotocols;      /* WebSocket's names of it, best first, NULL-ended; NULL: its own name */
 	enum verdict (*step)(void *self, const struct ev *ev, struct io *io);
 	enum verdict (*shard)(void *self, const struct ev *ev, struct io *io); /* NULL: no shards */
 	void (*fini)(void *self, struct io *io);                               /* may post, cannot write; NULL */
+	/*
+	 * How the client calls itself (MQTT's client identifier): `client` in the lines of the log that are about this session, also after
+	 * its end, until fini(). Empty: it has not said so yet. Borrowed, until the next step. NULL: there are no such names.
+	 */
+	struct span (*client)(const void *self);
 	void (*shard_fini)(void *self, struct io *io);         /* likewise, after the last session; NULL */
 	int (*svc_open)(struct svc *svc, struct buf *ret_why); /* 0 or -errno and a sentence; NULL */
 	void (*svc_close)(struct svc *svc);                    /* after the last session; NULL */

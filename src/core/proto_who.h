@@ -15,10 +15,11 @@ struct who {
 	const char *user;  /* name, certificate subject, or NULL */
 	uint32_t uid, gid; /* WHO_UNIX */
 	int32_t pid;
+	uint32_t proof; /* WHO_PASSWORD: which password it was, as proto/common/login.h knows it */
 };
 
 /*
- * It has logged in: io->who of this session from the next step on, a copy. NULL, or WHO_NOBODY: it has logged out. A session of a
+ * It has logged in: io->who of this session from now on, a copy. NULL, or WHO_NOBODY: it has logged out. A session of a
  * protocol with P_LOGIN must come to this within the option `auth`, counted from EV_OPEN, or it is ended.
  */
 void io_who(struct io *io, const struct who *who);

@@ -36,6 +36,7 @@ enum {
 	S_METERED = 1 << 27,    /* it has been read once */
 	S_UNREAD = 1 << 28,     /* nobody reads what is written: no reason to wait for that */
 	S_PARTED = 1 << 29,     /* V_DONE: the peer has said that no byte of it follows */
+	S_ERRED = 1 << 30,      /* counted in STAT_ERRORS: once for each session */
 };
 
 struct linst {
@@ -79,7 +80,8 @@ void sess_step(struct sess *s, struct ev *ev);
 void sess_fill_io(struct sess *s, struct io *io);
 
 void sess_opened(struct sess *s, struct blob *arg); /* EV_OPEN, now */
-void sess_room_step(struct sess *s);                /* EV_ROOM is owed: now, if the queue has become short */
+void sess_count_error(struct sess *s); /* it ends by an error, and not by a limit that has a counter of its own */
+void sess_room_step(struct sess *s);   /* EV_ROOM is owed: now, if the queue has become short */
 size_t sess_out_limit(const struct sess *s);
 static inline const struct svc *sess_svc(const struct sess *s)
 {

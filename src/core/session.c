@@ -269,6 +269,20 @@ static sess_id parent_of(const struct sess *s)
 	return s->more ? s->more->parent : 0;
 }
 
+struct span sess_client(const struct sess *s)
+{
+	bool any = s->proto && s->proto->client && s->flags & S_OPENED && !(s->flags & S_SHARD);
+
+	return any ? s->proto->client(s->self) : (struct span){};
+}
+
+const char *sess_user(const struct sess *s)
+{
+	const struct who *who = s->more ? s->more->who : NULL;
+
+	return who && who->how == WHO_PASSWORD ? who->user : NULL;
+}
+
 struct sess *sess_owner(const struct sess *s)
 {
 	return s->more ? s->more->owner : NULL;
@@ -289,6 +303,13 @@ struct sess *sess_chan(const struct sess *s, uint32_t tag)
 
 /* ---- the end ---- */
 
+void sess_count_error(struct sess *s)
+{
+	if (!(s->flags & S_ERRED))
+		stat_add(s->lane, STAT_ERRORS, 1);
+	s->flags |= S_ERRED;
+}
+
 void sess_abort(struct sess *s, const char *reason, enum counter why)
 {
 	if (s->flags & S_ABORT)
@@ -300,7 +321,7 @@ void sess_abort(struct sess *s, const char *reason, enum counter why)
 	if (!s->reason)
 		s->reason = reason;
 	s->flags |= S_ABORT;
-	stat_add(s->lane, STAT_ERRORS, 1);
+	sess_count_error(s);
 	if (why != STAT_ERRORS)
 		stat_add(s->lane, why, 1);
 	sess_mark(s);
@@ -457,6 +478,8 @@ void sess_step(struct sess *s, struct ev *ev)
 		sess_abort(o, "aborted", STAT_ERRORS);
 	else if (v != V_GO)
 		sess_close(o);
+	if (v != V_GO && o->reason && ev->kind != EV_STOP && !(o->flags & S_LASTING))
+		sess_count_error(o); /* it was answered, and is an error nevertheless */
 	if (v == V_DONE)
 		o->flags |= S_PARTED;
 	if (s->flags & S_LAYER_LEFT)
@@ -509,8 +532,8 @@ void sess_dgram(struct sess *s, struct span data, const struct route *route)
 	s->active = s->host->now;
 	stat_add(s->lane, STAT_DGRAMS_IN, 1);
 	stat_add(s->lane, STAT_BYTES_IN, data.n);
-	sess_tap_in(s, data);
 	s->host->route = route;
+	sess_tap_in(s, data);
 	sess_step(s, &ev);
 	s->host->route = NULL;
 }

@@ -89,9 +89,11 @@ struct host {
 	/* of what was written: what is not at the peer's yet; NULL: none */
 	size_t (*unsent)(struct host *h, struct sess *s);
 	/* io_limit(); NULL: nobody wants to know */
-	void (*limit)(struct host *h, struct sess *s, const char *reason, struct span whose, uint64_t count);
+	void (*limit)(struct host *h, struct sess *s, const struct limited *what);
 	void (*note)(struct host *h, struct sess *s, enum note_dir dir, const char *text);
-	void (*tap)(struct host *h, struct sess *s, enum note_dir dir, struct span raw, bool secret);
+	/* route: of a datagram to or from many; NULL: the session's peer */
+	void (*tap)(struct host *h, struct sess *s, enum note_dir dir, struct span raw, const struct route *route,
+		    bool secret);
 };
 
 [[nodiscard]] int host_init(struct host *h); /* 0 or -ENOMEM */
@@ -232,6 +234,8 @@ void sess_timers(struct sess *s);
 void sess_deliver(struct sess *s);
 bool sess_has_mail(const struct sess *s);
 
+struct span sess_client(const struct sess *s);              /* proto.client(), or empty */
+const char *sess_user(const struct sess *s);                /* who has logged in by a password; NULL: nobody */
 struct sess *sess_owner(const struct sess *s);              /* of a channel */
 struct sess *sess_chan(const struct sess *s, uint32_t tag); /* NULL: gone */
 bool sess_layer_info(const struct sess *s, struct layer_info *ret);

@@ -14,7 +14,8 @@
 	X(BYTES_OUT, bytes_out, "bytes sent, below TLS") \
 	X(DGRAMS_IN, datagrams_in, "datagrams received") \
 	X(DGRAMS_OUT, datagrams_out, "datagrams sent") \
-	X(ERRORS, errors, "sessions that ended by an error: broken, over a limit, malformed") \
+	X(ERRORS, errors, \
+	  "sessions that ended with a reason in the log: broken, over a limit, malformed, refused by the protocol") \
 	X(IDLE, ended_idle, "sessions ended by the option idle") \
 	X(FIRST, ended_first, "sessions ended because no whole message came within the option first") \
 	X(AUTH, ended_auth, "sessions ended because nobody logged in within the option auth") \

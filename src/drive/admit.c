@@ -309,33 +309,37 @@ bool admit_is_penalised(const struct lane *lane, const struct route *from, nsec 
 
 /* ---- logins ---- */
 
-static void log_login(const struct lane *lane, const struct peer *peer, struct span user, nsec now)
+static void log_login(const struct sess *s, struct span user, nsec now)
 {
-	const struct admit *a = admit_of(lane);
+	const struct admit *a = admit_of(s->lane);
+	struct span name = sess_client(s);
 	char text[PEER_TEXT];
 	struct log_line line;
 
-	admit_tell(lane, now);
+	admit_tell(s->lane, now);
 	if (!may_log(&a->state->failed, REFUSED, now) || !log_begin(&line, LOG_WARN, "login-failed"))
 		return;
-	log_str(&line, "service", lane->svc->name);
-	if (peer)
-		log_str(&line, "peer", peer_text(peer, text));
+	log_str(&line, "service", s->lane->svc->name);
+	if (s->peer)
+		log_str(&line, "peer", peer_text(s->peer, text));
 	if (user.n)
 		log_bytes(&line, "user", user.p, user.n);
+	log_hex(&line, "session", s->id);
+	if (name.n)
+		log_bytes(&line, "client", name.p, name.n);
 	log_end(&line);
 }
 
-bool admit_login_failed(const struct lane *lane, const struct peer *peer, struct span user)
+bool admit_login_failed(const struct sess *s, struct span user)
 {
-	const struct admit *a = admit_of(lane);
-	struct limits_source src = limits_of_peer(peer);
+	const struct admit *a = admit_of(s->lane);
+	struct limits_source src = limits_of_peer(s->peer);
 	nsec now = clock_mono(), penalty;
 	unsigned most;
 
 	if (!a)
 		return false;
-	log_login(lane, peer, user, now);
+	log_login(s, user, now);
 	most = atomic_load_explicit(&a->all->logins, memory_order_relaxed);
 	penalty = atomic_load_explicit(&a->all->penalty, memory_order_relaxed);
 	if (!most || !a->all->limits || is_free(a->all, &src))
@@ -344,7 +348,7 @@ bool admit_login_failed(const struct lane *lane, const struct peer *peer, struct
 		return true;
 	if (!limits_strike(a->all->limits, LIMITS_LOGIN, &src, now, most, penalty, penalty))
 		return false;
-	log_penalty(peer, "logins", penalty);
+	log_penalty(s->peer, "logins", penalty);
 	return true;
 }
 

@@ -8,7 +8,7 @@
 #include <stdatomic.h>
 
 #include "conf/tables.h"
-#include "core/stats.h"
+#include "core/session.h"
 #include "drive/net/limits.h"
 
 /* Of one process. */
@@ -89,10 +89,10 @@ bool admit_clear(const struct lane *lane, struct admit_note *note);
 bool admit_is_penalised(const struct lane *lane, const struct route *from, nsec now);
 
 /*
- * A session of this peer could not log in as this user, as it calls him. Logged; with the option `logins` of these within `penalty`
+ * This session could not log in as this user, as it calls him. Logged; with the option `logins` of these within `penalty`
  * no door lets the peer's source in for so long. true: so it is now.
  */
-bool admit_login_failed(const struct lane *lane, const struct peer *peer, struct span user);
+bool admit_login_failed(const struct sess *s, struct span user);
 
 /* Descriptors or memory are out just now: `reason` is out-of-descriptors or out-of-memory. */
 void admit_short(const struct lane *lane, const char *reason);

@@ -162,7 +162,7 @@ void conn_met(struct host *h, struct sess *s)
 bool conn_login_failed(struct host *h, struct sess *s, struct span user)
 {
 	list_entry(h, struct loop, host)->untold = true;
-	return admit_login_failed(s->lane, s->peer, user);
+	return admit_login_failed(s, user);
 }
 
 size_t conn_unsent(struct host *h, struct sess *s)

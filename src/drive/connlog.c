@@ -9,6 +9,7 @@
 #include "base/peer.h"
 #include "drive/admit.h"
 #include "drive/loop_priv.h"
+#include "drive/net/netaddr.h"
 
 static void head_fields(struct log_line *line, const struct sess *s)
 {
@@ -18,6 +19,17 @@ static void head_fields(struct log_line *line, const struct sess *s)
 	log_str(line, "service", s->lane->svc->name);
 	if (s->peer)
 		log_str(line, "peer", peer_text(s->peer, text));
+}
+
+/* As it calls itself, and as who it has logged in: what a peer says, so behind all else. */
+static void name_fields(struct log_line *line, const struct sess *s)
+{
+	struct span name = sess_client(s);
+
+	if (name.n)
+		log_bytes(line, "client", name.p, name.n);
+	if (sess_user(s))
+		log_str(line, "user", sess_user(s));
 }
 
 /* Apart, so that a session of which nothing is told needs no room for a line: a page of stack. */
@@ -39,6 +51,7 @@ void connlog_open(const struct conn *c)
 
 void connlog_login(struct host *h, struct sess *s, const struct who *who)
 {
+	struct span name = sess_client(s);
 	struct log_line line;
 
 	(void)h;
@@ -46,6 +59,8 @@ void connlog_login(struct host *h, struct sess *s, const struct who *who)
 		return;
 	head_fields(&line, s);
 	log_str(&line, "user", who->user);
+	if (name.n)
+		log_bytes(&line, "client", name.p, name.n);
 	log_end(&line);
 }
 
@@ -87,6 +102,7 @@ static bool is_news(const struct conn *c)
 	log_uint(&line, "out", s->bytes_out);
 	log_seconds(&line, "seconds", now - c->opened);
 	tls_fields(&line, s);
+	name_fields(&line, s);
 	log_end(&line);
 }
 
@@ -101,26 +117,62 @@ void connlog_close(const struct conn *c, nsec now, int err)
 		tell_closed(c, level, now, err);
 }
 
-void connlog_limit(struct host *h, struct sess *s, const char *reason, struct span whose, uint64_t count)
+/* Who it was about may be another session of this loop than the one that found out. */
+static void whose_fields(struct log_line *line, const struct sess *s)
 {
+	char text[PEER_TEXT];
+
+	log_hex(line, "session", s->id);
+	if (s->peer)
+		log_str(line, "peer", peer_text(s->peer, text));
+	if (sess_user(s))
+		log_str(line, "user", sess_user(s));
+}
+
+void connlog_limit(struct host *h, struct sess *s, const struct limited *what)
+{
+	const struct conn *c = what->session ? loop_find_conn(list_entry(h, struct loop, host), what->session) : NULL;
 	struct log_line line;
 
-	(void)h;
 	if (!log_begin(&line, LOG_WARN, "limit"))
 		return;
 	log_str(&line, "service", s->lane->svc->name);
-	log_str(&line, "reason", reason);
-	if (whose.n)
-		log_bytes(&line, "name", whose.p, whose.n);
-	log_uint(&line, "count", count);
+	log_str(&line, "reason", what->reason);
+	if (what->client.n)
+		log_bytes(&line, "client", what->client.p, what->client.n);
+	log_uint(&line, "count", what->count);
+	if (c)
+		whose_fields(&line, &c->s);
+	if (what->topic.n)
+		log_bytes(&line, "topic", what->topic.p, what->topic.n);
 	log_end(&line);
 }
 
-static bool trace_begin(struct log_line *line, const struct sess *s, enum note_dir dir)
+/* A socket for datagrams has a session for all who write to it: the peer is that of the datagram. */
+static void peer_of_route(struct log_line *line, const struct route *r)
+{
+	struct sockaddr_storage sa = {};
+	const struct peer *p = r->name;
+	char text[PEER_TEXT];
+
+	if (!p && r->n) {
+		memcpy(&sa, r->sa, r->n);
+		p = netaddr_peer((const struct sockaddr *)&sa, r->n);
+	} else {
+		peer_ref(p);
+	}
+	if (p)
+		log_str(line, "peer", peer_text(p, text));
+	peer_unref(p);
+}
+
+static bool trace_begin(struct log_line *line, const struct sess *s, const struct route *route, enum note_dir dir)
 {
 	if (!log_begin(line, LOG_INFO, "trace"))
 		return false;
 	head_fields(line, s);
+	if (!s->peer && route)
+		peer_of_route(line, route);
 	log_str(line, "dir", dir == NOTE_IN ? "in" : "out");
 	return true;
 }
@@ -129,19 +181,19 @@ void connlog_note(struct host *h, struct sess *s, enum note_dir dir, const char 
 {
 	struct log_line line;
 
-	(void)h;
-	if (!trace_begin(&line, s, dir))
+	if (!trace_begin(&line, s, h->route, dir))
 		return;
 	log_str(&line, "note", text);
 	log_end(&line);
 }
 
-void connlog_tap(struct host *h, struct sess *s, enum note_dir dir, struct span raw, bool secret)
+void connlog_tap(struct host *h, struct sess *s, enum note_dir dir, struct span raw, const struct route *route,
+		 bool secret)
 {
 	struct log_line line;
 
 	(void)h;
-	if (!trace_begin(&line, s, dir))
+	if (!trace_begin(&line, s, route, dir))
 		return;
 	log_uint(&line, "bytes", raw.n);
 	if (secret)

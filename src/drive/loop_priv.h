@@ -171,6 +171,8 @@ struct loop {
 	struct desk *desk;        /* NULL: no command was asked for yet */
 	struct gate_cache *files; /* NULL: none yet, or none at all */
 	unsigned answered;        /* calls for files that were answered at once in this turn */
+	uint32_t access_at;       /* of `ids`: the next one to be told EV_ACCESS */
+	uint32_t access_end;      /* and behind the last one */
 	struct ready *ready;      /* what the poller tells; not on the stack, of which it would be a page */
 	struct watch *watch;
 	unsigned watch_cap; /* and of `ready`, which with epoll has POLLER_BATCH */
@@ -267,6 +269,7 @@ void queues_flush(struct conn *c, struct head *h);
 void connlog_open(const struct conn *c);
 void connlog_close(const struct conn *c, nsec now, int err);
 void connlog_login(struct host *h, struct sess *s, const struct who *who);
-void connlog_limit(struct host *h, struct sess *s, const char *reason, struct span whose, uint64_t count);
+void connlog_limit(struct host *h, struct sess *s, const struct limited *what);
 void connlog_note(struct host *h, struct sess *s, enum note_dir dir, const char *text);
-void connlog_tap(struct host *h, struct sess *s, enum note_dir dir, struct span raw, bool secret);
+void connlog_tap(struct host *h, struct sess *s, enum note_dir dir, struct span raw, const struct route *route,
+		 bool secret);

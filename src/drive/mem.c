@@ -191,6 +191,20 @@ void memdrive_reload(struct memdrive *w, const void *options)
 	mem_rest(w);
 }
 
+void memdrive_access(struct memdrive *w)
+{
+	for (uint32_t i = 0; i < w->ids.n; i++) {
+		struct memsess *ms = ids_at(&w->ids, i);
+
+		if (!ms || !ms->s.proto || !(ms->s.proto->flags & P_ACCESS))
+			continue;
+		sess_event(&ms->s, &(struct ev){ .kind = EV_ACCESS });
+		sess_mark(&ms->s);
+		mem_effects(w);
+	}
+	mem_rest(w);
+}
+
 void memdrive_cut(struct memdrive *w)
 {
 	for (uint32_t i = 0; i < w->ids.n; i++) {
@@ -236,11 +250,13 @@ static void trace_note(struct host *h, struct sess *s, enum note_dir dir, const 
 	buf_addf(&w->trace, "+%c %s\n", dir == NOTE_IN ? '<' : '>', text);
 }
 
-static void trace_tap(struct host *h, struct sess *s, enum note_dir dir, struct span raw, bool secret)
+static void trace_tap(struct host *h, struct sess *s, enum note_dir dir, struct span raw, const struct route *route,
+		      bool secret)
 {
 	struct memdrive *w = (struct memdrive *)h;
 
 	(void)s;
+	(void)route;
 	buf_addf(&w->trace, "%c ", dir == NOTE_IN ? '<' : '>');
 	if (secret)
 		buf_addf(&w->trace, "%zu bytes", raw.n);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -337,6 +338,15 @@ static void find_host(char host[SERVER_HOST + 1])
 			*host = '\0';
 }
 
+/* What would end others without a word, and means nothing here. */
+static const int ignored[] = { SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR, SIGSTKFLT };
+
+static void add_ignored(sigset_t *set)
+{
+	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+		sigaddset(set, ignored[i]);
+}
+
 int server_new(const struct server_setup *setup, struct server **ret)
 {
 	struct server *s = mem_zalloc(sizeof(*s));
@@ -372,6 +382,7 @@ int server_new(const struct server_setup *setup, struct server **ret)
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGCHLD);
 	sigaddset(&set, SIGPIPE);
+	add_ignored(&set);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	*ret = s;
 	return 0;
@@ -427,6 +438,27 @@ void server_free(struct server **sp)
 
 /* ---- running ---- */
 
+static bool is_ignored(uint32_t signal)
+{
+	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+		if ((uint32_t)ignored[i] == signal)
+			return true;
+	return false;
+}
+
+static void log_ignored(uint32_t signal)
+{
+	const char *name = sigabbrev_np((int)signal);
+	char text[16];
+	struct log_line line;
+
+	if (!log_begin(&line, LOG_INFO, "signal-ignored"))
+		return;
+	snprintf(text, sizeof(text), "SIG%s", name ? name : "?");
+	log_str(&line, "signal", text);
+	log_end(&line);
+}
+
 static void got_signal(struct loop *l, void *arg)
 {
 	struct server *s = arg;
@@ -438,6 +470,8 @@ static void got_signal(struct loop *l, void *arg)
 			s->changed = true;
 		else if (info.ssi_signo == SIGCHLD && s->calls->child)
 			s->calls->child(s, s->calls->arg);
+		else if (is_ignored(info.ssi_signo))
+			log_ignored(info.ssi_signo);
 		else if (info.ssi_signo != SIGCHLD)
 			s->signals++;
 	}
@@ -476,6 +510,7 @@ static int watch_world(struct server *s)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGQUIT);
 	sigaddset(&set, SIGHUP);
+	add_ignored(&set);
 	if (s->calls->child)
 		sigaddset(&set, SIGCHLD);
 	s->signal_fd = sys_signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);

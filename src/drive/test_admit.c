@@ -154,7 +154,8 @@ static void our_own_machine_is_not_locked_out(void **state)
 static bool fails(struct place *p, const char *host)
 {
 	struct peer *from = peer(host);
-	bool barred = admit_login_failed(&p->lane, from, span_str("al ice"));
+	struct sess s = { .lane = &p->lane, .peer = from, .id = 0x2a };
+	bool barred = admit_login_failed(&s, span_str("al ice"));
 
 	peer_unref(from);
 	return barred;
@@ -166,7 +167,7 @@ static void who_cannot_log_in_is_not_let_in(void **state)
 	g.logins = 3;
 	admit_tune(&all, &g, 2);
 	assert_false(fails(&a, "192.0.2.1"));
-	assert_string_equal(logged[0], "warn login-failed service=echo peer=192.0.2.1:99 user=\"al ice\"");
+	assert_string_equal(logged[0], "warn login-failed service=echo peer=192.0.2.1:99 user=\"al ice\" session=2a");
 	assert_false(fails(&b, "192.0.2.1")); /* all doors count together */
 	assert_string_equal(came(&a, "192.0.2.1", 10), "");
 	assert_true(fails(&a, "192.0.2.1"));
@@ -201,7 +202,7 @@ static void they_may_be_without_limit(void **state)
 	assert_int_not_equal(admit_due(&a.lane), 0);
 	admit_tell(&a.lane, clock_mono() + 2 * SEC);
 	assert_string_equal(logged[10], "warn login-failed-more service=echo count=40");
-	assert_false(admit_login_failed(&alone, NULL, span_str("")));
+	assert_false(admit_login_failed(&(struct sess){ .lane = &alone }, span_str("")));
 }
 
 /* ---- descriptors ---- */

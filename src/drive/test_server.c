@@ -14,9 +14,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <jansson.h>
 #include <cmocka.h>
 
 #include "base/fault.h"
+#include "base/mem.h"
 #include "drive/jobs.h"
 #include "drive/sys.h"
 #include "support/live.h"
@@ -61,6 +63,25 @@ static unsigned talk_all(struct live *w, const char *const *services, unsigned r
 	return failed;
 }
 
+/* Has each service and process all that it has there? */
+static void assert_same_size(const json_t *a, const json_t *b)
+{
+	static const char *const lists[] = { "services", "processes" };
+
+	for (size_t k = 0; k < 2; k++) {
+		const json_t *some = json_object_get(a, lists[k]), *all = json_object_get(b, lists[k]);
+
+		assert_int_equal(json_array_size(some), json_array_size(all));
+		for (size_t i = 0; i < json_array_size(all); i++) {
+			const json_t *one = json_array_get(some, i), *other = json_array_get(all, i);
+
+			assert_int_equal(json_object_size(one), json_object_size(other));
+			assert_int_equal(json_array_size(json_object_get(one, "addresses")),
+					 json_array_size(json_object_get(other, "addresses")));
+		}
+	}
+}
+
 static const char *const both_models[] = { "echo",         "listen=tcp:0 udp:0", NULL, "skeleton",
 					   "listen=tcp:0", "model=thread",       NULL, NULL };
 
@@ -83,6 +104,43 @@ static void test_models(void **state)
 	assert_non_null(strstr(buf_str(&b), "\"accepted\":120"));
 	buf_done(&b);
 	assert_int_equal(live_stop(&w), 0);
+}
+
+/* Either there is all of it, or it says that there is not. */
+static void test_counters_without_memory(void **state)
+{
+#ifdef GUICHET_FAULTS
+	struct live w;
+	json_t *whole = NULL;
+
+	(void)state;
+	assert_int_equal(live_start(&w, both_models), 0);
+	json_set_alloc_funcs(mem_alloc, mem_free);
+	for (unsigned long n = 0, calls = 0; n <= calls; n++) { /* none fails, then the first, ... */
+		BUF_AUTO struct buf b = BUF_INIT(1 << 20);
+		json_t *found;
+
+		fault_arm(FAULT_MEM, n, 0, false);
+		server_stats(w.s, true, &b);
+		if (n)
+			calls = fault_calls(FAULT_MEM);
+		else
+			calls = 1;
+		fault_arm(FAULT_MEM, 0, 0, false);
+		found = b.err ? NULL : json_loads(buf_str(&b), 0, NULL);
+		assert_true(b.err || found);
+		if (!whole)
+			whole = json_incref(found);
+		if (found)
+			assert_same_size(found, whole);
+		json_decref(found);
+	}
+	json_decref(whole);
+	json_set_alloc_funcs(malloc, free);
+	assert_int_equal(live_stop(&w), 0);
+#else
+	(void)state;
+#endif
 }
 
 static const char *const threads_only[] = { "echo", "listen=tcp:0", "model=thread", NULL, NULL };
@@ -365,9 +423,11 @@ static void test_failing_calls(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_models),        cmocka_unit_test(test_threads),       cmocka_unit_test(test_chat),
-		cmocka_unit_test(test_reload),        cmocka_unit_test(test_model_changes), cmocka_unit_test(test_max),
-		cmocka_unit_test(test_flood),         cmocka_unit_test(test_second_signal),
+		cmocka_unit_test(test_models),        cmocka_unit_test(test_counters_without_memory),
+		cmocka_unit_test(test_threads),       cmocka_unit_test(test_chat),
+		cmocka_unit_test(test_reload),        cmocka_unit_test(test_model_changes),
+		cmocka_unit_test(test_max),           cmocka_unit_test(test_flood),
+		cmocka_unit_test(test_second_signal),
 #ifdef GUICHET_FAULTS
 		cmocka_unit_test(test_failing_calls),
 #endif

@@ -3,6 +3,7 @@
 #include <jansson.h>
 #include <unistd.h>
 
+#include "base/wrap.h"
 #include "drive/clock.h"
 #include "drive/server_priv.h"
 
@@ -109,12 +110,41 @@ static struct totals total(const struct server *s)
 		t.turns += atomic_load(&p->turns);
 		t.user += atomic_load(&p->user);
 		t.system += atomic_load(&p->system);
+		/* the larger part of its limit, n/limit >= n/limit without a division; of the first any part is */
 		if (atomic_load(&p->descriptors) * (t.limit ? t.limit : 1) >= t.descriptors * atomic_load(&p->limit)) {
 			t.descriptors = atomic_load(&p->descriptors);
 			t.limit = atomic_load(&p->limit);
 		}
 	}
 	return t;
+}
+
+/* ---- as JSON ---- */
+
+/*
+ * Memory may be out at any step. Then *o becomes NULL, and stays it: what it had is freed, and what is put into it later too. So only the
+ * whole has to be looked at.
+ */
+static void lost(json_t **o)
+{
+	json_decref(*o);
+	*o = NULL;
+}
+
+static void put(json_t **o, const char *name, json_t *v)
+{
+	if (!*o)
+		json_decref(v);
+	else if (json_object_set_new(*o, name, v) < 0)
+		lost(o);
+}
+
+static void append(json_t **a, json_t *v)
+{
+	if (!*a)
+		json_decref(v);
+	else if (json_array_append_new(*a, v) < 0)
+		lost(a);
 }
 
 static json_t *one_json(const struct server *s, unsigned i)
@@ -135,7 +165,7 @@ static json_t *processes_json(const struct server *s)
 
 	for (unsigned i = 0; i < SHARED_PROCESSES; i++)
 		if (process(s, i))
-			json_array_append_new(a, one_json(s, i));
+			append(&a, one_json(s, i));
 	return a;
 }
 
@@ -151,10 +181,22 @@ static json_t *process_json(const struct server *s)
 			 "system_seconds", (double)t.system / 1e9);
 }
 
-static void add_own(json_t *o, const struct proto *proto, const uint64_t *v)
+/* The i-th counter of the protocol's own; NULL: it has no more. */
+static const struct proto_counter *own_counter(const struct service *v, unsigned i)
 {
-	for (unsigned i = 0; i < PROTO_COUNTERS && proto->counters && proto->counters[i]; i++)
-		json_object_set_new(o, proto->counters[i], json_integer((json_int_t)v[STAT_OWN + i]));
+	const struct proto_counter *c = v->plan.proto->counters;
+
+	return c && i < PROTO_COUNTERS && c[i].name ? &c[i] : NULL;
+}
+
+/* A path may be any bytes: what is no UTF-8 in it is replaced, as everywhere in JSON. */
+static json_t *address_json(const struct server *s, size_t i, size_t j)
+{
+	BUF_AUTO struct buf b = BUF_INIT(600), text = BUF_INIT(4000);
+
+	server_address(s, i, j, &b);
+	buf_add_json(&text, buf_span(&b));
+	return b.err || text.err ? NULL : json_loads(buf_str(&text), JSON_DECODE_ANY, NULL);
 }
 
 static json_t *addresses_json(const struct server *s, size_t i)
@@ -163,35 +205,29 @@ static json_t *addresses_json(const struct server *s, size_t i)
 	json_t *a = json_array();
 
 	server_service(s, i, &view);
-	for (size_t j = 0; j < view.addresses; j++) {
-		struct buf b;
-
-		buf_init(&b, 600);
-		server_address(s, i, j, &b);
-		json_array_append_new(a, json_string(buf_str(&b)));
-		buf_done(&b);
-	}
+	for (size_t j = 0; j < view.addresses; j++)
+		append(&a, address_json(s, i, j));
 	return a;
 }
 
 static json_t *service_json(const struct server *s, size_t i)
 {
 	const struct service *v = nth(s, i);
+	const struct proto_counter *own;
 	struct counts c;
 	json_t *o;
 
 	count(v, &c);
 	o = json_pack("{s:s, s:s, s:s, s:o, s:i}", "name", v->plan.name, "protocol", v->plan.proto->name, "model",
 		      v->model->name, "addresses", addresses_json(s, i), "open", (int)c.open);
-	if (!o)
-		return NULL;
 	if (v->model->workers) {
-		json_object_set_new(o, "workers", json_integer(c.workers));
-		json_object_set_new(o, "waiting", json_integer(c.waiting));
+		put(&o, "workers", json_integer(c.workers));
+		put(&o, "waiting", json_integer(c.waiting));
 	}
 	for (unsigned k = 0; k < STAT_OWN; k++)
-		json_object_set_new(o, stat_name(k), json_integer((json_int_t)c.n[k]));
-	add_own(o, v->plan.proto, c.n);
+		put(&o, stat_name(k), json_integer((json_int_t)c.n[k]));
+	for (unsigned k = 0; (own = own_counter(v, k)); k++)
+		put(&o, own->name, json_integer((json_int_t)c.n[STAT_OWN + k]));
 	return o;
 }
 
@@ -209,13 +245,17 @@ static void stats_json(const struct server *s, struct buf *b)
 	json_t *o;
 
 	for (size_t i = 0; i < s->n; i++)
-		json_array_append_new(services, service_json(s, i));
+		append(&services, service_json(s, i));
 	o = json_pack("{s:o, s:o, s:o}", "process", process_json(s), "processes", processes_json(s), "services",
 		      services);
 	if (!o || json_dump_callback(o, add_text, b, JSON_COMPACT) < 0)
 		b->err = b->err ? b->err : -ENOMEM;
 	json_decref(o);
 }
+
+/* ---- for people: 80 columns ---- */
+
+enum { HELP_COLUMN = 32, HELP_MAX = 1000 };
 
 static void text_size(struct buf *b, uint64_t n)
 {
@@ -227,15 +267,30 @@ static void text_size(struct buf *b, uint64_t n)
 		v /= 1024;
 		u++;
 	}
-	buf_addf(b, u ? "%9.0f%c" : "%10.0f", v, units[u]);
+	buf_addf(b, u ? "%7.0f%c" : "%8.0f", v, units[u]);
+}
+
+static void text_counter(struct buf *b, const char *name, uint64_t n, const char *help)
+{
+	size_t start = b->n;
+
+	buf_addf(b, "  %18s %9llu  ", name, (unsigned long long)n);
+	wrap_add(b, help, HELP_COLUMN, b->n - start);
+	buf_addc(b, '\n');
 }
 
 /* Who is in the queue of a crew. */
 static void text_waiting(struct buf *b, const struct counts *c)
 {
-	if (c->waiting)
-		buf_addf(b, "  %-16s %20s %10u  accepted, but all of the %u workers are busy\n", "", "waiting",
-			 c->waiting, c->workers);
+	BUF_AUTO struct buf help = BUF_INIT(HELP_MAX);
+
+	if (!c->waiting)
+		return;
+	buf_addf(
+		&help,
+		"of those open: in the queue until one of the workers (%u) has time, and not counted as accepted before",
+		c->workers);
+	text_counter(b, "waiting", c->waiting, buf_str(&help));
 }
 
 /* Counters that matter only when something went wrong: shown when they are not 0. */
@@ -243,6 +298,7 @@ static void text_trouble(struct buf *b, const struct service *v, const uint64_t 
 {
 	static const enum counter usual[] = { STAT_ACCEPTED, STAT_CLOSED,        STAT_BYTES_IN,      STAT_BYTES_OUT,
 					      STAT_ERRORS,   STAT_FIRST_REPLIES, STAT_FIRST_REPLY_NS };
+	const struct proto_counter *own;
 
 	for (unsigned k = 0; k < STAT_OWN; k++) {
 		bool seen = false;
@@ -250,29 +306,27 @@ static void text_trouble(struct buf *b, const struct service *v, const uint64_t 
 		for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
 			seen |= usual[i] == k;
 		if (!seen && n[k])
-			buf_addf(b, "  %-16s %20s %10llu  %s\n", "", stat_name(k), (unsigned long long)n[k],
-				 stat_help(k));
+			text_counter(b, stat_name(k), n[k], stat_help(k));
 	}
-	for (unsigned i = 0; i < PROTO_COUNTERS && v->plan.proto->counters && v->plan.proto->counters[i]; i++)
+	for (unsigned i = 0; (own = own_counter(v, i)); i++)
 		if (n[STAT_OWN + i])
-			buf_addf(b, "  %-16s %20s %10llu\n", "", v->plan.proto->counters[i],
-				 (unsigned long long)n[STAT_OWN + i]);
+			text_counter(b, own->name, n[STAT_OWN + i], own->help);
 }
 
 static void text_processes(const struct server *s, struct buf *b)
 {
-	buf_addf(b, "%-18s %-9s %10s %10s %10s %21s\n", "process", "pid", "up", "resident", "heap", "descriptors");
+	buf_addf(b, "%-18s %-9s %10s %9s %9s %19s\n", "process", "pid", "up", "resident", "heap", "descriptors");
 	for (unsigned i = 0; i < SHARED_PROCESSES; i++) {
 		const struct shared_process *p = process(s, i);
 
 		if (!p)
 			continue;
-		buf_addf(b, "%-18s %-9d %8.0f s ", s->shared->names[i], (int)atomic_load(&p->pid),
+		buf_addf(b, "%-18s %-9d %8.0f s  ", s->shared->names[i], (int)atomic_load(&p->pid),
 			 (double)(clock_mono() - atomic_load(&p->started)) / 1e9);
 		text_size(b, atomic_load(&p->resident));
-		buf_adds(b, " ");
+		buf_adds(b, "  ");
 		text_size(b, atomic_load(&p->heap));
-		buf_addf(b, " %8llu of %9llu\n", (unsigned long long)atomic_load(&p->descriptors),
+		buf_addf(b, " %8llu of %7llu\n", (unsigned long long)atomic_load(&p->descriptors),
 			 (unsigned long long)atomic_load(&p->limit));
 	}
 	buf_adds(b, "\n");
@@ -283,8 +337,8 @@ static void stats_text(const struct server *s, struct buf *b)
 	buf_addf(b, "guichet %s, pid %d, up %.0f s, %u loops\n\n", GUICHET_VERSION, (int)getpid(),
 		 (double)(clock_mono() - s->started) / 1e9, s->event_loops);
 	text_processes(s, b);
-	buf_addf(b, "%-18s %-9s %10s %10s %10s %10s %10s %12s\n", "service", "model", "open", "accepted", "in", "out",
-		 "errors", "first reply");
+	buf_addf(b, "%-14s %-9s %6s %9s %8s %9s %7s %11s\n", "service", "model", "open", "accepted", "bytes in",
+		 "bytes out", "errors", "first reply");
 	for (size_t i = 0; i < s->n; i++) {
 		const struct service *v = nth(s, i);
 		const uint64_t *n;
@@ -294,16 +348,16 @@ static void stats_text(const struct server *s, struct buf *b)
 			continue;
 		count(v, &c);
 		n = c.n;
-		buf_addf(b, "%-18s %-9s %10u %10llu ", v->plan.name, v->model->name, c.open,
+		buf_addf(b, "%-14s %-9s %6u %9llu ", v->plan.name, v->model->name, c.open,
 			 (unsigned long long)n[STAT_ACCEPTED]);
 		text_size(b, n[STAT_BYTES_IN]);
-		buf_adds(b, " ");
+		buf_adds(b, "  ");
 		text_size(b, n[STAT_BYTES_OUT]);
-		buf_addf(b, " %10llu ", (unsigned long long)n[STAT_ERRORS]);
+		buf_addf(b, " %7llu ", (unsigned long long)n[STAT_ERRORS]);
 		if (n[STAT_FIRST_REPLIES])
-			buf_addf(b, "%9.3f ms\n", (double)n[STAT_FIRST_REPLY_NS] / (double)n[STAT_FIRST_REPLIES] / 1e6);
+			buf_addf(b, "%8.3f ms\n", (double)n[STAT_FIRST_REPLY_NS] / (double)n[STAT_FIRST_REPLIES] / 1e6);
 		else
-			buf_addf(b, "%12s\n", "-");
+			buf_addf(b, "%11s\n", "-");
 		text_waiting(b, &c);
 		text_trouble(b, v, n);
 	}

@@ -74,7 +74,7 @@ static void running_addresses(const struct plan *plan, struct addr_list *ret)
 	buf_init(&words, OUTPUT_MAX);
 	buf_init(&why, OUTPUT_MAX);
 	buf_addf(&place, "unix:%s", plan->global->control);
-	if (ask(buf_str(&place), "stats json", &answer, &why) < 0)
+	if (ask(buf_str(&place), "stats json", 10 * SEC, &answer, &why) < 0)
 		return;
 	read_addresses(buf_str(&answer), &words);
 	(void)!addr_list_parse(buf_str(&words), SIZE_MAX, ret, NULL); /* unknown words are a newer one's */

@@ -45,6 +45,41 @@ static void add_contents(struct buf *b)
 		buf_addf(b, "  %-10s%s\n", t->name, t->summary);
 }
 
+/* The sections of this name that a protocol has; NULL: there are none. */
+static const struct option *sections_named(const char *word, const struct proto **ret_whose)
+{
+	for (const struct proto *const *p = protos; *p; p++) {
+		const struct option *row = (*p)->options ? option_find((*p)->options, word) : NULL;
+
+		if (!row || !row->part)
+			continue;
+		*ret_whose = *p;
+		return row;
+	}
+	return NULL;
+}
+
+/* An option of one protocol, or of sections of it. */
+static bool add_option_of(const struct proto *p, const char *word, bool found, struct buf *b)
+{
+	for (size_t i = 0; p->options && i < p->options->n; i++) {
+		const struct option *own = &p->options->rows[i], *row;
+		bool named = strcmp(own->name, word) == 0;
+
+		row = named ? own : own->part ? option_find(own->part, word) : NULL;
+		if (!row)
+			continue;
+		buf_adds(b, found ? "\n" : "");
+		if (!named)
+			buf_addf(b, "[%s.%s.NAME] ", p->name, own->name);
+		else if (!own->part)
+			buf_addf(b, "[%s] ", p->name);
+		option_help_row(row, b);
+		found = true;
+	}
+	return found;
+}
+
 /* An option of a section or of every service, asked for by its name alone. */
 static bool add_common_option(const char *word, struct buf *b)
 {
@@ -62,6 +97,8 @@ static bool add_common_option(const char *word, struct buf *b)
 		option_help_row(row, b);
 		found = true;
 	}
+	for (const struct proto *const *p = protos; *p; p++)
+		found = add_option_of(*p, word, found, b);
 	return found;
 }
 
@@ -77,6 +114,9 @@ static int unknown(const char *word)
 		str_closest_offer(&c, t->name);
 	for (const struct command *const *p = commands; *p; p++)
 		str_closest_offer(&c, (*p)->name);
+	for (const struct proto *const *p = protos; *p; p++)
+		if ((*p)->options)
+			option_offer_names((*p)->options, &c);
 	option_offer_names(&tables_service, &c);
 	option_offer_names(&tables_tls, &c);
 	option_offer_names(&tables_guichet, &c);
@@ -133,6 +173,8 @@ static int two_words(const char *first, const char *second, struct buf *b)
 		err = command_help_option(c, second, b);
 	else if (t->name)
 		err = t->find(second, b);
+	else if (sections_named(first, &p))
+		err = help_part_option(p, first, second, b);
 	else
 		return unknown(first);
 	return err < 0 ? no_such(first, b) : print(b);

@@ -67,7 +67,7 @@ static int import_users(const struct asked *a, struct span text)
 	if (!err && n.added)
 		err = people_file_save(&f, &why);
 	if (!err)
-		printf("%u user%s added to %s; a guichet that runs learns it when it reloads (SIGHUP)\n", n.added,
+		printf("%u user%s added to %s; a guichet that runs learns it by `guichet reload`\n", n.added,
 		       n.added == 1 ? "" : "s", f.path);
 	people_file_close(&f);
 	return err ? failure(&why, err) : n.skipped || fflush(stdout) ? STATUS_FAILED : STATUS_OK;

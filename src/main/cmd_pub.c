@@ -51,7 +51,7 @@ static const struct command_example examples[] = {
 	{ "guichet pub -t home/kitchen/lamp -m on", "to the broker of this machine, port 1883" },
 	{ "guichet pub -h broker.example.org -t a/b -q 1 -r -m 21.5", "confirmed, and kept for later" },
 	{ "tail -f /var/log/syslog | guichet pub -l -q 1 -t logs/here", "a stream of lines" },
-	{ "guichet pub tls:broker.example.org:8883 --cafile ca.pem -u ann -P secret -t a -f photo.jpg",
+	{ "guichet pub tls:broker.example:8883 --cafile ca.pem -u ann -P x -t a -f a.jpg",
 	  "an address of ours, TLS, a file" },
 	{ "guichet pub -h ws:9001 -t a -m x -D publish user-property from here", "over WebSocket, MQTT 5" },
 	COMMAND_EXAMPLES_END,
@@ -207,7 +207,7 @@ static int run(int argc, char **argv)
 const struct command pub_command = {
 	.name = "pub",
 	.summary = "publishes messages to an MQTT broker",
-	.synopsis = "[OPTION...] [ADDRESS] -t TOPIC {-m TEXT | -f FILE | -n | -s | -l}",
+	.synopsis = "[OPTION...] [ADDRESS] -t TOPIC {-m TEXT|-f FILE|-n|-s|-l}",
 	.text = "Publishes one message, or one for each line of standard input, and ends when the broker has confirmed everything. "
 		"Options and exit statuses are those of mosquitto_pub, without -A, -S, -o, --capath, --ciphers, --proxy, --psk, --tls-alpn, "
 		"--tls-version and the like; ADDRESS, and what -h takes, may also be an address of any "

@@ -111,7 +111,7 @@ static int add_table(const struct serve *s, struct buf *b)
 		buf_adds(b, " --control ");
 		str_add_word(b, g->control);
 	}
-	buf_addf(b, "` shows what it does, `%s help SERVICE` what it can.%s\n", program, style.off);
+	buf_addf(b, "` shows what it does,\n`%s help SERVICE` what it can.%s\n", program, style.off);
 	return err ? err : b->err;
 }
 
@@ -368,7 +368,7 @@ static void reload(struct server *server, void *arg)
 
 /* ---- the command line ---- */
 
-enum { OPT_CONFIG, OPT_LOG, OPT_LOG_LEVEL, OPT_READY, OPT_SET, OPT_SINGLE, OPT_TEST };
+enum { OPT_CONFIG, OPT_LOG, OPT_LOG_LEVEL, OPT_READY, OPT_SET, OPT_SINGLE, OPT_TEST, OPT_TRACE };
 
 static const struct args_option options[] = {
 	[OPT_CONFIG] = { "config", 'c', "FILE", "the configuration file, as FILE alone does" },
@@ -382,6 +382,8 @@ static const struct args_option options[] = {
 	[OPT_TEST] = { "test", 't', NULL,
 		       "for tests: loopback and free ports everywhere, data in a folder that is removed at the end, one line of "
 		       "JSON on standard output when it is ready, and it ends with its parent" },
+	[OPT_TRACE] = { "trace", 0, NULL,
+			"writes what is said to every service into the log (option trace of [guichet])" },
 	ARGS_OPTIONS_END,
 };
 
@@ -391,6 +393,7 @@ static const struct command_example examples[] = {
 	{ "guichet serve echo@tcp:7007 echo@udp:7007,upper=yes", "one service at two addresses, with an option" },
 	{ "guichet serve echo@tls:7008", "with TLS; a certificate is made on the first start and kept" },
 	{ "guichet serve my.conf daytime@tcp:7013", "the file, and one service more" },
+	{ "guichet serve --trace mqtt@tcp:1883", "every packet in the log, as bytes and decoded" },
 	{ "guichet serve --test --ready /tmp/ports.json",
 	  "for a test: read the picked ports from the file or the first line" },
 	COMMAND_EXAMPLES_END,
@@ -450,6 +453,8 @@ static int take(void *arg, int what, const char *value)
 	case OPT_SINGLE:
 		s->single = true;
 		return STATUS_OK;
+	case OPT_TRACE:
+		return add_set(s, "trace", "yes") < 0 ? failed("--trace", -ENOMEM) : STATUS_OK;
 	default:
 		s->test = true;
 		return STATUS_OK;
@@ -661,7 +666,7 @@ const struct command serve_command = {
 	.text = "Serves until it is stopped. With no file and no service it serves every service that is ready, on loopback only.\n\n"
 		"FILE is a configuration file: a section for each service. SERVICE@ADDRESS serves one more, or adds an address "
 		"and options to one of the file's; the options are those of `guichet help SERVICE`.\n\n"
-		"SIGHUP reads the file again: what did not change keeps its connections, and a file with a mistake changes "
+		"SIGHUP, or `guichet reload`, reads the file again: what did not change keeps its connections, and a file with a mistake changes "
 		"nothing. SIGTERM, SIGQUIT and Ctrl-C let conversations finish (option drain), a second one does not wait.",
 	.options = options,
 	.examples = examples,

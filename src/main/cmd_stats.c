@@ -1,25 +1,19 @@
 /* cmd_stats.c - `guichet stats`: asks a running guichet for its counters, over its control socket. */
-#include <errno.h>
-#include <limits.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/str.h"
-#include "client/ask.h"
 #include "main/command.h"
+#include "main/running.h"
 #include "main/text.h"
 
-enum { ANSWER_MAX = 16 << 20 };
+enum { ANSWER_MAX = 16 << 20, PATIENCE = 10 };
 
 enum { OPT_CONTROL, OPT_JSON, OPT_WATCH };
 
-static const char usual_path[] = "./guichet-data/control.sock";
-
 static const struct args_option options[] = {
-	[OPT_CONTROL] = { "control", 0, "PATH",
-			  "the control socket, or the data folder that it is in; ./guichet-data when not set" },
+	[OPT_CONTROL] = { "control", 0, "PATH", RUNNING_HELP },
 	[OPT_JSON] = { "json", 0, NULL, "prints everything there is as one JSON object" },
 	[OPT_WATCH] = { "watch", 'w', "SECONDS", "prints again and again, so many seconds apart" },
 	ARGS_OPTIONS_END,
@@ -33,8 +27,7 @@ static const struct command_example examples[] = {
 };
 
 struct words {
-	const char *control;
-	char in_folder[PATH_MAX]; /* where it is when --control names the folder */
+	struct running to;
 	bool json;
 	uint64_t every; /* ns; 0 = once */
 };
@@ -51,17 +44,6 @@ static int take_watch(struct words *w, const char *value)
 	return STATUS_OK;
 }
 
-/* The data folder will do: the socket has its usual name in it. */
-static void take_control(struct words *w, const char *path)
-{
-	struct stat st;
-
-	w->control = path;
-	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode) &&
-	    snprintf(w->in_folder, sizeof(w->in_folder), "%s/control.sock", path) < (int)sizeof(w->in_folder))
-		w->control = w->in_folder;
-}
-
 static int take(void *arg, int what, const char *value)
 {
 	struct words *w = arg;
@@ -70,7 +52,7 @@ static int take(void *arg, int what, const char *value)
 	case ARGS_WORD:
 		return command_misused(&stats_command, "\"%s\" is one word too many; --control %s?", value, value);
 	case OPT_CONTROL:
-		take_control(w, value);
+		running_take(&w->to, value);
 		return STATUS_OK;
 	case OPT_JSON:
 		w->json = true;
@@ -80,46 +62,16 @@ static int take(void *arg, int what, const char *value)
 	}
 }
 
-/* Nobody there is the usual mistake: say where was looked and what to do. */
-static int explain(const struct words *w, int err, const char *why)
-{
-	const char *path = w->control ? w->control : usual_path;
-
-	if (err == -ENOENT && !w->control)
-		text_error(
-			"no guichet was started in this folder: there is no %s; `guichet stats --control PATH` asks another one, "
-			"PATH is control.sock in its data folder",
-			path);
-	else if (err == -ENOENT)
-		text_error("there is no %s; the control socket is control.sock in the data folder of a running guichet",
-			   path);
-	else if (err == -ECONNREFUSED)
-		text_error("no guichet is running: %s is there, but nobody answers", path);
-	else if (err == -EACCES)
-		text_error("%s belongs to another user: ask as that user, or as root", path);
-	else
-		text_error("%s", why);
-	return STATUS_FAILED;
-}
-
 static int show(const struct words *w, bool clear)
 {
-	char address[512];
-	BUF_AUTO struct buf answer, why;
-	struct buf a;
-	int err;
+	BUF_AUTO struct buf answer = BUF_INIT(ANSWER_MAX);
+	int status;
 
-	buf_init(&answer, ANSWER_MAX);
-	buf_init(&why, 1024);
-	buf_init_fixed(&a, address, sizeof(address));
-	buf_addf(&a, "unix:%s", w->control ? w->control : usual_path);
 	if (clear)
 		buf_adds(&answer, "\x1b[H\x1b[J");
-	err = a.err ? -ENAMETOOLONG : ask(address, w->json ? "stats json" : "stats text", &answer, &why);
-	if (a.err)
-		buf_adds(&why, "the path is too long");
-	if (err)
-		return explain(w, err, buf_str(&why));
+	status = running_ask(&w->to, "stats", w->json ? "stats json" : "stats text", PATIENCE, &answer);
+	if (status != STATUS_OK)
+		return status;
 	return text_print(stdout, &answer) < 0 ? STATUS_FAILED : STATUS_OK;
 }
 

@@ -288,7 +288,7 @@ static bool at_end(FILE *f)
 	return c == EOF;
 }
 
-static int load_one(FILE *f, size_t line, struct keep_batch *b)
+static int load_one(FILE *f, const char *name, size_t line, struct keep_batch *b)
 {
 	char text[200];
 	struct buf why;
@@ -299,23 +299,23 @@ static int load_one(FILE *f, size_t line, struct keep_batch *b)
 	buf_init_fixed(&why, text, sizeof(text));
 	r = j ? store_of_json(j, b, &why) : -EINVAL;
 	if (r < 0)
-		text_error("record %zu: %s", line, r == -ENOMEM ? strerror(ENOMEM) : j ? text : error.text);
+		text_error("%s: record %zu: %s", name, line, r == -ENOMEM ? strerror(ENOMEM) : j ? text : error.text);
 	json_decref(j);
 	return r < 0 ? STATUS_FAILED : STATUS_OK;
 }
 
-static int load_all(FILE *f, struct keep *k)
+static int load_all(FILE *f, const char *name, struct keep *k)
 {
 	struct keep_batch b = {};
 	int status = STATUS_OK;
 
 	for (size_t line = 1; status == STATUS_OK && !at_end(f); line++) {
-		status = load_one(f, line, &b);
+		status = load_one(f, name, line, &b);
 		if (status == STATUS_OK && b.n > TOGETHER)
 			status = wait_for(k, keep_submit(k, &b));
 	}
 	if (status == STATUS_OK && ferror(f)) {
-		text_error("cannot read: %s", strerror(errno));
+		text_error("%s: cannot be read: %s", name, strerror(errno));
 		status = STATUS_FAILED;
 	}
 	if (status == STATUS_OK)
@@ -335,7 +335,7 @@ static int load_into(const struct asked *a, struct keep *k, FILE *f, struct buf 
 	}
 	if (keep_start(k, &found, why) < 0)
 		return failed(why);
-	return load_all(f, k);
+	return load_all(f, f == stdin ? "standard input" : a->file, k);
 }
 
 /* `topics` itself may be missing yet; what else is, the store says. */
@@ -420,7 +420,23 @@ const struct command store_command = {
 		"`topics/NAME` of the data folder, NAME being that of the service. DIR is that, or the data folder when there is only one in it; "
 		"./guichet-data when not given. No guichet may be running with it. "
 		"`check` reads all of it and changes nothing. `dump` prints every record as a line of JSON, of a damaged store those "
-		"that are good. `load` reads such lines from FILE or from standard input into a store that is empty.",
+		"that are good. `load` reads such lines from FILE or from standard input into a store that is empty.\n\n"
+		"`kind` says what a line is:\n"
+		"  session       id, name of the client, owner (a user; 0 = none), expiry in\n"
+		"                seconds, until (0 = it was connected), will: delay, at, message\n"
+		"  subscription  of session: group ($share/), filter, qos, no_local,\n"
+		"                as_published, retain_handling, id (its identifier; 0 = none),\n"
+		"                number (of a shared one), owed_at (what is retained from this\n"
+		"                topic on was not sent yet)\n"
+		"  awaited       of session: packet, a message of QoS 2 that it will release\n"
+		"  retained      message\n"
+		"  message       id, message, and waiters: session, qos, retain, packet (sent as;\n"
+		"                0 = not yet), received (PUBREC has come), ids (subscription\n"
+		"                identifiers), alone (number of the shared one it came by)\n\n"
+		"A message is topic, payload, properties (those of MQTT 5, as on the wire), qos, retain, until (0 = for ever) and from, "
+		"the session that has published it. Bytes that are no UTF-8 are {\"hex\": \"00ff\"}. until and at are milliseconds since "
+		"1970. The numbers of sessions, messages and owners are strings of digits, because jq would round them; `load` takes plain "
+		"numbers too. will, number, owed_at, alone and from are there only where they say something.",
 	.options = options,
 	.examples = examples,
 	.run = run,

@@ -211,7 +211,7 @@ static int save(const struct people_file *f, const char *what, const struct aske
 		return failure(&why, err);
 	/* with --generate standard output is the password's */
 	fprintf(a->given[OPT_GENERATE] ? stderr : stdout,
-		"%s %s in %s; a guichet that runs learns it when it reloads (SIGHUP)\n", what, a->name, f->path);
+		"%s %s in %s; a guichet that runs learns it by `guichet reload`\n", what, a->name, f->path);
 	return fflush(stdout) == 0 ? STATUS_OK : STATUS_FAILED;
 }
 
@@ -514,7 +514,7 @@ const struct command user_command = {
 		    "list [--json]",
 	.text = "Changes the file of people, `people` in the data folder, which all services share. The password is asked for on "
 		"the terminal, twice, or comes from standard input; the file has its hash (yescrypt), and a verifier for "
-		"SCRAM-SHA-256. A guichet that runs reads the file when it reloads (SIGHUP). What a user may do is in the section "
+		"SCRAM-SHA-256. A guichet that runs reads the file again by `guichet reload`. What a user may do is in the section "
 		"[rules] of the configuration.",
 	.options = options,
 	.examples = examples,

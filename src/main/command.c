@@ -24,9 +24,8 @@ enum {
 };
 
 const struct command *const commands[] = {
-	&serve_command, &check_command,   &stats_command, &user_command, &import_command,
-	&store_command, &connect_command, &pub_command,   &sub_command,  &help_command,
-	NULL,
+	&serve_command, &check_command,   &reload_command, &stats_command, &user_command, &import_command,
+	&store_command, &connect_command, &pub_command,    &sub_command,   &help_command, NULL,
 };
 
 const struct command *command_find(const char *name)

@@ -62,5 +62,5 @@ int command_problems(const struct conf_problems *ps);
 typedef int command_take(void *arg, int what, const char *value);
 [[nodiscard]] int command_each(const struct command *c, int argc, char **argv, command_take *take, void *arg);
 
-extern const struct command serve_command, check_command, help_command, stats_command, connect_command, user_command,
-	import_command, store_command, pub_command, sub_command;
+extern const struct command serve_command, check_command, reload_command, help_command, stats_command, connect_command,
+	user_command, import_command, store_command, pub_command, sub_command;

@@ -133,7 +133,7 @@ static enum verdict step(void *self, const struct ev *ev, struct io *io)
 const struct proto control_proto = {
 	.abi = PROTO_ABI,
 	.name = "control",
-	.summary = "answers `guichet stats`",
+	.summary = "answers `guichet stats` and `guichet reload`",
 	.flags = P_STREAM,
 	.self_size = sizeof(struct session),
 	.step = step,

@@ -14,6 +14,8 @@
 
 /* ---- protocols ---- */
 
+enum { COUNTER_COLUMN = 28 }; /* where what one counts stands, as what an option does */
+
 static void add_sentences(const struct proto *p, struct buf *b)
 {
 	bool stream = p->flags & P_STREAM, dgram = p->flags & P_DGRAM;
@@ -34,17 +36,14 @@ static void add_sentences(const struct proto *p, struct buf *b)
 
 static void add_counters(const struct proto *p, struct buf *b)
 {
-	BUF_AUTO struct buf text;
-
-	buf_init(&text, 1024);
-	if (!p->counters || !p->counters[0])
+	if (!p->counters || !p->counters[0].name)
 		return;
-	buf_adds(&text, "Counters of its own in `guichet stats`:");
-	for (size_t i = 0; p->counters[i]; i++)
-		buf_addf(&text, "%s %s", i ? "," : "", p->counters[i]);
-	buf_addc(b, '\n');
-	wrap_add(b, buf_str(&text), 0, 0);
-	buf_addc(b, '\n');
+	buf_adds(b, "\nCounters of its own in `guichet stats`:\n");
+	for (const struct proto_counter *c = p->counters; c->name; c++) {
+		buf_addf(b, "  %-*s", COUNTER_COLUMN - 2, c->name);
+		wrap_add(b, c->help, COUNTER_COLUMN, COUNTER_COLUMN);
+		buf_addc(b, '\n');
+	}
 }
 
 /* What must be set stands in the example: it can be copied as it is. */
@@ -141,19 +140,28 @@ int help_unknown(const char *word, const char *page, const char *nearest, struct
 
 void help_services(struct buf *b)
 {
-	for (const struct proto *const *p = protos; *p; p++)
-		buf_addf(b, "  %-10s%s%s%s%s\n", (*p)->name, (*p)->summary, (*p)->doc ? " (" : "",
-			 (*p)->doc ? (*p)->doc : "", (*p)->doc ? ")" : "");
+	for (const struct proto *const *p = protos; *p; p++) {
+		BUF_AUTO struct buf text = BUF_INIT(1000);
+
+		buf_addf(&text, "%s%s%s%s", (*p)->summary, (*p)->doc ? " (" : "", (*p)->doc ? (*p)->doc : "",
+			 (*p)->doc ? ")" : "");
+		buf_addf(b, "  %-10s", (*p)->name);
+		wrap_add(b, buf_str(&text), 12, 12);
+		buf_addc(b, '\n');
+	}
 }
 
 /* ---- addresses ---- */
 
 static void add_addresses(struct buf *b)
 {
-	struct text_table t = {};
+	struct text_table t = { .wrap = true };
 
-	buf_adds(b, "An address is TRANSPORT:REST. The same words are used everywhere: `listen =` in a section,\n"
-		    "SERVICE@ADDRESS on the command line, and `guichet connect ADDRESS`.\n\n");
+	wrap_add(b,
+		 "An address is TRANSPORT:REST. The same words are used everywhere: `listen =` in a section, SERVICE@ADDRESS on the "
+		 "command line, and `guichet connect ADDRESS`.",
+		 0, 0);
+	buf_adds(b, "\n\n");
 	text_table_add(&t, (const char *[]){ "FORM", "SERVED", "WHAT IT IS", NULL });
 	for (enum addr_transport i = 0; i < ADDR_TRANSPORTS; i++)
 		text_table_add(&t, (const char *[]){ addr_kinds[i].form, server_has_transport(i) ? "yes" : "not yet",
@@ -171,8 +179,8 @@ static void add_addresses(struct buf *b)
 		"  listen = tcp:192.168.1.10:7007    one address of this machine\n"
 		"  listen = tcp:*:7007               everybody who can reach this machine\n"
 		"  listen = tcp:[::1]:echo           IPv6, the port by its name\n"
-		"  listen = unix:./echo.sock         a socket beside the file; see `mode`, `owner`\n"
-		"  listen = stdio:                   what inetd, systemd (Accept=yes) or ssh gives\n"
+		"  listen = unix:./echo.sock         a socket beside the file; see `mode`\n"
+		"  listen = stdio:                   what inetd, systemd (Accept=yes), ssh give\n"
 		"  listen = fd:3                     a socket that somebody has opened for us\n"
 		"  listen = tls:7008                 with a certificate, see guichet help tls\n"
 		"  listen = ws:7009 wss:7010         WebSocket; see `ws_path`, `ws_origins`\n\n"
@@ -235,7 +243,7 @@ static void add_models(struct buf *b)
 						     models[m].accepts, NULL });
 	text_table_format(&t, (struct text_style){ "", "", "" }, b);
 	text_table_done(&t);
-	buf_adds(b, "\nN is the option workers of the service, and for event the option loops of [guichet].\n");
+	buf_adds(b, "\nN is the option workers of the service, for event the option loops of [guichet].\n");
 }
 
 static int find_model(const char *word, struct buf *b)
@@ -303,9 +311,11 @@ static void add_tls_options(struct buf *b)
 
 static void add_guichet_options(struct buf *b)
 {
-	buf_adds(b,
-		 "Options of the section [guichet], which is about the program and not about a service; on the command\n"
-		 "line of `guichet serve` they are --set NAME=VALUE:\n");
+	wrap_add(b,
+		 "Options of the section [guichet], which is about the program and not about a service; on the command line of "
+		 "`guichet serve` they are --set NAME=VALUE:",
+		 0, 0);
+	buf_addc(b, '\n');
 	option_help_table(&tables_guichet, b);
 }
 
@@ -316,9 +326,9 @@ static const struct {
 	const char *against, *options, *counter, *reason;
 } limits[] = {
 	{ "too many at once", "max", "refused_max", "max" },
-	{ "too many of one address", "per_source", "refused_per_source", "per-source" },
-	{ "too many new ones of it", "rate", "refused_rate", "rate" },
-	{ "an address that crashed us", "crashes*, penalty*", "refused_penalty", "penalty" },
+	{ "many of one address", "per_source", "refused_per_source", "per-source" },
+	{ "many new ones of it", "rate", "refused_rate", "rate" },
+	{ "who crashed us", "crashes*, penalty*", "refused_penalty", "penalty" },
 	{ "guessing passwords", "logins*, penalty*", "logins_failed", "logins, penalty" },
 	{ "what others need", "reserve_service*", "refused_reserve", "reserve" },
 	{ "no descriptors left", "fds*, reserve*", "paused_fds", "out-of-descriptors" },
@@ -326,16 +336,18 @@ static const struct {
 	{ "a slow beginning", "first", "ended_first, ...", "first, handshake-timeout" },
 	{ "no login", "auth", "ended_auth", "auth" },
 	{ "silence", "idle", "ended_idle", "idle" },
-	{ "dripping, and not reading", "min_rate, min_rate_time", "ended_slow", "too-slow" },
-	{ "a message without end", "input", "ended_input", "input-limit" },
+	{ "dripping", "min_rate", "ended_slow", "too-slow" },
+	{ "over such a time", "min_rate_time", "ended_slow", "too-slow" },
+	{ "an endless message", "input", "ended_input", "input-limit" },
 	{ "who does not read", "output", "ended_output", "output-limit" },
-	{ "a close that nobody answers", "linger", "", "not-read" },
-	{ "answers to forged datagrams", "dgram_rate*, dgram_reply*", "dropped_rate", "" },
+	{ "an unanswered close", "linger", "", "not-read" },
+	{ "forged datagrams", "dgram_rate*", "dropped_rate", "" },
+	{ "long answers to them", "dgram_reply*", "dropped_size", "" },
 };
 
 static void add_limits(struct buf *b)
 {
-	struct text_table t = {};
+	struct text_table t = { .wrap = true };
 
 	wrap_add(
 		b,

@@ -107,11 +107,13 @@ static void man_command(struct buf *b, const struct command *c)
 
 static void man_table(struct buf *b, const struct option_table *t)
 {
-	for (size_t i = 0; t && i < t->n; i++) {
-		const struct option *row = &t->rows[i];
+	for (size_t i = 0; t && i < 2 * t->n; i++) {
+		const struct option *row = &t->rows[i % t->n];
 		char form[512];
 		struct buf f;
 
+		if (!row->part != (i < t->n)) /* sections of its own come last */
+			continue;
 		buf_init_fixed(&f, form, sizeof(form));
 		option_add_form(row, &f);
 		buf_adds(b, ".TP\n");
@@ -127,6 +129,7 @@ static void man_table(struct buf *b, const struct option_table *t)
 		buf_adds(b, ".\n");
 		if (row->part) {
 			buf_adds(b, ".RS\n");
+			roff_text(b, row->part->about ? row->part->about : "");
 			man_table(b, row->part);
 			buf_adds(b, ".RE\n");
 		}

@@ -20,7 +20,7 @@ static const char text[] =
 	"admin or *; for topics read is to subscribe and to receive, write to publish. In a pattern + stands for one level and # for "
 	"all that follow; %u is the user, %c the name that the client gives itself, %% a percent sign. As long as there are no users "
 	"names and passwords are not looked at, and whoever comes is anonymous. A pattern with spaces stands in "
-	"quotes. A reload (SIGHUP) changes rules for those who are connected, too.";
+	"quotes. `guichet reload` changes rules for those who are connected, too.";
 
 static const struct {
 	const char *word, *help;

@@ -402,6 +402,7 @@ static int finish_services(struct planner *p)
 	if (p->setup->wants)
 		disable_unwanted(p);
 	for (size_t i = 0; i < p->plan->n && !err; i++) {
+		p->plan->services[i].common->trace |= p->plan->global->trace;
 		err = check_listen(p, &p->plan->services[i]);
 		if (!err && p->setup->test_data)
 			planner_move(p, &p->plan->services[i]); /* where no two are in the same place */
@@ -544,7 +545,7 @@ static int add_control(struct planner *p)
 	s->common->listen.v[0] = a;
 	s->common->listen.n = 1;
 	s->common->mode = 0600;
-	s->common->idle = 10 * NSEC_PER_SEC;
+	s->common->idle = 60 * NSEC_PER_SEC; /* a reload may be as long on its way */
 	s->common->output = CONTROL_OUTPUT;
 	s->internal = true;
 	s->state = p->setup->control_state;

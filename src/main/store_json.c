@@ -1,9 +1,13 @@
-/* store_json.c - see store_json.h. */
+/*
+ * store_json.c - see store_json.h. Numbers that name something (sessions, messages, owners) have 64 bits and are strings: jq and JavaScript
+ * round whatever is past 2^53. They are read as numbers too, as they were written once. Times are in milliseconds, and never get there.
+ */
 #include "main/store_json.h"
 
 #include <errno.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "base/utf8.h"
 
 /* ---- bytes ---- */
@@ -89,11 +93,49 @@ static bool get_uint(const json_t *j, const char *key, uint64_t max, uint64_t *r
 	return true;
 }
 
-/* 0 is left out, so that records look as they always did. */
-static void set_uint(json_t *j, const char *key, uint64_t v)
+/* ---- numbers that name something ---- */
+
+static json_t *name_of(uint64_t v)
 {
-	if (j && v)
-		json_object_set_new(j, key, json_integer((json_int_t)v));
+	return json_sprintf("%llu", (unsigned long long)v);
+}
+
+static bool get_name(const json_t *j, const char *key, uint64_t *ret)
+{
+	const json_t *v = json_object_get(j, key);
+	uint64_t n;
+
+	if (!json_is_string(v))
+		return get_uint(j, key, INT64_MAX, ret);
+	if (strlen(json_string_value(v)) != json_string_length(v) || str_to_u64(json_string_value(v), &n) < 0 ||
+	    n > INT64_MAX)
+		return false;
+	*ret = n;
+	return true;
+}
+
+/* ---- what may be missing ---- */
+
+/* Takes v. When memory is out *j becomes NULL, and stays it: a record without a part of it is a wrong one. */
+static void set(json_t **j, const char *key, json_t *v)
+{
+	if (*j && json_object_set_new(*j, key, v) == 0)
+		return;
+	if (!*j)
+		json_decref(v);
+	json_decref(*j);
+	*j = NULL;
+}
+
+/* The same. */
+static void append(json_t **list, json_t *v)
+{
+	if (*list && json_array_append_new(*list, v) == 0)
+		return;
+	if (!*list)
+		json_decref(v);
+	json_decref(*list);
+	*list = NULL;
 }
 
 /* 0 when it is missing. */
@@ -119,7 +161,8 @@ static json_t *message_to(const struct keep_message *m)
 			      "properties", bytes_of(m->props), "qos", m->qos, "retain", m->retain, "until",
 			      (json_int_t)m->until);
 
-	set_uint(j, "from", m->from);
+	if (m->from)
+		set(&j, "from", name_of(m->from));
 	return j;
 }
 
@@ -131,7 +174,7 @@ static bool message_from(struct reading *r, const json_t *j, struct keep_message
 	if (!get_bytes(r, j, "topic", UINT16_MAX, &m->topic) || !get_bytes(r, j, "payload", 256 << 20, &m->payload) ||
 	    !get_bytes(r, j, "properties", 256 << 20, &m->props) || !get_uint(j, "qos", 2, &qos) ||
 	    !get_bool(j, "retain", &m->retain) || !get_uint(j, "until", INT64_MAX, &m->until) ||
-	    !get_uint_or_none(j, "from", INT64_MAX, &m->from))
+	    (json_object_get(j, "from") && !get_name(j, "from", &m->from)))
 		return false;
 	m->qos = (uint8_t)qos;
 	return true;
@@ -146,11 +189,12 @@ static json_t *waiters_to(const struct keep_record *r)
 		json_t *ids = json_array(), *one;
 
 		for (unsigned k = 0; k < w->n_ids; k++)
-			json_array_append_new(ids, json_integer(w->ids[k]));
-		one = json_pack("{s:I,s:i,s:b,s:i,s:b,s:o}", "session", (json_int_t)w->session, "qos", w->qos, "retain",
+			append(&ids, json_integer(w->ids[k]));
+		one = json_pack("{s:o,s:i,s:b,s:i,s:b,s:o}", "session", name_of(w->session), "qos", w->qos, "retain",
 				w->retain, "packet", w->packet, "received", w->turn == KEEP_RECEIVED, "ids", ids);
-		set_uint(one, "alone", w->alone);
-		json_array_append_new(all, one);
+		if (w->alone)
+			set(&one, "alone", json_integer(w->alone));
+		append(&all, one);
 	}
 	return all;
 }
@@ -163,7 +207,7 @@ static bool waiter_from(const json_t *j, uint32_t **ids, struct keep_waiter *w)
 	bool received;
 	size_t i;
 
-	if (!get_uint(j, "session", INT64_MAX, &w->session) || !get_uint(j, "qos", 2, &qos) ||
+	if (!get_name(j, "session", &w->session) || !get_uint(j, "qos", 2, &qos) ||
 	    !get_uint(j, "packet", UINT16_MAX, &packet) || !get_bool(j, "retain", &w->retain) ||
 	    !get_bool(j, "received", &received) || !get_uint_or_none(j, "alone", 31, &alone) ||
 	    json_array_size(list) > UINT16_MAX)
@@ -218,27 +262,28 @@ static int message_of(const json_t *j, uint64_t id, const struct keep_message *m
 
 static json_t *session_to(const struct keep_session *s)
 {
-	json_t *j = json_pack("{s:s,s:I,s:o,s:I,s:I,s:I}", "kind", "session", "id", (json_int_t)s->id, "name",
-			      bytes_of(s->name), "owner", (json_int_t)s->owner, "expiry", (json_int_t)s->expiry,
-			      "until", (json_int_t)s->until);
+	json_t *j = json_pack("{s:s,s:o,s:o,s:o,s:I,s:I}", "kind", "session", "id", name_of(s->id), "name",
+			      bytes_of(s->name), "owner", name_of(s->owner), "expiry", (json_int_t)s->expiry, "until",
+			      (json_int_t)s->until);
 
-	if (j && s->has_will)
-		json_object_set_new(j, "will",
-				    json_pack("{s:I,s:I,s:o}", "delay", (json_int_t)s->will_delay, "at",
-					      (json_int_t)s->will_at, "message", message_to(&s->will)));
+	if (s->has_will)
+		set(&j, "will",
+		    json_pack("{s:I,s:I,s:o}", "delay", (json_int_t)s->will_delay, "at", (json_int_t)s->will_at,
+			      "message", message_to(&s->will)));
 	return j;
 }
 
 static json_t *subscription_to(const struct keep_subscription *s)
 {
-	json_t *j = json_pack("{s:s,s:I,s:o,s:o,s:I,s:i,s:i,s:b,s:b}", "kind", "subscription", "session",
-			      (json_int_t)s->session, "group", bytes_of(s->group), "filter", bytes_of(s->filter), "id",
+	json_t *j = json_pack("{s:s,s:o,s:o,s:o,s:I,s:i,s:i,s:b,s:b}", "kind", "subscription", "session",
+			      name_of(s->session), "group", bytes_of(s->group), "filter", bytes_of(s->filter), "id",
 			      (json_int_t)s->id, "qos", s->qos, "retain_handling", s->retain_handling, "no_local",
 			      s->no_local, "as_published", s->as_published);
 
-	set_uint(j, "number", s->number);
-	if (j && s->owed)
-		json_object_set_new(j, "owed_at", bytes_of(s->owed_at));
+	if (s->number)
+		set(&j, "number", json_integer(s->number));
+	if (s->owed)
+		set(&j, "owed_at", bytes_of(s->owed_at));
 	return j;
 }
 
@@ -250,11 +295,11 @@ json_t *store_to_json(const struct keep_record *r)
 	case KEEP_SUBSCRIPTION:
 		return subscription_to(&r->subscription);
 	case KEEP_AWAITED:
-		return json_pack("{s:s,s:I,s:i}", "kind", "awaited", "session", (json_int_t)r->id, "packet", r->packet);
+		return json_pack("{s:s,s:o,s:i}", "kind", "awaited", "session", name_of(r->id), "packet", r->packet);
 	case KEEP_RETAINED:
 		return json_pack("{s:s,s:o}", "kind", "retained", "message", message_to(&r->message));
 	default:
-		return json_pack("{s:s,s:I,s:o,s:o}", "kind", "message", "id", (json_int_t)r->id, "message",
+		return json_pack("{s:s,s:o,s:o,s:o}", "kind", "message", "id", name_of(r->id), "message",
 				 message_to(&r->message), "waiters", waiters_to(r));
 	}
 }
@@ -265,8 +310,8 @@ static int session_from(struct reading *r, const json_t *j, struct keep_batch *b
 	struct keep_session s = { .has_will = will };
 	uint64_t expiry, delay = 0;
 
-	if (!get_uint(j, "id", INT64_MAX, &s.id) || !get_bytes(r, j, "name", UINT16_MAX, &s.name) ||
-	    !get_uint(j, "owner", INT64_MAX, &s.owner) || !get_uint(j, "expiry", UINT32_MAX, &expiry) ||
+	if (!get_name(j, "id", &s.id) || !get_bytes(r, j, "name", UINT16_MAX, &s.name) ||
+	    !get_name(j, "owner", &s.owner) || !get_uint(j, "expiry", UINT32_MAX, &expiry) ||
 	    !get_uint(j, "until", INT64_MAX, &s.until))
 		return -EINVAL;
 	if (will && (!get_uint(will, "delay", UINT32_MAX, &delay) || !get_uint(will, "at", INT64_MAX, &s.will_at) ||
@@ -282,7 +327,7 @@ static int subscription_from(struct reading *r, const json_t *j, struct keep_bat
 	struct keep_subscription s = { .owed = json_object_get(j, "owed_at") };
 	uint64_t id, qos, handling, number;
 
-	if (!get_uint(j, "session", INT64_MAX, &s.session) || !get_bytes(r, j, "group", UINT16_MAX, &s.group) ||
+	if (!get_name(j, "session", &s.session) || !get_bytes(r, j, "group", UINT16_MAX, &s.group) ||
 	    !get_bytes(r, j, "filter", UINT16_MAX, &s.filter) || !get_uint(j, "id", UINT32_MAX, &id) ||
 	    !get_uint(j, "qos", 2, &qos) || !get_uint(j, "retain_handling", 2, &handling) ||
 	    !get_bool(j, "no_local", &s.no_local) || !get_bool(j, "as_published", &s.as_published) ||
@@ -306,14 +351,14 @@ static int record_from(struct reading *r, const char *kind, const json_t *j, str
 	if (strcmp(kind, "subscription") == 0)
 		return subscription_from(r, j, b);
 	if (strcmp(kind, "awaited") == 0)
-		return get_uint(j, "session", INT64_MAX, &id) && get_uint(j, "packet", UINT16_MAX, &packet)
+		return get_name(j, "session", &id) && get_uint(j, "packet", UINT16_MAX, &packet)
 			       ? keep_await(b, id, (uint16_t)packet)
 			       : -EINVAL;
 	if (!message_from(r, json_object_get(j, "message"), &m))
 		return -EINVAL;
 	if (strcmp(kind, "retained") == 0)
 		return keep_retain(b, &m);
-	if (strcmp(kind, "message") != 0 || !get_uint(j, "id", INT64_MAX, &id))
+	if (strcmp(kind, "message") != 0 || !get_name(j, "id", &id))
 		return -EINVAL;
 	return message_of(j, id, &m, b);
 }

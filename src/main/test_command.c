@@ -203,6 +203,8 @@ static void test_stats(void **state)
 	      "guichet: there is no /nonexistent/c; ");
 	check(WORDS("stats", "--control", folder), STATUS_FAILED, NULL, "/control.sock; ");
 	check(WORDS("stats", "c"), STATUS_USAGE, NULL, "--control c?");
+	check(WORDS("reload", "--control", "/nonexistent/c"), STATUS_FAILED, NULL, "there is no /nonexistent/c");
+	check(WORDS("reload", "c"), STATUS_USAGE, NULL, "--control c?");
 	check(WORDS("stats", "--watch", "0"), STATUS_USAGE, NULL,
 	      "--watch 0 is no number of seconds, nor a time as 500ms");
 }

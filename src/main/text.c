@@ -80,9 +80,9 @@ static size_t column_width(const struct text_table *t, size_t i)
 /* Spaces are only written when something stands behind them. */
 static void format_row(const struct text_table *t, const struct text_row *row, const size_t *widths, struct buf *b)
 {
-	size_t due = 0;
+	size_t due = 0, at = 0;
 
-	for (size_t i = 0; i < t->columns; i++) {
+	for (size_t i = 0; i < t->columns; at += widths[i++] + GAP) {
 		const char *s = cell(row, i);
 		size_t width = wrap_width(s, strlen(s)), pad = widths[i] - width;
 
@@ -91,7 +91,11 @@ static void format_row(const struct text_table *t, const struct text_row *row, c
 			pad = 0;
 		}
 		if (*s) {
-			buf_addf(b, "%*s%s", (int)due, "", s);
+			buf_addf(b, "%*s", (int)due, "");
+			if (t->wrap && i + 1 == t->columns)
+				wrap_add(b, s, at, at);
+			else
+				buf_adds(b, s);
 			due = 0;
 		}
 		due += (*s ? 0 : width) + pad + GAP;

@@ -3,6 +3,7 @@
  */
 #pragma once
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "base/buf.h"
@@ -20,6 +21,7 @@ struct text_table {
 	size_t n, cap;
 	size_t columns;
 	unsigned right; /* bit i: column i is aligned to the right */
+	bool wrap;      /* the last column goes on in the next line where a line would be wider than WRAP_WIDTH */
 	int err;        /* -ENOMEM, sticky: text_table_format() gives it on */
 };
 

@@ -27,15 +27,16 @@ static bool is_line(const char *s)
 	return s && *s && !strchr(s, '\n');
 }
 
-static bool counters_sound(const char *const *v)
+static bool counters_sound(const struct proto_counter *v)
 {
 	size_t n = 0;
 
-	for (; v && v[n]; n++) {
-		if (v[n][strspn(v[n], "abcdefghijklmnopqrstuvwxyz0123456789_")] != '\0')
+	for (; v && v[n].name; n++) {
+		if (!is_line(v[n].help) ||
+		    v[n].name[strspn(v[n].name, "abcdefghijklmnopqrstuvwxyz0123456789_")] != '\0')
 			return false;
 		for (size_t i = 0; i < n; i++) {
-			if (strcmp(v[i], v[n]) == 0)
+			if (strcmp(v[i].name, v[n].name) == 0)
 				return false;
 		}
 	}
@@ -66,7 +67,7 @@ static const char *fault_of(const struct proto *p)
 	if (!p->svc_open && p->svc_close)
 		return "needs a svc_open() for its svc_close()";
 	if (!counters_sound(p->counters))
-		return "needs counters with different names of small letters, digits and _, and not more than PROTO_COUNTERS";
+		return "needs counters with different names of small letters, digits and _, a line about each, and not more than PROTO_COUNTERS";
 	return NULL;
 }
 

@@ -50,12 +50,30 @@ static void test_find(void **state)
 
 static void test_faults(void **state)
 {
-	static const char *const twice[] = { "a", "b", "a", NULL };
-	static const char *const spaced[] = { "a b", NULL };
-	static const char *const many[] = { "a", "b", "c", "d", "e", "f", "g", "h", "i",
-					    "j", "k", "l", "m", "n", "o", "p", "q", NULL };
-	static const char *const most[] = { "a", "b", "c", "d", "e", "f", "g", "h2", "i",
-					    "j", "k", "l", "m", "n", "o", "p", NULL };
+	static const struct proto_counter twice[] = { { "a", "x" }, { "b", "x" }, { "a", "x" }, {} };
+	static const struct proto_counter spaced[] = { { "a b", "x" }, {} }, bare[] = { { "a", NULL }, {} };
+	static const struct proto_counter many[] = {
+		{ "a", "x" }, { "b", "x" }, { "c", "x" }, { "d", "x" }, { "e", "x" }, { "f", "x" },
+		{ "g", "x" }, { "h", "x" }, { "i", "x" }, { "j", "x" }, { "k", "x" }, { "l", "x" },
+		{ "m", "x" }, { "n", "x" }, { "o", "x" }, { "p", "x" }, { "q", "x" }, {}
+	};
+	static const struct proto_counter most[] = { { "a", "x" },
+						     { "b", "x" },
+						     { "c", "x" },
+						     { "d", "x" },
+						     { "e", "x" },
+						     { "f", "x" },
+						     { "g", "x" },
+						     { "h2", "x" },
+						     { "i", "x" },
+						     { "j", "x" },
+						     { "k", "x" },
+						     { "l", "x" },
+						     { "m", "x" },
+						     { "n", "x" },
+						     { "o", "x" },
+						     { "p", "x" },
+						     {} };
 	const struct proto sound = {
 		.abi = PROTO_ABI,
 		.name = "p",
@@ -91,6 +109,7 @@ static void test_faults(void **state)
 		{ sound, "needs counters" },
 		{ sound, "needs counters" },
 		{ sound, "needs counters" },
+		{ sound, "needs counters" },
 	};
 	int i = 1;
 
@@ -118,6 +137,7 @@ static void test_faults(void **state)
 	rows[i++].p.svc_close = no_close;
 	rows[i++].p.counters = twice;
 	rows[i++].p.counters = spaced;
+	rows[i++].p.counters = bare;
 	rows[i++].p.counters = many;
 	assert_int_equal(i, sizeof(rows) / sizeof(rows[0]));
 	for (i = 0; i < (int)(sizeof(rows) / sizeof(rows[0])); i++) {

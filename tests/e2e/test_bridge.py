@@ -1,4 +1,5 @@
 """Bridges: two brokers that have topics in common. Two of ours, and one of ours with mosquitto on either side of the connection."""
+import re
 import socket
 import textwrap
 import time
@@ -466,3 +467,28 @@ def test_a_user_that_nobody_is(folder):
 def test_help():
     assert "topics = TEXT" in run("help", "mqtt", "bridge").stdout
     assert "[SERVICE.bridge.NAME]" in run("help", "mqtt").stdout
+
+
+def test_the_example_of_the_help(guichet, folder, client):
+    """With the rules that it has for the other side."""
+    page = run("help", "bridge").stdout
+    here, there = ("".join(line.strip() + "\n" if line.startswith("  ") and not line.startswith("   ") else line + "\n"
+                           for line in block.splitlines())
+                   for block in re.findall(r"^(  \[.*\n(?:  .*\n)+)", page, re.M)[:2])
+    assert here.startswith("[mqtt.bridge.office]\n") and there.startswith("[rules]\n")
+    add_user(folder / "people", "house1")
+    (folder / "password").write_text("secret\n")
+    far = guichet("--set", f"people={folder}/people", config=f"[mqtt]\nlisten = tcp:0\n{there}", folder=folder / "far")
+    port = far.at("tcp4").port
+    near = guichet(config=f"[mqtt]\nlisten = tcp:0\n{here.replace('192.0.2.20:1883', f'127.0.0.1:{port}')}"
+                          f"user = house1\npassword = {folder}/password\n", folder=folder / "near")
+    near.wait_log("bridge-up")
+    over = pahos.Client(far, user="house1")
+    assert over.subscribe("house1/sensors/#") == over.subscribe("chat/#") == 1
+    us = client(near.at("tcp4").port, "commands/#")
+    us.say("sensors/t9", "warm")
+    us.say("chat/x", "hello")
+    assert {(m.topic, m.payload) for m in (over.takes(), over.takes())} == {("house1/sensors/t9", b"warm"), ("chat/x", b"hello")}
+    over.publish("house1/commands/lamp", "on")
+    us.hears(("commands/lamp", "on"))
+    over.close()

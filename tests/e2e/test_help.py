@@ -8,13 +8,14 @@ import pytest
 from daemon import ROOT, run
 
 PROTOCOLS = sorted(path.name for path in (ROOT / "src/proto").iterdir() if (path / f"{path.name}.c").exists())
-COMMANDS = ["serve", "check", "stats", "user", "import", "store", "connect", "pub", "sub", "help"]
+COMMANDS = ["serve", "check", "reload", "stats", "user", "import", "store", "connect", "pub", "sub", "help"]
 
 
 def helped(*words):
     done = run(*words)
     assert (done.returncode, done.stderr) == (0, "")
-    assert all(len(line) <= 100 for line in done.stdout.splitlines()), "a line is too long for a terminal"
+    if not {"--man", "--completion", "--json"} & set(words):
+        assert not [line for line in done.stdout.splitlines() if len(line) > 80], "too wide for a terminal"
     return done.stdout
 
 
@@ -65,10 +66,21 @@ def test_option():
     assert helped("help", "guichet", "loops").startswith("loops = NUMBER\n")
 
 
-@pytest.mark.parametrize("topic", ["addresses", "guichet", "models", "options", "tls"])
+@pytest.mark.parametrize("topic", ["addresses", "guichet", "limits", "models", "options", "rules", "tls"])
 def test_topic(topic):
     assert re.search(rf"^  {topic} ", helped("help"), re.M)
     assert len(helped("help", topic).splitlines()) > 3
+
+
+def test_options_of_sections():
+    """By all names that they may be asked for."""
+    page = helped("help", "mqtt", "bridge")
+    assert page == helped("help", "bridge") and page.startswith("[SERVICE.bridge.NAME] - ")
+    assert helped("help", "topics") == "[mqtt.bridge.NAME] " + helped("help", "bridge", "topics")
+    assert helped("help", "mqtt", "bridge", "topics") == helped("help", "bridge", "topics")
+    assert helped("help", "queue_full").startswith("[mqtt] queue_full = drop|refuse\n")
+    options = re.findall(r"^  (\w+(?= = )|\[SERVICE.*\])", helped("help", "mqtt").split("Options:")[1], re.M)
+    assert options[-1] == "[SERVICE.bridge.NAME]"
 
 
 def test_json():

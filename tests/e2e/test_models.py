@@ -5,6 +5,7 @@ changes it. That every service works under each of them is shown in test_service
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -105,7 +106,8 @@ def test_the_queue_for_people(guichet, crowd):
     answered(crowd(g, 3), 1)
     g.wait_stats(waiting=2)
     text = run("stats", "--control", g.control).stdout
-    assert "waiting          2  accepted, but all of the 1 workers are busy\n" in text
+    assert re.search(r"echo +pool +3 +1 ", text)
+    assert re.search(r" waiting +2  of those open: in the queue until one of the\n +workers \(1\) has time", text)
 
 
 @pytest.mark.parametrize("model", SOLO)

@@ -1,9 +1,10 @@
 """What the limits of the broker cost its clients, who is told, and where it is counted; with paho."""
+import re
 import time
 
 import pytest
 
-from daemon import rest, run
+from daemon import add_user, eventually, rest, run
 from pahos import Client
 
 
@@ -28,8 +29,8 @@ def test_queue_full(guichet, loops, how, counter, reason, name):
             pass
     assert g.stats("mqtt")[counter] == 7
     line = g.wait_log("limit", service="mqtt", reason=reason)
-    assert (line["name"], line["count"]) == (name, "1")
-    assert next(line["name"] for line in g.log() if line.get("reason") == "queue-full") == "away"  # whose queue it is
+    assert (line["client"], line["count"]) == (name, "1")
+    assert next(line["client"] for line in g.log() if line.get("reason") == "queue-full") == "away"  # whose queue it is
     with Client(g, "away", kept=100) as c:
         assert [c.hears()[1] for _ in range(5)] == ["0", "1", "2", "3", "4"]
 
@@ -56,7 +57,7 @@ def test_sessions(guichet):
             sock.sendall(b"\x10\x0d\0\4MQTT\4\0\0\0\0\1d")
             assert rest(sock) == b"\x20\2\0\3"
         line = g.wait_log("limit", service="mqtt", reason="sessions")
-        assert line["name"] == "d"
+        assert line["client"] == "d"
         g.wait_stats("mqtt", sessions_refused=1)
 
 
@@ -66,7 +67,7 @@ def test_retained(guichet):
     with Client(g, "a") as a:
         a.publish("small", "x" * 1000, retain=True)
         a.publish("large", "x" * 20000, retain=True)
-        assert g.wait_log("limit", service="mqtt", reason="retained-full")["name"] == "large"
+        assert g.wait_log("limit", service="mqtt", reason="retained-full")["topic"] == "large"
         assert a.subscribe("+") == 1
         assert a.hears()[0] == "small"
         assert a.subscribe("$SYS/broker/retained messages/bytes") == 1
@@ -93,10 +94,68 @@ def test_after_a_refusal(guichet):
     assert g.stats("mqtt")["refused"] == 1
 
 
+def counts(g, reason):
+    return [int(line["count"]) for line in g.log() if line["event"] == "limit" and line["reason"] == reason]
+
+
+@pytest.mark.parametrize("loops", ["1", "3"])
+def test_all_are_counted(guichet, loops):
+    """The first has its line at once, and a second later those that came since: the sum is what was lost."""
+    g = guichet("mqtt@tcp:0,sys_interval=0,queue=5", "--set", f"loops={loops}")
+    with Client(g, "away", kept=100) as c:
+        assert c.subscribe("t") == 1
+    g.wait_stats("mqtt", open=0)
+    with Client(g, "says") as says:
+        for i in range(305):
+            says.c.publish("t", str(i), qos=1)
+        says.publish("t", "end", qos=1)
+        g.wait_stats("mqtt", dropped=301)
+        eventually(lambda: sum(counts(g, "queue-full")) == 301, "a sum")
+    assert counts(g, "queue-full")[0] == 1
+    assert len(counts(g, "queue-full")) <= 3
+
+
+def test_what_the_server_has_no_time_to_tell(guichet):
+    """Its end tells the rest."""
+    g = guichet("mqtt@tcp:0,sys_interval=0,queue=1")
+    with Client(g, "away", kept=100) as c:
+        assert c.subscribe("t") == 1
+    g.wait_stats("mqtt", open=0)
+    with Client(g, "says") as says:
+        for i in range(21):
+            says.publish("t", str(i))
+    g.stop()
+    assert sum(counts(g, "queue-full")) == 20
+
+
+RULES = "[guichet]\npeople = ./people\n[mqtt]\nlisten = tcp:0\nsys_interval = 100ms\n[rules]\nallow = * * topics:open/#\nallow = * read topics:$SYS/#\n"
+
+
+@pytest.mark.parametrize("version", ["3.1.1", "5.0"])
+def test_what_the_rules_deny(guichet, folder, version):
+    """It is counted as that, not as dropped, and the log says who it was and what he wanted."""
+    add_user(folder / "people", "ann")
+    g = guichet(config=RULES)
+    with Client(g, "cam7", version, user="ann") as c:
+        for i in range(3):
+            c.publish(f"secret/{i}")
+        c.publish("secret/q0", qos=0)
+        assert c.subscribe("other/#") == (0x87 if version == "5.0" else 0x80)
+        g.wait_stats("mqtt", denied=5, dropped=0, refused=0)
+        first = g.wait_log("limit", reason="publish-denied", topic="secret/0", count="1", client="cam7", user="ann", peer=re.compile("127.0.0.1"))
+        assert g.wait_log("limit", reason="subscribe-denied")["topic"] == "other/#"
+        line = g.wait_log("limit", reason="publish-denied")
+        assert (line["topic"], line["count"], line["session"]) == ("secret/q0", "3", first["session"])
+        assert c.subscribe("$SYS/broker/publish/messages/dropped") in (0, 1)
+        assert c.hears()[1] == "0"
+
+
 def test_a_will_that_may_not_be(guichet):
     """The log says which topic it was."""
     g = guichet(config="[mqtt]\nlisten = tcp:0\n[rules]\nallow = * * topics:open/#\n")
-    done = run("pub", "-p", g.at("tcp4").port, "-t", "open/a", "-m", "x", "--will-topic", "barred/a", "--will-payload", "gone")
+    done = run("pub", "-p", g.at("tcp4").port, "-t", "open/a", "-m", "x", "-i", "w", "--will-topic", "barred/a", "--will-payload", "gone")
     assert done.returncode != 0
-    assert g.wait_log("limit", service="mqtt", reason="will-denied")["name"] == "barred/a"
+    line = g.wait_log("limit", service="mqtt", reason="will-denied")
+    assert (line["topic"], line["client"]) == ("barred/a", "w")
+    assert g.wait_log("closed", session=line["session"], reason="will-denied")["client"] == "w"
     assert g.stats("mqtt")["accepted"] >= 1

@@ -338,6 +338,23 @@ def test_by_the_control_socket(guichet):
     answers(g.at("tcp4"), b"x\n", b"X\n")
 
 
+def test_by_command(guichet, tmp_path):
+    """`guichet reload`, with its exit statuses."""
+    g = guichet(config=ECHO)
+    g.file.write_text(ECHO + "upper = yes\n")
+    done = run("reload", "--control", g.data)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1 change\n", "")
+    answers(g.at("tcp4"), b"x\n", b"X\n")
+    g.file.write_text(ECHO + "uper = yes\n")
+    done = run("reload", "--control", g.control)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "guichet: nothing was changed", f'{g.file}:3: unknown option "uper" in [echo], did you mean "upper"?']
+    done = run("reload", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "") and "`guichet reload --control PATH`" in done.stderr
+    assert run("reload", "now").returncode == 2
+
+
 def test_check_agrees(guichet):
     """What check calls right can be reloaded."""
     g = guichet(config=ECHO)

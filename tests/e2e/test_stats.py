@@ -109,7 +109,7 @@ def test_only_its_owner_may_ask(guichet):
 
 
 @pytest.mark.parametrize("line,answer", [
-    ("version", r"guichet \d+\.\d+\.\d+\n"), ("stats", "error: unknown request, one of: stats json, stats text, reload, version\n"),
+    ("version", r"guichet \d+\.\d+\.\d+(-dev)?\n"), ("stats", "error: unknown request, one of: stats json, stats text, reload, version\n"),
     ("x" * 1000, "error: the line is too long\n"), ("", "error: unknown request.*\n"),
 ])
 def test_requests(guichet, line, answer):

@@ -1,5 +1,7 @@
 """How it ends: what is begun is finished, a second signal does not wait, a crash leaves nothing in the way of the next start."""
 import contextlib
+import os
+import re
 import signal
 import socket
 import sys
@@ -38,6 +40,21 @@ def test_nobody_there(guichet, model, number):
     g.wait()
     assert not Address.parse(f"unix:{path}").path in map(str, g.folder.rglob("*"))
     assert [line["event"] for line in g.log() if line["event"] in ("stopping", "stopped")] == ["stopping", "stopped"]
+
+
+@pytest.mark.parametrize("whom", ["monitor", "worker"])
+def test_signals_that_mean_nothing(guichet, whom):
+    """They end nobody, and the log says that they were there (to a worker, the monitor is the world)."""
+    g = guichet("echo@tcp:0")
+    pid = g.pid if whom == "monitor" else g.workers()["main"]
+    for name in ("SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGPWR", "SIGPIPE"):
+        os.kill(pid, getattr(signal, name))
+        if whom == "monitor" and name != "SIGPIPE":
+            g.wait_log("signal-ignored", signal=re.compile(f"^({name}|SIGPOLL)$"))
+    with g.connect() as sock:
+        said(sock)
+    assert pid in (g.pid, g.workers()["main"])
+    g.stop()
 
 
 def test_answers_are_finished(guichet, model):

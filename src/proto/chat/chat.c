@@ -17,7 +17,12 @@ enum {
 	COPY = 4 << 10,   /* up to here a copy into the queue is cheaper than a reference */
 };
 
-static const char *const counters[] = { "lines", "deliveries", "dropped", NULL };
+static const struct proto_counter counters[] = {
+	{ "lines", "lines said" },
+	{ "deliveries", "lines that one client got" },
+	{ "dropped", "lines that one client was too slow for" },
+	{},
+};
 
 static const struct option rows[] = {
 	OPT_BOOL(struct chat_options, names, "no",

@@ -35,7 +35,11 @@ struct echo {
 };
 
 enum { LINES, LONG_LINES };
-static const char *const counters[] = { "lines", "long_lines", NULL };
+static const struct proto_counter counters[] = {
+	{ "lines", "lines answered, by themselves" },
+	{ "long_lines", "lines that were longer than the limit" },
+	{},
+};
 
 /* ---- options ---- */
 

@@ -61,10 +61,11 @@ static void publish_state(const struct link *self, struct io *io, bool up)
 	mqtt_props_init(&p.props);
 	mqtt_writer_init(&w, self->mqtt.version, array, sizeof(array));
 	w.max_packet = self->mqtt.max_packet;
-	if (topic.err || mqtt_put_publish(&w, &p) < 0)
+	if (topic.err || mqtt_put_publish(&w, &p) < 0 || w.cap - w.n < p.payload.n)
 		return;
-	mqtt_out_now(io, &w);
-	out_mem(io, p.payload.p, p.payload.n);
+	memcpy(w.p + w.n, p.payload.p, p.payload.n);
+	w.n += p.payload.n;
+	mqtt_out_now(&self->mqtt, io, &w);
 }
 
 static enum verdict farewell(struct link *self, struct io *io)
@@ -79,7 +80,7 @@ static enum verdict farewell(struct link *self, struct io *io)
 		mqtt_props_init(&end.props);
 		mqtt_writer_init(&w, self->mqtt.version, array, sizeof(array));
 		if (mqtt_put_end(&w, &end) == 0)
-			mqtt_out_now(io, &w);
+			mqtt_out_now(&self->mqtt, io, &w);
 	}
 	mqtt_enter(&self->mqtt, MQTT_OVER);
 	return V_CLOSE;
@@ -151,11 +152,9 @@ static int send_connect(struct link *self, struct io *io)
 	r = mqtt_put_connect(&w, &c);
 	io_secret(io, true); /* the password is nobody's to see */
 	if (r == 0)
-		mqtt_out_now(io, &w);
+		mqtt_out_now(&self->mqtt, io, &w);
 	explicit_bzero(p, size);
 	mem_free(p);
-	if (r == 0 && io->traced)
-		io_note(io, NOTE_OUT, "CONNECT to %s as \"%s\"", self->bridge->setup.address, self->bridge->client_id);
 	return r;
 }
 
@@ -229,7 +228,7 @@ static int send_subscribe(struct link *self, struct io *io)
 	if (r == 0)
 		r = mqtt_put_list(&w, &l);
 	if (r == 0)
-		mqtt_out_now(io, &w);
+		mqtt_out_now(&self->mqtt, io, &w);
 	mem_free(p);
 	return r;
 }
@@ -435,7 +434,7 @@ static enum verdict alive(struct link *self, struct io *io)
 	self->asked = true;
 	mqtt_writer_init(&w, m->version, array, sizeof(array));
 	(void)mqtt_put_ping(&w, MQTT_PINGREQ);
-	mqtt_out_now(io, &w);
+	mqtt_out_now(m, io, &w);
 	io_timer(io, MQTT_TIMER_ALIVE, io->now + m->keep_alive * SEC);
 	return V_GO;
 }
@@ -517,7 +516,7 @@ static void fini(void *selfp, struct io *io)
 const struct proto mqtt_bridge_proto = {
 	.abi = PROTO_ABI,
 	.name = "mqtt",
-	.flags = P_STREAM | P_SHARED | P_ALIVE,
+	.flags = P_STREAM | P_SHARED | P_ALIVE | P_ACCESS,
 	.self_size = sizeof(struct link),
 	.step = step,
 	.fini = fini,

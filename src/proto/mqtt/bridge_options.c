@@ -35,11 +35,33 @@ static const struct option rows[] = {
 	  .example = "tcp:broker.example:1883",
 	  .help = "connects to this broker" },
 	OPT_TEXT(O, topics, 1, TEXT_MAX, "sensors/# out 1",
-		 "what goes over it, a line each: PATTERN in|out|both QOS LOCAL-PREFIX REMOTE-PREFIX"),
+		 "what goes over it, a line each: PATTERN in|out|both QOS LOCAL-PREFIX REMOTE-PREFIX; what is left out is out, 0 and "
+		 "no prefix"),
 	OPT_STRING(O, user, NULL, 0, 1024, "logs in there under this name"),
 	OPT_ENUM(O, version, "auto", versions, "of MQTT; auto tries 5, then 3.1.1"),
 };
 #undef O
+
+static const char about[] =
+	"The service is a client of another broker there, and passes messages on:\n\n"
+	"  [mqtt.bridge.office]\n"
+	"  to = tcp:192.0.2.20:1883\n"
+	"  topics = sensors/# out 1 \"\" house1/\n"
+	"    commands/# in 1 \"\" house1/\n"
+	"    chat/# both\n\n"
+	"Each line of topics is PATTERN WAY QOS LOCAL-PREFIX REMOTE-PREFIX. WAY is out (what is published here goes there), in (what is "
+	"published there comes here) or both. The prefixes stand before the pattern on either side, \"\" is none: what is "
+	"sensors/t9 here is house1/sensors/t9 there. A line with nothing but a pattern is out, with QoS 0 and no prefixes. The "
+	"first line that fits counts. $SYS and guichet/ are each server's own and go over no bridge.\n\n"
+	"Here a bridge may do what its topics say, and with local_user what the rules allow to that user. There the rules must allow "
+	"its user to publish (out) and to subscribe (in) under the names there, and to publish its state, if `notify` is yes. If "
+	"that is a guichet, and the user is house1:\n\n"
+	"  [rules]\n"
+	"  allow = house1 * topics:house1/#\n"
+	"  allow = house1 * topics:chat/#\n"
+	"  allow = house1 write topics:$SYS/broker/connection/+/state\n\n"
+	"While there is no connection, what goes out with QoS 1 or 2 waits. The log says bridge-up, bridge-down and why, and "
+	"bridge-refused for what may not be subscribed to there.";
 
 /* ---- is it right? ---- */
 
@@ -194,7 +216,14 @@ static int check(const void *values, struct buf *why)
 	return ret;
 }
 
-const struct option_table bridge_table = OPTION_TABLE("bridge", rows, struct bridge_options, check);
+const struct option_table bridge_table = {
+	.name = "bridge",
+	.about = about,
+	.rows = rows,
+	.n = sizeof(rows) / sizeof(rows[0]),
+	.values_size = sizeof(struct bridge_options),
+	.check = check,
+};
 
 /* ---- what is made of it ---- */
 

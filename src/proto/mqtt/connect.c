@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "proto/mqtt/mqtt_priv.h"
 #include "store/topic.h"
@@ -89,7 +90,7 @@ enum verdict mqtt_refuse(struct mqtt *self, struct io *io, unsigned code, const 
 	mqtt_writer_init(&w, self->version, array, sizeof(array));
 	w.max_packet = self->max_packet;
 	if (mqtt_put_connack(&w, &back) == 0)
-		mqtt_out_now(io, &w);
+		mqtt_out_now(self, io, &w);
 	return V_CLOSE;
 }
 
@@ -140,6 +141,35 @@ static int accept(struct mqtt *self, struct io *io, const struct mqtt_connect *c
 }
 
 /* ---- names ---- */
+
+struct span mqtt_client(const void *selfp)
+{
+	const struct mqtt *self = selfp;
+
+	if (self->session)
+		return subscriber_name(self->session);
+	if (self->had)
+		return subscriber_name(self->past);
+	return self->claimed ? span_str(self->claimed) : (struct span){};
+}
+
+/* As it says, for lines about who does not get in. Without memory they do not have it. */
+static void claim_name(struct mqtt *self, struct span name)
+{
+	mem_free(self->claimed); /* of the same CONNECT, which had to wait */
+	self->claimed = name.n ? mem_alloc(name.n + 1) : NULL;
+	if (!self->claimed)
+		return;
+	memcpy(self->claimed, name.p, name.n); /* a text of MQTT has no NUL in it */
+	self->claimed[name.n] = '\0';
+}
+
+/* It has a session, which has the name; of what it publishes nothing is known yet. */
+static void drop_claim(struct mqtt *self)
+{
+	mem_free(self->claimed);
+	self->memo = NULL;
+}
 
 /* One that nobody can guess: who knows it could take the session over. */
 static struct span assign_name(const struct io *io, char array[NAME])
@@ -199,7 +229,8 @@ static int settle(struct mqtt *self, struct io *io, bool present, const struct w
 	}
 	if (fresh && topics_stay(mqtt_service(io)->topics, s, mqtt_options(io)->sessions) < 0) {
 		io_count(io, MQTT_SESSIONS_REFUSED, 1);
-		mqtt_limit(io, MQTT_L_SESSIONS, subscriber_name(s));
+		mqtt_limit(io, MQTT_L_SESSIONS,
+			   &(struct mqtt_whose){ .client = subscriber_name(s), .session = io->self });
 		*ret_why = "sessions";
 		return MQTT_QUOTA;
 	}
@@ -207,6 +238,33 @@ static int settle(struct mqtt *self, struct io *io, bool present, const struct w
 		return 0;
 	*ret_why = "out-of-memory";
 	return MQTT_SERVER_BUSY;
+}
+
+/* What was agreed. Apart, because a line is two pages of stack. */
+[[gnu::noinline]] static void tell_connected(const struct mqtt *self, const struct io *io, const struct mqtt_connect *c,
+					     bool present)
+{
+	static const char *const versions[] = { [MQTT_31] = "3.1", [MQTT_311] = "3.1.1", [MQTT_5] = "5.0" };
+	struct span name = subscriber_name(self->session);
+	char text[PEER_TEXT];
+	struct log_line line;
+
+	if (!log_begin(&line, LOG_DEBUG, "connected"))
+		return;
+	log_hex(&line, "session", io->self);
+	log_str(&line, "service", io->svc->name);
+	if (io->peer)
+		log_str(&line, "peer", peer_text(io->peer, text));
+	log_bytes(&line, "client", name.p, name.n);
+	if (self->logged_in)
+		log_bytes(&line, "user", c->user.p, c->user.n);
+	log_str(&line, "version", versions[self->version]);
+	log_uint(&line, "keep_alive", self->keep_alive);
+	log_str(&line, "clean", c->clean ? "yes" : "no");
+	log_uint(&line, "expiry", self->session_expiry);
+	log_str(&line, "resumed", present ? "yes" : "no");
+	log_str(&line, "will", c->will ? "yes" : "no");
+	log_end(&line);
 }
 
 /* It has its name. Takes the will. */
@@ -232,6 +290,8 @@ static enum verdict let_in(struct mqtt *self, struct io *io, const struct mqtt_c
 		self->goodbye = true;
 		return mqtt_refuse(self, io, (unsigned)r, why);
 	}
+	if (log_wanted(LOG_DEBUG, "connected"))
+		tell_connected(self, io, c, present);
 	if (!present)
 		return V_GO;
 	io_count(io, MQTT_RESUMED, 1);
@@ -263,6 +323,8 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 
 	if (r < 0)
 		message_unref(will->m);
+	else
+		drop_claim(self);
 	if (r == -EBUSY) {
 		wait_for(self, io, where);
 		return V_GO;
@@ -338,6 +400,7 @@ enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_fr
 	if (r)
 		return mqtt_refuse(self, io, (unsigned)r, why);
 	self->max_packet = c.props.max_packet;
+	claim_name(self, c.client_id);
 	if (self->leaving)
 		return mqtt_refuse(self, io, MQTT_USE_ANOTHER, "stopping");
 	r = fault_of(io, &c, &why);
@@ -356,7 +419,7 @@ enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_fr
 	agree(self, io, &c);
 	r = c.will ? take_will(self, &c, &will) : 0;
 	if (r == -EACCES) {
-		mqtt_limit(io, MQTT_L_WILL, c.will_topic);
+		mqtt_denied(io, MQTT_L_WILL, c.client_id, c.will_topic);
 		return mqtt_refuse(self, io, MQTT_NOT_AUTHORIZED, "will-denied");
 	}
 	if (r < 0)
@@ -420,7 +483,11 @@ void mqtt_leave(struct mqtt *self, struct io *io)
 			stay(self, io);
 		else
 			end_now(self, io);
-		subscriber_unref(self->session);
+		if (self->memo)
+			filters_found_done(&self->memo->found);
+		mem_free(self->memo);
+		self->past = self->session;
+		self->had = true;
 		self->session = NULL;
 	}
 	mqtt_alarm_free(io->shard, &self->alarm);

@@ -104,9 +104,12 @@ static int write_head(const struct mqtt *self, struct io *io, const struct mqtt_
 	mqtt_writer_init(&w, self->version, array, size);
 	w.max_packet = self->max_packet;
 	r = mqtt_put_publish(&w, p);
-	if (r == 0)
-		out_mem(io, w.p, w.n);
-	return r;
+	if (r < 0)
+		return r;
+	out_mem(io, w.p, w.n);
+	if (io->traced)
+		mqtt_note_publish(self, io, mqtt_written(&w), p->payload.n);
+	return 0;
 }
 
 /* 0; -EMSGSIZE: the client does not take so much, and the message is treated as sent [MQTT-3.1.2-25]; -ENOMEM. */
@@ -131,9 +134,6 @@ static void sent(const struct sending *s, struct io *io)
 {
 	size_t n = s->m->payload_n;
 
-	if (io->traced)
-		io_note(io, NOTE_OUT, "PUBLISH q%u r%u m%u \"%.*s\" %zu bytes", s->qos, s->retain, s->id,
-			(int)s->m->topic_n, message_topic(s->m).p, n);
 	io_count(io, MQTT_SENT, 1);
 	mqtt_count(io, MQTT_T_PUBLISH_OUT, 1);
 	mqtt_count(io, MQTT_T_PUBLISH_BYTES_OUT, n);
@@ -175,6 +175,8 @@ static int send(struct mqtt *self, struct io *io, const struct sending *s)
 		struct span packet = message_packet(s->m);
 
 		out_mem(io, packet.p, packet.n);
+		if (io->traced)
+			mqtt_note_out(self, io, packet);
 	} else {
 		r = send_in_parts(self, io, s);
 	}

@@ -114,6 +114,8 @@ void mqtt_kept_flush(struct mqtt *self, struct io *io)
 		end = h->v[i++].end;
 	if (end) {
 		out_mem(io, h->bytes.p, end);
+		if (io->traced)
+			mqtt_note_out(self, io, (struct span){ (const uint8_t *)h->bytes.p, end });
 		memmove(h->bytes.p, h->bytes.p + end, h->bytes.n - end);
 		buf_cut(&h->bytes, h->bytes.n - end);
 		h->n -= i;

@@ -13,16 +13,32 @@
 enum {
 	BEFORE_CONNECT = 64 << 10, /* bytes of a CONNECT */
 	BEFORE_IT = 128 << 10,     /* that may be queued before a packet */
-	NOTE = 300,
+	NOTE = 500,
 	END = 256,
 };
 
 #define LEAVE SEC /* for a CONNECT when the server ends */
 
-static const char *const counters[] = {
-	"received",         "sent",          "dropped", "retained_sent", "expired",     "taken_over",
-	"resumed",          "wills",         "refused", "paused",        "redelivered", "sessions_refused",
-	"bridge_connected", "bridge_failed", NULL,
+static const struct proto_counter counters[] = {
+	{ "received", "PUBLISH packets received" },
+	{ "sent", "PUBLISH packets sent" },
+	{ "dropped",
+	  "messages that one client did not get: its queue was full, it takes no packet so large, memory was out" },
+	{ "retained_sent", "retained messages for new subscriptions" },
+	{ "expired", "messages whose time was over before they could be sent" },
+	{ "taken_over", "connections ended because their client came again" },
+	{ "resumed", "clients that found their session" },
+	{ "wills", "wills published" },
+	{ "refused",
+	  "messages that nobody got, and their publisher knows: no room in a queue, to retain them or on disk" },
+	{ "paused", "times that a client had to wait (options message_rate and byte_rate)" },
+	{ "redelivered",
+	  "messages of a shared subscription that another member got, as the first one's session has ended" },
+	{ "sessions_refused", "clients that came when as many sessions were kept as may be (option sessions)" },
+	{ "bridge_connected", "times that a bridge was connected" },
+	{ "bridge_failed", "times that a bridge was not connected, or not any more" },
+	{ "denied", "messages and subscriptions that the rules do not allow" },
+	{},
 };
 
 static const char *const when_full[] = { "drop", "refuse", NULL };
@@ -33,8 +49,7 @@ static const char *const durabilities[] = { "ack", "lazy", NULL };
 static const struct option rows[] = {
 	OPT_UINT(O, aliases, "16", 0, 1000,
 		 "topic aliases that a client may use, and as many the other way if it takes them"),
-	OPT_PARTS(O, bridge, &bridge_table,
-		  "connects to another broker and exchanges topics with it: guichet help mqtt bridge"),
+	OPT_PARTS(O, bridge, &bridge_table, "connects to another broker and exchanges topics with it"),
 	OPT_SIZE(O, byte_rate, "0", 0, (uint64_t)1 << 40,
 		 "bytes a second that a client may send; who sends more has to wait; 0 = no limit"),
 	OPT_SIZE(O, disk, "4G", KEEP_LIMIT_MIN, (uint64_t)1 << 40,
@@ -105,17 +120,20 @@ static void count_out(struct io *io, const struct mqtt_writer *w)
 	mqtt_count(io, MQTT_T_BYTES_OUT, w->n);
 }
 
-void mqtt_out_now(struct io *io, const struct mqtt_writer *w)
+void mqtt_out_now(const struct mqtt *self, struct io *io, const struct mqtt_writer *w)
 {
 	out_mem(io, w->p, w->n);
+	if (io->traced)
+		mqtt_note_out(self, io, mqtt_written(w));
 	count_out(io, w);
 }
 
 void mqtt_out(struct mqtt *self, struct io *io, const struct mqtt_writer *w)
 {
-	if (!mqtt_kept_hold(self, io, mqtt_written(w)))
-		out_mem(io, w->p, w->n);
-	count_out(io, w);
+	if (mqtt_kept_hold(self, io, mqtt_written(w)))
+		count_out(io, w);
+	else
+		mqtt_out_now(self, io, w);
 }
 
 void mqtt_answer(struct mqtt *self, struct io *io, enum mqtt_type type, uint16_t id, unsigned code)
@@ -143,7 +161,7 @@ enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const cha
 		mqtt_writer_init(&w, self->version, array, sizeof(array));
 		w.max_packet = self->max_packet;
 		if (mqtt_put_end(&w, &end) == 0)
-			mqtt_out_now(io, &w);
+			mqtt_out_now(self, io, &w);
 	}
 	mqtt_enter(self, MQTT_OVER);
 	return V_CLOSE;
@@ -230,6 +248,38 @@ void mqtt_note(struct io *io, const struct mqtt_frame *f)
 	io_note(io, NOTE_IN, "%s", buf_str(&b));
 }
 
+/* As the other side will read it. */
+static struct mqtt_form form_out(const struct mqtt *self, struct span packet)
+{
+	const enum mqtt_from from = self->role == MQTT_OUTWARD ? MQTT_FROM_CLIENT : MQTT_FROM_SERVER;
+	const bool first = packet.n && packet.p[0] >> 4 == MQTT_CONNECT;
+
+	return (struct mqtt_form){ first ? MQTT_UNKNOWN : self->version, (uint8_t)from };
+}
+
+void mqtt_note_out(const struct mqtt *self, struct io *io, struct span packets)
+{
+	BUF_AUTO struct buf b = BUF_INIT(NOTE);
+	const char *why = NULL;
+	struct mqtt_frame f;
+
+	while (mqtt_frame(form_out(self, packets), packets, MQTT_PACKET_MAX, &f, &why) == 1) {
+		buf_reset(&b);
+		mqtt_describe(&f, &b);
+		io_note(io, NOTE_OUT, "%s", buf_str(&b));
+		packets.p += f.total;
+		packets.n -= f.total;
+	}
+}
+
+void mqtt_note_publish(const struct mqtt *self, struct io *io, struct span head, size_t payload)
+{
+	BUF_AUTO struct buf b = BUF_INIT(NOTE);
+
+	mqtt_describe_head(form_out(self, head), head, payload, &b);
+	io_note(io, NOTE_OUT, "%s", buf_str(&b));
+}
+
 static void stay_alive(const struct mqtt *self, struct io *io)
 {
 	if (self->keep_alive && self->state == MQTT_OPEN)
@@ -277,10 +327,11 @@ static enum verdict take_packets(struct mqtt *self, struct io *io)
 			in_need(io, f.total);
 			break;
 		}
-		if (io->traced)
+		if (io->traced && !self->seen)
 			mqtt_note(io, &f);
 		v = by_state(self, io, &f);
-		if (waits(self) && !self->auth)
+		self->seen = waits(self) && !self->auth;
+		if (self->seen)
 			break; /* with this CONNECT again, when its name is free, or its password was right */
 		in_take(io, f.total);
 		mqtt_rate(self, io, &f);
@@ -414,8 +465,11 @@ static enum verdict stop(struct mqtt *self, struct io *io)
 
 static enum verdict one_event(struct mqtt *self, const struct ev *ev, struct io *io)
 {
-	if (self->state == MQTT_OPEN && mqtt_look_again(self, io) < 0)
-		return mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "login");
+	int r = self->state == MQTT_OPEN ? mqtt_look_again(self, io) : 0; /* also when EV_ACCESS is all that has come */
+
+	if (r < 0)
+		return r == -EACCES ? mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "login")
+				    : mqtt_bye(self, io, MQTT_SERVER_BUSY, "out-of-memory");
 	switch (ev->kind) {
 	case EV_OPEN:
 		return begin(io);
@@ -462,12 +516,13 @@ void mqtt_done(struct mqtt *self, struct io *io)
 	mqtt_kept_forget(self);
 	mqtt_aliases_free(self->in);
 	mqtt_aliases_free(self->out);
-	if (self->memo)
-		filters_found_done(&self->memo->found);
-	mem_free(self->memo);
 	topics_access_done(&self->access);
 	mqtt_auth_done(self);
 	mqtt_rate_done(self);
+	if (self->had)
+		subscriber_unref(self->past);
+	else
+		mem_free(self->claimed);
 }
 
 static void fini(void *self, struct io *io)
@@ -530,7 +585,7 @@ const struct proto mqtt_proto = {
 	.doc = "OASIS MQTT 5.0",
 	.needs =
 		"what one client publishes goes to those who subscribe, and only event loops pass on from one client to another",
-	.flags = P_STREAM | P_SHARED | P_FIRST | P_ALIVE | P_BINARY | P_OFF | P_KEEPS | P_DIALS,
+	.flags = P_STREAM | P_SHARED | P_FIRST | P_ALIVE | P_BINARY | P_OFF | P_KEEPS | P_DIALS | P_ACCESS,
 	.subprotocols = (const char *const[]){ "mqtt", "mqttv3.1", NULL },
 	.port = 1883,
 	.store = "topics",
@@ -542,6 +597,7 @@ const struct proto mqtt_proto = {
 	.step = step,
 	.shard = mqtt_shard,
 	.fini = fini,
+	.client = mqtt_client,
 	.shard_fini = mqtt_shard_done,
 	.svc_open = svc_open,
 	.svc_close = svc_close,

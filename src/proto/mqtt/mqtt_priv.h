@@ -49,7 +49,7 @@ enum mqtt_role {
 };
 
 struct mqtt {
-	struct subscriber *session; /* a reference; NULL before it is MQTT_OPEN */
+	struct subscriber *session; /* a reference; NULL before it is MQTT_OPEN, and when it is MQTT_OVER */
 	uint8_t version, state;
 	uint8_t role;       /* enum mqtt_role */
 	uint8_t max_qos;    /* outward: of what the other side takes */
@@ -62,13 +62,19 @@ struct mqtt {
 	bool with_method : 1; /* its CONNECT had an authentication method */
 	bool torn : 1;        /* an answer could not be held: no memory, or too many */
 	bool muted : 1;       /* its CONNACK waits for the disk, and all else for that */
+	bool had : 1;         /* a session, which it has left */
+	bool seen : 1;        /* the CONNECT that waits was in the trace already */
 	bool behind : 1;      /* what was under way on an earlier connection is not all sent again */
 	uint16_t keep_alive, window, aliases_out_max;
 	uint32_t max_packet, session_expiry;
-	uint32_t looked_at;            /* access_generation(), cut, of `access` */
-	struct mqtt_alarm *alarm;      /* of one whose session outlives the connection, for that */
-	struct mqtt_aliases *in, *out; /* NULL: none yet */
-	struct mqtt_memo *memo;        /* NULL: it has not published yet */
+	uint32_t looked_at;              /* access_generation(), cut, of `access` */
+	struct mqtt_alarm *alarm;        /* of one whose session outlives the connection, for that */
+	struct mqtt_aliases *in, *out;   /* NULL: none yet */
+	union {                          /* which of them it is: mqtt_client() */
+		struct mqtt_memo *memo;  /* while it has a session; NULL: it has not published yet */
+		struct subscriber *past; /* a reference to the one that it had: for its name */
+		char *claimed;           /* its name before it has one, or without ever getting one; NULL: not known */
+	};
 	struct topics_access access;
 	struct mqtt_held *held; /* NULL: it waits for nothing */
 	struct mqtt_rate *rate; /* NULL: there is no limit */
@@ -78,17 +84,21 @@ struct mqtt {
 /* mqtt.c. The first is the one place where a state begins, and has the ways; the second ends the conversation in the words of its version. */
 void mqtt_enter(struct mqtt *self, enum mqtt_state to);
 enum verdict mqtt_bye(struct mqtt *self, struct io *io, unsigned code, const char *why);
-void mqtt_out_now(struct io *io, const struct mqtt_writer *w);
+void mqtt_out_now(const struct mqtt *self, struct io *io, const struct mqtt_writer *w);
 void mqtt_out(struct mqtt *self, struct io *io, const struct mqtt_writer *w); /* behind what it promises */
 void mqtt_answer(struct mqtt *self, struct io *io, enum mqtt_type type, uint16_t id, unsigned code);
 
-void mqtt_note(struct io *io, const struct mqtt_frame *f);                           /* one that came, for the trace */
+void mqtt_note(struct io *io, const struct mqtt_frame *f); /* one that came, for the trace: io->traced */
+void mqtt_note_out(const struct mqtt *self, struct io *io, struct span packets); /* that were sent, whole ones */
+/* A PUBLISH that was sent: all before its payload, as mqtt_put_publish() has written it. */
+void mqtt_note_publish(const struct mqtt *self, struct io *io, struct span head, size_t payload);
 enum verdict mqtt_ack(struct mqtt *self, struct io *io, const struct mqtt_frame *f); /* PUBACK and its like */
 void mqtt_done(struct mqtt *self, struct io *io);
 
 /* connect.c */
 enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
 enum verdict mqtt_refuse(struct mqtt *self, struct io *io, unsigned code, const char *why); /* by a CONNACK */
+struct span mqtt_client(const void *self); /* for the log: its client identifier */
 void mqtt_leave(struct mqtt *self, struct io *io);
 
 /*

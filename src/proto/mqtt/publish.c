@@ -111,11 +111,11 @@ static int spread(struct mqtt *self, struct io *io, const struct mqtt_publish *p
 
 	if (mqtt_kept_full(io) && mqtt_must_keep(io, m)) {
 		mqtt_refused(io);
-		mqtt_limit(io, MQTT_L_DISK, subscriber_name(self->session));
+		mqtt_limit(io, MQTT_L_DISK, &(struct mqtt_whose){ subscriber_name(self->session), p->topic, io->self });
 		return MQTT_QUOTA;
 	}
 	if (p->retain)
-		retained = mqtt_retain(io, m);
+		retained = mqtt_retain(self, io, m);
 	if (retained == -ENOBUFS && p->qos && self->version == MQTT_5) {
 		mqtt_refused(io);
 		return MQTT_QUOTA;
@@ -132,9 +132,13 @@ static int publish(struct mqtt *self, struct io *io, const struct mqtt_publish *
 	struct message *m;
 	int r = make(self, io, p, &m);
 
+	if (r == -EACCES) {
+		mqtt_denied(io, MQTT_L_PUBLISH, subscriber_name(self->session), p->topic);
+		return MQTT_NOT_AUTHORIZED;
+	}
 	if (r < 0) {
 		mqtt_dropped(io);
-		return r == -EACCES ? MQTT_NOT_AUTHORIZED : r;
+		return r;
 	}
 	if (r == 0 && self->memo)
 		self->memo->found_at = 0; /* another topic, also when it is refused */

@@ -266,7 +266,7 @@ int mqtt_route(struct mqtt_memo *memo, struct io *io, struct message *m)
 	return r < 0 ? r : heard || h.heard;
 }
 
-int mqtt_retain(struct io *io, struct message *m)
+int mqtt_retain(const struct mqtt *by, struct io *io, struct message *m)
 {
 	struct mqtt_shard *shard = io->shard;
 	const struct mqtt_options *o = mqtt_options(io);
@@ -275,7 +275,9 @@ int mqtt_retain(struct io *io, struct message *m)
 	if (r == 1)
 		port_post(io->svc->port, 0, MQTT_SWEEP, NULL);
 	if (r == -ENOBUFS)
-		mqtt_limit(io, MQTT_L_RETAINED, message_topic(m));
+		mqtt_limit(io, MQTT_L_RETAINED,
+			   &(struct mqtt_whose){ by ? subscriber_name(by->session) : (struct span){}, message_topic(m),
+						 by ? io->self : 0 });
 	if (r >= 0 && mqtt_service(io)->keep)
 		shard->pen.retained = true;
 	if (!mqtt_service(io)->lazy)
@@ -288,7 +290,7 @@ bool mqtt_announce(struct io *io, struct message *m)
 	if (!m)
 		return false;
 	if (m->retain)
-		(void)mqtt_retain(io, m);
+		(void)mqtt_retain(NULL, io, m);
 	(void)mqtt_route(NULL, io, m);
 	message_unref(m);
 	return true;

@@ -28,10 +28,12 @@ struct mqtt_alarm {
 /* Letters that say there is an earlier one, or that the disk has come further, may be lost when memory is out: it is looked for. */
 static void set_timer(struct mqtt_shard *shard, struct io *io)
 {
-	uint64_t first = 0, look = io->now + LOOK_AGAIN;
+	uint64_t first = 0, look = io->now + LOOK_AGAIN, limits = mqtt_limits_due(shard);
 
 	if (heap_min(&shard->alarms, &first) && first < look)
 		look = first;
+	if (limits < look)
+		look = limits;
 	io_timer(io, MQTT_SHARD_ALARM, shard->sweep_at < look ? shard->sweep_at : look);
 }
 
@@ -98,6 +100,7 @@ static void ring_all(struct mqtt_shard *shard, struct io *io)
 	uint64_t at;
 
 	mqtt_kept_look(shard, io);
+	mqtt_limits_tell(shard, io, false);
 	if (shard->sweep_at <= io->now)
 		sweep(shard, io);
 	while ((n = heap_min(&shard->alarms, &at)) && at <= io->now) {
@@ -330,6 +333,11 @@ static void it_is_time(struct mqtt_shard *shard, unsigned timer, struct io *io)
 		mqtt_bridges_due(shard, io);
 }
 
+static bool something_is_due(const struct mqtt_shard *shard)
+{
+	return shard->alarms.n || shard->sweep_at != UINT64_MAX || mqtt_limits_due(shard) != UINT64_MAX;
+}
+
 enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io)
 {
 	struct mqtt_shard *shard = self;
@@ -346,7 +354,7 @@ enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io)
 		mqtt_bridges_gone(shard, io, ev);
 	else if (ev->kind == EV_STOP)
 		mqtt_bridges_stop(shard);
-	if (ev->kind == EV_TIMER || (ev->kind == EV_MSG && (shard->alarms.n || shard->sweep_at != UINT64_MAX)))
+	if (ev->kind == EV_TIMER || (ev->kind == EV_MSG && something_is_due(shard)))
 		set_timer(shard, io);
 	mqtt_send_off(NULL, io);
 	return V_GO;
@@ -358,7 +366,8 @@ void mqtt_shard_done(void *self, struct io *io)
 	struct heap_node *n;
 	uint64_t at;
 
-	(void)io;
+	mqtt_limits_tell(shard, io, true);
+	mqtt_limits_done(shard);
 	mqtt_bridges_done(shard);
 	while ((n = heap_min(&shard->alarms, &at))) {
 		heap_del(&shard->alarms, n);

@@ -55,12 +55,22 @@ enum mqtt_limit {
 	MQTT_L_SESSIONS,
 	MQTT_L_RETAINED,
 	MQTT_L_WILL,
+	MQTT_L_PUBLISH,
+	MQTT_L_SUBSCRIBE,
 	MQTT_LIMITS,
 };
 
+/* Who has lost something by it, and what it was about. What is not known is left empty. */
+struct mqtt_whose {
+	struct span client, topic;
+	sess_id session; /* 0: it is not connected, or nobody knows */
+};
+
 struct mqtt_limited {
-	nsec told;  /* 0: never */
-	uint64_t n; /* times since then */
+	nsec told;    /* when there was a line last; 0: not in this second */
+	uint64_t n;   /* times since then */
+	sess_id last; /* whose the last of them was, and its names */
+	struct buf client, topic;
 };
 
 /* A loop: io->shard. */
@@ -112,8 +122,16 @@ static inline void mqtt_refused(struct io *io)
 
 struct subscriber_limits mqtt_limits(const struct io *io); /* of the options; connect.c */
 
-/* limit.c. `r`: what subscriber_push() said. */
-void mqtt_limit(struct io *io, enum mqtt_limit which, struct span whose);
+/*
+ * limit.c. mqtt_limit(): the first one has its line in the log at once; those of the second after it have one together, with their number,
+ * when the shard's timer rings (mqtt_limits_due(), UINT64_MAX: never) or the shard ends (`all`). mqtt_denied(): by the rules; counted.
+ * mqtt_lost(): `r` is what subscriber_push() said.
+ */
+void mqtt_limit(struct io *io, enum mqtt_limit which, const struct mqtt_whose *whose);
+void mqtt_denied(struct io *io, enum mqtt_limit which, struct span client, struct span topic);
+nsec mqtt_limits_due(const struct mqtt_shard *shard);
+void mqtt_limits_tell(struct mqtt_shard *shard, struct io *io, bool all);
+void mqtt_limits_done(struct mqtt_shard *shard);
 void mqtt_lost(struct io *io, const struct subscriber *whose, const struct message *m, int r); /* a delivery */
 bool mqtt_must_refuse(const struct mqtt *self, struct io *io, const struct message *m);
 
@@ -131,8 +149,9 @@ struct mqtt_memo {
  */
 int mqtt_route(struct mqtt_memo *memo, struct io *io, struct message *m);
 bool mqtt_route_here(struct mqtt_memo *memo, struct io *io, struct message *m); /* this loop's index alone */
-[[nodiscard]] int mqtt_retain(struct io *io, struct message *m);                /* as topics_retain() */
-bool mqtt_must_keep(struct io *io, const struct message *m);                    /* would it go to the disk? */
+/* As topics_retain(). `by`: whose session publishes it, NULL: nobody's who is here. */
+[[nodiscard]] int mqtt_retain(const struct mqtt *by, struct io *io, struct message *m);
+bool mqtt_must_keep(struct io *io, const struct message *m); /* would it go to the disk? */
 
 /* What the server says itself, retained if it says so. Takes it; NULL, for which memory was out: false. */
 bool mqtt_announce(struct io *io, struct message *m);

@@ -131,6 +131,8 @@ static uint8_t take(struct mqtt *self, struct io *io, const struct mqtt_sub *sub
 		r = topics_subscribe(mqtt_service(io)->topics, shard->heard, self->session, &self->access, &w,
 				     mqtt_options(io)->subscriptions);
 	mqtt_kept_take_back(io, &before);
+	if (r == -EACCES)
+		mqtt_denied(io, MQTT_L_SUBSCRIBE, subscriber_name(self->session), sub->filter);
 	if (r < 0) /* one that was there is as it was */
 		return refusal(r);
 	/* [MQTT-3.3.1-9] [-10] [-11], and nothing of it for a group [4.8.2] */

@@ -7,6 +7,7 @@
 #include "proto/mqtt/test_talk.h"
 
 static struct world w;
+static bool traced;
 
 /* ---- set-up ---- */
 
@@ -38,9 +39,11 @@ static void *make_options(const char *const *options)
 static bool begin_with(const char *const *options)
 {
 	w = (struct world){ .proto = &mqtt_proto, .options = make_options(options) };
-	return w.options &&
-	       memdrive_new(&(struct mem_setup){ .proto = &mqtt_proto, .options = w.options, .linger = SEC }, &w.drive,
-			    NULL) == 0;
+	return w.options && memdrive_new(&(struct mem_setup){ .proto = &mqtt_proto,
+							      .options = w.options,
+							      .linger = SEC,
+							      .trace = traced },
+					 &w.drive, NULL) == 0;
 }
 
 #define BEGIN(...) \
@@ -174,6 +177,46 @@ static void it_subscribes_and_maps(void **state)
 	SAYS(c, "\x30\x07\x00\x02zz\x00no"); /* which nobody has asked for */
 	assert_int_equal(memconn_out(c).n, 0);
 	assert_int_equal(memconn_end(c), MEM_OPEN);
+}
+
+/* ---- the trace ---- */
+
+static void noted(const char **at, const char *note)
+{
+	const char *line = strstr(*at, note);
+
+	if (!line)
+		fail_msg("no \"%s\" in:\n%s", note, *at);
+	*at = line + strlen(note);
+}
+
+/* In the words of the wire: its topics are those of the other side. */
+static void its_trace_is_what_it_says(void **state)
+{
+	struct memconn *c, *us;
+	const char *at;
+
+	(void)state;
+	traced = true;
+	BEGIN("topics", "s/# both 1 here/ there/", "user", "me");
+	traced = false;
+	c = far_end(0);
+	far_greeted(c);
+	far_takes(c);
+	SAYS(c, "\x90\x04\x00\x01\x00\x01");
+	us = talk_enter(&w, "us");
+	talk_publish(us, &(struct say){ .topic = "here/s/x", .payload = "out", .qos = 1, .id = 9 });
+	SAYS(c, "\x33\x10\x00\x09there/s/y\x00\x07\x00in");
+	memdrive_stop(w.drive);
+	at = (const char *)memdrive_trace(w.drive).p;
+	noted(&at, "+> CONNECT v5.0 c0 k60 \"mqtt.far\" user-name=\"me\" ");
+	noted(&at, "+< CONNACK s0 0x00 (Success)\n");
+	noted(&at, "+> SUBSCRIBE m1 \"there/s/#\" q1 no-local as-published\n");
+	noted(&at, "+> PUBLISH q0 r1 \"$SYS/broker/connection/mqtt.far/state\" 1 bytes\n");
+	noted(&at, "+> PUBLISH q1 r0 m");
+	noted(&at, " \"there/s/x\" 3 bytes\n");
+	noted(&at, "+> PUBACK m7 0x10 (No matching subscribers)\n");
+	noted(&at, "+> DISCONNECT");
 }
 
 /* ---- versions ---- */
@@ -461,6 +504,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(it_says_who_it_is, end),
 		cmocka_unit_test_teardown(it_subscribes_and_maps, end),
+		cmocka_unit_test_teardown(its_trace_is_what_it_says, end),
 		cmocka_unit_test_teardown(it_speaks_older_versions, end),
 		cmocka_unit_test_teardown(it_knows_itself, end),
 		cmocka_unit_test_teardown(another_may_refuse_its_name, end),

@@ -138,12 +138,12 @@ static void test_names(void **state)
 static struct events *lines; /* where the log writes its events */
 static unsigned limits;
 
-static void log_limit(struct host *h, struct sess *s, const char *reason, struct span whose, uint64_t count)
+static void log_limit(struct host *h, struct sess *s, const struct limited *what)
 {
 	static const char line[] = "{\"time\":\"t\",\"event\":\"limit\",\"service\":\"mqtt\"}";
 
-	(void)h, (void)s, (void)whose, (void)count;
-	assert_string_equal(reason, "queue-full");
+	(void)h, (void)s;
+	assert_string_equal(what->reason, "queue-full");
 	limits++;
 	events_put(lines, line, strlen(line));
 }

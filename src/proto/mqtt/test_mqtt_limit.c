@@ -473,6 +473,134 @@ static void test_paused_and_gone(void **state)
 	world_close(&w);
 }
 
+/* ---- what the log is told ---- */
+
+static struct {
+	char last[200];
+	unsigned lines;
+	uint64_t sum;
+} told;
+
+static void on_limit(struct host *h, struct sess *s, const struct limited *what)
+{
+	(void)h, (void)s;
+	snprintf(told.last, sizeof(told.last), "%s %.*s %.*s %u", what->reason, (int)what->client.n, what->client.p,
+		 (int)what->topic.n, what->topic.p, what->session != 0);
+	told.lines++;
+	told.sum += what->count;
+}
+
+static void open_with_rules(struct world *w, struct access **ret)
+{
+	BUF_AUTO struct buf why = BUF_INIT(256);
+	struct mem_setup setup = {};
+	struct rules *r;
+
+	memset(&told, 0, sizeof(told));
+	assert_int_equal(access_new(ret), 0);
+	assert_int_equal(rules_new(&r), 0);
+	assert_int_equal(rules_add(r, true, "* * topics:ok/#", &why), 0);
+	access_set(*ret, NULL, r);
+	rules_unref(r);
+	setup.access = *ret;
+	world_open(w, &mqtt_proto, &setup, "sys_interval", "0");
+}
+
+/* Not dropped; the first at once, the others of the second in one line, and the sum is right. */
+static void test_denied(void **state)
+{
+	struct access *access;
+	struct memconn *a;
+	struct world w;
+
+	(void)state;
+	open_with_rules(&w, &access);
+	a = talk_enter(&w, "a");
+	memconn_sess(a)->host->limit = on_limit;
+	for (unsigned i = 0; i < 1000; i++)
+		assert_int_equal(publishes(a, i == 999 ? "last" : "other", "x", 1 + i % 2), MQTT_NOT_AUTHORIZED);
+	assert_string_equal(told.last, "publish-denied a other 1");
+	assert_int_equal(told.lines, 1);
+	memdrive_advance(w.drive, SEC);
+	assert_string_equal(told.last, "publish-denied a last 1");
+	assert_int_equal(told.lines, 2);
+	assert_int_equal(told.sum, 1000);
+	memdrive_advance(w.drive, 20 * SEC);
+	assert_int_equal(told.lines, 2);
+	talk_publish(a, &(struct say){ .topic = "again", .payload = "x" }); /* a first one again */
+	assert_string_equal(told.last, "publish-denied a again 1");
+	talk_publish(a, &(struct say){ .topic = "again", .payload = "x" });
+	talk_publish(a, &(struct say){ .topic = "ok/x", .payload = "x" });
+	assert_int_equal(talk_count(&w, MQTT_DENIED), 1002);
+	assert_int_equal(talk_count(&w, MQTT_DROPPED), 0);
+	world_close(&w); /* what is not told yet is told then */
+	assert_int_equal(told.sum, 1002);
+	access_free(&access);
+}
+
+static void test_denied_filter_and_will(void **state)
+{
+	struct access *access;
+	struct memconn *a, *b;
+	struct world w;
+
+	(void)state;
+	open_with_rules(&w, &access);
+	a = talk_enter(&w, "a");
+	memconn_sess(a)->host->limit = on_limit;
+	memconn_send(a, "\x82\x09\0\x01\0\0\x03no/\0", 11, 0);
+	assert_int_equal(take_packet(a, MQTT_SUBACK).body.p[3], MQTT_NOT_AUTHORIZED);
+	assert_string_equal(told.last, "subscribe-denied a no/ 1");
+	b = world_client(&w);
+	talk_greet(b, &(struct hello){ .name = "b", .will = "gone" });
+	talk_greeted(b, MQTT_NOT_AUTHORIZED);
+	assert_string_equal(told.last, "will-denied b gone 1");
+	assert_int_equal(told.sum, 2);
+	assert_int_equal(talk_count(&w, MQTT_DENIED), 2);
+	world_close(&w);
+	access_free(&access);
+}
+
+/* ---- who it is ---- */
+
+static const char *called(struct memconn *c)
+{
+	static char name[100];
+	struct span s = sess_client(memconn_sess(c));
+
+	snprintf(name, sizeof(name), "%.*s", (int)s.n, s.p);
+	return name;
+}
+
+/* As it called itself, whether it has a session, had one, or got none. */
+static void test_client_of_a_session(void **state)
+{
+	struct memconn *a, *b;
+	struct world w;
+
+	(void)state;
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0", "sessions", "0");
+	a = world_client(&w);
+	assert_string_equal(called(a), "");
+	talk_greet(a, &(struct hello){ .name = "a", .clean = true });
+	talk_greeted(a, MQTT_OK);
+	assert_string_equal(called(a), "a");
+	memconn_window(a, 0); /* what does not read is there yet when it is over */
+	b = talk_enter(&w, "a");
+	assert_string_equal(called(a), "a"); /* taken over */
+	assert_string_equal(called(b), "a");
+	b = world_client(&w);
+	memconn_window(b, 0);
+	talk_greet(b, &(struct hello){ .name = "refused", .expiry = 100 });
+	assert_string_equal(memconn_reason(b), "sessions");
+	assert_string_equal(called(b), "refused");
+	b = world_client(&w);
+	talk_greet(b, &(struct hello){ .name = "", .clean = true });
+	talk_greeted(b, MQTT_OK);
+	assert_memory_equal(called(b), "auto-", 5);
+	world_close(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -488,6 +616,9 @@ int main(void)
 		cmocka_unit_test(test_message_rate),
 		cmocka_unit_test(test_byte_rate),
 		cmocka_unit_test(test_paused_and_gone),
+		cmocka_unit_test(test_denied),
+		cmocka_unit_test(test_denied_filter_and_will),
+		cmocka_unit_test(test_client_of_a_session),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

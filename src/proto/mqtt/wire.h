@@ -221,3 +221,5 @@ int mqtt_return_code(uint8_t code);
  *	PUBLISH q1 r0 m7 "a/b" 12 bytes expiry=30
  */
 void mqtt_describe(const struct mqtt_frame *f, struct buf *b);
+/* The same of a PUBLISH whose payload is elsewhere: all that is before it. */
+void mqtt_describe_head(struct mqtt_form form, struct span head, size_t payload, struct buf *b);

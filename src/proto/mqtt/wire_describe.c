@@ -84,7 +84,7 @@ static int describe_connack(const struct mqtt_frame *f, struct buf *b, const cha
 	return 0;
 }
 
-static int describe_publish(const struct mqtt_frame *f, struct buf *b, const char **ret_why)
+static int describe_with(const struct mqtt_frame *f, size_t elsewhere, struct buf *b, const char **ret_why)
 {
 	struct mqtt_publish p;
 	int code = mqtt_parse_publish(f, &p, ret_why);
@@ -96,9 +96,14 @@ static int describe_publish(const struct mqtt_frame *f, struct buf *b, const cha
 		buf_addf(b, " m%u", p.id);
 	buf_addc(b, ' ');
 	buf_add_excerpt(b, p.topic);
-	buf_addf(b, " %zu bytes", p.payload.n);
+	buf_addf(b, " %zu bytes", p.payload.n + elsewhere);
 	add_props(b, MQTT_PUBLISH, &p.props);
 	return 0;
+}
+
+static int describe_publish(const struct mqtt_frame *f, struct buf *b, const char **ret_why)
+{
+	return describe_with(f, 0, b, ret_why);
 }
 
 static int describe_ack(const struct mqtt_frame *f, struct buf *b, const char **ret_why)
@@ -173,6 +178,11 @@ static int describe_ping(const struct mqtt_frame *f, struct buf *b, const char *
 	return mqtt_parse_ping(f, ret_why);
 }
 
+static void add_bad(struct buf *b, const char *why, int code, size_t n)
+{
+	buf_addf(b, " bad: %s 0x%02x, %zu bytes", why, code, n);
+}
+
 void mqtt_describe(const struct mqtt_frame *f, struct buf *b)
 {
 	static int (*const by_type[])(const struct mqtt_frame *, struct buf *, const char **) = {
@@ -193,5 +203,23 @@ void mqtt_describe(const struct mqtt_frame *f, struct buf *b)
 		return;
 	code = by_type[f->type](f, b, &why);
 	if (code)
-		buf_addf(b, " bad: %s 0x%02x, %zu bytes", why, code, f->body.n);
+		add_bad(b, why, code, f->body.n);
+}
+
+void mqtt_describe_head(struct mqtt_form form, struct span head, size_t payload, struct buf *b)
+{
+	struct mqtt_frame f = { .form = form, .type = MQTT_PUBLISH, .flags = head.n ? head.p[0] & 0xf : 0 };
+	const char *why = NULL;
+	size_t at = 1;
+	int code;
+
+	while (at < head.n && head.p[at] & 0x80) /* the length counts the payload too */
+		at++;
+	at = at < head.n ? at + 1 : head.n;
+	f.body = (struct span){ head.p + at, head.n - at };
+	f.total = head.n + payload;
+	buf_adds(b, mqtt_type_name(f.type));
+	code = describe_with(&f, payload, b, &why);
+	if (code)
+		add_bad(b, why, code, f.body.n);
 }

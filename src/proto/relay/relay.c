@@ -16,7 +16,13 @@
 enum { FAR = 1 }; /* tag of the channel */
 enum { CONNECTED, FAILED, TO_FAR, TO_NEAR };
 
-static const char *const counters[] = { "connected", "connect_failed", "bytes_to", "bytes_from", NULL };
+static const struct proto_counter counters[] = {
+	{ "connected", "connections made to the other side" },
+	{ "connect_failed", "clients for whom there was none" },
+	{ "bytes_to", "bytes sent on to the other side" },
+	{ "bytes_from", "bytes that came from there" },
+	{},
+};
 
 struct relay_options {
 	uint64_t connect_timeout;

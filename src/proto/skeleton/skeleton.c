@@ -15,7 +15,7 @@ enum { LINE = 1024 };
 
 /* What `guichet stats` shows beside what it counts for everybody. The enum and the names have the same order. */
 enum { LINES };
-static const char *const counters[] = { "lines", NULL };
+static const struct proto_counter counters[] = { { "lines", "lines answered" }, {} };
 
 /* Options: a struct of values, and a row for each of its fields, sorted by name. The row parses, checks and documents. */
 struct skeleton_options {
