@@ -105,35 +105,41 @@ static void man_command(struct buf *b, const struct command *c)
 	buf_addc(b, '\n');
 }
 
+static void man_table(struct buf *b, const struct option_table *t);
+
+static void man_row(struct buf *b, const struct option *row)
+{
+	char form[512];
+	struct buf f;
+
+	buf_init_fixed(&f, form, sizeof(form));
+	option_add_form(row, &f);
+	buf_adds(b, ".TP\n");
+	if (!row->part)
+		buf_addf(b, "\\fB%s\\fR = ", row->name);
+	roff(b, form);
+	buf_addc(b, '\n');
+	roff(b, row->help);
+	if (row->def && *row->def) {
+		buf_adds(b, "; default ");
+		roff(b, row->def);
+	}
+	buf_adds(b, ".\n");
+	if (!row->part)
+		return;
+	buf_adds(b, ".RS\n");
+	roff_text(b, row->part->about ? row->part->about : "");
+	man_table(b, row->part);
+	buf_adds(b, ".RE\n");
+}
+
+/* Sections of its own come last. */
 static void man_table(struct buf *b, const struct option_table *t)
 {
-	for (size_t i = 0; t && i < 2 * t->n; i++) {
-		const struct option *row = &t->rows[i % t->n];
-		char form[512];
-		struct buf f;
-
-		if (!row->part != (i < t->n)) /* sections of its own come last */
-			continue;
-		buf_init_fixed(&f, form, sizeof(form));
-		option_add_form(row, &f);
-		buf_adds(b, ".TP\n");
-		if (!row->part)
-			buf_addf(b, "\\fB%s\\fR = ", row->name);
-		roff(b, form);
-		buf_addc(b, '\n');
-		roff(b, row->help);
-		if (row->def && *row->def) {
-			buf_adds(b, "; default ");
-			roff(b, row->def);
-		}
-		buf_adds(b, ".\n");
-		if (row->part) {
-			buf_adds(b, ".RS\n");
-			roff_text(b, row->part->about ? row->part->about : "");
-			man_table(b, row->part);
-			buf_adds(b, ".RE\n");
-		}
-	}
+	for (unsigned sections = 0; sections < 2; sections++)
+		for (size_t i = 0; t && i < t->n; i++)
+			if (!t->rows[i].part == !sections)
+				man_row(b, &t->rows[i]);
 }
 
 static void man_proto(struct buf *b, const struct proto *p)
