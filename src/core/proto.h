@@ -46,6 +46,7 @@ enum ev_kind {
 	EV_LAYER,  /* the layer on top is up (handshake over) */
 	EV_STOP,   /* the server drains: finish what is begun, then V_CLOSE */
 	EV_RELOAD, /* only to a shard: io->svc has other options than in the step before */
+	EV_ACCESS, /* with P_ACCESS: people or rules may be others than before, in io->svc->access */
 };
 
 /* What was posted. To keep the object, take the pointer and set `mail` to NULL; what is left is dropped. */
@@ -258,7 +259,8 @@ enum {
 		4096, /* its own rule says when a silent peer is gone (MQTT's keep alive), and not the option `idle` */
 	/* WebSocket messages of text end the connection ([MQTT-6.0.0-1]), and none are sent. */
 	P_BINARY = 8192,
-	P_KEEPS = 16384, /* has a durable store (store/keep.h): its process may write `topics` of the data folder */
+	P_KEEPS = 16384,  /* has a durable store (store/keep.h): its process may write `topics` of the data folder */
+	P_ACCESS = 32768, /* who has come in may have to go when people and rules change: EV_ACCESS; model event only */
 };
 
 #define PROTO_COUNTERS 16
@@ -281,10 +283,7 @@ struct proto {
 	enum verdict (*step)(void *self, const struct ev *ev, struct io *io);
 	enum verdict (*shard)(void *self, const struct ev *ev, struct io *io); /* NULL: no shards */
 	void (*fini)(void *self, struct io *io);                               /* may post, cannot write; NULL */
-	/*
-	 * How the client calls itself (MQTT's client identifier): `client` in the lines of the log that are about this session, also after
-	 * its end, until fini(). Empty: it has not said so yet. Borrowed, until the next step. NULL: there are no such names.
-	 */
+	/* How the client calls itself: `client` in the log, until fini(); borrowed. Empty: it has not said so. NULL: it never does */
 	struct span (*client)(const void *self);
 	void (*shard_fini)(void *self, struct io *io);         /* likewise, after the last session; NULL */
 	int (*svc_open)(struct svc *svc, struct buf *ret_why); /* 0 or -errno and a sentence; NULL */

@@ -15,6 +15,7 @@ struct who {
 	const char *user;  /* name, certificate subject, or NULL */
 	uint32_t uid, gid; /* WHO_UNIX */
 	int32_t pid;
+	uint32_t proof; /* WHO_PASSWORD: which password it was, as proto/common/login.h knows it */
 };
 
 /*

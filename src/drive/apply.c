@@ -323,6 +323,12 @@ void server_cancel(struct server *s)
 	option_values_free(&tables_guichet, &global);
 }
 
+static void access_here(struct loop *l, void *arg)
+{
+	(void)arg;
+	loop_tell_access(l);
+}
+
 int server_commit(struct server *s, struct conf_problems *ps)
 {
 	struct guichet_options *global = s->next.global;
@@ -347,6 +353,8 @@ int server_commit(struct server *s, struct conf_problems *ps)
 	commit(s);
 	s->next = (struct prepared){};
 	server_tune(s, global);
+	if (s->setup.role != SERVER_MONITOR)
+		server_everywhere(s, access_here, NULL);
 	return 0;
 }
 

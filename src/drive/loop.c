@@ -18,6 +18,8 @@ enum {
 	REPOLL_MAX = 4,           /* more waits for input before a flush ... */
 	REPOLL_BYTES = 256 << 10, /* ... while less than this waits to be sent */
 	EFFECTS_KEEP = 4096,
+	ACCESS_COST = 1024, /* EV_ACCESS: in a turn, where to look at a place costs one */
+	ACCESS_ONE = 15,    /* and a session so many more */
 };
 
 #define NO_MEMORY (50 * MSEC) /* until the next try */
@@ -219,6 +221,8 @@ static nsec idle_until(const struct loop *l, nsec timeout)
 	nsec at = timeout == UINT64_MAX ? UINT64_MAX : l->host.now + timeout, key;
 
 	if (!list_empty(&l->host.dirty) || !list_empty(&l->again) || l->done || l->posts || l->finish)
+		return 0;
+	if (l->access_at < l->access_end)
 		return 0;
 	if (l->waiting && !inbox_crowded())
 		return 0;
@@ -481,6 +485,29 @@ static void trim_effects(struct host *h)
 	h->fx_cap = 0;
 }
 
+void loop_tell_access(struct loop *l)
+{
+	l->access_at = 0;
+	l->access_end = l->ids.n; /* who comes later is asked by what is in force now */
+}
+
+/* Not all at once: each of thousands may have rules to look up, and the others wait meanwhile. */
+static void tell_access(struct loop *l)
+{
+	for (unsigned cost = 0; cost < ACCESS_COST && l->access_at < l->access_end; cost++) {
+		struct source *src = ids_at(&l->ids, l->access_at++);
+		struct conn *c = src ? loop_find_conn(l, src->id) : NULL;
+
+		if (!c || c->state != CONN_SERVING || !c->s.proto || !(c->s.proto->flags & P_ACCESS))
+			continue;
+		cost += ACCESS_ONE;
+		l->host.serving = &c->s;
+		sess_event(&c->s, &(struct ev){ .kind = EV_ACCESS });
+		sess_mark(&c->s);
+		loop_effects(l);
+	}
+}
+
 void loop_turn(struct loop *l, nsec timeout)
 {
 	l->host.handshakes = l->setup.tuning.handshakes ? l->setup.tuning.handshakes : HOST_HANDSHAKES;
@@ -503,6 +530,7 @@ void loop_turn(struct loop *l, nsec timeout)
 		gate_cache_tick(l->files, l->host.now);
 	accept_retry(l, false);
 	accept_look(l);
+	tell_access(l);
 	settle_all(l);
 	posts_flush(l);
 	l->host.serving = NULL;

@@ -58,6 +58,7 @@ void loop_free(struct loop **l); /* ends what is left; the thread that ran it, o
 void loop_turn(struct loop *l, nsec timeout);
 void loop_run(struct loop *l); /* until loop_finish() */
 void loop_tune(struct loop *l, const struct loop_tuning *tuning);
+void loop_tell_access(struct loop *l); /* people or rules are others: EV_ACCESS, to some in each turn */
 bool loop_empty(const struct loop *l); /* nothing is left to wait for */
 
 /*

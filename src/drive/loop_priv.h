@@ -170,6 +170,8 @@ struct loop {
 	struct desk *desk;        /* NULL: no command was asked for yet */
 	struct gate_cache *files; /* NULL: none yet, or none at all */
 	unsigned answered;        /* calls for files that were answered at once in this turn */
+	uint32_t access_at;       /* of `ids`: the next one to be told EV_ACCESS */
+	uint32_t access_end;      /* and behind the last one */
 	struct ready *ready;      /* what the poller tells; not on the stack, of which it would be a page */
 	struct watch *watch;
 	unsigned watch_cap; /* and of `ready`, which with epoll has POLLER_BATCH */

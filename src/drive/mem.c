@@ -191,6 +191,20 @@ void memdrive_reload(struct memdrive *w, const void *options)
 	mem_rest(w);
 }
 
+void memdrive_access(struct memdrive *w)
+{
+	for (uint32_t i = 0; i < w->ids.n; i++) {
+		struct memsess *ms = ids_at(&w->ids, i);
+
+		if (!ms || !ms->s.proto || !(ms->s.proto->flags & P_ACCESS))
+			continue;
+		sess_event(&ms->s, &(struct ev){ .kind = EV_ACCESS });
+		sess_mark(&ms->s);
+		mem_effects(w);
+	}
+	mem_rest(w);
+}
+
 void memdrive_cut(struct memdrive *w)
 {
 	for (uint32_t i = 0; i < w->ids.n; i++) {

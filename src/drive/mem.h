@@ -73,6 +73,7 @@ struct span memdrive_trace(const struct memdrive *w); /* `< bytes`, `> bytes` ra
 void memdrive_stop(struct memdrive *w); /* EV_STOP to every session */
 void memdrive_reload(struct memdrive *w,
 		     const void *options); /* others are in force, borrowed: EV_RELOAD to the shard */
+void memdrive_access(struct memdrive *w);  /* people or rules are others: EV_ACCESS to all */
 void memdrive_cut(struct memdrive *w);     /* drops every session with a transport, as the end of the drain does */
 
 /* ---- a client ---- */

@@ -95,6 +95,45 @@ def test_reload(broker):
         other.ended()
 
 
+def ended_after(g, client, *command, more=None):
+    """The user command, a reload; the client says nothing meanwhile, and is told that it has to go."""
+    assert run("user", *command, "--people", g.folder / "people", **more or {}).returncode == 0
+    os.kill(g.pid, signal.SIGHUP)
+    client.ended()  # paho does not tell with which code: test_mqtt_auth.c does
+    client.c.loop_stop()
+
+
+CHANGES = {
+    "removed": ("del", "alice"),
+    "disabled": ("set", "alice", "--disable"),
+    "password": ("passwd", "alice", "--stdin"),
+}
+
+
+@pytest.mark.parametrize("how", list(CHANGES))
+def test_who_is_gone_and_silent(broker, how):
+    """He need not say or hear anything to learn of it; others are not disturbed."""
+    with Client(broker, "a", user="alice") as alice, Client(broker, "b", user="bob") as bob, Client(broker, "n") as anonymous:
+        ended_after(broker, alice, *CHANGES[how], more={"stdin": None, "input": "another\n"} if how == "password" else None)
+        line = broker.wait_log("closed", reason="login", client="a", user="alice")
+        assert line["level"] == "info"
+        assert bob.subscribe("clients/b/#") == 1
+        assert anonymous.c.is_connected()
+        assert broker.stats("mqtt")["open"] == 2
+    with Client(broker, "a", user="alice", password="another") as alice:
+        assert alice.code == (0 if how == "password" else 0x86)
+
+
+def test_a_reload_of_the_same_people(broker):
+    """Nobody has to go for it, nor when another user comes."""
+    with Client(broker, "a", user="alice") as alice:
+        broker.reload()
+        add_user(broker.folder / "people", "carol")
+        broker.reload()
+        assert alice.subscribe("home/#") == 1
+        assert alice.c.is_connected()
+
+
 def test_will(broker):
     with Client(broker, "w", user="bob", will=("home/secret/x", "dead")) as c:
         assert c.code == 0x87

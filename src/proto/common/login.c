@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "base/crc.h"
 #include "base/mem.h"
 
 struct login_job {
@@ -11,6 +12,7 @@ struct login_job {
 	struct people *people; /* a reference */
 	nsec now;
 	bool right;
+	uint32_t proof; /* then: of what was right */
 	size_t user, password;
 	uint8_t text[]; /* one behind the other */
 };
@@ -39,11 +41,12 @@ static void run(struct job *job)
 	struct span password = { j->text + j->user, j->password };
 	struct people_answer answer = {};
 
-	j->right = people_recall(j->memory, j->people, user_of(j), password, j->now);
-	if (j->right)
-		return;
-	job->err = people_verify(j->memory, j->people, user_of(j), password, j->now, &answer);
+	answer.who = people_recall(j->memory, j->people, user_of(j), password, j->now);
+	if (!answer.who)
+		job->err = people_verify(j->memory, j->people, user_of(j), password, j->now, &answer);
 	j->right = job->err == 0 && answer.who;
+	if (j->right)
+		j->proof = login_proof(answer.who);
 }
 
 static struct login_job *new_job(const struct io *io, struct people *people, struct span user, struct span password)
@@ -65,14 +68,22 @@ static struct login_job *new_job(const struct io *io, struct people *people, str
 	return j;
 }
 
-void login_take(struct io *io, struct span user)
+/* Another password has another salt, and so another hash. */
+uint32_t login_proof(const struct person *who)
+{
+	uint32_t crc = who->hash ? crc32c(0, who->hash, strlen(who->hash)) : 0;
+
+	return who->scram ? crc32c(crc, who->scram, strlen(who->scram)) : crc;
+}
+
+void login_take(struct io *io, struct span user, uint32_t proof)
 {
 	char name[PEOPLE_NAME_MAX + 1] = "";
 
 	if (user.n == 0 || user.n >= sizeof(name))
 		return;
 	memcpy(name, user.p, user.n);
-	io_who(io, &(struct who){ .how = WHO_PASSWORD, .user = name });
+	io_who(io, &(struct who){ .how = WHO_PASSWORD, .user = name, .proof = proof });
 }
 
 enum login login_refuse(struct io *io, struct span user)
@@ -84,14 +95,16 @@ enum login login_begin(struct io *io, uint32_t tag, struct span user, struct spa
 {
 	struct access *access = io->svc->access;
 	enum login r = LOGIN_FAILED;
+	const struct person *who;
 	struct people *people;
 	struct login_job *j;
 
 	if (!access)
 		return login_refuse(io, user); /* without people */
 	access_get(access, &people, NULL);
-	if (people_recall(access_memory(access), people, user, password, io->now)) {
-		login_take(io, user);
+	who = people_recall(access_memory(access), people, user, password, io->now);
+	if (who) {
+		login_take(io, user, login_proof(who));
 		r = LOGIN_IN;
 	} else {
 		j = new_job(io, people, user, password);
@@ -112,7 +125,7 @@ enum login login_end(struct io *io, const struct ev *ev)
 		return LOGIN_FAILED;
 	if (!j->right)
 		return login_refuse(io, user_of(j));
-	login_take(io, user_of(j));
+	login_take(io, user_of(j), j->proof);
 	return LOGIN_IN;
 }
 
@@ -132,18 +145,24 @@ static bool is_local(const struct peer *p)
 	return p->kind == PEER_UNIX || p->kind == PEER_NAME;
 }
 
+static bool may_stay(const struct person *p, const struct who *who)
+{
+	return p && !p->disabled && (!who || who->proof == login_proof(p));
+}
+
 static int view_of(const struct io *io, const struct people *people, struct rules *rules, struct span user,
 		   struct span client, struct rules_view **ret)
 {
 	const struct who *who = io->who;
 	const struct person *person = NULL;
 	struct rules_who asks = { .client = client, .local = is_local(io->peer) };
+	bool before = user.n == 0 && who && who->how == WHO_PASSWORD && who->user;
 
-	if (user.n == 0 && who && who->how == WHO_PASSWORD && who->user)
+	if (before)
 		user = span_str(who->user);
 	if (user.n) {
 		person = people_find(people, user);
-		if (!person || person->disabled)
+		if (!may_stay(person, before ? who : NULL))
 			return -EACCES;
 	} else if (who && who->how == WHO_CERTIFICATE && who->user) {
 		person = people_by_certificate(people, who->user);

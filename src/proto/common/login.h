@@ -28,14 +28,15 @@ enum login {
 [[nodiscard]] enum login login_begin(struct io *io, uint32_t tag, struct span user, struct span password);
 [[nodiscard]] enum login login_end(struct io *io, const struct ev *ev);
 
-/* Of an exchange that the protocol has had itself (SCRAM): he is in; he is not. */
-void login_take(struct io *io, struct span user);
+/* Of an exchange that the protocol has had itself (SCRAM): he is in, with the password that had this proof then; he is not. */
+uint32_t login_proof(const struct person *who);
+void login_take(struct io *io, struct span user, uint32_t proof);
 [[nodiscard]] enum login login_refuse(struct io *io, struct span user);
 
 /*
  * What the peer may do: io->who, or `user` when it is not empty (who has logged in in this very step), or by his certificate.
  * `client` is what %c is. *generation gets what access_generation() must still be, or the view is to be made anew. 0; -ENOMEM; -EACCES:
- * who has logged in is nobody any more, or must not (a reload): the conversation should end.
+ * who has logged in is nobody any more, must not, or has another password by now (a reload): the conversation should end.
  */
 [[nodiscard]] int login_view(const struct io *io, struct span user, struct span client, struct rules_view **ret,
 			     uint64_t *ret_generation);

@@ -21,6 +21,7 @@ static const char method[] = "SCRAM-SHA-256";
 struct mqtt_auth {
 	struct people_scram *exchange; /* NULL: its first message is to come */
 	struct buf said;               /* the last message of ours */
+	uint32_t proof;                /* login_proof(), when it is over and went well */
 	size_t n;
 	uint8_t connect[]; /* its body; nothing when it is done again */
 };
@@ -117,6 +118,8 @@ static int exchange(struct mqtt *self, struct io *io, struct span data, const ch
 	const struct person *who;
 	int r = begun ? people_scram_final(a->exchange, data, &who, &a->said) : first(a, io, data);
 
+	if (r == 0 && begun)
+		a->proof = login_proof(who);
 	if (r == 0)
 		return begun ? MQTT_OK : MQTT_CONTINUE_AUTH;
 	*ret_why = r == -EACCES ? "login" : r == -EINVAL ? "auth-malformed" : "out-of-memory";
@@ -148,6 +151,7 @@ static enum verdict proven_again(struct mqtt *self, struct io *io)
 	io_timer(io, MQTT_TIMER_AUTH, 0);
 	if (!io->who || !io->who->user || !span_is(user, io->who->user))
 		return mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "client-of-another");
+	login_take(io, user, self->auth->proof); /* perhaps by a new password */
 	r = mqtt_look(self, io, user, subscriber_name(self->session));
 	if (r < 0)
 		return r == -EACCES ? mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "login")
@@ -168,7 +172,7 @@ static enum verdict go_on(struct mqtt *self, struct io *io, struct span data)
 		return fail(self, io, r, why);
 	if (self->state == MQTT_OPEN)
 		return proven_again(self, io);
-	login_take(io, mqtt_auth_user(self));
+	login_take(io, mqtt_auth_user(self), self->auth->proof);
 	self->logged_in = true;
 	return mqtt_auth_resume(self, io);
 }

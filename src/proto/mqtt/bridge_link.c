@@ -517,7 +517,7 @@ static void fini(void *selfp, struct io *io)
 const struct proto mqtt_bridge_proto = {
 	.abi = PROTO_ABI,
 	.name = "mqtt",
-	.flags = P_STREAM | P_SHARED | P_ALIVE,
+	.flags = P_STREAM | P_SHARED | P_ALIVE | P_ACCESS,
 	.self_size = sizeof(struct link),
 	.step = step,
 	.fini = fini,

@@ -148,7 +148,7 @@ struct span mqtt_client(const void *selfp)
 
 	if (self->session)
 		return subscriber_name(self->session);
-	if (self->past)
+	if (self->had)
 		return subscriber_name(self->past);
 	return self->claimed ? span_str(self->claimed) : (struct span){};
 }
@@ -162,6 +162,13 @@ static void claim_name(struct mqtt *self, struct span name)
 		return;
 	memcpy(self->claimed, name.p, name.n); /* a text of MQTT has no NUL in it */
 	self->claimed[name.n] = '\0';
+}
+
+/* It has a session, which has the name; of what it publishes nothing is known yet. */
+static void drop_claim(struct mqtt *self)
+{
+	mem_free(self->claimed);
+	self->memo = NULL;
 }
 
 /* One that nobody can guess: who knows it could take the session over. */
@@ -269,8 +276,6 @@ static enum verdict let_in(struct mqtt *self, struct io *io, const struct mqtt_c
 	int r;
 
 	mqtt_enter(self, MQTT_OPEN);
-	mem_free(self->claimed);
-	self->claimed = NULL;
 	io_secret(io, false);
 	mqtt_count(io, MQTT_T_CONNECTIONS, 1);
 	mqtt_count(io, MQTT_T_CLIENTS, 1);
@@ -318,6 +323,8 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 
 	if (r < 0)
 		message_unref(will->m);
+	else
+		drop_claim(self);
 	if (r == -EBUSY) {
 		wait_for(self, io, where);
 		return V_GO;
@@ -476,7 +483,11 @@ void mqtt_leave(struct mqtt *self, struct io *io)
 			stay(self, io);
 		else
 			end_now(self, io);
+		if (self->memo)
+			filters_found_done(&self->memo->found);
+		mem_free(self->memo);
 		self->past = self->session;
+		self->had = true;
 		self->session = NULL;
 	}
 	mqtt_alarm_free(io->shard, &self->alarm);

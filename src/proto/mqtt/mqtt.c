@@ -414,8 +414,11 @@ static enum verdict stop(struct mqtt *self, struct io *io)
 
 static enum verdict one_event(struct mqtt *self, const struct ev *ev, struct io *io)
 {
-	if (self->state == MQTT_OPEN && mqtt_look_again(self, io) < 0)
-		return mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "login");
+	int r = self->state == MQTT_OPEN ? mqtt_look_again(self, io) : 0; /* also when EV_ACCESS is all that has come */
+
+	if (r < 0)
+		return r == -EACCES ? mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "login")
+				    : mqtt_bye(self, io, MQTT_SERVER_BUSY, "out-of-memory");
 	switch (ev->kind) {
 	case EV_OPEN:
 		return begin(io);
@@ -462,14 +465,13 @@ void mqtt_done(struct mqtt *self, struct io *io)
 	mqtt_kept_forget(self);
 	mqtt_aliases_free(self->in);
 	mqtt_aliases_free(self->out);
-	if (self->memo)
-		filters_found_done(&self->memo->found);
-	mem_free(self->memo);
 	topics_access_done(&self->access);
 	mqtt_auth_done(self);
 	mqtt_rate_done(self);
-	subscriber_unref(self->past);
-	mem_free(self->claimed);
+	if (self->had)
+		subscriber_unref(self->past);
+	else
+		mem_free(self->claimed);
 }
 
 static void fini(void *self, struct io *io)
@@ -531,7 +533,7 @@ const struct proto mqtt_proto = {
 	.summary = "messages by topics: a broker for MQTT 3.1, 3.1.1 and 5.0",
 	.doc = "OASIS MQTT 5.0",
 	.needs = "what one client publishes goes to those who subscribe, so they must be in one process",
-	.flags = P_STREAM | P_SHARED | P_FIRST | P_ALIVE | P_BINARY | P_OFF | P_KEEPS | P_DIALS,
+	.flags = P_STREAM | P_SHARED | P_FIRST | P_ALIVE | P_BINARY | P_OFF | P_KEEPS | P_DIALS | P_ACCESS,
 	.subprotocols = (const char *const[]){ "mqtt", "mqttv3.1", NULL },
 	.port = 1883,
 	.store = "topics",

@@ -50,8 +50,6 @@ enum mqtt_role {
 
 struct mqtt {
 	struct subscriber *session; /* a reference; NULL before it is MQTT_OPEN, and when it is MQTT_OVER */
-	struct subscriber *past;    /* the one that it was, likewise: for its name */
-	char *claimed;              /* its name before it has a session, or without ever getting one; NULL: not known */
 	uint8_t version, state;
 	uint8_t role;       /* enum mqtt_role */
 	uint8_t max_qos;    /* outward: of what the other side takes */
@@ -64,13 +62,18 @@ struct mqtt {
 	bool with_method : 1; /* its CONNECT had an authentication method */
 	bool torn : 1;        /* an answer could not be held: no memory, or too many */
 	bool muted : 1;       /* its CONNACK waits for the disk, and all else for that */
+	bool had : 1;         /* a session, which it has left */
 	bool behind : 1;      /* what was under way on an earlier connection is not all sent again */
 	uint16_t keep_alive, window, aliases_out_max;
 	uint32_t max_packet, session_expiry;
-	uint32_t looked_at;            /* access_generation(), cut, of `access` */
-	struct mqtt_alarm *alarm;      /* of one whose session outlives the connection, for that */
-	struct mqtt_aliases *in, *out; /* NULL: none yet */
-	struct mqtt_memo *memo;        /* NULL: it has not published yet */
+	uint32_t looked_at;              /* access_generation(), cut, of `access` */
+	struct mqtt_alarm *alarm;        /* of one whose session outlives the connection, for that */
+	struct mqtt_aliases *in, *out;   /* NULL: none yet */
+	union {                          /* which of them it is: mqtt_client() */
+		struct mqtt_memo *memo;  /* while it has a session; NULL: it has not published yet */
+		struct subscriber *past; /* a reference to the one that it had: for its name */
+		char *claimed;           /* its name before it has one, or without ever getting one; NULL: not known */
+	};
 	struct topics_access access;
 	struct mqtt_held *held; /* NULL: it waits for nothing */
 	struct mqtt_rate *rate; /* NULL: there is no limit */

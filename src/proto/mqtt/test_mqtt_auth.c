@@ -544,6 +544,60 @@ static void test_reload(void **state)
 	world_close(&w);
 }
 
+static void reload(struct world *w, const char *people)
+{
+	put_in_force(people, "* * topics:#");
+	memdrive_access(w->drive);
+}
+
+/* Who is nobody any more goes at once, also who is silent; who is there as he was stays. */
+static void test_reload_and_silent(void **state)
+{
+	BUF_AUTO struct buf text = BUF_INIT(1024);
+	struct memconn *c, *d;
+	struct world w;
+
+	(void)state;
+	open_world(&w);
+	c = enter(&w, "c");
+	d = talk_enter(&w, "d"); /* has not logged in */
+	reload(&w, alice_bob);
+	assert_said(c, "");
+	buf_adds(&text, alice_bob);
+	buf_cut(&text, (size_t)(strchr(buf_str(&text), '\n') - buf_str(&text)));
+	buf_adds(&text, " disabled\n");
+	reload(&w, buf_str(&text));
+	assert_int_equal(take_packet(c, MQTT_DISCONNECT).body.p[0], MQTT_NOT_AUTHORIZED);
+	is_over(c, "login");
+	assert_said(d, "");
+	world_close(&w);
+}
+
+/* Who has got another password has to log in with it. */
+static void test_reload_and_password(void **state)
+{
+	static const uint8_t salt[] = "fedcba9876543210";
+	BUF_AUTO struct buf text = BUF_INIT(1024);
+	struct people_verifier v;
+	struct memconn *c;
+	struct world w;
+
+	(void)state;
+	open_world(&w);
+	c = enter(&w, "c");
+	assert_int_equal(people_verifier_make(span_str("secret"), (struct span){ salt, 16 }, 4096, &v), 0);
+	buf_adds(&text, "alice scram=");
+	people_verifier_format(&v, &text);
+	buf_addc(&text, '\n');
+	reload(&w, buf_str(&text));
+	assert_int_equal(take_packet(c, MQTT_DISCONNECT).body.p[0], MQTT_NOT_AUTHORIZED);
+	is_over(c, "login");
+	c = enter(&w, "c");
+	reload(&w, buf_str(&text));
+	assert_said(c, "");
+	world_close(&w);
+}
+
 /* Nothing is expected then but that nothing crashes or leaks. */
 static void scene(void *arg)
 {
@@ -587,6 +641,8 @@ int main(void)
 		cmocka_unit_test(test_again_at_once),
 		cmocka_unit_test(test_again_and_paused),
 		cmocka_unit_test(test_reload),
+		cmocka_unit_test(test_reload_and_silent),
+		cmocka_unit_test(test_reload_and_password),
 		cmocka_unit_test(test_failing_allocations),
 	};
 
