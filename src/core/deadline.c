@@ -50,6 +50,8 @@ void io_who(struct io *io, const struct who *who)
 
 	if (!m)
 		return;
+	if (m->login && io->who == &m->login->who)
+		io->who = NULL; /* until the next step */
 	mem_free(m->login);
 	m->login = NULL;
 	io->who = m->who = NULL;

@@ -288,10 +288,7 @@ struct proto {
 	enum verdict (*step)(void *self, const struct ev *ev, struct io *io);
 	enum verdict (*shard)(void *self, const struct ev *ev, struct io *io); /* NULL: no shards */
 	void (*fini)(void *self, struct io *io);                               /* may post, cannot write; NULL */
-	/*
-	 * How the client calls itself (MQTT's client identifier): `client` in the lines of the log that are about this session, also after
-	 * its end, until fini(). Empty: it has not said so yet. Borrowed, until the next step. NULL: there are no such names.
-	 */
+	/* How the client calls itself: `client` in the log, until fini(); borrowed. Empty: it has not said so. NULL: it never does */
 	struct span (*client)(const void *self);
 	void (*shard_fini)(void *self, struct io *io);         /* likewise, after the last session; NULL */
 	int (*svc_open)(struct svc *svc, struct buf *ret_why); /* 0 or -errno and a sentence; NULL */

@@ -270,14 +270,17 @@ int mqtt_retain(const struct mqtt *by, struct io *io, struct message *m)
 {
 	struct mqtt_shard *shard = io->shard;
 	const struct mqtt_options *o = mqtt_options(io);
+	struct mqtt_whose whose = { .topic = message_topic(m) };
 	int r = topics_retain(mqtt_service(io)->topics, m, &(struct topics_room){ o->retained, o->retained_bytes });
 
+	if (by) {
+		whose.client = subscriber_name(by->session);
+		whose.session = io->self;
+	}
 	if (r == 1)
 		port_post(io->svc->port, 0, MQTT_SWEEP, NULL);
 	if (r == -ENOBUFS)
-		mqtt_limit(io, MQTT_L_RETAINED,
-			   &(struct mqtt_whose){ by ? subscriber_name(by->session) : (struct span){}, message_topic(m),
-						 by ? io->self : 0 });
+		mqtt_limit(io, MQTT_L_RETAINED, &whose);
 	if (r >= 0 && mqtt_service(io)->keep)
 		shard->pen.retained = true;
 	if (!mqtt_service(io)->lazy)
