@@ -238,29 +238,29 @@ static const struct option_part *find_part(const struct option_parts *parts, con
 	return NULL;
 }
 
-static void log_part(const char *service, const char *section, const char *text)
+static void log_part(const char *service, const struct option *row, const char *part, const char *text)
 {
+	char section[2 * CONF_NAME_MAX];
 	struct log_line l;
 
 	if (!log_begin(&l, LOG_INFO, "option-changed"))
 		return;
+	snprintf(section, sizeof(section), "%s.%s", row->name, part);
 	log_str(&l, "service", service);
 	log_str(&l, "option", section);
 	log_str(&l, "text", text);
 	log_end(&l);
 }
 
-/* One section of a service, which is there before or now or both: each of its options. */
+/* One section of a service that is there before and now: each of its options. */
 static size_t compare_part(const char *service, const struct option *row, const struct option_part *before,
 			   const struct option_part *now)
 {
 	char section[2 * CONF_NAME_MAX];
 	size_t n = 0;
 
-	snprintf(section, sizeof(section), "%s.%s", row->name, (before ? before : now)->name);
-	if (!before || !now)
-		log_part(service, section, now ? "added" : "removed");
-	for (size_t i = 0; before && now && i < row->part->n; i++) {
+	snprintf(section, sizeof(section), "%s.%s", row->name, now->name);
+	for (size_t i = 0; i < row->part->n; i++) {
 		const struct option *one = &row->part->rows[i];
 
 		if (option_row_equal(one, before->values, now->values))
@@ -268,7 +268,7 @@ static size_t compare_part(const char *service, const struct option *row, const 
 		log_change(service, section, one, before->values, now->values);
 		n++;
 	}
-	return before && now ? n : 1;
+	return n;
 }
 
 static size_t compare_parts(const char *service, const struct option *row, const void *before, const void *now)
@@ -277,11 +277,22 @@ static size_t compare_parts(const char *service, const struct option *row, const
 	const struct option_parts *b = (const void *)((const char *)now + row->offset);
 	size_t n = 0;
 
-	for (size_t i = 0; i < a->n; i++)
-		n += compare_part(service, row, &a->v[i], find_part(b, a->v[i].name));
-	for (size_t i = 0; i < b->n; i++)
-		if (!find_part(a, b->v[i].name))
-			n += compare_part(service, row, NULL, &b->v[i]);
+	for (size_t i = 0; i < a->n; i++) {
+		const struct option_part *other = find_part(b, a->v[i].name);
+
+		if (other) {
+			n += compare_part(service, row, &a->v[i], other);
+		} else {
+			log_part(service, row, a->v[i].name, "removed");
+			n++;
+		}
+	}
+	for (size_t i = 0; i < b->n; i++) {
+		if (find_part(a, b->v[i].name))
+			continue;
+		log_part(service, row, b->v[i].name, "added");
+		n++;
+	}
 	return n;
 }
 

@@ -181,7 +181,7 @@ def taken():
 
 def test_port_in_use(folder, taken):
     assert both(folder, f"[time]\nlisten = tcp:0\n[echo]\nupper = yes\nlisten = tcp:127.0.0.1:{taken}\n") == [
-        (5, f"[echo] cannot listen on tcp:127.0.0.1:{taken}: address in use by another program")]
+        (5, f"[echo] cannot listen on tcp:127.0.0.1:{taken}: address in use by another program; `ss -ltnup` says which")]
 
 
 def test_udp_port_in_use(folder):
@@ -189,7 +189,7 @@ def test_udp_port_in_use(folder):
         sock.bind(("127.0.0.1", 0))
         address = f"udp:127.0.0.1:{sock.getsockname()[1]}"
         (_, text), = both(folder, f"[guichet]\nloops = 2\n[echo]\nlisten = {address}\n")
-    assert text == f"[echo] cannot listen on {address}: address in use by another program"
+    assert text == f"[echo] cannot listen on {address}: address in use by another program; `ss -ltnup` says which"
 
 
 @pytest.mark.parametrize("address,why", [
@@ -207,8 +207,8 @@ def test_no_such_place(folder, address, why):
 
 
 def test_no_such_owner(folder):
-    (_, text), = both(folder, "[echo]\nlisten = unix:./s.sock\nowner = nobody-of-that-name\n")
-    assert "nobody-of-that-name" in text
+    (at, text), = both(folder, "[echo]\nlisten = unix:./s.sock\nowner = nobody-of-that-name\n")
+    assert at == 3 and "nobody-of-that-name" in text
 
 
 def test_no_such_interface(folder):
