@@ -453,7 +453,7 @@ topics = x
 
 def test_a_user_that_nobody_is(folder):
     """A warning: he may be made later."""
-    (folder / "c.conf").write_text("[mqtt]\nlisten = tcp:1883\n[mqtt.bridge.a]\nto = tcp:elsewhere:1\ntopics = x\nlocal_user = gate\n")
+    (folder / "c.conf").write_text("[mqtt]\nlisten = tcp:1883\n[mqtt.bridge.a]\nto = tcp:127.0.0.1:1\ntopics = x\nlocal_user = gate\n")
     done = run("check", "c.conf", cwd=folder)
     assert done.returncode == 0
     assert done.stderr.startswith('c.conf:6: warning: local_user: there is no user "gate", so nothing goes over it')

@@ -105,6 +105,14 @@ def test_all_at_once(folder):
         assert [n for n, _ in lines] == [n for n, _ in expect]
 
 
+def test_one_section_does_not_hide_another(folder):
+    (folder / "c.conf").write_text("[guichet]\nloops = many\n[relay]\nlisten = udp:0\nto = tcp:1\n"
+                                   "[mqtt]\nlisten = tls:0\ncertificate = none.pem\nserver_reference = http://x/\n"
+                                   "[mqtt.bridge.a]\nto = udp:1\ntopics = x sideways\n[mqtt.bridge.b]\nto = tcp:127.0.0.1:1\n")
+    lines = said(run("check", "c.conf", cwd=folder), "c.conf")
+    assert [n for n, _ in lines] == [2, 4, 8, 9, 11, 12, 13]
+
+
 def test_words(folder):
     """The command line is checked as a file is, with the word in the place of the file."""
     word = "echo@tcp:0,uper=yes"
@@ -173,7 +181,7 @@ def taken():
 
 def test_port_in_use(folder, taken):
     assert both(folder, f"[time]\nlisten = tcp:0\n[echo]\nupper = yes\nlisten = tcp:127.0.0.1:{taken}\n") == [
-        (5, f"[echo] cannot listen on tcp:127.0.0.1:{taken}: address in use by another program")]
+        (5, f"[echo] cannot listen on tcp:127.0.0.1:{taken}: address in use by another program; `ss -ltnup` says which")]
 
 
 def test_udp_port_in_use(folder):
@@ -181,7 +189,7 @@ def test_udp_port_in_use(folder):
         sock.bind(("127.0.0.1", 0))
         address = f"udp:127.0.0.1:{sock.getsockname()[1]}"
         (_, text), = both(folder, f"[guichet]\nloops = 2\n[echo]\nlisten = {address}\n")
-    assert text == f"[echo] cannot listen on {address}: address in use by another program"
+    assert text == f"[echo] cannot listen on {address}: address in use by another program; `ss -ltnup` says which"
 
 
 @pytest.mark.parametrize("address,why", [
@@ -199,8 +207,8 @@ def test_no_such_place(folder, address, why):
 
 
 def test_no_such_owner(folder):
-    (_, text), = both(folder, "[echo]\nlisten = unix:./s.sock\nowner = nobody-of-that-name\n")
-    assert "nobody-of-that-name" in text
+    (at, text), = both(folder, "[echo]\nlisten = unix:./s.sock\nowner = nobody-of-that-name\n")
+    assert at == 3 and "nobody-of-that-name" in text
 
 
 def test_no_such_interface(folder):

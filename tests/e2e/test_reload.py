@@ -197,7 +197,7 @@ def refused(g, config):
     status = g.reload(config)
     assert re.fullmatch(r"Serving the old configuration; the new one has \d+ mistakes?", status), status
     problems = []
-    for _ in range(int(status.rsplit(" ", 1)[1])):
+    for _ in range(int(status.rsplit(" ", 2)[1])):
         line = g.wait_log("reload-problem")
         problems.append((line.get("file"), line.get("line"), line["text"]))
     assert g.wait_log("reload-refused")["level"] == "warn"
@@ -235,7 +235,7 @@ def test_address_that_cannot_be_had(guichet):
         port = taken.getsockname()[1]
         (file, line, text), = refused(
             g, ECHO + f"upper = yes\n[time]\nlisten = unix:{path}\n[daytime]\nlisten = tcp:127.0.0.1:{port}\n")
-        assert text == f"[daytime] cannot listen on tcp:127.0.0.1:{port}: address in use by another program"
+        assert text == f"[daytime] cannot listen on tcp:127.0.0.1:{port}: address in use by another program; `ss -ltnup` says which"
         assert file == str(g.file) and line in ("6", "7")
         said(sock, b"x\n", b"x\n")
     assert not path.exists()
