@@ -4,6 +4,20 @@ import pytest
 from daemon import Guichet, short_folder
 
 
+def group_of(item):
+    """What must not be tried by two at a time (xdist's loadgroup): message queues, of which a user has few; ports that are written down."""
+    if "queue" in item.fixturenames or "-mq-" in item.name or (item.path.name == "test_named.py" and "queue" in item.name):
+        return "queues"
+    return "ports" if item.name.startswith(("test_mistakes", "test_a_user_that_nobody_is")) or item.path.name == "test_mistakes.py" else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if group := group_of(item):
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture
 def folder():
     with short_folder() as path:

@@ -25,7 +25,7 @@ from websocket import WebSocket
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = os.path.abspath(os.environ.get("GUICHET", ROOT / "build" / "guichet"))
 TOYS = os.path.join(os.path.dirname(os.path.realpath(PROGRAM)), "guichet-toys")  # with services for tests: tests/toys
-PATIENCE = int(os.environ.get("PATIENCE", 15))  # seconds until something that has not happened is a failure; nothing takes long
+PATIENCE = int(os.environ.get("PATIENCE", 30))  # seconds until something that has not happened is a failure; nothing takes long
 
 SANITIZED = any(word in Path(PROGRAM).read_bytes() for word in (b"__asan_init", b"__tsan_init"))  # its memory says nothing then
 
@@ -69,13 +69,18 @@ def add_user(people, name, *groups, secret="secret"):
 
 
 def free_port(kind=socket.SOCK_STREAM):
-    """One that nobody gets by chance before it is used: none of those that the kernel gives out for connections."""
+    """
+    One, of both families, that nobody gets by chance before it is used: none of those that the kernel gives out for connections, nor
+    of those that another pytest beside us (of xdist) tries.
+    """
     low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
-    others = [port for port in range(10000, 60000) if not low <= port <= high]
+    others = [port for port in range(10000, 60000) if not low <= port <= high] or range(20000, 32000)
+    mine = others[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 64::64]
     while True:
-        port = random.choice(others or range(20000, 32000))
-        with socket.socket(socket.AF_INET, kind) as sock, contextlib.suppress(OSError):
-            sock.bind(("127.0.0.1", port))
+        port = random.choice(mine)
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, kind) as four, socket.socket(socket.AF_INET6, kind) as six:
+            four.bind(("127.0.0.1", port))
+            six.bind(("::1", port))
             return port
 
 

@@ -9,7 +9,7 @@ import selectors
 import struct
 import time
 
-PATIENCE = int(os.environ.get("PATIENCE", 15))
+PATIENCE = int(os.environ.get("PATIENCE", 30))
 
 CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT = range(1, 15)
 

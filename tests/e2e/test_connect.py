@@ -130,7 +130,7 @@ def names_with_both_families():
 def test_each_address_of_a_name(host):
     """`tcp:PORT` is this machine in both families: the one that answers is found, whichever comes first."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, 0), family=family) as server:
+    with socket.create_server((host, free_port()), family=family) as server:
         server.settimeout(PATIENCE)
         port = server.getsockname()[1]
         addresses = [f"tcp:{port}"] + [f"tcp:{name}:{port}" for name in names_with_both_families()]

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from certificates import Authority
-from daemon import PATIENCE, PROGRAM, eventually, hear, rest, run
+from daemon import PATIENCE, PROGRAM, eventually, free_port, hear, rest, run
 
 ECHO = "[echo]\nlisten = tcp:0\n"
 
@@ -60,8 +59,7 @@ def test_client_certificate_that_is_missing(asking):
 def test_client_certificate_that_is_missing_with_1_2(authority):
     """Of another server too, and with TLS 1.2, where the alert is a general one."""
     crt, key = authority.sign("other.test")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     with subprocess.Popen(["openssl", "s_server", "-tls1_2", "-accept", f"127.0.0.1:{port}", "-cert", crt, "-key", key, "-Verify", "1",
                            "-CAfile", authority.ca], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
         try:
@@ -112,9 +110,7 @@ def test_warnings_are_logged(guichet, authority):
                                          ("[rules]\nallow = anonymous read topics:home/+\n", "")], ids=["open", "login", "some"])
 def test_how_to_try_a_broker(folder, rules, words):
     """The table says a command that works: a broker says nothing to nc."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     (folder / "m.conf").write_text(f"[guichet]\ndata = {folder}/d\n[mqtt]\nlisten = tcp:{port} tls:0\n{rules}")
     with subprocess.Popen([PROGRAM, "serve", "m.conf"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as p:
         lines = [p.stdout.readline() for _ in range(3)]
@@ -203,8 +199,9 @@ def test_parent_that_ends_at_once(folder):
     """The server does not outlive it; one that had none to begin with says so."""
     script = "import subprocess, sys, time\n" \
              "subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)\ntime.sleep(float(sys.argv[1]))"
-    log, ready = folder / "log", folder / "ready.json"
+    ready = folder / "ready.json"
     for delay in 0, 0.01, 0.03, 0.1, 0.3:
+        log = folder / f"log-{delay}"  # the last one may not have said its last word
         with log.open("w") as f:
             subprocess.run([sys.executable, "-c", script, str(delay), PROGRAM, "serve", "--test", "--ready", ready, "echo@tcp:0"], check=True,
                            cwd=folder, env=os.environ | {"TMPDIR": str(folder)}, timeout=PATIENCE, stderr=f)

@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from daemon import PATIENCE, PROGRAM, run
+from daemon import PATIENCE, PROGRAM, free_port, run
 
 STATUS = 2
 
@@ -242,9 +242,7 @@ def test_a_log_nobody_can_write(folder):
 
 def test_check_beside_the_one_that_runs(guichet, folder):
     """What it listens on is no mistake in its own file: `guichet check FILE && systemctl reload guichet`."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     config = f"[echo]\nlisten = tcp:127.0.0.1:{port} unix:./s.sock fifo:./p\n[time]\nlisten = udp:127.0.0.1:{port} unixgram:./g.sock\n"
     guichet(config=config, test=False)
     assert run("check", "guichet.conf", cwd=folder).returncode == 0

@@ -106,6 +106,7 @@ def test_session(broker, version):
     g = broker()
     with connected(g, "kept", version, kept=100) as c:
         assert c.subscribe("t", 2) == 2
+    g.wait_stats(open=0)
     with contextlib.ExitStack() as stack:
         others = [stack.enter_context(connected(g, f"o{i}", version)) for i in range(4)]
         for i in range(100):

@@ -15,7 +15,7 @@ from certificates import Authority
 from daemon import PATIENCE, PROGRAM, eventually, free_port
 from mosquitto import Mosquitto, Relay
 
-LONG = str(PATIENCE)  # for -W: never, where all goes well
+LONG = str(4 * PATIENCE)  # for -W: never, where all goes well
 OURS = {"pub": [PROGRAM, "pub"], "sub": [PROGRAM, "sub"]}
 THEIRS = {"pub": ["mosquitto_pub"], "sub": ["mosquitto_sub"]}
 
@@ -125,7 +125,7 @@ def dialogue(who, broker, verb, *words, given=b""):
     ("pub", "-t", "x", "-n", "-r", "-d", "-q", "2", "-V", "5"), ("pub", "-t", "x", "-m", "y", "-d", "-V", "31"),
     ("pub", "-t", "x", "-m", "hi", "-d", "--repeat", "3", "--repeat-delay", "0.05"), ("pub", "-t", "x", "-s", "-d"),
     ("sub", "-t", "x", "-t", "y/#", "-q", "1", "-E", "-d"), ("sub", "-t", "x", "-U", "z", "-E", "-d", "-V", "5"),
-    ("sub", "-t", "x", "-W", "2", "-d"), ("sub", "-t", "x", "-c", "-i", "kept", "-E", "-d"),
+    ("sub", "-t", "x", "-W", "3", "-d"), ("sub", "-t", "x", "-c", "-i", "kept", "-E", "-d"),
 ], ids=" ".join)
 def test_debug_lines(broker, words):
     """Packets as -d prints them, and the exit status: 27 when the time of -W is over."""
@@ -166,7 +166,7 @@ def test_retained(broker):
         publish(OURS, broker, "-t", f"r/{i}", "-m", str(i), "-r", "-q", "1")
     out, _, status = Sub(OURS, broker, "-t", "r/#", "-C", "5", "-F", "%t %p %r").end()
     assert sorted(out.split(b"\n")[:5]) == [b"r/%d %d 1" % (i, i) for i in range(5)] and status == 0
-    sub = Sub(OURS, broker, "-t", "r/#", "--remove-retained", "--retained-only", "-T", "r/3", "-W", "5", "-q", "1").subscribed()
+    sub = Sub(OURS, broker, "-t", "r/#", "--remove-retained", "--retained-only", "-T", "r/3", "-W", LONG, "-q", "1").subscribed()
     publish(THEIRS, broker, "-t", "r/x", "-m", "fresh", "-q", "1")
     out, _, status = sub.end()
     assert sorted(out.split()) == [b"0", b"1", b"2", b"4"] and status == 0

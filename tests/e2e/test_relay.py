@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from daemon import PATIENCE, SANITIZED, hear, readable, reset, rest
+from daemon import PATIENCE, SANITIZED, free_port, hear, readable, reset, rest
 
 MIB = 1 << 20
 NEAR = {"tcp4": "tcp:0", "tcp6": "tcp:0", "tls4": "tls:0", "unix": "unix:near.sock"}
@@ -72,9 +72,7 @@ def test_backpressure(relay):
                                        ("tcp:nowhere.invalid:7", "connect-unknown")], ids=["refused", "path", "name"])
 @pytest.mark.parametrize("model", MODELS)
 def test_nobody_there(guichet, model, to, reason):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    g = guichet(f"relay@tcp:0,to={to.format(port)},model={model}")
+    g = guichet(f"relay@tcp:0,to={to.format(free_port())},model={model}")
     with contextlib.suppress(ConnectionError), g.connect() as sock:
         assert rest(sock) == b""
     g.wait_log("closed", reason=reason)

@@ -104,7 +104,7 @@ def test_a_service_comes_and_goes(guichet):
         g.wait_log("ended", service="time")
         assert not path.exists()
         said(sock, b"x", b"x")
-    assert [s["name"] for s in json.loads(g.ask("stats json"))["services"] if s["name"] != "guichet"] == ["echo"]
+    eventually(lambda: [s["name"] for s in json.loads(g.ask("stats json"))["services"] if s["name"] != "guichet"] == ["echo"], "it is alone")
 
 
 def test_who_talks_to_a_service_that_goes(guichet):

@@ -116,7 +116,7 @@ def test_commands_may_compile(guichet, folder):
     for _ in range(2):  # a command that comes before the other spawner does is refused
         said = eventually(lambda: (text := asked(g, b"", "runs").decode()) != "error 32\n" and text, "commands again")
         assert "NoNewPrivs:\t1" in said and "Seccomp:\t2" in said, said
-        spawner = spawner_of(g)
+        spawner = eventually(lambda: spawner_of(g), "it has its name")
         os.kill(spawner, signal.SIGKILL)
         g.wait_log("process-ended", process="spawner")
         eventually(lambda old=spawner: spawner_of(g) not in (None, old), "another spawner")

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from daemon import Address, Guichet, eventually, hear, readable, rest
+from daemon import Address, Guichet, eventually, free_port, hear, readable, rest
 
 MODELS = ["event", "iterative", "pool", "symmetric", "thread"]
 
@@ -82,7 +82,7 @@ def test_idle_clients_are_let_go(guichet, model):
 def test_nobody_is_let_in_while_it_drains(guichet, model):
     """A relay goes on with what is begun; its address is closed meanwhile, so that a successor can have it."""
     far = guichet("echo@tcp:0")
-    g = guichet(f"relay@tcp:0,to={far.at('tcp4').text},model={model}", "--set", "drain=1h", test=False)
+    g = guichet(f"relay@tcp:{free_port()},to={far.at('tcp4').text},model={model}", "--set", "drain=1h", test=False)
     at = g.at("tcp4")
     with at.connect() as sock:
         said(sock)
@@ -179,7 +179,7 @@ def test_start_after_a_crash(guichet):
 
 def test_start_after_a_crash_on_the_same_port(guichet):
     """Connections of the dead one that the system still remembers are in nobody's way."""
-    first = guichet("echo@tcp:0", test=False)
+    first = guichet(f"echo@tcp:127.0.0.1:{free_port()}", test=False)
     at = first.at("tcp4")
     with at.connect() as sock:
         said(sock)

@@ -197,6 +197,9 @@ int live_stop(struct live *w)
 {
 	kill(getpid(), SIGTERM); /* blocked in every thread: the server's signalfd gets it */
 	pthread_join(w->thread, NULL);
+	for (int ms = 0; ms < 20000 && server_is_stuck(w->s);
+	     ms++) /* it gives its threads a second to end, and we some more */
+		usleep(1000);
 	assert_false(server_is_stuck(w->s));
 	server_free(&w->s);
 	buf_done(&w->addresses);
