@@ -45,7 +45,7 @@ def test_command(command):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_only_its_own_options(command):
     """What the text of a command names is an option of it."""
-    text = helped("help", command)
+    text = re.sub(r"mosquitto_[ps]ub, without [^;]*;", "", helped("help", command))
     for option in re.findall(r"(?<=[ (])-[A-Za-z]\b", text):
         assert re.search(rf"^  .*{option}\b", text, re.M), option
 

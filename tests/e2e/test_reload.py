@@ -197,7 +197,7 @@ def refused(g, config):
     status = g.reload(config)
     assert re.fullmatch(r"Serving the old configuration; the new one has \d+ mistakes?", status), status
     problems = []
-    for _ in range(int(status.rsplit(" ", 2)[1])):
+    for _ in range(int(re.search(r"\d+", status)[0])):
         line = g.wait_log("reload-problem")
         problems.append((line.get("file"), line.get("line"), line["text"]))
     assert g.wait_log("reload-refused")["level"] == "warn"
