@@ -81,6 +81,8 @@ static int take_word(struct addr_list *l, size_t max, const char *word, struct b
 	if (said > start)
 		buf_addc(why, '\n');
 	err = list_add(l, max, word, why);
+	if (err == -EINVAL && why && *word && word[strlen(word) - 1] == ',')
+		buf_adds(why, "; blanks stand between addresses, not commas");
 	if (!err && why)
 		buf_cut(why, said);
 	return err;

@@ -350,6 +350,10 @@ static enum verdict alive(struct mqtt_link *l, struct io *io)
 
 static enum verdict broken(struct mqtt_link *l, const char *why, struct io *io)
 {
+	if (strcmp(why, "peer-speaks-http") == 0)
+		why = "it speaks HTTP there; a broker behind WebSocket is ws:HOST:PORT";
+	else if (strcmp(why, "peer-speaks-tls") == 0)
+		why = "it speaks TLS there, which is tls:HOST:PORT";
 	mqtt_say(l, "Error: A network protocol error occurred when communicating with the broker: %s.", why);
 	set_status(l, MQTT_EXIT_PROTOCOL);
 	return finish(io);

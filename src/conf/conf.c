@@ -563,11 +563,22 @@ static const struct conf_entry *earlier(const struct conf_section *s, const stru
 	return first == e ? NULL : first;
 }
 
+/* What is written instead of a word of another program. NULL: nobody knows it. */
+static const char *ours_of(const char *name, const struct conf_target *targets, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		for (const struct option_foreign *f = targets[i].table->foreign; f && f->name; f++)
+			if (strcmp(f->name, name) == 0)
+				return f->ours;
+	return NULL;
+}
+
 static void explain_unknown(const struct conf_section *s, const struct conf_entry *e, const struct conf_target *targets,
 			    size_t n, const char *const *skip, struct conf_problems *ps)
 {
 	struct str_closest c = str_closest_start(e->name);
-	char text[CONF_NAME_MAX * 8 + 128];
+	char text[CONF_NAME_MAX * 8 + 256];
+	const char *ours;
 	struct buf b;
 
 	for (size_t i = 0; i < n; i++)
@@ -578,7 +589,11 @@ static void explain_unknown(const struct conf_section *s, const struct conf_entr
 	buf_adds(&b, "unknown option ");
 	buf_add_excerpt(&b, span_str(e->name));
 	buf_addf(&b, " in [%s]", s->name);
-	str_add_hint(&b, c.best);
+	ours = ours_of(e->name, targets, n);
+	if (ours)
+		buf_addf(&b, "; here it is %s", ours);
+	else
+		str_add_hint(&b, c.best);
 	conf_problem(ps, s->file, e->line, "%s", text);
 }
 

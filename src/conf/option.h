@@ -73,10 +73,16 @@ struct option_parts {
 	size_t n;
 };
 
+/* A word that who knows another program may write, and what is to be written instead. */
+struct option_foreign {
+	const char *name, *ours;
+};
+
 struct option_table {
 	const char *name; /* of the protocol or section, for help */
 	const char *
 		about; /* of sections (OPT_PARTS): what they are for, their page of help, for wrap_add(); NULL: `help` says it */
+	const struct option_foreign *foreign; /* ends with a NULL name; NULL: none */
 	const struct option *rows;
 	size_t n;
 	size_t values_size;

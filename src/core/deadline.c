@@ -54,7 +54,7 @@ void io_who(struct io *io, const struct who *who)
 		io->who = NULL; /* until the next step */
 	mem_free(m->login);
 	m->login = NULL;
-	io->who = m->who = NULL;
+	m->who = NULL;
 	if (!who || who->how == WHO_NOBODY)
 		return;
 	login = mem_alloc(sizeof(*login) + n);
@@ -66,7 +66,7 @@ void io_who(struct io *io, const struct who *who)
 	if (n)
 		login->who.user = memcpy(login->user, who->user, n);
 	m->login = login;
-	io->who = m->who = &login->who;
+	m->who = &login->who;
 	s->flags &= ~(uint32_t)S_NO_LOGIN;
 	if (s->host->logged_in)
 		s->host->logged_in(s->host, s, m->who);

@@ -263,13 +263,6 @@ enum {
 	P_ACCESS = 32768, /* who has come in may have to go when people and rules change: EV_ACCESS; model event only */
 };
 
-#define PROTO_COUNTERS 16
-
-/* One that it counts by io_count(): what `guichet stats` calls it, and says about it. */
-struct proto_counter {
-	const char *name, *help;
-};
-
 struct proto {
 	unsigned abi; /* PROTO_ABI */
 	const char *name;

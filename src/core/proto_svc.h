@@ -4,6 +4,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define PROTO_COUNTERS 16 /* that a protocol may have */
+
+/* What it counts by io_count(): what `guichet stats` calls it, and says about it. */
+struct proto_counter {
+	const char *name, *help;
+};
+
 typedef uint64_t nsec; /* monotonic nanoseconds; comes only from io->now */
 
 #define SEC 1000000000ull

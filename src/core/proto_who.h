@@ -19,7 +19,7 @@ struct who {
 };
 
 /*
- * It has logged in: io->who of this session from now on, a copy. NULL, or WHO_NOBODY: it has logged out. A session of a
+ * It has logged in: io->who of this session from the next step on, a copy. NULL, or WHO_NOBODY: it has logged out. A session of a
  * protocol with P_LOGIN must come to this within the option `auth`, counted from EV_OPEN, or it is ended.
  */
 void io_who(struct io *io, const struct who *who);

@@ -191,7 +191,7 @@ int doors_owner(const struct plan_service *p, struct owner *ret, struct conf_pro
 	buf_init(&why, 1024);
 	r = owner_parse(p->common->owner, &ret->uid, &ret->gid, &why);
 	if (r < 0)
-		service_problem(p, p->line, ps, "owner: %s", buf_str(&why));
+		service_problem(p, p->owner_line, ps, "owner: %s", buf_str(&why));
 	return r;
 }
 

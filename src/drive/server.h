@@ -23,9 +23,9 @@ struct tls_ctx;
 /* One section of the configuration, checked. Owned by the plan. */
 struct plan_service {
 	char *name;
-	const char *file;                 /* where it was written, for messages; NULL: the command line */
-	unsigned line;                    /* of the section */
-	unsigned listen_line, model_line; /* of these options; the section's where they are not */
+	const char *file;                             /* where it was written, for messages; NULL: the command line */
+	unsigned line;                                /* of the section */
+	unsigned listen_line, model_line, owner_line; /* of these options; the section's where they are not */
 	const struct proto *proto;
 	struct service_options *common;
 	struct tls_options *tls; /* NULL: no address of it is secure */

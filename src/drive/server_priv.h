@@ -143,7 +143,7 @@ const struct model *model_find(enum tables_model m); /* NULL: not there */
 bool service_is_here(const struct service *v); /* false: workers serve it */
 struct service *service_ref(struct service *v);
 void service_unref(struct service *v);
-/* At a line of the file: p->line, p->listen_line or p->model_line. */
+/* At a line of the file: p->line, p->listen_line, p->model_line or p->owner_line. */
 void service_problem(const struct plan_service *p, unsigned line, struct conf_problems *ps, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 bool service_same(const struct service *v, const struct plan_service *p); /* it can go on as it is under this plan */

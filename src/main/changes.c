@@ -2,11 +2,13 @@
 #include "main/changes.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "conf/conf.h"
 #include "conf/option.h"
 #include "conf/tables.h"
 #include "layer/tls.h"
@@ -211,6 +213,89 @@ static bool is_derived(const struct option *row, const struct kept *before, cons
 	       is_usual_control(now->values);
 }
 
+/* `of` is the section that it is in, behind the service's: `bridge.office`; "": the service's own. */
+static void log_change(const char *service, const char *of, const struct option *row, const void *before,
+		       const void *now)
+{
+	char name[3 * CONF_NAME_MAX];
+	struct log_line l;
+
+	if (!log_begin(&l, LOG_INFO, "option-changed"))
+		return;
+	snprintf(name, sizeof(name), "%s%s%s", of, *of ? "." : "", row->name);
+	log_str(&l, "service", service);
+	log_str(&l, "option", name);
+	log_value(&l, "from", row, before);
+	log_value(&l, "to", row, now);
+	log_end(&l);
+}
+
+static const struct option_part *find_part(const struct option_parts *parts, const char *name)
+{
+	for (size_t i = 0; i < parts->n; i++)
+		if (strcmp(parts->v[i].name, name) == 0)
+			return &parts->v[i];
+	return NULL;
+}
+
+static void log_part(const char *service, const struct option *row, const char *part, const char *text)
+{
+	char section[2 * CONF_NAME_MAX];
+	struct log_line l;
+
+	if (!log_begin(&l, LOG_INFO, "option-changed"))
+		return;
+	snprintf(section, sizeof(section), "%s.%s", row->name, part);
+	log_str(&l, "service", service);
+	log_str(&l, "option", section);
+	log_str(&l, "text", text);
+	log_end(&l);
+}
+
+/* One section of a service that is there before and now: each of its options. */
+static size_t compare_part(const char *service, const struct option *row, const struct option_part *before,
+			   const struct option_part *now)
+{
+	char section[2 * CONF_NAME_MAX];
+	size_t n = 0;
+
+	snprintf(section, sizeof(section), "%s.%s", row->name, now->name);
+	for (size_t i = 0; i < row->part->n; i++) {
+		const struct option *one = &row->part->rows[i];
+
+		if (option_row_equal(one, before->values, now->values))
+			continue;
+		log_change(service, section, one, before->values, now->values);
+		n++;
+	}
+	return n;
+}
+
+static size_t compare_parts(const char *service, const struct option *row, const void *before, const void *now)
+{
+	const struct option_parts *a = (const void *)((const char *)before + row->offset);
+	const struct option_parts *b = (const void *)((const char *)now + row->offset);
+	size_t n = 0;
+
+	for (size_t i = 0; i < a->n; i++) {
+		const struct option_part *other = find_part(b, a->v[i].name);
+
+		if (other) {
+			n += compare_part(service, row, &a->v[i], other);
+		} else {
+			log_part(service, row, a->v[i].name, "removed");
+			n++;
+		}
+	}
+	for (size_t i = 0; i < b->n; i++) {
+		if (find_part(a, b->v[i].name))
+			continue;
+		log_part(service, row, b->v[i].name, "added");
+		n++;
+	}
+	return n;
+}
+
 /* Every option of one table that has another value now. */
 static size_t compare(const char *service, const struct kept *before, const struct kept *now)
 {
@@ -220,18 +305,15 @@ static size_t compare(const char *service, const struct kept *before, const stru
 		return 0;
 	for (size_t i = 0; i < now->table->n; i++) {
 		const struct option *row = &now->table->rows[i];
-		struct log_line l;
 
 		if (option_row_equal(row, before->values, now->values) || is_derived(row, before, now))
 			continue;
-		n++;
-		if (!log_begin(&l, LOG_INFO, "option-changed"))
+		if (row->part) {
+			n += compare_parts(service, row, before->values, now->values);
 			continue;
-		log_str(&l, "service", service);
-		log_str(&l, "option", row->name);
-		log_value(&l, "from", row, before->values);
-		log_value(&l, "to", row, now->values);
-		log_end(&l);
+		}
+		log_change(service, "", row, before->values, now->values);
+		n++;
 	}
 	return n;
 }

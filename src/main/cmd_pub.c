@@ -209,8 +209,9 @@ const struct command pub_command = {
 	.summary = "publishes messages to an MQTT broker",
 	.synopsis = "[OPTION...] [ADDRESS] -t TOPIC {-m TEXT|-f FILE|-n|-s|-l}",
 	.text = "Publishes one message, or one for each line of standard input, and ends when the broker has confirmed everything. "
-		"Options and exit statuses are those of mosquitto_pub, without -A, -S, -o, --capath, --ciphers, --proxy, --psk, --tls-alpn, "
-		"--tls-version and the like; ADDRESS, and what -h takes, may also be an address of any "
+		"Options and exit statuses are those of mosquitto_pub, without those for a local address, SRV records, a file of options, "
+		"proxies, PSK, and ciphers and versions of TLS; ADDRESS, and what -h takes, "
+		"may also be an address of any "
 		"transport (see `guichet help addresses`): tcp:HOST:PORT, tls:, unix:PATH, ws:, wss:. A connection that is lost "
 		"after it was there is made again, after 1 s, 2 s and so on up to 32 s, and what was not confirmed is sent again.",
 	.status = MQTT_ARGS_STATUS(""),

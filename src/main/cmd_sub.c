@@ -213,7 +213,9 @@ const struct command sub_command = {
 	.summary = "subscribes to topics of an MQTT broker and prints what comes",
 	.synopsis = "[OPTION...] [ADDRESS] -t TOPIC...",
 	.text = "Prints each message, its payload and a line end unless told otherwise. Options, output and exit statuses are those of "
-		"mosquitto_sub, without -A, -S, -o, --capath, --ciphers, --proxy, --psk, --tls-alpn, --tls-version and the like; ADDRESS, and what -h takes, may also be an address of any transport (see `guichet help "
+		"mosquitto_sub, without those for a local address, SRV records, a file of options, "
+		"proxies, PSK, and ciphers and versions of TLS; ADDRESS, and what -h takes, "
+		"may also be an address of any transport (see `guichet help "
 		"addresses`): tcp:HOST:PORT, tls:, unix:PATH, ws:, wss:. A connection that is lost after it was there is made "
 		"again, after 1 s, 2 s and so on up to 32 s, and the subscriptions with it; no message of QoS 2 is printed twice.",
 	.status = MQTT_ARGS_STATUS(", 27 the time of -W is over"),

@@ -108,6 +108,7 @@ struct plan_service *planner_add(struct planner *p, const char *name, const stru
 	if (origin) {
 		s->line = origin->line;
 		s->listen_line = line_of(origin, "listen");
+		s->owner_line = line_of(origin, "owner");
 		s->model_line = line_of(origin, "model");
 	}
 	s->name = mem_strdup(name);

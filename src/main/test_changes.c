@@ -237,6 +237,25 @@ static void test_people_gone(void **state)
 	assert_int_equal(files_remove_dir(dir, NULL), 0);
 }
 
+#define BRIDGE(NAME, REST) "[mqtt.bridge." NAME "]\nto = tcp:far:1\ntopics = x\n" REST
+
+/* A section has a line for each of its options, and one when it comes or goes. */
+static void test_parts(void **state)
+{
+	char dir[] = "/tmp/guichet-changes-XXXXXX";
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(log_between(plan_with(dir, BRIDGE("a", "user = x\n") BRIDGE("b", ""), "ann\n"),
+				     plan_with(dir, BRIDGE("a", "user = y\nclean = yes\n") BRIDGE("c", ""), "ann\n")),
+			 4);
+	assert_string_equal(logged, "info option-changed service=mqtt option=bridge.a.clean from=no to=yes\n"
+				    "info option-changed service=mqtt option=bridge.a.user from=x to=y\n"
+				    "info option-changed service=mqtt option=bridge.b text=removed\n"
+				    "info option-changed service=mqtt option=bridge.c text=added\n");
+	assert_int_equal(files_remove_dir(dir, NULL), 0);
+}
+
 static void test_no_memory(void **state)
 {
 	char dir[] = "/tmp/guichet-changes-XXXXXX";
@@ -268,7 +287,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_changes),      cmocka_unit_test(test_derived),
 		cmocka_unit_test(test_certificates), cmocka_unit_test(test_people_and_rules),
-		cmocka_unit_test(test_people_gone),  cmocka_unit_test(test_no_memory)
+		cmocka_unit_test(test_people_gone),  cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_parts)
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -173,6 +173,20 @@ static void test_bad_values(void **state)
 	check_problems("[relay]\nlisten = tcp:7000\n", "t.conf:1: to: must be set, as in: to = tcp:localhost:8080\n");
 }
 
+static void test_words_of_others(void **state)
+{
+	(void)state;
+	check_problems(
+		"[mqtt]\nlisten = tcp:1\nport = 1883\nallow_anonymous = true\npersistence = true\n",
+		"t.conf:3: unknown option \"port\" in [mqtt]; here it is a part of listen, as in: listen = tcp:1883\n"
+		"t.conf:4: unknown option \"allow_anonymous\" in [mqtt]; here it is a rule, as in: [rules] and deny = anonymous * topics:#\n"
+		"t.conf:5: unknown option \"persistence\" in [mqtt]; here it is always so; where is data = FOLDER in [guichet]\n");
+	check_problems(
+		"[echo]\nlisten = tcp:1, tcp:2\n",
+		"t.conf:2: listen: \"1,\" is not a port: a number, 0 to 65535, or a name of /etc/services; blanks stand "
+		"between addresses, not commas\n");
+}
+
 static void test_no_address(void **state)
 {
 	(void)state;
@@ -610,6 +624,7 @@ int main(void)
 		cmocka_unit_test(test_file),
 		cmocka_unit_test(test_unknown_names),
 		cmocka_unit_test(test_bad_values),
+		cmocka_unit_test(test_words_of_others),
 		cmocka_unit_test(test_no_address),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_all_at_once),

@@ -105,6 +105,14 @@ def test_all_at_once(folder):
         assert [n for n, _ in lines] == [n for n, _ in expect]
 
 
+def test_one_section_does_not_hide_another(folder):
+    (folder / "c.conf").write_text("[guichet]\nloops = many\n[relay]\nlisten = udp:0\nto = tcp:1\n"
+                                   "[mqtt]\nlisten = tls:0\ncertificate = none.pem\nserver_reference = http://x/\n"
+                                   "[mqtt.bridge.a]\nto = udp:1\ntopics = x sideways\n[mqtt.bridge.b]\nto = tcp:127.0.0.1:1\n")
+    lines = said(run("check", "c.conf", cwd=folder), "c.conf")
+    assert [n for n, _ in lines] == [2, 4, 8, 9, 11, 12, 13]
+
+
 def test_words(folder):
     """The command line is checked as a file is, with the word in the place of the file."""
     word = "echo@tcp:0,uper=yes"
@@ -199,8 +207,8 @@ def test_no_such_place(folder, address, why):
 
 
 def test_no_such_owner(folder):
-    (_, text), = both(folder, "[echo]\nlisten = unix:./s.sock\nowner = nobody-of-that-name\n")
-    assert "nobody-of-that-name" in text
+    (at, text), = both(folder, "[echo]\nlisten = unix:./s.sock\nowner = nobody-of-that-name\n")
+    assert at == 3 and "nobody-of-that-name" in text
 
 
 def test_no_such_interface(folder):

@@ -10,7 +10,7 @@
  *		io_hold(io, false);
  *		r = login_end(io, ev);
  *
- * and afterwards, for whoever is allowed in: login_view(). io->who is the new one then.
+ * and afterwards, for whoever is allowed in: login_view(). io->who is the new one from the next step on.
  */
 #pragma once
 #include "core/proto.h"

@@ -47,14 +47,21 @@ static void state(void *arg, enum keep_state state, int err)
 		[KEEP_FINE] = "store-fine", [KEEP_FULL] = "store-full", [KEEP_BROKEN] = "store-broken"
 	};
 	const struct mqtt_service *service = arg;
+	BUF_AUTO struct buf why = BUF_INIT(200);
 	struct log_line line;
 
+	if (err == -EFBIG) { /* no system has said so */
+		buf_adds(&why, "the option disk is reached: disk = ");
+		str_add_size(&why, service->disk);
+	} else if (err) {
+		buf_adds(&why, strerror(-err));
+	}
 	if (!log_begin(&line, state == KEEP_FINE ? LOG_INFO : LOG_ERROR, events[state]))
 		return;
 	log_str(&line, "service", service->name);
 	log_str(&line, "folder", service->folder);
 	if (err)
-		log_str(&line, "reason", strerror(-err));
+		log_str(&line, "reason", buf_str(&why));
 	log_end(&line);
 }
 
@@ -98,6 +105,7 @@ int mqtt_kept_open(struct svc *svc, struct buf *ret_why)
 	if (!service->name || (svc->folder_name && !service->folder))
 		return -ENOMEM;
 	service->lazy = setup.lazy;
+	service->disk = setup.limit;
 	if (!svc->folder)
 		return 0;
 	r = keep_open(&setup, &service->keep, ret_why);

@@ -91,7 +91,42 @@ static const struct option rows[] = {
 };
 #undef O
 
-static const struct option_table table = OPTION_TABLE("mqtt", rows, struct mqtt_options, mqtt_options_check);
+/* Of mosquitto.conf. */
+static const struct option_foreign foreign[] = {
+	{ "acl_file", "the section [rules]; `guichet import mosquitto-acl FILE` makes it" },
+	{ "address", "a section [mqtt.bridge.NAME], see `guichet help mqtt bridge`" },
+	{ "allow_anonymous", "a rule, as in: [rules] and deny = anonymous * topics:#" },
+	{ "bind_address", "listen = tcp:ADDRESS:1883" },
+	{ "cafile", "client_ca = FILE, see `guichet help tls`" },
+	{ "certfile", "certificate = FILE" },
+	{ "connection", "a section [mqtt.bridge.NAME], see `guichet help mqtt bridge`" },
+	{ "keyfile", "key = FILE" },
+	{ "listener", "listen = tcp:1883" },
+	{ "log_dest", "log = FILE in [guichet]" },
+	{ "max_connections", "max = NUMBER" },
+	{ "max_inflight_messages", "inflight = NUMBER" },
+	{ "max_keepalive", "keepalive_max = SECONDS" },
+	{ "max_packet_size", "packet = SIZE" },
+	{ "max_queued_bytes", "queue_bytes = SIZE" },
+	{ "max_queued_messages", "queue = NUMBER" },
+	{ "message_size_limit", "packet = SIZE" },
+	{ "password_file", "the file of people; `guichet import mosquitto-passwd FILE` makes it" },
+	{ "persistence", "always so; where is data = FOLDER in [guichet]" },
+	{ "persistence_location", "data = FOLDER in [guichet]" },
+	{ "persistent_client_expiration", "session_expiry_max = TIME" },
+	{ "port", "a part of listen, as in: listen = tcp:1883" },
+	{ "retain_available", "retain = yes|no" },
+	{ NULL, NULL },
+};
+
+static const struct option_table table = {
+	.name = "mqtt",
+	.rows = rows,
+	.n = sizeof(rows) / sizeof(rows[0]),
+	.values_size = sizeof(struct mqtt_options),
+	.check = mqtt_options_check,
+	.foreign = foreign,
+};
 
 /* ---- states ---- */
 

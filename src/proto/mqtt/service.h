@@ -76,6 +76,7 @@ struct mqtt_service {
 	struct port *port;
 	char *name, *folder; /* for the log; owned: a reload makes another svc */
 	bool lazy;           /* nobody waits for the disk */
+	size_t disk;         /* that the store was opened with */
 };
 
 static inline const struct mqtt_options *mqtt_options(const struct io *io)

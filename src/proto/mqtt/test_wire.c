@@ -146,6 +146,31 @@ static void test_flags(void **state)
 	}
 }
 
+static void another_protocol(void **state)
+{
+	static const struct {
+		unsigned version, from;
+		const char *in, *why;
+	} cases[] = {
+		{ 0, C, "\x16\3\1\2", "peer-speaks-tls" },
+		{ 0, C, "GET / HTTP/1.1\r\n", "peer-speaks-http" },
+		{ MQTT_5, S, "HTTP/1.1 400 Bad Request\r\n", "peer-speaks-http" },
+		{ MQTT_311, S, "\x15\3\3\2", "peer-speaks-tls" },
+		{ 0, C, "\x16\1\1\2", "flags-reserved" },
+		{ 0, C, "G", "first-not-connect" },
+		{ MQTT_5, C, "GET /", "flags-reserved" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const char *why = "";
+		size_t total;
+
+		assert_true(frame(cases[i].version, cases[i].from, span_str(cases[i].in), 100, &total, &why) < 0);
+		assert_string_equal(why, cases[i].why);
+	}
+}
+
 /* ---- CONNECT ---- */
 
 #define V3 "\0\6MQIsdp\3"
@@ -352,9 +377,10 @@ static void test_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lengths), cmocka_unit_test(test_too_large), cmocka_unit_test(test_types),
-		cmocka_unit_test(test_flags),   cmocka_unit_test(test_connect),   cmocka_unit_test(test_connect_form),
-		cmocka_unit_test(test_connack), cmocka_unit_test(test_reasons),   cmocka_unit_test(test_names),
+		cmocka_unit_test(test_lengths),      cmocka_unit_test(test_too_large),   cmocka_unit_test(test_types),
+		cmocka_unit_test(test_flags),        cmocka_unit_test(another_protocol), cmocka_unit_test(test_connect),
+		cmocka_unit_test(test_connect_form), cmocka_unit_test(test_connack),     cmocka_unit_test(test_reasons),
+		cmocka_unit_test(test_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

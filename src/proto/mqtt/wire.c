@@ -79,6 +79,23 @@ static int frame_length(struct span in, size_t *ret_length, size_t *ret_head, co
 	return in.n > 4 ? mqtt_fail(ret_why, "length-malformed", -MQTT_MALFORMED) : 0;
 }
 
+/*
+ * What is no packet, and never could be one: is it another protocol that whoever is there speaks? The first record of TLS, which is a
+ * handshake or an alert; the first line of HTTP. In the middle of a conversation neither is looked for.
+ */
+static void name_other(struct mqtt_form form, struct span in, const char **ret_why)
+{
+	static const char *const http[] = { "HTTP", "GET ", "POST", "HEAD" };
+
+	if ((form.version != MQTT_UNKNOWN && form.from == MQTT_FROM_CLIENT) || in.n < 2)
+		return;
+	if ((in.p[0] == 0x16 || in.p[0] == 0x15) && in.p[1] == 3)
+		*ret_why = "peer-speaks-tls";
+	for (size_t i = 0; i < sizeof(http) / sizeof(http[0]); i++)
+		if (span_starts(in, http[i]))
+			*ret_why = "peer-speaks-http";
+}
+
 int mqtt_frame(struct mqtt_form form, struct span in, size_t max, struct mqtt_frame *ret, const char **ret_why)
 {
 	size_t length = 0, head = 0;
@@ -94,8 +111,10 @@ int mqtt_frame(struct mqtt_form form, struct span in, size_t max, struct mqtt_fr
 	r = check_type(form, type, ret_why);
 	if (r == 0)
 		r = check_flags(form, type, flags, ret_why);
-	if (r)
+	if (r) {
+		name_other(form, in, ret_why);
 		return -r;
+	}
 	r = frame_length(in, &length, &head, ret_why);
 	if (r < 0)
 		return r;

@@ -13,7 +13,7 @@
  * What is wrong is told as a reason code of 5.0 (4.13) and, for the log, as a word in *ret_why. With 3.x there is
  * nothing to answer: close [MQTT-4.8.0-1 of 3.1.1]. The words:
  *	length-malformed packet-too-large type-reserved flags-reserved qos-invalid packet-unexpected first-not-connect
- *	connect-twice packet-malformed text-malformed bytes-left id-zero reason-unknown session-present
+ *	peer-speaks-tls peer-speaks-http connect-twice packet-malformed text-malformed bytes-left id-zero reason-unknown session-present
  *	protocol-name protocol-version will-flags password-alone client-id-invalid
  *	topic-invalid topic-empty filters-none options-reserved retain-handling no-local-shared codes-none
  *	property-unknown property-misplaced property-twice property-range auth-method-missing
