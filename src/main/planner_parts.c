@@ -196,7 +196,7 @@ int planner_take_part(struct planner *p, const struct conf_section *section)
 	struct plan_service *s = NULL;
 	const char *name = NULL;
 	const struct option *row = find_row(p, section, &s, &name);
-	size_t problems = p->ps->n;
+	size_t problems;
 	struct option_part *part;
 	char text[PLANNER_SENTENCE];
 	struct buf why;
