@@ -224,7 +224,7 @@ static void skip(const struct mqtt *self, struct io *io, const struct delivery *
 	mqtt_kept_done(io, self->session, d->packet ? d->m->kept : 0);
 }
 
-/* The first of the queue. False: it must wait. */
+/* The first of the queue is sent, or nobody will have it. False: it must wait. */
 static bool send_first(struct mqtt *self, struct io *io, const struct delivery *d, const uint32_t *ids, size_t n)
 {
 	struct delivery less;
