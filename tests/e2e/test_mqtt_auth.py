@@ -4,12 +4,13 @@ import hashlib
 import hmac
 import os
 import secrets
+import signal
 import struct
 import subprocess
 
 import pytest
 
-from daemon import PATIENCE, add_user
+from daemon import PATIENCE, add_user, run
 
 METHOD = b"SCRAM-SHA-256"
 CONF = """
@@ -129,6 +130,25 @@ def test_in_and_again(broker):
     assert c.sock.recv(1) == b""
     assert broker.wait_log("login-failed", service="mqtt")["user"] == "alice"
     assert broker.wait_log("closed", service="mqtt")["reason"] == "login"
+
+
+def test_another_password_meanwhile(guichet, folder):
+    """The old one does not let in any more, though it was right when the exchange began. Nor does what is told of that harm (debug)."""
+    add_user(folder / "people", "alice")
+    g = guichet("--log-level", "debug", config=CONF)
+    assert enters(g, Scram()).takes(2)[0] == 0
+    assert g.wait_log("connected")["user"] == "alice"
+    late = Client(g)
+    late.connect(b"late", scram := Scram())
+    code, said = late.takes(15)
+    assert code == 0x18
+    done = run("user", "passwd", "alice", "--stdin", "--people", folder / "people", stdin=None, input="other\n")
+    assert done.returncode == 0, done.stderr
+    g.signal(signal.SIGHUP)
+    g.wait_log("reloaded")
+    late.auth(0x18, scram.answer(said))
+    assert late.takes(2)[0] == 0x87
+    assert enters(g, Scram(password="other")).takes(2)[0] == 0
 
 
 @pytest.mark.parametrize("user,password", [("alice", "wrong"), ("mallory", "secret")])

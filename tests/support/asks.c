@@ -32,7 +32,7 @@ static enum verdict ask(struct asks *t, struct io *io, const char *verb, struct 
 {
 	static const struct span client = { (const uint8_t *)"c1", 2 };
 	enum rules_verb wants = *verb == 'r' ? RULES_READ : RULES_WRITE;
-	struct span same = {}; /* as io->who has it */
+	struct login_who same = {}; /* as io->who has it */
 	int r = 0;
 
 	if (!t->view || t->generation != access_generation(io->svc->access)) {
@@ -50,6 +50,7 @@ static enum verdict take_line(struct asks *t, struct io *io, struct span line)
 {
 	const uint8_t *space = memchr(line.p, ' ', line.n);
 	struct span user = line, rest = {};
+	uint32_t proof;
 
 	if (space) {
 		user.n = (size_t)(space - line.p);
@@ -57,19 +58,20 @@ static enum verdict take_line(struct asks *t, struct io *io, struct span line)
 	}
 	if (span_is(user, "read") || span_is(user, "write"))
 		return ask(t, io, (const char *)user.p, rest);
-	return say(io, login_begin(io, TAG, user, rest));
+	return say(io, login_begin(io, TAG, user, rest, &proof));
 }
 
 static enum verdict step(void *self, const struct ev *ev, struct io *io)
 {
 	enum verdict v = V_GO;
 	struct span line;
+	uint32_t proof;
 
 	if (ev->kind == EV_EOF || ev->kind == EV_STOP)
 		return V_CLOSE;
 	if (ev->kind == EV_DONE) {
 		io_hold(io, false);
-		return say(io, login_end(io, ev));
+		return say(io, login_end(io, ev, &proof));
 	}
 	if (ev->kind == EV_DATA && in_line(io, 1000, &line) == 1)
 		v = take_line(self, io, line);

@@ -91,7 +91,7 @@ enum login login_refuse(struct io *io, struct span user)
 	return io_login_failed(io, user) ? LOGIN_BARRED : LOGIN_WRONG;
 }
 
-enum login login_begin(struct io *io, uint32_t tag, struct span user, struct span password)
+enum login login_begin(struct io *io, uint32_t tag, struct span user, struct span password, uint32_t *ret_proof)
 {
 	struct access *access = io->svc->access;
 	enum login r = LOGIN_FAILED;
@@ -104,7 +104,8 @@ enum login login_begin(struct io *io, uint32_t tag, struct span user, struct spa
 	access_get(access, &people, NULL);
 	who = people_recall(access_memory(access), people, user, password, io->now);
 	if (who) {
-		login_take(io, user, login_proof(who));
+		*ret_proof = login_proof(who);
+		login_take(io, user, *ret_proof);
 		r = LOGIN_IN;
 	} else {
 		j = new_job(io, people, user, password);
@@ -117,7 +118,7 @@ enum login login_begin(struct io *io, uint32_t tag, struct span user, struct spa
 	return r;
 }
 
-enum login login_end(struct io *io, const struct ev *ev)
+enum login login_end(struct io *io, const struct ev *ev, uint32_t *ret_proof)
 {
 	const struct login_job *j = (const struct login_job *)ev->job;
 
@@ -125,6 +126,7 @@ enum login login_end(struct io *io, const struct ev *ev)
 		return LOGIN_FAILED;
 	if (!j->right)
 		return login_refuse(io, user_of(j));
+	*ret_proof = j->proof;
 	login_take(io, user_of(j), j->proof);
 	return LOGIN_IN;
 }
@@ -145,24 +147,24 @@ static bool is_local(const struct peer *p)
 	return p->kind == PEER_UNIX || p->kind == PEER_NAME;
 }
 
-static bool may_stay(const struct person *p, const struct who *who)
+/* A reload may have come since he has shown his password, also while it was looked at. */
+static bool may_stay(const struct person *p, uint32_t proof)
 {
-	return p && !p->disabled && (!who || who->proof == login_proof(p));
+	return p && !p->disabled && login_proof(p) == proof;
 }
 
-static int view_of(const struct io *io, const struct people *people, struct rules *rules, struct span user,
+static int view_of(const struct io *io, const struct people *people, struct rules *rules, struct login_who as,
 		   struct span client, struct rules_view **ret)
 {
 	const struct who *who = io->who;
 	const struct person *person = NULL;
 	struct rules_who asks = { .client = client, .local = is_local(io->peer) };
-	bool before = user.n == 0 && who && who->how == WHO_PASSWORD && who->user;
 
-	if (before)
-		user = span_str(who->user);
-	if (user.n) {
-		person = people_find(people, user);
-		if (!may_stay(person, before ? who : NULL))
+	if (as.user.n == 0 && who && who->how == WHO_PASSWORD && who->user)
+		as = (struct login_who){ span_str(who->user), who->proof };
+	if (as.user.n) {
+		person = people_find(people, as.user);
+		if (!may_stay(person, as.proof))
 			return -EACCES;
 	} else if (who && who->how == WHO_CERTIFICATE && who->user) {
 		person = people_by_certificate(people, who->user);
@@ -174,7 +176,7 @@ static int view_of(const struct io *io, const struct people *people, struct rule
 	return rules_view_new(rules, &asks, ret);
 }
 
-int login_view(const struct io *io, struct span user, struct span client, struct rules_view **ret,
+int login_view(const struct io *io, struct login_who as, struct span client, struct rules_view **ret,
 	       uint64_t *ret_generation)
 {
 	uint64_t generation = access_generation(io->svc->access); /* first: newer rules are then looked at twice */
@@ -183,7 +185,7 @@ int login_view(const struct io *io, struct span user, struct span client, struct
 	int r;
 
 	access_get(io->svc->access, &people, &rules);
-	r = view_of(io, people, rules, user, client, ret);
+	r = view_of(io, people, rules, as, client, ret);
 	people_unref(people);
 	rules_unref(rules);
 	if (r == 0)

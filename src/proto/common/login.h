@@ -24,19 +24,26 @@ enum login {
 	LOGIN_FAILED, /* it could not be found out (memory is out, it was cancelled); nobody's fault */
 };
 
-/* The spans are copied. LOGIN_IN at once for whom the process remembers. */
-[[nodiscard]] enum login login_begin(struct io *io, uint32_t tag, struct span user, struct span password);
-[[nodiscard]] enum login login_end(struct io *io, const struct ev *ev);
+/* The spans are copied. LOGIN_IN at once for whom the process remembers; *ret_proof is for login_view() then. */
+[[nodiscard]] enum login login_begin(struct io *io, uint32_t tag, struct span user, struct span password,
+				     uint32_t *ret_proof);
+[[nodiscard]] enum login login_end(struct io *io, const struct ev *ev, uint32_t *ret_proof);
 
 /* Of an exchange that the protocol has had itself (SCRAM): he is in, with the password that had this proof then; he is not. */
 uint32_t login_proof(const struct person *who);
 void login_take(struct io *io, struct span user, uint32_t proof);
 [[nodiscard]] enum login login_refuse(struct io *io, struct span user);
 
+/* Who has logged in, perhaps in this very step. */
+struct login_who {
+	struct span user; /* empty: io->who */
+	uint32_t proof;   /* of `user` */
+};
+
 /*
- * What the peer may do: io->who, or `user` when it is not empty (who has logged in in this very step), or by his certificate.
+ * What the peer may do: `as`, or by his certificate.
  * `client` is what %c is. *generation gets what access_generation() must still be, or the view is to be made anew. 0; -ENOMEM; -EACCES:
  * who has logged in is nobody any more, must not, or has another password by now (a reload): the conversation should end.
  */
-[[nodiscard]] int login_view(const struct io *io, struct span user, struct span client, struct rules_view **ret,
+[[nodiscard]] int login_view(const struct io *io, struct login_who as, struct span client, struct rules_view **ret,
 			     uint64_t *ret_generation);

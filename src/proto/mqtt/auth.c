@@ -7,7 +7,6 @@
 #include <errno.h>
 
 #include "base/mem.h"
-#include "proto/common/login.h"
 #include "proto/mqtt/mqtt_priv.h"
 #include "store/people_scram.h"
 
@@ -151,13 +150,14 @@ static enum verdict proven_again(struct mqtt *self, struct io *io)
 	io_timer(io, MQTT_TIMER_AUTH, 0);
 	if (!io->who || !io->who->user || !span_is(user, io->who->user))
 		return mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "client-of-another");
-	login_take(io, user, self->auth->proof); /* perhaps by a new password */
-	r = mqtt_look(self, io, user, subscriber_name(self->session));
+	login_take(io, user, self->auth->proof); /* perhaps of a new password */
+	r = mqtt_look(self, io, (struct login_who){ user, self->auth->proof }, subscriber_name(self->session));
 	if (r < 0)
 		return r == -EACCES ? mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "login")
 				    : mqtt_bye(self, io, MQTT_SERVER_BUSY, "out-of-memory");
 	v = say(self, io, MQTT_OK);
 	mqtt_auth_done(self);
+	io_secret(io, false);
 	return v;
 }
 
@@ -172,6 +172,7 @@ static enum verdict go_on(struct mqtt *self, struct io *io, struct span data)
 		return fail(self, io, r, why);
 	if (self->state == MQTT_OPEN)
 		return proven_again(self, io);
+	((struct mqtt_shard *)io->shard)->proof = self->auth->proof;
 	login_take(io, mqtt_auth_user(self), self->auth->proof);
 	self->logged_in = true;
 	return mqtt_auth_resume(self, io);
@@ -202,6 +203,7 @@ static enum verdict begin_again(struct mqtt *self, struct io *io, const struct m
 	if (put_by(self, (struct span){}) < 0)
 		return mqtt_bye(self, io, MQTT_SERVER_BUSY, "out-of-memory");
 	mqtt_auth_timer(io);
+	io_secret(io, true); /* until it is over: what is needed to guess the password */
 	if (!(e->props.has & MQTT_HAS(MQTT_P_AUTH_DATA)))
 		return say(self, io, MQTT_CONTINUE_AUTH);
 	return go_on(self, io, e->props.auth_data);

@@ -136,7 +136,6 @@ static int accept(struct mqtt *self, struct io *io, const struct mqtt_connect *c
 		return r;
 	mqtt_out(self, io, &w);
 	self->muted = self->held != NULL;
-	mqtt_auth_done(self);
 	return 0;
 }
 
@@ -276,7 +275,6 @@ static enum verdict let_in(struct mqtt *self, struct io *io, const struct mqtt_c
 	int r;
 
 	mqtt_enter(self, MQTT_OPEN);
-	io_secret(io, false);
 	mqtt_count(io, MQTT_T_CONNECTIONS, 1);
 	mqtt_count(io, MQTT_T_CLIENTS, 1);
 	in_cap(io, mqtt_options(io)->packet);
@@ -292,6 +290,8 @@ static enum verdict let_in(struct mqtt *self, struct io *io, const struct mqtt_c
 	}
 	if (log_wanted(LOG_DEBUG, "connected"))
 		tell_connected(self, io, c, present);
+	mqtt_auth_done(self); /* in which `c` is */
+	io_secret(io, false); /* what its CONNACK has of the password, too */
 	if (!present)
 		return V_GO;
 	io_count(io, MQTT_RESUMED, 1);
@@ -369,7 +369,8 @@ static int fault_of(const struct io *io, const struct mqtt_connect *c, const cha
 /* Who is it? 0, a reason code, or -EINPROGRESS: a job finds out, and this CONNECT waits where it is. */
 static int admit(struct mqtt *self, struct io *io, const struct mqtt_connect *c, const char **ret_why)
 {
-	struct span user = {};
+	const struct mqtt_shard *shard = io->shard;
+	struct login_who as = {};
 	int r = mqtt_login(self, io, c);
 
 	*ret_why = r == MQTT_BAD_USER ? "login" : "out-of-memory";
@@ -379,9 +380,9 @@ static int admit(struct mqtt *self, struct io *io, const struct mqtt_connect *c,
 	}
 	if (r)
 		return r;
-	if (self->logged_in)
-		user = c->user;
-	r = mqtt_look(self, io, user, c->client_id);
+	if (self->logged_in && !(io->who && io->who->how == WHO_PASSWORD)) /* in this very step */
+		as = (struct login_who){ c->user, shard->proof };
+	r = mqtt_look(self, io, as, c->client_id);
 	if (r < 0) {
 		*ret_why = r == -EACCES ? "login" : "out-of-memory";
 		return r == -EACCES ? MQTT_NOT_AUTHORIZED : MQTT_SERVER_BUSY;

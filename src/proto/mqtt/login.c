@@ -1,7 +1,6 @@
 /* login.c - who a client is, and so what it may. See mqtt_priv.h; people and rules: docs/design/people.md. */
 #include <errno.h>
 
-#include "proto/common/login.h"
 #include "proto/mqtt/mqtt_priv.h"
 
 /* Where there are no people, a name and a password prove nothing and refuse nobody. */
@@ -38,20 +37,20 @@ int mqtt_login(struct mqtt *self, struct io *io, const struct mqtt_connect *c)
 
 	if (self->logged_in || !c->has_user || !mqtt_has_people(io))
 		return 0;
-	r = login_begin(io, MQTT_JOB_LOGIN, c->user, c->password);
+	r = login_begin(io, MQTT_JOB_LOGIN, c->user, c->password, &((struct mqtt_shard *)io->shard)->proof);
 	return r == LOGIN_WAIT ? -EINPROGRESS : outcome(self, r);
 }
 
 int mqtt_login_end(struct mqtt *self, struct io *io, const struct ev *ev)
 {
-	return outcome(self, login_end(io, ev));
+	return outcome(self, login_end(io, ev, &((struct mqtt_shard *)io->shard)->proof));
 }
 
-int mqtt_look(struct mqtt *self, struct io *io, struct span user, struct span client)
+int mqtt_look(struct mqtt *self, struct io *io, struct login_who as, struct span client)
 {
 	struct rules_view *view = NULL;
 	uint64_t looked_at = 0;
-	int r = login_view(io, user, client, &view, &looked_at);
+	int r = login_view(io, as, client, &view, &looked_at);
 
 	self->looked_at = (uint32_t)looked_at;
 	topics_access_set(&self->access, view);
@@ -60,7 +59,7 @@ int mqtt_look(struct mqtt *self, struct io *io, struct span user, struct span cl
 
 int mqtt_look_again(struct mqtt *self, struct io *io)
 {
-	struct span as_before = {};
+	struct login_who as_before = {};
 
 	if (self->looked_at == (uint32_t)access_generation(io->svc->access))
 		return 0;

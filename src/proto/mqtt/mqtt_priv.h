@@ -20,9 +20,9 @@
  *	wire*.c, parse_*.c, props*.c, write*.c  packets out of bytes and into bytes: wire.h, write.h
  */
 #pragma once
+#include "proto/common/login.h"
 #include "proto/mqtt/shard.h"
 #include "proto/mqtt/write.h"
-#include "store/access.h"
 
 enum mqtt_state {
 	MQTT_NEW,     /* zero: nothing but CONNECT may come */
@@ -103,12 +103,12 @@ void mqtt_leave(struct mqtt *self, struct io *io);
 
 /*
  * login.c. mqtt_login(): 0, a reason code, or -EINPROGRESS: EV_DONE comes, for mqtt_login_end().
- * mqtt_look(): what it may; `user` has logged in in this very step. 0, -ENOMEM, or -EACCES: it is nobody (any more).
+ * mqtt_look(): what it may; `as` has a user who has logged in in this very step. 0, -ENOMEM, or -EACCES: it is nobody (any more).
  * mqtt_look_again(): the same, if people or rules have changed.
  */
 [[nodiscard]] int mqtt_login(struct mqtt *self, struct io *io, const struct mqtt_connect *c);
 [[nodiscard]] int mqtt_login_end(struct mqtt *self, struct io *io, const struct ev *ev);
-[[nodiscard]] int mqtt_look(struct mqtt *self, struct io *io, struct span user, struct span client);
+[[nodiscard]] int mqtt_look(struct mqtt *self, struct io *io, struct login_who as, struct span client);
 [[nodiscard]] int mqtt_look_again(struct mqtt *self, struct io *io);
 bool mqtt_has_people(const struct io *io);
 

@@ -88,6 +88,7 @@ struct mqtt_shard {
 	struct mqtt_sys *sys;        /* of the first loop */
 	struct events_reader events; /* likewise */
 	bool listens;                /* to these */
+	uint32_t proof;              /* of who has logged in in this step: login_view() */
 	struct mqtt_pen pen;
 	struct mqtt_limited limited[MQTT_LIMITS];
 	struct list bridges; /* bridge.h */
