@@ -159,3 +159,20 @@ def test_a_will_that_may_not_be(guichet):
     assert (line["topic"], line["client"]) == ("barred/a", "w")
     assert g.wait_log("closed", session=line["session"], reason="will-denied")["client"] == "w"
     assert g.stats("mqtt")["accepted"] >= 1
+
+
+def test_packet_made_smaller(guichet):
+    """What was published when it was larger is nobody's any more; what comes with it is, and nobody is disconnected for it."""
+    conf = "[mqtt]\nlisten = tcp:0\nsys_interval = 0\npacket = {}M\n"
+    g = guichet(config=conf.format(8))
+    with Client(g, "away", kept=100) as c:
+        assert c.subscribe("#") == 1
+    with Client(g, "says") as says:
+        for size in 10, 3_000_000, 20:
+            says.publish(f"t/{size}", "x" * size, retain=True)
+    assert "problem" not in g.reload(conf.format(1))
+    with Client(g, "away", kept=100) as c, Client(g, "new") as new:
+        assert [len(c.hears()[1]) for _ in range(2)] == [10, 20]
+        assert new.subscribe("#") == 1
+        assert {len(new.hears()[1]) for _ in range(2)} == {10, 20}
+    g.wait_stats("mqtt", dropped=2)

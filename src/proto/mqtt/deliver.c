@@ -96,13 +96,23 @@ static void forget_alias(struct mqtt *self, struct mqtt_publish *p)
 	p->props.has &= ~MQTT_HAS(MQTT_P_ALIAS);
 }
 
+/* What the client takes, and what may be queued for it: `packet` may have been larger when this was published. */
+static uint32_t largest(const struct mqtt *self, const struct io *io)
+{
+	size_t most = io->svc->limits.output;
+
+	most -= most > MQTT_BEFORE_IT ? MQTT_BEFORE_IT : 0;
+	most = most < UINT32_MAX ? most : UINT32_MAX;
+	return self->max_packet && self->max_packet < most ? self->max_packet : (uint32_t)most;
+}
+
 static int write_head(const struct mqtt *self, struct io *io, const struct mqtt_publish *p, uint8_t *array, size_t size)
 {
 	struct mqtt_writer w;
 	int r;
 
 	mqtt_writer_init(&w, self->version, array, size);
-	w.max_packet = self->max_packet;
+	w.max_packet = largest(self, io);
 	r = mqtt_put_publish(&w, p);
 	if (r < 0)
 		return r;

@@ -12,7 +12,6 @@
 
 enum {
 	BEFORE_CONNECT = 64 << 10, /* bytes of a CONNECT */
-	BEFORE_IT = 128 << 10,     /* that may be queued before a packet */
 	NOTE = 500,
 	END = 256,
 };
@@ -584,7 +583,7 @@ static size_t output_least(const void *options)
 {
 	const struct mqtt_options *o = options;
 
-	return o->packet + BEFORE_IT;
+	return o->packet + MQTT_BEFORE_IT;
 }
 
 static int svc_open(struct svc *svc, struct buf *ret_why)

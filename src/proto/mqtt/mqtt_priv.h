@@ -35,6 +35,7 @@ enum mqtt_state {
 
 enum { MQTT_TIMER_ALIVE, MQTT_TIMER_AUTH, MQTT_TIMER_RATE };
 enum { MQTT_JOB_LOGIN = 1 };
+enum { MQTT_BEFORE_IT = 128 << 10 }; /* bytes that may be queued before a packet */
 
 /* Topics by a number, in one direction. */
 struct mqtt_aliases {
