@@ -10,7 +10,6 @@
 enum {
 	ASIDE_MAX = 1000,
 	FIRST_MAP = 4 << 20,
-	RESERVE_MAX = 8 << 20,
 	LOCK_WAIT = 2000, /* ms */
 	LOCK_STEP = 20,
 };
@@ -157,9 +156,6 @@ static struct keep *new_keep(const struct keep_setup *s)
 	k->lock_fd = k->fd = -1;
 	k->next_id = 1;
 	k->end = &k->first;
-	k->reserve = s->limit / 8 < RESERVE_MAX ? s->limit / 8 : RESERVE_MAX;
-	if (k->reserve < 2 * s->largest)
-		k->reserve = 2 * s->largest;
 	pthread_mutex_init(&k->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -240,6 +240,7 @@ struct keep {
 	MDB_dbi dbi;
 	uint64_t map;     /* bytes of the map, and of the file */
 	uint64_t reserve; /* bytes of it that only what takes away may use */
+	uint64_t again;   /* that must be there beside it before what was full is fine */
 	uint64_t inside;  /* about so many bytes are in free pages */
 	unsigned look;    /* transactions until they are counted again */
 	bool alone;       /* the last group did not fit: one batch at a time */

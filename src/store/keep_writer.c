@@ -10,6 +10,7 @@
  *	                             forgets that it failed: a second one that succeeds would say nothing
  */
 #include <errno.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include "store/keep_priv.h"
@@ -23,6 +24,7 @@ enum {
 	STEP_MAX = 256 << 20,
 	TRY_AGAIN = 50, /* ms */
 	LOOK = 32,      /* transactions from one count of the free pages to the next, where room is short */
+	RESERVE_MAX = 8 << 20,
 	SPARES = 16,
 	SPARE_MAX = 256 << 10,
 };
@@ -118,12 +120,31 @@ static uint64_t room_inside(const struct keep *k)
 /* By which the file can grow: up to its limit, and by what the disk has now. */
 static uint64_t room_behind(const struct keep *k)
 {
-	uint64_t grows = k->setup.limit > k->map ? k->setup.limit - k->map : 0;
-	struct statvfs st;
+	uint64_t grows = k->setup.limit > k->map ? k->setup.limit - k->map : 0, has, there, owed;
+	struct statvfs disk;
+	struct stat st;
 
-	if (grows == 0 || fstatvfs(k->fd, &st) < 0 || st.f_bavail > grows / st.f_frsize)
+	if (grows == 0 || fstatvfs(k->fd, &disk) < 0 || fstat(k->fd, &st) < 0)
 		return grows;
-	return (uint64_t)st.f_bavail * st.f_frsize;
+	has = (uint64_t)disk.f_bavail * disk.f_frsize;
+	there = (uint64_t)st.st_blocks * 512; /* of a new file's map hardly anything */
+	owed = there < k->map ? k->map - there : 0;
+	has = has > owed ? has - owed : 0;
+	return has < grows ? has : grows;
+}
+
+/*
+ * For what only takes away: an eighth of what there can be, but room for two of the largest messages. And what must be
+ * there again before it is fine: a quarter of that, but no more than comes back.
+ */
+static void set_reserve(struct keep *k)
+{
+	uint64_t all = k->map + room_behind(k), least = 2 * k->setup.largest, n = all / 8;
+
+	n = n < RESERVE_MAX ? n : RESERVE_MAX;
+	k->reserve = n > least ? n : least;
+	k->again = all > k->reserve ? (all - k->reserve) / 8 : 0;
+	k->again = k->again < k->reserve / 4 ? k->again : k->reserve / 4;
 }
 
 /*
@@ -162,6 +183,7 @@ void keep_measure(struct keep *k)
 {
 	k->inside = room_inside(k);
 	k->look = LOOK;
+	set_reserve(k);
 	(void)tell_room(k);
 }
 
@@ -205,7 +227,7 @@ static void look_for_room(struct keep *k, uint64_t need)
 		keep_measure(k);
 		room = tell_room(k);
 	}
-	if (fits && room > (is_full(k) ? k->reserve / 4 : 0))
+	if (fits && room > (is_full(k) ? k->again : 0))
 		keep_set_state(k, KEEP_FINE, 0);
 	else
 		keep_set_state(k, KEEP_FULL, k->map + BLOCK > k->setup.limit ? -EFBIG : -ENOSPC);

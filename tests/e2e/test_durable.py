@@ -589,11 +589,12 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 @pytest.fixture
-def small_disk(folder):
+def small_disk(folder, request):
     """A file system of 40 MiB where the data folder will be; ballast(n) leaves n bytes of it free, ballast(-1) all of it."""
     place = folder / "guichet-data"
     place.mkdir(mode=0o755)
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40M,mode=0755", "tmpfs", str(place)], capture_output=True).returncode:
+    options = f"size={getattr(request, 'param', '40M')},mode=0755"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
 
     def ballast(left):
@@ -710,6 +711,24 @@ def test_full_and_killed(broker, small_disk):
     ear.enter()
     assert [int(m.payload.split(b":")[0]) for m in ear.hears(n)] == list(range(n))
     ear.pings()
+
+
+@needs_root
+@pytest.mark.parametrize("small_disk, most", (("9M", 3), ("12M", 5), ("24M", 14)), indirect=["small_disk"])
+def test_tiny_disk(broker, small_disk, most):
+    """A disk that has hardly room for a store: what it has is used, and as often as it is full it is fine again."""
+    g = broker()
+    ear = away(g, "ear", 5, ("t", 2))
+    mouth = g.client("mouth", 5).enter()
+    for _ in range(4):
+        n = fill(mouth, "t")
+        assert n * 100000 > most * 1000000
+        ear.connect()
+        assert [int(m.payload.split(b":")[0]) for m in ear.hears(n)] == list(range(n))
+        ear.pings()
+        ear.drop()
+        g.wait_log("store-full", service="mqtt")
+        g.wait_log("store-fine", service="mqtt")
 
 
 # ---- a damaged file ----
