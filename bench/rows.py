@@ -440,11 +440,11 @@ def nofile(b):
 MQTT = "[guichet]\nloops = 1\n[mqtt]\nlisten = tcp:0\nmodel = event\n"
 
 
-def _brokers(b, row, mode, args, *, tiny=False):
+def _brokers(b, row, mode, args, *, conf=MQTT, tiny=False):
     """Guichet and mosquitto, each on one processor with one loop; with `tiny` also the limit."""
     server, load = harness.two_sides()
     contenders = {
-        "guichet": lambda: b.guichet(MQTT, cpus=server),
+        "guichet": lambda: b.guichet(conf, cpus=server),
         "mosquitto": lambda: peers.mosquitto(b.folder, cpus=server),
     }
     if tiny:
@@ -495,7 +495,7 @@ def mqtt_qos(b):
              ("QoS 2", ["--qos", 2, "--window", 20], None),
              ("QoS 1, to a kept session", ["--qos", 1, "--window", 100, "--kept"], 1.5))
     for what, args, least in lines:
-        runs = _brokers(b, "mqtt_qos", "mqtt", args)
+        runs = _brokers(b, "mqtt_qos", "mqtt", args, conf=MQTT + "inflight = 100\n")  # as mosquitto has it
         yield from _passed_on("mqtt_qos", f"1 to 1, {what}, {args[3]} in flight", runs, least)
 
 
