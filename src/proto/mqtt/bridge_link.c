@@ -403,6 +403,8 @@ static enum verdict take_packets(struct link *self, struct io *io)
 		struct mqtt_frame f;
 		int r = mqtt_frame(form, in_peek(io), mqtt_options(io)->packet, &f, &why);
 
+		if (r < 0 && io->traced)
+			mqtt_note_bad(io, in_peek(io), -r, why);
 		if (r < 0)
 			return m->state == MQTT_OPEN ? mqtt_bye(m, io, (unsigned)-r, why) : give_up(self, io, why);
 		if (r == 0) {

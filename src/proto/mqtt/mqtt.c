@@ -282,6 +282,11 @@ void mqtt_note(struct io *io, const struct mqtt_frame *f)
 	io_note(io, NOTE_IN, "%s", buf_str(&b));
 }
 
+void mqtt_note_bad(struct io *io, struct span in, int code, const char *why)
+{
+	io_note(io, NOTE_IN, "%s bad: %s 0x%02x", mqtt_type_name(in.p[0] >> 4), why, code);
+}
+
 /* As the other side will read it. */
 static struct mqtt_form form_out(const struct mqtt *self, struct span packet)
 {
@@ -355,6 +360,8 @@ static enum verdict take_packets(struct mqtt *self, struct io *io)
 		struct mqtt_frame f;
 		int r = mqtt_frame(form, in_peek(io), packet_max(self, io), &f, &why);
 
+		if (r < 0 && io->traced)
+			mqtt_note_bad(io, in_peek(io), -r, why);
 		if (r < 0)
 			return mqtt_bye(self, io, (unsigned)-r, why);
 		if (r == 0) {

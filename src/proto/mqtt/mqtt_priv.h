@@ -90,6 +90,7 @@ void mqtt_out(struct mqtt *self, struct io *io, const struct mqtt_writer *w); /*
 void mqtt_answer(struct mqtt *self, struct io *io, enum mqtt_type type, uint16_t id, unsigned code);
 
 void mqtt_note(struct io *io, const struct mqtt_frame *f); /* one that came, for the trace: io->traced */
+void mqtt_note_bad(struct io *io, struct span in, int code, const char *why);    /* what came is refused: no packet */
 void mqtt_note_out(const struct mqtt *self, struct io *io, struct span packets); /* that were sent, whole ones */
 /* A PUBLISH that was sent: all before its payload, as mqtt_put_publish() has written it. */
 void mqtt_note_publish(const struct mqtt *self, struct io *io, struct span head, size_t payload);
