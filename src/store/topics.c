@@ -144,7 +144,7 @@ int topics_claim(struct topics *t, const struct claim *c, struct subscriber **re
 	*ret_old = NULL;
 	pthread_mutex_lock(&t->lock);
 	s = find(t, c->name, hash);
-	if (s && s->owner != c->owner) {
+	if (s && s->owner && s->owner != c->owner) {
 		pthread_mutex_unlock(&t->lock);
 		return -EACCES;
 	}
@@ -162,6 +162,7 @@ int topics_claim(struct topics *t, const struct claim *c, struct subscriber **re
 		message_unref(s->will.m); /* it is back in time [MQTT-3.1.3-9] */
 		s->will.m = NULL;
 		give_back(s);
+		s->owner = c->owner; /* of nobody in particular it was anybody's */
 		*ret = subscriber_ref(s);
 		*ret_present = true;
 	} else {

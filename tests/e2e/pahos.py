@@ -27,10 +27,11 @@ def number(code):
 class Client:
     """
     Connected when it is made, whatever it was told: code, present, props. `kept`: for so many seconds (3.x: for ever).
-    To a guichet's only service, or to an Address.
+    To a guichet's only service, or to an Address. `certificate`: it, and its key.
     """
 
-    def __init__(self, to, name="", version="5.0", *, kind="tcp4", user=None, password="secret", clean=None, kept=0, will=None, **asks):
+    def __init__(self, to, name="", version="5.0", *, kind="tcp4", user=None, password="secret", certificate=(), clean=None, kept=0,
+                 will=None, **asks):
         a = to if isinstance(to, Address) else to.at(kind)
         new = version == "5.0"
         clean = not kept if clean is None else clean
@@ -46,7 +47,7 @@ class Client:
         if will:
             self.c.will_set(*will)
         if a.secure:
-            self.c.tls_set(cert_reqs=ssl.CERT_NONE)
+            self.c.tls_set(None, *certificate, cert_reqs=ssl.CERT_NONE)
             self.c.tls_insecure_set(True)
         self.c.connect(a.host, a.port, **({"clean_start": clean, "properties": properties("CONNECT", SessionExpiryInterval=kept, **asks)} if new else {}))
         self.c.loop_start()

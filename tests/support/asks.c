@@ -33,11 +33,15 @@ static enum verdict ask(struct asks *t, struct io *io, const char *verb, struct 
 	static const struct span client = { (const uint8_t *)"c1", 2 };
 	enum rules_verb wants = *verb == 'r' ? RULES_READ : RULES_WRITE;
 	struct login_who same = {}; /* as io->who has it */
+	struct login_view may;
 	int r = 0;
 
 	if (!t->view || t->generation != access_generation(io->svc->access)) {
 		rules_view_free(&t->view);
-		r = login_view(io, same, client, &t->view, &t->generation);
+		r = login_view(io, same, client, &may);
+		people_unref(may.people);
+		t->view = may.rules;
+		t->generation = may.generation;
 	}
 	if (r == 0)
 		out_str(io, rules_check(t->view, wants, RULES_TOPICS, name) ? "yes\n" : "no\n");

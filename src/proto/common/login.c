@@ -5,6 +5,7 @@
 
 #include "base/crc.h"
 #include "base/mem.h"
+#include "store/topic_hash.h"
 
 struct login_job {
 	struct job job; /* first */
@@ -153,42 +154,48 @@ static bool may_stay(const struct person *p, uint32_t proof)
 	return p && !p->disabled && login_proof(p) == proof;
 }
 
-static int view_of(const struct io *io, const struct people *people, struct rules *rules, struct login_who as,
-		   struct span client, struct rules_view **ret)
+static int find(const struct io *io, const struct people *people, struct login_who as, const struct person **ret)
 {
 	const struct who *who = io->who;
-	const struct person *person = NULL;
-	struct rules_who asks = { .client = client, .local = is_local(io->peer) };
 
 	if (as.user.n == 0 && who && who->how == WHO_PASSWORD && who->user)
 		as = (struct login_who){ span_str(who->user), who->proof };
 	if (as.user.n) {
-		person = people_find(people, as.user);
-		if (!may_stay(person, as.proof))
-			return -EACCES;
-	} else if (who && who->how == WHO_CERTIFICATE && who->user) {
-		person = people_by_certificate(people, who->user);
+		*ret = people_find(people, as.user);
+		return may_stay(*ret, as.proof) ? 0 : -EACCES;
 	}
-	if (person) {
-		asks.user = span_str(person->name);
-		asks.groups = &person->groups;
-	}
-	return rules_view_new(rules, &asks, ret);
+	if (who && who->how == WHO_CERTIFICATE && who->user)
+		*ret = people_by_certificate(people, who->user);
+	return 0;
 }
 
-int login_view(const struct io *io, struct login_who as, struct span client, struct rules_view **ret,
-	       uint64_t *ret_generation)
+int login_view(const struct io *io, struct login_who as, struct span client, struct login_view *ret)
 {
-	uint64_t generation = access_generation(io->svc->access); /* first: newer rules are then looked at twice */
-	struct people *people;
+	struct rules_who asks = { .client = client, .local = is_local(io->peer) };
 	struct rules *rules;
 	int r;
 
-	access_get(io->svc->access, &people, &rules);
-	r = view_of(io, people, rules, as, client, ret);
-	people_unref(people);
-	rules_unref(rules);
+	*ret = (struct login_view){ .generation = access_generation(
+					    io->svc->access) }; /* first: newer rules are looked at twice */
+	access_get(io->svc->access, &ret->people, &rules);
+	r = find(io, ret->people, as, &ret->person);
+	if (r == 0 && ret->person) {
+		asks.user = span_str(ret->person->name);
+		asks.groups = &ret->person->groups;
+	}
 	if (r == 0)
-		*ret_generation = generation;
+		r = rules_view_new(rules, &asks, &ret->rules);
+	rules_unref(rules);
+	if (r < 0) {
+		people_unref(ret->people);
+		*ret = (struct login_view){};
+	}
 	return r;
+}
+
+uint64_t login_owner(const struct person *who)
+{
+	static const struct topic_key same; /* in the next process: names of users are not for strangers to choose */
+
+	return who ? topic_hash(&same, span_str(who->name)) >> 1 | 1 : 0;
 }

@@ -40,10 +40,19 @@ struct login_who {
 	uint32_t proof;   /* of `user` */
 };
 
+/* Who the peer is: `as`, or by his certificate; and what he may. */
+struct login_view {
+	struct rules_view *rules;    /* yours */
+	uint64_t generation;         /* what access_generation() must still be, or it is to be found out anew */
+	struct people *people;       /* a reference of yours, or NULL */
+	const struct person *person; /* one of these; NULL: nobody in particular */
+};
+
 /*
- * What the peer may do: `as`, or by his certificate.
- * `client` is what %c is. *generation gets what access_generation() must still be, or the view is to be made anew. 0; -ENOMEM; -EACCES:
- * who has logged in is nobody any more, must not, or has another password by now (a reload): the conversation should end.
+ * `client` is what %c is. 0; -ENOMEM; -EACCES: who has logged in is nobody any more, must not, or has another password by now (a
+ * reload): the conversation should end. Of a failure there is nothing to give back.
  */
-[[nodiscard]] int login_view(const struct io *io, struct login_who as, struct span client, struct rules_view **ret,
-			     uint64_t *ret_generation);
+[[nodiscard]] int login_view(const struct io *io, struct login_who as, struct span client, struct login_view *ret);
+
+/* The same number whenever it is the same user, in every process: odd, at most INT64_MAX; of nobody 0. */
+uint64_t login_owner(const struct person *who);

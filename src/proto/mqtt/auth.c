@@ -151,7 +151,7 @@ static enum verdict proven_again(struct mqtt *self, struct io *io)
 	if (!io->who || !io->who->user || !span_is(user, io->who->user))
 		return mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "client-of-another");
 	login_take(io, user, self->auth->proof); /* perhaps of a new password */
-	r = mqtt_look(self, io, (struct login_who){ user, self->auth->proof }, subscriber_name(self->session));
+	r = mqtt_look_as(self, io, (struct login_who){ user, self->auth->proof });
 	if (r < 0)
 		return r == -EACCES ? mqtt_bye(self, io, MQTT_NOT_AUTHORIZED, "login")
 				    : mqtt_bye(self, io, MQTT_SERVER_BUSY, "out-of-memory");

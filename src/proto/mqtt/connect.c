@@ -181,17 +181,6 @@ static struct span assign_name(const struct io *io, char array[NAME])
 	return span_str(array);
 }
 
-/*
- * Nobody takes over what another user has left, though the name of the client is the same. The same in the next process: names of
- * users are not for strangers to choose.
- */
-static uint64_t owner_of(const struct mqtt *self, const struct mqtt_connect *c)
-{
-	static const struct topic_key key;
-
-	return self->logged_in ? topic_hash(&key, c->user) >> 1 | 1 : 0;
-}
-
 /* The one that has the name is asked to let go; until then nothing more is read, and this CONNECT stays where it is. */
 static void wait_for(struct mqtt *self, struct io *io, sess_id where)
 {
@@ -255,7 +244,7 @@ static int settle(struct mqtt *self, struct io *io, bool present, const struct w
 	if (io->peer)
 		log_str(&line, "peer", peer_text(io->peer, text));
 	log_bytes(&line, "client", name.p, name.n);
-	if (self->logged_in)
+	if (c->user.n)
 		log_bytes(&line, "user", c->user.p, c->user.n);
 	log_str(&line, "version", versions[self->version]);
 	log_uint(&line, "keep_alive", self->keep_alive);
@@ -302,14 +291,15 @@ static enum verdict let_in(struct mqtt *self, struct io *io, const struct mqtt_c
 }
 
 /* Who has the name, or had it, goes. Takes the will. */
-static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_connect *c, const struct will *will)
+static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_connect *c, uint64_t owner,
+			  const struct will *will)
 {
 	char array[NAME];
 	struct claim claim = {
 		.name = c->client_id.n ? c->client_id : assign_name(io, array),
 		.where = io->self,
 		.home = port_here(io->svc->port, io),
-		.owner = owner_of(self, c),
+		.owner = owner,
 		.clean = c->clean,
 	};
 	struct subscriber *old = NULL;
@@ -366,8 +356,11 @@ static int fault_of(const struct io *io, const struct mqtt_connect *c, const cha
 	return c->will_retain && !o->retain ? MQTT_NO_RETAIN : 0;
 }
 
-/* Who is it? 0, a reason code, or -EINPROGRESS: a job finds out, and this CONNECT waits where it is. */
-static int admit(struct mqtt *self, struct io *io, const struct mqtt_connect *c, const char **ret_why)
+/*
+ * Who is it? 0 with a reference of people, a reason code, or -EINPROGRESS: a job finds out, and this CONNECT waits where it is. From now
+ * on c->user is who it is: also by a certificate; empty when it is nobody, whatever it says.
+ */
+static int admit(struct mqtt *self, struct io *io, struct mqtt_connect *c, struct login_view *ret, const char **ret_why)
 {
 	const struct mqtt_shard *shard = io->shard;
 	struct login_who as = {};
@@ -382,19 +375,37 @@ static int admit(struct mqtt *self, struct io *io, const struct mqtt_connect *c,
 		return r;
 	if (self->logged_in && !(io->who && io->who->how == WHO_PASSWORD)) /* in this very step */
 		as = (struct login_who){ c->user, shard->proof };
-	r = mqtt_look(self, io, as, c->client_id);
+	r = mqtt_look(self, io, as, c->client_id, ret);
 	if (r < 0) {
 		*ret_why = r == -EACCES ? "login" : "out-of-memory";
 		return r == -EACCES ? MQTT_NOT_AUTHORIZED : MQTT_SERVER_BUSY;
 	}
+	c->user = ret->person ? span_str(ret->person->name) : (struct span){};
 	return 0;
+}
+
+static enum verdict admitted(struct mqtt *self, struct io *io, const struct mqtt_connect *c, uint64_t owner)
+{
+	struct will will = {};
+	int r;
+
+	agree(self, io, c);
+	r = c->will ? take_will(self, c, &will) : 0;
+	if (r == -EACCES) {
+		mqtt_denied(io, MQTT_L_WILL, c->client_id, c->will_topic);
+		return mqtt_refuse(self, io, MQTT_NOT_AUTHORIZED, "will-denied");
+	}
+	if (r < 0)
+		return mqtt_refuse(self, io, MQTT_SERVER_BUSY, "out-of-memory");
+	return enter(self, io, c, owner, &will);
 }
 
 enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_frame *f)
 {
-	struct will will = {};
+	struct login_view who;
 	struct mqtt_connect c;
 	const char *why = NULL;
+	enum verdict v;
 	int r = mqtt_parse_connect(f, &c, &why);
 
 	self->version = c.version;
@@ -412,20 +423,14 @@ enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_fr
 	if (self->auth)
 		c.user = mqtt_auth_user(self); /* and no other */
 	io_first(io);
-	r = admit(self, io, &c, &why);
+	r = admit(self, io, &c, &who, &why);
 	if (r == -EINPROGRESS)
 		return V_GO;
 	if (r)
 		return mqtt_refuse(self, io, (unsigned)r, why);
-	agree(self, io, &c);
-	r = c.will ? take_will(self, &c, &will) : 0;
-	if (r == -EACCES) {
-		mqtt_denied(io, MQTT_L_WILL, c.client_id, c.will_topic);
-		return mqtt_refuse(self, io, MQTT_NOT_AUTHORIZED, "will-denied");
-	}
-	if (r < 0)
-		return mqtt_refuse(self, io, MQTT_SERVER_BUSY, "out-of-memory");
-	return enter(self, io, &c, &will);
+	v = admitted(self, io, &c, login_owner(who.person));
+	people_unref(who.people);
+	return v;
 }
 
 /* ---- the end ---- */

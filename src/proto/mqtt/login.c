@@ -46,22 +46,31 @@ int mqtt_login_end(struct mqtt *self, struct io *io, const struct ev *ev)
 	return outcome(self, login_end(io, ev, &((struct mqtt_shard *)io->shard)->proof));
 }
 
-int mqtt_look(struct mqtt *self, struct io *io, struct login_who as, struct span client)
+int mqtt_look(struct mqtt *self, struct io *io, struct login_who as, struct span client, struct login_view *ret)
 {
-	struct rules_view *view = NULL;
-	uint64_t looked_at = 0;
-	int r = login_view(io, as, client, &view, &looked_at);
+	int r = login_view(io, as, client, ret);
 
-	self->looked_at = (uint32_t)looked_at;
-	topics_access_set(&self->access, view);
+	self->looked_at = (uint32_t)ret->generation;
+	topics_access_set(&self->access, ret->rules);
+	return r;
+}
+
+/* Whose certificate is not a user's any more is another one than the session's. */
+int mqtt_look_as(struct mqtt *self, struct io *io, struct login_who as)
+{
+	uint64_t owner = self->session->owner;
+	struct login_view now;
+	int r = mqtt_look(self, io, as, subscriber_name(self->session), &now);
+
+	if (r == 0 && owner && owner != login_owner(now.person))
+		r = -EACCES;
+	people_unref(now.people);
 	return r;
 }
 
 int mqtt_look_again(struct mqtt *self, struct io *io)
 {
-	struct login_who as_before = {};
-
 	if (self->looked_at == (uint32_t)access_generation(io->svc->access))
 		return 0;
-	return mqtt_look(self, io, as_before, subscriber_name(self->session));
+	return mqtt_look_as(self, io, (struct login_who){});
 }

@@ -105,12 +105,16 @@ void mqtt_leave(struct mqtt *self, struct io *io);
 
 /*
  * login.c. mqtt_login(): 0, a reason code, or -EINPROGRESS: EV_DONE comes, for mqtt_login_end().
- * mqtt_look(): what it may; `as` has a user who has logged in in this very step. 0, -ENOMEM, or -EACCES: it is nobody (any more).
- * mqtt_look_again(): the same, if people or rules have changed.
+ * mqtt_look(): who it is and what it may; `as` has a user who has logged in in this very step. 0 with a reference of people, -ENOMEM, or
+ * -EACCES: it is nobody.
+ * mqtt_look_as(): what it may by now. The same; -EACCES too when it is not whose session it has.
+ * mqtt_look_again(): that, if people or rules have changed.
  */
 [[nodiscard]] int mqtt_login(struct mqtt *self, struct io *io, const struct mqtt_connect *c);
 [[nodiscard]] int mqtt_login_end(struct mqtt *self, struct io *io, const struct ev *ev);
-[[nodiscard]] int mqtt_look(struct mqtt *self, struct io *io, struct login_who as, struct span client);
+[[nodiscard]] int mqtt_look(struct mqtt *self, struct io *io, struct login_who as, struct span client,
+			    struct login_view *ret);
+[[nodiscard]] int mqtt_look_as(struct mqtt *self, struct io *io, struct login_who as);
 [[nodiscard]] int mqtt_look_again(struct mqtt *self, struct io *io);
 bool mqtt_has_people(const struct io *io);
 

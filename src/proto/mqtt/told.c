@@ -88,10 +88,9 @@ void mqtt_tell_response(const struct mqtt *self, const struct io *io, const stru
 			struct mqtt_props *p)
 {
 	const char *pattern = mqtt_options(io)->response_information;
-	struct span user = self->logged_in ? c->user : (struct span){};
 
 	if (!pattern || !c->props.request_response) /* [MQTT-3.1.2-28] */
 		return;
-	if (topic_fill(span_str(pattern), user, subscriber_name(self->session), text) == 0)
+	if (topic_fill(span_str(pattern), c->user, subscriber_name(self->session), text) == 0)
 		mqtt_props_set_span(p, MQTT_P_RESPONSE_INFO, buf_span(text));
 }
