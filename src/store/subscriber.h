@@ -79,7 +79,7 @@ struct subscriber {
 	unsigned left;  /* the loop that it was in before it was nobody's: there the alarm is */
 	size_t queue_bytes;
 	struct replay *replays; /* behind the queue: what it is still to be sent of what is retained */
-	struct left *groups;    /* of one that is closed: does not change any more */
+	struct left *groups;    /* its loop's; of one that is closed everybody's, for it does not change any more */
 
 	struct flight *flights;
 	uint32_t flights_n, flights_cap;
@@ -96,7 +96,10 @@ struct subscriber {
 
 struct share;
 
-/* A shared subscription of one that has ended, for as long as somebody has a reference: what comes too late is for its group. */
+/*
+ * A shared subscription that is over, of one that has ended or may end before it has done all that came by it: that is for its group. For as
+ * long as somebody has a reference: something may come too late.
+ */
 struct left {
 	struct left *next;
 	uint8_t number; /* sub.number */

@@ -139,11 +139,26 @@ static struct span left_filter(const struct left *l)
 	return (struct span){ l->text + l->group_n, l->filter_n };
 }
 
+/* Of so many numbers each one is that of the last subscription that had it: so they are few. */
+static void forget(struct subscriber *s, unsigned number)
+{
+	struct left **at = &s->groups, *l;
+
+	while (*at && (*at)->number != number)
+		at = &(*at)->next;
+	l = *at;
+	if (!l)
+		return;
+	*at = l->next;
+	mem_free(l);
+}
+
 void share_remember(struct subscriber *s, const struct sub *sub)
 {
 	struct span group = share_group(sub->share), filter = sub_filter(sub);
 	struct left *l = mem_alloc(sizeof(*l) + group.n + filter.n);
 
+	forget(s, sub->number);
 	if (!l)
 		return;
 	*l = (struct left){

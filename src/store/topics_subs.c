@@ -157,9 +157,12 @@ bool topics_unsubscribe(struct topics *t, struct filters *ix, struct subscriber 
 {
 	struct sub *sub = sub_find(t, ix, s, group, filter);
 
-	if (sub)
-		remove_sub(t, ix, sub);
-	return sub != NULL;
+	if (!sub)
+		return false;
+	if (sub->share)
+		share_remember(s, sub);
+	remove_sub(t, ix, sub);
+	return true;
 }
 
 struct delivery topics_delivery(const struct sub *sub, struct message *m)

@@ -88,6 +88,29 @@ static void test_leaves(void **state)
 	assert_int_equal(talk_count(&w, MQTT_REDELIVERED), 3);
 }
 
+/* Who unsubscribes first is still sent what is its own, and leaves the rest when it goes: as one that is stopped in good order does. */
+static void test_unsubscribes(void **state)
+{
+	struct memconn *b, *c;
+
+	(void)state;
+	for (unsigned i = 0; i < 100; i++) { /* more often than there are numbers */
+		begin(&b, 1, 0, &c, 1, "1234");
+		takes(c, "24", true);
+		takes(b, "1", false);
+		memconn_send(b, "\xa2\x0f\0\7\0\0\x0a$share/g/t", 17, 0);
+		take_packet(b, MQTT_UNSUBACK);
+		talk_subscribe(b, "$share/g/t", 2);
+		memconn_send(b, "\xa2\x0f\0\7\0\0\x0a$share/g/t", 17, 0);
+		take_packet(b, MQTT_UNSUBACK);
+		publish("t", 1, "5");
+		takes(c, "5", true);
+		talk_bye(b);
+		takes(c, "13", true);
+		talk_bye(c);
+	}
+}
+
 /* QoS 2 that was sent is that one's for ever; what only waited is not. */
 static void test_leaves_2(void **state)
 {
@@ -260,6 +283,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_all_away),
 		TEST(test_leaves),
+		TEST(test_unsubscribes),
 		TEST(test_leaves_2),
 		TEST(test_is_over),
 		TEST(test_several),
