@@ -7,9 +7,9 @@ import collections
 import pytest
 
 from daemon import Address
-from strict import Client
+from strict import UNSUBSCRIBE, Client, packet, properties, text
 from test_bridge import Ours, bridge, connected
-from test_durable import HOW, broker
+from test_durable import HOW, away, broker
 
 __all__ = ["broker"]  # a fixture
 
@@ -136,3 +136,22 @@ def test_bridge(broker, guichet):
         near.enter()
         near.says(f"r/live/{i}", b"x", 0)  # behind what is retained here, with which every connection begins
         assert us.hears(1)[0].topic == f"r/live/{i}"
+
+
+def test_levels_made_smaller(broker):
+    """What was subscribed to and retained when more were allowed is served, and can be given up."""
+    deep = "/".join("x" * 100)
+    g = broker(options="levels = 128\n")
+    ear = away(g, "ear", 5, (deep, 1))
+    mouth = g.client("mouth", 5).enter()
+    mouth.says(deep, b"waits", 1, retain=True)
+    mouth.bye()
+    g = g.again("stop", options="levels = 8\n")
+    assert not [line for line in g.log() if line["event"] == "store-damaged"]
+    ear.enter()
+    assert ear.hears(1)[0].payload == b"waits"
+    ear.put += packet(UNSUBSCRIBE, 2, b"\x03\xe7" + properties() + text(deep))
+    assert ear.until(lambda: ear.codes.get(999), "UNSUBACK") == [0]
+    new = g.client("new", 5).enter()
+    new.wants(("#", 1))
+    assert new.hears(1)[0].topic == deep
