@@ -14,6 +14,7 @@
 #include "main/command.h"
 #include "main/store_json.h"
 #include "main/text.h"
+#include "proto/mqtt/props.h"
 
 enum { TOGETHER = 1 << 20, WAIT = 1000, NAMES = 1000 };
 
@@ -174,43 +175,10 @@ static int no_memory(void)
 
 /* ---- check ---- */
 
-static void add_found(struct buf *b, const struct asked *a, const struct keep_found *f, unsigned long long good)
+static const char *text_of(const json_t *j, const char *key)
 {
-	unsigned long long lost = f->dropped;
-
-	if (a->json) {
-		buf_addf(b, "{\"sound\":%s,\"records\":%llu,\"dropped\":%llu,\"what\":", f->damaged ? "false" : "true",
-			 good, lost);
-		buf_add_json(b, span_str(f->what));
-		buf_adds(b, "}\n");
-	} else if (f->damaged) {
-		buf_addf(b,
-			 "%s is damaged: %s\n%llu records are good, %llu are lost. The next start puts the file aside and goes on with "
-			 "the good ones.\n",
-			 a->dir, f->what, good, lost);
-	} else {
-		buf_addf(b, "%s is sound: %llu records\n", a->dir, good);
-	}
+	return json_string_value(json_object_get(j, key));
 }
-
-static int check(const struct asked *a, struct keep *k)
-{
-	BUF_AUTO struct buf b;
-	struct keep_record record;
-	struct keep_found found;
-	unsigned long long n = 0; /* as dump prints them: not the store's rows, of which one may need several */
-	int r;
-
-	buf_init(&b, PATH_MAX + 1000);
-	while ((r = keep_next(k, &record)) == 1)
-		n++;
-	if (r < 0 || keep_judge(k, &found) < 0)
-		return no_memory();
-	add_found(&b, a, &found, n);
-	return text_print(stdout, &b) < 0 || found.damaged ? STATUS_FAILED : STATUS_OK;
-}
-
-/* ---- dump ---- */
 
 static bool print_json(json_t *j)
 {
@@ -220,6 +188,66 @@ static bool print_json(json_t *j)
 	return ok;
 }
 
+static int cannot_write(void)
+{
+	text_error("cannot write the output: %s", strerror(errno));
+	return STATUS_FAILED;
+}
+
+/* `wrong`: those that cannot be. */
+static bool print_found(const struct asked *a, const struct keep_found *f, unsigned long long good, json_t *wrong)
+{
+	unsigned long long lost = f->dropped;
+	const json_t *v;
+	size_t i;
+
+	if (a->json)
+		return print_json(json_pack("{s:b,s:I,s:I,s:s,s:O}", "sound", !f->damaged, "records", (json_int_t)good,
+					    "dropped", (json_int_t)lost, "what", f->what, "wrong", wrong));
+	if (!f->damaged)
+		return printf("%s is sound: %llu records\n", a->dir, good) > 0;
+	printf("%s is damaged: %s\n", a->dir, f->what);
+	json_array_foreach(wrong, i, v) printf("%s cannot be, and is dropped: %s: %s\n", text_of(v, "record"),
+					       text_of(v, "field"), text_of(v, "why"));
+	return printf("%llu records are good, %llu are lost. The next start puts the file aside and goes on with the good ones.\n",
+		      good, lost) > 0;
+}
+
+/* Good ones as dump prints them: not the store's rows, of which one may need several. -ENOMEM; 0. */
+static int count(struct keep *k, unsigned long long *ret_good, json_t *wrong)
+{
+	struct keep_record record;
+	int r;
+
+	*ret_good = 0;
+	while ((r = keep_next(k, &record)) == 1) {
+		if (!record.wrong.field)
+			++*ret_good;
+		else if (json_array_append_new(wrong, store_wrong_to_json(&record)) < 0)
+			return -ENOMEM;
+	}
+	return r;
+}
+
+static int check(const struct asked *a, struct keep *k)
+{
+	json_t *wrong = json_array();
+	struct keep_found found;
+	unsigned long long good;
+	int status = STATUS_OK;
+
+	if (!wrong || count(k, &good, wrong) < 0 || keep_judge(k, &found) < 0)
+		status = no_memory();
+	else if (!print_found(a, &found, good, wrong) || fflush(stdout) != 0)
+		status = cannot_write();
+	else if (found.damaged)
+		status = STATUS_FAILED;
+	json_decref(wrong);
+	return status;
+}
+
+/* ---- dump ---- */
+
 static int dump(struct keep *k)
 {
 	struct keep_found found;
@@ -227,18 +255,12 @@ static int dump(struct keep *k)
 	int r;
 
 	while ((r = keep_next(k, &record)) == 1)
-		if (!print_json(store_to_json(&record))) {
-			if (errno == EPIPE) /* `| head` */
-				return STATUS_OK;
-			text_error("cannot write the output: %s", strerror(errno));
-			return STATUS_FAILED;
-		}
+		if (!record.wrong.field && !print_json(store_to_json(&record)))
+			return errno == EPIPE ? STATUS_OK : cannot_write(); /* `| head` */
 	if (r < 0 || keep_judge(k, &found) < 0)
 		return no_memory();
-	if (fflush(stdout) != 0) {
-		text_error("cannot write the output: %s", strerror(errno));
-		return STATUS_FAILED;
-	}
+	if (fflush(stdout) != 0)
+		return cannot_write();
 	if (!found.damaged)
 		return STATUS_OK;
 	text_error("the store is damaged: %s; %llu records are not in the output", found.what,
@@ -253,7 +275,7 @@ static int look(const struct asked *a)
 	int status;
 
 	buf_init(&why, PATH_MAX + 1000);
-	if (keep_look(a->dir, &k, &why) < 0)
+	if (keep_look(a->dir, mqtt_props_wrong, &k, &why) < 0)
 		return failed(&why);
 	status = strcmp(a->what, "dump") == 0 ? dump(k) : check(a, k);
 	keep_close(&k);
@@ -370,7 +392,7 @@ static int hand_over(const char *dir)
 
 static int load(const struct asked *a)
 {
-	const struct keep_setup setup = { .dir = a->dir, .limit = a->limit };
+	const struct keep_setup setup = { .dir = a->dir, .limit = a->limit, .props = mqtt_props_wrong };
 	FILE *f = a->file && strcmp(a->file, "-") != 0 ? fopen(a->file, "re") : stdin;
 	BUF_AUTO struct buf why;
 	int status = STATUS_FAILED;
@@ -421,6 +443,10 @@ const struct command store_command = {
 		"./guichet-data when not given. No guichet may be running with it. "
 		"`check` reads all of it and changes nothing. `dump` prints every record as a line of JSON, of a damaged store those "
 		"that are good. `load` reads such lines from FILE or from standard input into a store that is empty.\n\n"
+		"What no client can have caused cannot be: a filter or a topic that is none or has more than 256 levels, properties that are "
+		"none, subscription identifiers of more than 268435455. `load` refuses such a record, and says which it is and which of its fields is wrong. In a store "
+		"that has one `check` names it (with --json in `wrong`: record, field, why): to who serves the store it is damage, and "
+		"dropped. Options that are smaller now (`levels`, `queue`, `sessions`) drop nothing that is there.\n\n"
 		"`kind` says what a line is:\n"
 		"  session       id, name of the client, owner (a user; 0 = none), expiry in\n"
 		"                seconds, until (0 = it was connected), will: delay, at, message\n"

@@ -9,6 +9,9 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/utf8.h"
+#include "proto/mqtt/props.h"
+
+enum { NAME = 1000 };
 
 /* ---- bytes ---- */
 
@@ -199,17 +202,24 @@ static json_t *waiters_to(const struct keep_record *r)
 	return all;
 }
 
+/* What is no number, or too large a one, is 0, which no identifier can be. */
+static uint32_t id_from(const json_t *v)
+{
+	return json_is_integer(v) && json_integer_value(v) >= 0 && json_integer_value(v) <= UINT32_MAX
+		       ? (uint32_t)json_integer_value(v)
+		       : 0;
+}
+
 /* `ids` has room for all of them, in a row. */
 static bool waiter_from(const json_t *j, uint32_t **ids, struct keep_waiter *w)
 {
-	const json_t *list = json_object_get(j, "ids"), *v;
+	const json_t *list = json_object_get(j, "ids");
 	uint64_t qos, packet, alone;
 	bool received;
-	size_t i;
 
 	if (!get_name(j, "session", &w->session) || !get_uint(j, "qos", 2, &qos) ||
 	    !get_uint(j, "packet", UINT16_MAX, &packet) || !get_bool(j, "retain", &w->retain) ||
-	    !get_bool(j, "received", &received) || !get_uint_or_none(j, "alone", 31, &alone) ||
+	    !get_bool(j, "received", &received) || !get_uint_or_none(j, "alone", 31, &alone) || !json_is_array(list) ||
 	    json_array_size(list) > UINT16_MAX)
 		return false;
 	w->alone = (uint8_t)alone;
@@ -218,7 +228,8 @@ static bool waiter_from(const json_t *j, uint32_t **ids, struct keep_waiter *w)
 	w->turn = received ? KEEP_RECEIVED : KEEP_WAITS;
 	w->ids = *ids;
 	w->n_ids = (uint16_t)json_array_size(list);
-	json_array_foreach((json_t *)list, i, v) * (*ids)++ = (uint32_t)json_integer_value(v);
+	for (size_t i = 0; i < w->n_ids; i++)
+		*(*ids)++ = id_from(json_array_get(list, i));
 	return true;
 }
 
@@ -285,6 +296,36 @@ static json_t *subscription_to(const struct keep_subscription *s)
 	if (s->owed)
 		set(&j, "owed_at", bytes_of(s->owed_at));
 	return j;
+}
+
+static void add_name(struct buf *b, const struct keep_record *r)
+{
+	switch (r->kind) {
+	case KEEP_SESSION:
+		buf_addf(b, "session %llu ", (unsigned long long)r->id);
+		buf_add_excerpt(b, r->session.name);
+		break;
+	case KEEP_SUBSCRIPTION:
+		buf_addf(b, "subscription of session %llu to ", (unsigned long long)r->id);
+		buf_add_excerpt(b, r->subscription.filter);
+		break;
+	case KEEP_RETAINED:
+		buf_adds(b, "retained ");
+		buf_add_excerpt(b, r->message.topic);
+		break;
+	default:
+		buf_addf(b, r->kind == KEEP_AWAITED ? "awaited of session %llu" : "message %llu",
+			 (unsigned long long)r->id);
+		break;
+	}
+}
+
+json_t *store_wrong_to_json(const struct keep_record *r)
+{
+	BUF_AUTO struct buf b = BUF_INIT(NAME);
+
+	add_name(&b, r);
+	return json_pack("{s:s%,s:s,s:s}", "record", buf_str(&b), b.n, "field", r->wrong.field, "why", r->wrong.why);
 }
 
 json_t *store_to_json(const struct keep_record *r)
@@ -367,12 +408,18 @@ int store_of_json(const json_t *j, struct keep_batch *b, struct buf *why)
 {
 	const char *kind = json_string_value(json_object_get(j, "kind"));
 	struct reading reading = {};
+	struct keep_wrong wrong = {};
+	size_t before = b->n;
 	int r = record_from(&reading, kind ? kind : "", j, b);
 
 	if (reading.no_memory)
 		r = -ENOMEM;
 	reading_done(&reading);
-	if (r == -EINVAL)
+	if (r == 0)
+		wrong = keep_batch_wrong(b, before, mqtt_props_wrong);
+	if (wrong.field)
+		buf_addf(why, "this cannot be, %s: %s", wrong.field, wrong.why);
+	else if (r == -EINVAL)
 		buf_addf(why, "it is no record of `guichet store dump`, or one of its values is missing or wrong");
-	return r;
+	return wrong.field ? -EINVAL : r;
 }

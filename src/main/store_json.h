@@ -10,5 +10,8 @@
 /* A new object; NULL: memory is out. */
 json_t *store_to_json(const struct keep_record *r);
 
-/* Into the batch. 0; -EINVAL with a sentence in `why`; -ENOMEM. */
+/* One that cannot be: `record` names it, `field` and `why` are those of keep_wrong. Likewise. */
+json_t *store_wrong_to_json(const struct keep_record *r);
+
+/* Into the batch, behind which it must not be handed over when it cannot be (keep_batch_wrong()). 0; -EINVAL with a sentence in `why`; -ENOMEM. */
 [[nodiscard]] int store_of_json(const json_t *j, struct keep_batch *b, struct buf *why);

@@ -115,7 +115,7 @@ static void try_row(const uint8_t *p, size_t n)
 		memcpy(value + KEEP_SUM, key.p + key.n, n);
 	sum = crc32c(crc32c(0, key.p, key.n), value + KEEP_SUM, n);
 	memcpy(value, &sum, KEEP_SUM);
-	if (keep_row(key, (struct span){ value, KEEP_SUM + n }, &row) < 0)
+	if (keep_row(key, (struct span){ value, KEEP_SUM + n }, NULL, &row) < 0)
 		return;
 	if (row.kind == KEEP_MESSAGE) {
 		struct keep_raw_waiter w;

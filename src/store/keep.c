@@ -112,7 +112,7 @@ static int make_file(struct keep *k)
 
 	if (r < 0)
 		return r;
-	r = keep_make(new, k->fd, k->setup.limit);
+	r = keep_make(new, k->fd, &k->setup);
 	if (r == 0 && k->fd >= 0)
 		r = put_aside(k, &k->found);
 	if (r == 0)
@@ -176,6 +176,8 @@ static int open_any(const struct keep_setup *setup, bool make, struct keep **ret
 	struct keep *k = new_keep(setup);
 	int r = k ? lock_dir(k, make) : -ENOMEM;
 
+	if (k)
+		k->looks = !make;
 	if (r == 0)
 		r = make ? open_or_make(k) : open_file(k, O_RDONLY);
 	if (r == 0)
@@ -192,9 +194,9 @@ int keep_open(const struct keep_setup *setup, struct keep **ret, struct buf *why
 	return open_any(setup, true, ret, why);
 }
 
-int keep_look(const char *dir, struct keep **ret, struct buf *why)
+int keep_look(const char *dir, keep_props *props, struct keep **ret, struct buf *why)
 {
-	return open_any(&(struct keep_setup){ .dir = dir }, false, ret, why);
+	return open_any(&(struct keep_setup){ .dir = dir, .props = props }, false, ret, why);
 }
 
 /* The map is what the file has, for the writer makes both larger at once. */

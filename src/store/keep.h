@@ -28,6 +28,16 @@
 
 struct keep;
 
+/* ---- what can be ---- */
+
+/* What is wrong with the properties of a message, in a word; NULL: nothing. The store knows no protocol: who opens it says. */
+typedef const char *keep_props(struct span props);
+
+/* Why a record cannot be: its field, as `guichet store dump` has it, and a few words. NULL, NULL: it can. */
+struct keep_wrong {
+	const char *field, *why; /* constants */
+};
+
 /* ---- a store ---- */
 
 enum keep_state {
@@ -41,7 +51,8 @@ struct keep_setup {
 	const char *name; /* how messages call it; NULL: dir */
 	uint64_t limit;   /* bytes that the file may have; at least KEEP_LIMIT_MIN */
 	uint64_t largest; /* bytes of the largest message; as much is held in reserve. At most an eighth of the limit */
-	bool lazy;        /* `durability = lazy`: nobody waits; a crash costs what came in KEEP_LAZY_MS */
+	keep_props *props; /* what is wrong with these cannot be; NULL: they are not looked at */
+	bool lazy;         /* `durability = lazy`: nobody waits; a crash costs what came in KEEP_LAZY_MS */
 
 	/* Called by the writer, from its thread, without a lock of ours. They may submit, and must not block. */
 	void (*committed)(void *arg, uint64_t position);          /* once per commit */
@@ -218,6 +229,12 @@ void keep_batch_done(struct keep_batch *b); /* what was not submitted is forgott
 [[nodiscard]] int keep_retain(struct keep_batch *b, const struct keep_message *m);
 
 /*
+ * For records that come from outside, before they are handed over: the first one from there on (`n` of the batch, before) that cannot
+ * be. None of them may have a blob.
+ */
+struct keep_wrong keep_batch_wrong(const struct keep_batch *b, size_t from, keep_props *props);
+
+/*
  * Hands the records over; the batch is empty then. From any thread. Returns the position to wait for, 0: nothing (it
  * was empty, or the store is lazy), or UINT64_MAX: it will never be written, since the store is broken.
  */
@@ -252,16 +269,18 @@ struct keep_record {
 	struct keep_message message;
 	const struct keep_waiter *waiters;
 	uint32_t n_waiters;
+	struct keep_wrong
+		wrong; /* of a store that is looked at: it cannot be, and who serves the store is not given it */
 };
 
-/* Between keep_open() and keep_start(). 1; 0: that was all; -ENOMEM: close it. What is damaged is not given. */
+/* Between keep_open() and keep_start(). 1; 0: that was all; -ENOMEM: close it. What is damaged, or cannot be, is not given. */
 [[nodiscard]] int keep_next(struct keep *k, struct keep_record *ret);
 
 /* ---- looking at a store that nobody serves ---- */
 
 /*
- * As keep_open(), to change nothing, not even what is damaged; -ENOENT: there is none. For keep_next(), keep_judge()
- * and keep_close().
+ * As keep_open(), to change nothing, not even what is damaged; -ENOENT: there is none. For keep_next(), which gives what cannot be, too
+ * (keep_record.wrong), keep_judge() and keep_close().
  */
-[[nodiscard]] int keep_look(const char *dir, struct keep **ret, struct buf *why);
+[[nodiscard]] int keep_look(const char *dir, keep_props *props, struct keep **ret, struct buf *why);
 [[nodiscard]] int keep_judge(struct keep *k, struct keep_found *ret); /* goes through what was not read. 0 or -ENOMEM */

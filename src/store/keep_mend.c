@@ -23,7 +23,7 @@ static int put_row(MDB_txn *txn, MDB_dbi dbi, struct span key, struct span value
 }
 
 /* Good rows, as many as a transaction takes. 1: there may be more; 0, or the error of LMDB. */
-static int copy_some(MDB_txn *txn, MDB_dbi dbi, struct walk *w, int *ret_more)
+static int copy_some(MDB_txn *txn, MDB_dbi dbi, struct walk *w, keep_props *props, int *ret_more)
 {
 	struct span key, value;
 	struct keep_row row;
@@ -35,7 +35,7 @@ static int copy_some(MDB_txn *txn, MDB_dbi dbi, struct walk *w, int *ret_more)
 		*ret_more = walk_next(w, &key, &value);
 		if (*ret_more != 1)
 			return *ret_more < 0 ? -*ret_more : 0;
-		if (keep_row(key, value, &row) < 0 || row.kind == KEEP_ROW_HEAD)
+		if (keep_row(key, value, props, &row) < 0 || row.kind == KEEP_ROW_HEAD)
 			continue;
 		r = put_row(txn, dbi, key, value);
 		bytes += value.n;
@@ -43,14 +43,14 @@ static int copy_some(MDB_txn *txn, MDB_dbi dbi, struct walk *w, int *ret_more)
 	return r;
 }
 
-static int transact(MDB_env *env, MDB_dbi dbi, struct walk *w, int *ret_more)
+static int transact(MDB_env *env, MDB_dbi dbi, struct walk *w, keep_props *props, int *ret_more)
 {
 	MDB_txn *txn;
 	int r = mdb_txn_begin(env, NULL, 0, &txn);
 
 	if (r)
 		return keep_errno(r);
-	r = w ? copy_some(txn, dbi, w, ret_more) : put_head(txn, dbi);
+	r = w ? copy_some(txn, dbi, w, props, ret_more) : put_head(txn, dbi);
 	if (r)
 		mdb_txn_abort(txn);
 	else
@@ -58,7 +58,7 @@ static int transact(MDB_env *env, MDB_dbi dbi, struct walk *w, int *ret_more)
 	return keep_errno(r);
 }
 
-static int copy_all(MDB_env *env, MDB_dbi dbi, int from)
+static int copy_all(MDB_env *env, MDB_dbi dbi, int from, keep_props *props)
 {
 	struct walk w;
 	int r = walk_open(from, &w), more = 1;
@@ -66,12 +66,12 @@ static int copy_all(MDB_env *env, MDB_dbi dbi, int from)
 	if (r == 0)
 		walk_rows(&w);
 	while (r == 0 && more == 1)
-		r = transact(env, dbi, &w, &more);
+		r = transact(env, dbi, &w, props, &more);
 	walk_done(&w);
 	return r == -EBADMSG ? 0 : r; /* nothing to be found there */
 }
 
-int keep_make(const char *path, int from, uint64_t limit)
+int keep_make(const char *path, int from, const struct keep_setup *setup)
 {
 	MDB_env *env;
 	MDB_dbi dbi;
@@ -79,12 +79,12 @@ int keep_make(const char *path, int from, uint64_t limit)
 
 	if (sys_unlink(path) < 0 && errno != ENOENT)
 		return -errno;
-	r = keep_env(path, limit, &env, &dbi);
+	r = keep_env(path, setup->limit, &env, &dbi);
 	if (r < 0)
 		return r;
-	r = transact(env, dbi, NULL, &more);
+	r = transact(env, dbi, NULL, NULL, &more);
 	if (r == 0 && from >= 0)
-		r = copy_all(env, dbi, from);
+		r = copy_all(env, dbi, from, setup->props);
 	if (r == 0)
 		r = keep_errno(mdb_env_sync(env, 1));
 	if (r == 0 && (mdb_env_get_fd(env, &fd) || sys_fsync(fd) < 0))

@@ -4,6 +4,7 @@
  *	keep.c         open, close, the queue of batches
  *	keep_batch.c   from records to bytes, in a batch
  *	keep_row.c     from bytes to records: rows of the file
+ *	keep_check.c   which of them can be
  *	keep_walk.c    the file's pages, read by ourselves and believed in nothing
  *	keep_mend.c    is the file sound; what is good in one that is not
  *	keep_read.c    what the owner is given at the start
@@ -109,10 +110,14 @@ struct keep_row {
 	struct keep_message message;
 	struct span waiters; /* encoded */
 	uint32_t n_waiters;
+	struct keep_wrong wrong;
 };
 
-/* 0; -EBADMSG: its checksum or form is wrong. What it gives borrows from the two. */
-[[nodiscard]] int keep_row(struct span key, struct span value, struct keep_row *ret);
+/* 0; -EBADMSG: its checksum or form is wrong; -EINVAL: it cannot be, ret->wrong says why. What it gives borrows from the two. */
+[[nodiscard]] int keep_row(struct span key, struct span value, keep_props *props, struct keep_row *ret);
+
+/* keep_check.c. Of a row that has the form of its kind. */
+struct keep_wrong keep_check(const struct keep_row *row, keep_props *props);
 
 /* The next of the waiters of a row; its identifiers are still bytes, 4 each. False: that was the last. */
 struct keep_raw_waiter {
@@ -206,7 +211,7 @@ struct keep {
 	/* reading */
 	struct walk walk;
 	struct keep_found found;
-	bool reading;
+	bool reading, looks;    /* looks: to nobody's harm, so what cannot be is given too */
 	struct keep_row *turns; /* of the message that comes */
 	size_t turns_n, turns_cap;
 	uint64_t turns_of;
@@ -251,7 +256,7 @@ struct keep {
 void keep_measure(struct keep *k);
 
 /* keep_mend.c. A new file; `from`: with what is sound there, -1 = empty. 0 or -errno. */
-[[nodiscard]] int keep_make(const char *path, int from, uint64_t limit);
+[[nodiscard]] int keep_make(const char *path, int from, const struct keep_setup *setup);
 
 /* keep_read.c */
 [[nodiscard]] int keep_read_open(struct keep *k); /* 0, -EPROTONOSUPPORT, -errno */

@@ -38,7 +38,7 @@ static int read_head(struct keep *k)
 	r = walk_next(&k->walk, &key, &value);
 	if (r < 0)
 		return r;
-	if (r == 1 && keep_row(key, value, &row) == 0 && row.kind == KEEP_ROW_HEAD) {
+	if (r == 1 && keep_row(key, value, NULL, &row) == 0 && row.kind == KEEP_ROW_HEAD) {
 		k->found.records++;
 		if (row.version < KEEP_VERSION)
 			return keep_put_head(&k->mend);
@@ -182,7 +182,6 @@ static int take_message(struct keep *k, const struct keep_row *row, struct span 
 		return keep_delete(&k->mend, (struct span){ key.p, 1 + 8 });
 	if (row->n_waiters > 1 && k->left != (uint32_t)n)
 		r = keep_put_left(&k->mend, row->id, (uint32_t)n);
-	ret->message = row->message;
 	ret->waiters = k->waiters;
 	ret->n_waiters = (uint32_t)n;
 	return r < 0 ? r : 1;
@@ -190,30 +189,40 @@ static int take_message(struct keep *k, const struct keep_row *row, struct span 
 
 /* ---- the next one ---- */
 
+/* Without those that a message waits for. */
+static struct keep_record record_of(const struct keep_row *row)
+{
+	return (struct keep_record){
+		.kind = row->kind,
+		.id = row->kind == KEEP_MESSAGE ? row->id : row->session,
+		.packet = row->packet,
+		.session = row->of,
+		.subscription = row->subscription,
+		.message = row->message,
+		.wrong = row->wrong,
+	};
+}
+
 /* 1: it is a record; 0: it is none, or belongs to nobody. */
 static int take(struct keep *k, const struct keep_row *row, struct span key, struct keep_record *ret)
 {
-	*ret = (struct keep_record){ .kind = row->kind, .id = row->session, .packet = row->packet };
+	*ret = record_of(row);
 	if (row->kind < KEEP_MESSAGE)
 		id_is_used(k, row->session);
 	else
 		id_is_used(k, row->id);
 	switch (row->kind) {
 	case KEEP_SESSION:
-		ret->session = row->of;
 		return add_session(k, row->session) < 0 ? -ENOMEM : 1;
 	case KEEP_SUBSCRIPTION:
 	case KEEP_AWAITED:
-		ret->subscription = row->subscription;
 		return is_there(k, row->session) ? 1 : keep_delete(&k->mend, key);
 	case KEEP_RETAINED:
-		ret->message = row->message;
 		id_is_used(k, row->message.from);
 		if (!is_there(k, row->message.from))
 			ret->message.from = 0;
 		return 1;
 	case KEEP_MESSAGE:
-		ret->id = row->id;
 		return take_message(k, row, key, ret);
 	case KEEP_ROW_TURN:
 	case KEEP_ROW_LEFT:
@@ -223,6 +232,19 @@ static int take(struct keep *k, const struct keep_row *row, struct span key, str
 	}
 }
 
+/* The same. */
+static int pass_over(struct keep *k, const struct keep_row *row, struct keep_record *ret)
+{
+	char what[sizeof(k->walk.what)] = "a record that does not fit its checksum";
+
+	if (row->wrong.field)
+		snprintf(what, sizeof(what), "a record that cannot be, %s: %s", row->wrong.field, row->wrong.why);
+	k->found.dropped++;
+	walk_fault(&k->walk, what, keep_get(k->walk.level[k->walk.depth - 1].page, 8));
+	*ret = record_of(row);
+	return row->wrong.field && k->looks;
+}
+
 int keep_next(struct keep *k, struct keep_record *ret)
 {
 	struct span key, value;
@@ -230,14 +252,11 @@ int keep_next(struct keep *k, struct keep_record *ret)
 	int r = 0;
 
 	while (r == 0 && k->reading && (r = walk_next(&k->walk, &key, &value)) == 1) {
-		if (keep_row(key, value, &row) == 0) {
+		if (keep_row(key, value, k->setup.props, &row) == 0) {
 			k->found.records++;
 			r = take(k, &row, key, ret);
 		} else {
-			k->found.dropped++;
-			walk_fault(&k->walk, "a record that does not fit its checksum",
-				   keep_get(k->walk.level[k->walk.depth - 1].page, 8));
-			r = 0;
+			r = pass_over(k, &row, ret);
 		}
 	}
 	return r;

@@ -197,7 +197,7 @@ static bool take_key(struct span key, struct keep_row *row)
 	return true;
 }
 
-int keep_row(struct span key, struct span value, struct keep_row *ret)
+int keep_row(struct span key, struct span value, keep_props *props, struct keep_row *ret)
 {
 	struct rest r = { .s = value };
 	uint32_t sum = (uint32_t)take(&r, KEEP_SUM);
@@ -206,5 +206,8 @@ int keep_row(struct span key, struct span value, struct keep_row *ret)
 	if (r.bad || key.n >= KEEP_KEY || crc32c(crc32c(0, key.p, key.n), r.s.p, r.s.n) != sum || !take_key(key, ret))
 		return -EBADMSG;
 	take_value(&r, ret);
-	return r.bad ? -EBADMSG : 0;
+	if (r.bad)
+		return -EBADMSG;
+	ret->wrong = keep_check(ret, props);
+	return ret->wrong.field ? -EINVAL : 0;
 }

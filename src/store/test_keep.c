@@ -213,10 +213,10 @@ static void test_one_owner(void **state)
 	buf_init_fixed(&why, text, sizeof(text));
 	assert_int_equal(keep_open(&t.setup, &k, &why), -EBUSY);
 	assert_non_null(strstr(text, "another process"));
-	assert_int_equal(keep_look(t.dir, &k, NULL), -EBUSY);
+	assert_int_equal(keep_look(t.dir, NULL, &k, NULL), -EBUSY);
 	keeper_close(&t);
 	unlink(t.file);
-	assert_int_equal(keep_look(t.dir, &k, NULL), -ENOENT);
+	assert_int_equal(keep_look(t.dir, NULL, &k, NULL), -ENOENT);
 	keeper_done(&t);
 }
 
@@ -617,7 +617,7 @@ static uint32_t version_of(struct keeper *t)
 	memset(t->k->walk.seen, 0, t->k->walk.last / 8 + 1);
 	walk_rows(&t->k->walk);
 	assert_int_equal(walk_next(&t->k->walk, &key, &value), 1);
-	assert_int_equal(keep_row(key, value, &row), 0);
+	assert_int_equal(keep_row(key, value, NULL, &row), 0);
 	return row.version;
 }
 

@@ -7,9 +7,10 @@ import collections
 import pytest
 
 from daemon import Address
-from strict import Client
+from strict import UNSUBSCRIBE, Client, packet, properties, text
 from test_bridge import Ours, bridge, connected
-from test_durable import HOW, broker
+from test_durable import HOW, away, broker
+from test_store import forge
 
 __all__ = ["broker"]  # a fixture
 
@@ -136,3 +137,52 @@ def test_bridge(broker, guichet):
         near.enter()
         near.says(f"r/live/{i}", b"x", 0)  # behind what is retained here, with which every connection begins
         assert us.hears(1)[0].topic == f"r/live/{i}"
+
+
+def test_cannot_be(broker, folder):
+    """Records that no client can have caused do not keep it from starting, are served to nobody, and are told of, once."""
+    g = broker()
+    ear = away(g, "ear", 5, ("a/+/b", 1), ("t", 1))
+    mouth = g.client("mouth", 5).enter()
+    for topic in "t", "a/xyb":
+        mouth.says(topic, b"kept", 1, retain=True)
+    mouth.says("t", b"waits", 1)
+    mouth.bye()
+    g.stop()
+    there = folder / "guichet-data" / "topics" / "mqtt"
+    forge(there / "store.mdb", {b"a/+/b": b"a/#/b", b"a/xyb": b"a/#yb"})
+    before = (there / "store.mdb").read_bytes()
+    g = broker()
+    line, = [line for line in g.log() if line["event"] == "store-damaged"]
+    assert line["dropped"] == "2" and line["aside"] == "damaged-1.mdb"
+    assert line["reason"].startswith("a record that cannot be, filter: no topic filter")
+    assert (there / "damaged-1.mdb").read_bytes() == before
+    assert ear.enter().present
+    assert [m.payload for m in ear.hears(2)] == [b"kept", b"waits"]
+    ear.drop()
+    new = g.client("new", 5).enter()
+    new.wants(("#", 1))
+    assert [m.topic for m in new.hears(1)] == ["t"]
+    new.pings()
+    assert not new.came
+    g = g.again("kill")
+    assert not [line for line in g.log() if line["event"] == "store-damaged"]
+
+
+def test_levels_made_smaller(broker):
+    """What was subscribed to and retained when more were allowed is served, and can be given up."""
+    deep = "/".join("x" * 100)
+    g = broker(options="levels = 128\n")
+    ear = away(g, "ear", 5, (deep, 1))
+    mouth = g.client("mouth", 5).enter()
+    mouth.says(deep, b"waits", 1, retain=True)
+    mouth.bye()
+    g = g.again("stop", options="levels = 8\n")
+    assert not [line for line in g.log() if line["event"] == "store-damaged"]
+    ear.enter()
+    assert ear.hears(1)[0].payload == b"waits"
+    ear.put += packet(UNSUBSCRIBE, 2, b"\x03\xe7" + properties() + text(deep))
+    assert ear.until(lambda: ear.codes.get(999), "UNSUBACK") == [0]
+    new = g.client("new", 5).enter()
+    new.wants(("#", 1))
+    assert new.hears(1)[0].topic == deep

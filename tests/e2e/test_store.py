@@ -2,6 +2,7 @@
 import json
 import os
 import shutil
+import struct
 import subprocess
 
 import pytest
@@ -19,7 +20,7 @@ RECORDS = [
     {"kind": "subscription", "session": "2", "group": "", "filter": "x/+", "id": 0, "qos": 2, "retain_handling": 0,
      "no_local": False, "as_published": False, "owed_at": "x/5"},
     {"kind": "awaited", "session": "2", "packet": 300},
-    {"kind": "retained", "message": {"topic": "t", "payload": "\u00e9\u0000x", "properties": {"hex": "c0"}, "qos": 1,
+    {"kind": "retained", "message": {"topic": "t", "payload": "\u00e9\u0000x", "properties": {"hex": "09000200ff"}, "qos": 1,
                                      "retain": True, "until": 5, "from": "2"}},
     {"kind": "message", "id": "9223372036854775807",
      "message": {"topic": "a/b", "payload": "p" * 9000, "properties": "", "qos": 2, "retain": False, "until": 0},
@@ -34,6 +35,33 @@ def store(*words, text=None, cwd=None):
 
 def lines(records):
     return "".join(json.dumps(r) + "\n" for r in records)
+
+
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def forge(file, changes):
+    """Other bytes, as many, in the rows that have them; with a checksum that fits: what `load` would not write."""
+    data, done = bytearray(file.read_bytes()), set()
+    for page in range(0, len(data), 4096):
+        flags, lower = struct.unpack_from("<HH", data, page + 10)
+        for at in struct.unpack_from(f"<{(lower - 16) // 2}H", data, page + 16) if flags == 2 else ():
+            n, _, flags, key_n = struct.unpack_from("<IHHH", data[page + at:page + at + 4] + b"\0\0" + data[page + at + 4:page + at + 8])
+            key, value = page + at + 8, page + at + 8 + key_n
+            for old, new in changes.items():
+                if flags == 0 and old in data[value + 4:value + n]:
+                    assert len(old) == len(new)
+                    data[value + 4:value + n] = data[value + 4:value + n].replace(old, new)
+                    struct.pack_into("<I", data, value, crc32c(data[key:value] + data[value + 4:value + n]))
+                    done.add(old)
+    assert done == set(changes)
+    file.write_bytes(data)
 
 
 def test_there_and_back(tmp_path):
@@ -98,6 +126,62 @@ def test_damaged(tmp_path):
     assert out.returncode == 1 and "damaged" in out.stderr
     assert len(out.stdout.splitlines()) == len(many) - 1
     assert file.read_bytes() == data # it was only looked at
+
+
+def changed(kind, **what):
+    """The first record of this kind with other values; `m`, `w`: in its message, in its first waiter."""
+    record = json.loads(json.dumps(next(r for r in RECORDS if r["kind"] == kind)))
+    record.get("message", record.get("will", {}).get("message", {})).update(what.pop("m", {}))
+    record.get("waiters", [{}])[0].update(what.pop("w", {}))
+    return record | what
+
+
+CANNOT_BE = [
+    *((changed("subscription", filter=f), "filter") for f in ("", "a/#/b", "a#", "a\0b", {"hex": "ff"}, "/".join("x" * 300), "$share/g/f")),
+    *((changed("subscription", group=g), "group") for g in ("a/b", "+", {"hex": "ff"})),
+    (changed("subscription", id=268435456), "id"),
+    *((changed(kind, m={"topic": t}), "message.topic") for kind in ("session", "retained", "message")
+      for t in ("", "a/+", "a\0b", {"hex": "ff"}, "/".join("x" * 300))),
+    *((changed(kind, m={"properties": {"hex": p}}), "message.properties") for kind in ("session", "retained", "message")
+      for p in ("c0", "26000161", "230001", "0800032f612b", "0101" * 2)),
+    *((changed("message", w={"ids": [7, i]}), "waiters.ids") for i in (0, -1, 268435456, 2**32 + 7, 2**62, 1.5, "7", None)),
+    (changed("awaited", packet=0), "packet"),
+    (changed("session", id="0"), "id"),
+    (changed("message", id="0"), "id"),
+]
+
+
+def test_cannot_be(tmp_path):
+    """Refused by its field, and nothing of it is there."""
+    file = tmp_path / "bad.jsonl"
+    for i, (record, field) in enumerate(CANNOT_BE):
+        file.write_text(lines([RECORDS[1], record]))
+        there = tmp_path / "topics" / f"m{i}"
+        out = store("load", there, file)
+        assert out.returncode == 1 and f"{file}: record 2: this cannot be, {field}: " in out.stderr, (record, out.stderr)
+        assert store("check", there).stdout.endswith(" is sound: 0 records\n")
+
+
+def test_named(tmp_path):
+    """Those that are on the disk all the same: which, what is wrong with them, and what becomes of them."""
+    there = tmp_path / "topics" / "mqtt"
+    assert store("load", there, text=lines(RECORDS)).returncode == 0
+    forge(there / "store.mdb", {b"a/#": b"#/a", b"\x09\0\2\0\xff": b"\x09\0\3\0\xff"})
+    data = (there / "store.mdb").read_bytes()
+    out = store("check", tmp_path)
+    assert out.returncode == 1
+    assert 'subscription of session 1 to "#/a" cannot be, and is dropped: filter: no topic filter\n' in out.stdout
+    assert 'retained "t" cannot be, and is dropped: message.properties: packet-malformed\n' in out.stdout
+    assert f"{len(RECORDS) - 2} records are good, 2 are lost" in out.stdout
+    out = store("check", "--json", tmp_path)
+    assert out.returncode == 1
+    found = json.loads(out.stdout)
+    assert not found["sound"] and found["dropped"] == 2 and found["records"] == len(RECORDS) - 2
+    assert [w["field"] for w in found["wrong"]] == ["filter", "message.properties"]
+    out = store("dump", tmp_path)
+    assert out.returncode == 1 and "2 records are not in the output" in out.stderr
+    assert [json.loads(line) for line in out.stdout.splitlines()] == [r for i, r in enumerate(RECORDS) if i not in (2, 6)]
+    assert (there / "store.mdb").read_bytes() == data
 
 
 def test_numbers_may_be_numbers(tmp_path):

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "store/topic.h"
 
 enum { WORDS = 5, LINE_MAX_BYTES = 1 << 16 };
@@ -72,7 +73,8 @@ static int join(struct bridge_topic *t, struct span pattern)
 
 static int check_filter(struct span filter, struct buf *why)
 {
-	if (topic_check_filter(filter, TOPIC_LEVELS_MAX) == 0 && !span_starts(filter, "$share/"))
+	if (utf8_is_text(filter) && topic_check_filter(filter, TOPIC_LEVELS_MAX) == 0 &&
+	    !span_starts(filter, "$share/"))
 		return 0;
 	buf_add_excerpt(why, filter);
 	buf_adds(why, " is no topic filter");

@@ -90,6 +90,7 @@ int mqtt_kept_open(struct svc *svc, struct buf *ret_why)
 		.name = svc->folder_name,
 		.limit = o->disk,
 		.largest = o->packet,
+		.props = mqtt_props_wrong,
 		.lazy = o->durability == MQTT_LAZY,
 		.committed = committed,
 		.state = state,

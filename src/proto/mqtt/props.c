@@ -243,18 +243,38 @@ static int parse_one(struct take *t, unsigned where, struct mqtt_props *p, const
 	return set_number(t, which, p, ret_why);
 }
 
-int mqtt_props_parse(struct span *at, unsigned where, struct mqtt_props *ret, const char **ret_why)
+static int parse_all(struct span raw, unsigned where, struct mqtt_props *ret, const char **ret_why)
 {
-	struct take all = take_from(*at), t;
-	size_t n = take_varint(&all);
+	struct take t = take_from(raw);
 	int code = 0;
 
 	mqtt_props_init(ret);
-	ret->raw = take_bytes(&all, n);
+	ret->raw = raw;
+	while (t.n > 0 && code == 0)
+		code = parse_one(&t, where, ret, ret_why);
+	return code;
+}
+
+const char *mqtt_props_wrong(struct span kept)
+{
+	struct mqtt_props p;
+	const char *why;
+
+	if (parse_all(kept, MQTT_PUBLISH, &p, &why))
+		return why;
+	return p.has & ~MQTT_KEPT ? "property-misplaced" : NULL;
+}
+
+int mqtt_props_parse(struct span *at, unsigned where, struct mqtt_props *ret, const char **ret_why)
+{
+	struct take all = take_from(*at);
+	size_t n = take_varint(&all);
+	struct span raw = take_bytes(&all, n);
+	int code;
+
 	if (all.why)
 		return mqtt_fail(ret_why, all.why, MQTT_MALFORMED);
-	for (t = take_from(ret->raw); t.n > 0 && code == 0;)
-		code = parse_one(&t, where, ret, ret_why);
+	code = parse_all(raw, where, ret, ret_why);
 	if (code)
 		return code;
 	if (ret->has & MQTT_HAS(MQTT_P_AUTH_DATA) && !(ret->has & MQTT_HAS(MQTT_P_AUTH_METHOD))) /* 3.1.2.11.10 */

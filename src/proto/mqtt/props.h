@@ -132,3 +132,6 @@ bool mqtt_sub_id_next(struct span *at, uint32_t *ret);
  * itself.
  */
 size_t mqtt_props_kept(const struct mqtt_props *p, uint8_t *to);
+
+/* Of such bytes, from wherever they come: NULL, or a word for what is wrong with them. As keep_props (store/keep.h). */
+const char *mqtt_props_wrong(struct span kept);

@@ -223,7 +223,8 @@ static uint8_t give_up(struct mqtt *self, struct io *io, struct span text)
 	struct span group, filter;
 	struct mqtt_mark before;
 
-	if (topic_split_share(text, &group, &filter) < 0 || topic_check_filter(filter, mqtt_options(io)->levels) < 0)
+	/* `levels` may have been larger when it subscribed */
+	if (topic_split_share(text, &group, &filter) < 0 || topic_check_filter(filter, TOPIC_LEVELS_MAX) < 0)
 		return MQTT_BAD_FILTER;
 	before = mqtt_kept_mark(io);
 	if (mqtt_kept_unsub(io, self->session, group, filter) < 0)

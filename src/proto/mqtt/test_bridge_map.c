@@ -30,6 +30,7 @@ static void a_line_that_is_wrong_is_told(void **state)
 		{ "a/#/b", "1: \"a/#/b\" is no topic filter" },
 		{ "#/ out", "1: \"#/\" is no topic filter" },
 		{ "# out 0 a", "1: \"a#\" is no topic filter" },
+		{ "# in 0 caf\xe9/", "1: \"caf\\xe9/#\" is no topic filter" },
 		{ "\"\" out", "1: \"\" is no topic filter" },
 		{ "$SYS/# in", "1: what is below $SYS is each server's own" },
 		{ "guichet/# out",

@@ -310,12 +310,28 @@ static void test_kept(void **state)
 	assert_false(mqtt_user_next(&at, &u));
 }
 
+/* What is stored with a message, by itself. */
+static void test_wrong(void **state)
+{
+	(void)state;
+	assert_null(mqtt_props_wrong((struct span){}));
+	assert_null(mqtt_props_wrong(SPAN("\x01\1\x09\0\1\xff\x26\0\1a\0\1b\x26\0\1a\0\1c")));
+	assert_string_equal(mqtt_props_wrong(SPAN("\x26\0\1a\0\2b")), "packet-malformed");
+	assert_string_equal(mqtt_props_wrong(SPAN("\x03\0\1\xff")), "text-malformed");
+	assert_string_equal(mqtt_props_wrong(SPAN("\x08\0\1#")), "topic-invalid");
+	assert_string_equal(mqtt_props_wrong(SPAN("\x01\1\x01\1")), "property-twice");
+	assert_string_equal(mqtt_props_wrong(SPAN("\x7f")), "property-unknown");
+	assert_string_equal(mqtt_props_wrong(SPAN("\x23\0\1")), "property-misplaced"); /* an alias: of one connection */
+	assert_string_equal(mqtt_props_wrong(SPAN("\x02\0\0\0\1")),
+			    "property-misplaced"); /* it would stand beside ours */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_places),  cmocka_unit_test(test_twice),  cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_unknown), cmocka_unit_test(test_values), cmocka_unit_test(test_defaults),
-		cmocka_unit_test(test_set),     cmocka_unit_test(test_kept),
+		cmocka_unit_test(test_set),     cmocka_unit_test(test_kept),   cmocka_unit_test(test_wrong),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
