@@ -79,9 +79,8 @@ struct option_foreign {
 };
 
 struct option_table {
-	const char *name; /* of the protocol or section, for help */
-	const char *
-		about; /* of sections (OPT_PARTS): what they are for, their page of help, for wrap_add(); NULL: `help` says it */
+	const char *name;  /* of the protocol or section, for help */
+	const char *about; /* of sections (OPT_PARTS): their page of help, for wrap_add(); NULL: `help` says all of it */
 	const struct option_foreign *foreign; /* ends with a NULL name; NULL: none */
 	const struct option *rows;
 	size_t n;

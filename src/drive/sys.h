@@ -82,7 +82,10 @@ SYS_QUICK_(int, recvmmsg, (int fd, struct mmsghdr *v, unsigned n, int f), (fd, v
 SYS_QUICK_(int, sendmmsg, (int fd, struct mmsghdr *v, unsigned n, int f), (fd, v, n, f), SYS_sendmmsg, fd, v, n, f)
 #undef SYS_QUICK_
 
-/* Where errno is of no interest afterwards: who reads it, as fd_close() does, calls a function for that. */
+/*
+ * close(), straight to the kernel like those above, for who does not care what becomes of errno. fd_close() keeps it, but to know where it
+ * is costs a call of the C library; in a fork child perhaps a page fault too, for that piece of the library's text.
+ */
 static inline int sys_close(int fd)
 {
 #ifdef GUICHET_FAULTS
