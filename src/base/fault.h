@@ -32,3 +32,10 @@ static inline bool fault_hit(enum fault_kind kind)
 	return false;
 }
 #endif
+
+/* sys_NAME(): the call NAME of the system, behind the seam. For a header of such calls that a folder has. */
+#define FAULT_SEAM(type, name, params, args) \
+	static inline type sys_##name params \
+	{ \
+		return fault_hit(FAULT_SYS) ? (type)-1 : (type)name args; \
+	}

@@ -43,15 +43,15 @@ static void fail_over_tls(struct connection *c, const char *what, int err, const
 	bool first = !c->err;
 
 	fail(c, what, err, why);
-	if (!first || !c->dial.tls || !why)
+	if (!first)
 		return;
-	if (strstr(why, "certificate not accepted") && strstr(why, "mismatch"))
+	if (err == TLS_OTHER_NAME)
 		buf_adds(c->why, "; say with --name NAME which of them it is to have");
-	else if (strstr(why, "certificate not accepted"))
+	else if (err == TLS_NOT_TRUSTED)
 		buf_adds(c->why,
 			 "; trust it with --ca FILE (the one that guichet makes is auto.crt in its data folder), or take "
 			 "whoever answers with --insecure");
-	else if (strstr(why, "wants a client certificate"))
+	else if (err == TLS_WANTS_ONE)
 		buf_adds(c->why, "; show one with --cert FILE and --key FILE");
 }
 

@@ -263,9 +263,9 @@ static enum verdict cannot_connect(struct mqtt_link *l, int err, const char *why
 	const struct dial *d = &l->outcome->dial;
 
 	mqtt_say(l, "Error: cannot connect to %s: %s", d->address, dial_meaning(d, err, why));
-	if (d->tls && why && strstr(why, "certificate not accepted") && strstr(why, "mismatch"))
+	if (err == TLS_OTHER_NAME)
 		mqtt_say(l, "Say with --tls-name NAME which of them it is to have.");
-	else if (d->tls && why && strstr(why, "certificate not accepted"))
+	else if (err == TLS_NOT_TRUSTED)
 		mqtt_say(l, "Trust it with --cafile FILE, or take whoever answers with --insecure.");
 	set_status(l, MQTT_EXIT_FAILED);
 	return finish(io);

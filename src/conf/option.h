@@ -79,9 +79,8 @@ struct option_foreign {
 };
 
 struct option_table {
-	const char *name; /* of the protocol or section, for help */
-	const char *
-		about; /* of sections (OPT_PARTS): what they are for, their page of help, for wrap_add(); NULL: `help` says it */
+	const char *name;  /* of the protocol or section, for help */
+	const char *about; /* of sections (OPT_PARTS): their page of help, for wrap_add(); NULL: `help` says all of it */
 	const struct option_foreign *foreign; /* ends with a NULL name; NULL: none */
 	const struct option *rows;
 	size_t n;
@@ -226,6 +225,9 @@ void option_add_example(const struct option *row, struct buf *b);
 
 /* Adds the allowed range as `1 to 64`, `at least 1`, `at most 64 bytes`; nothing when there is none. */
 void option_add_range(const struct option *row, struct buf *b);
+
+/* The i-th row, as tables are shown: those of the type PARTS last. NULL: there are no more. */
+const struct option *option_shown(const struct option_table *t, size_t i);
 
 /* Help for a terminal 80 columns wide: one row in full; a table, sorted, as name, form, help, default. */
 void option_help_row(const struct option *row, struct buf *b);

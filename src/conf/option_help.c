@@ -143,15 +143,22 @@ static void help_line(const struct option *row, struct buf *b, struct buf *scrat
 		b->err = scratch->err;
 }
 
-/* Sections of its own come last. */
+const struct option *option_shown(const struct option_table *t, size_t i)
+{
+	for (unsigned sections = 0; sections < 2; sections++)
+		for (size_t k = 0; k < t->n; k++)
+			if (!t->rows[k].part == !sections && i-- == 0)
+				return &t->rows[k];
+	return NULL;
+}
+
 void option_help_table(const struct option_table *t, struct buf *b)
 {
 	BUF_AUTO struct buf scratch = BUF_INIT(4096);
+	const struct option *row;
 
-	for (unsigned sections = 0; sections < 2; sections++)
-		for (size_t i = 0; i < t->n; i++)
-			if (!t->rows[i].part == !sections)
-				help_line(&t->rows[i], b, &scratch);
+	for (size_t i = 0; (row = option_shown(t, i)); i++)
+		help_line(row, b, &scratch);
 }
 
 static void help_sections(const struct option *row, struct buf *b)

@@ -136,6 +136,7 @@ static void layer_failed(struct sess *s, struct linst *li, int err)
 	sess_count_error(s);
 	if (!li->up && li->layer->failures)
 		stat_add(s->lane, li->layer->failures, 1);
+	s->more->eof_err = err;
 	s->more->handshake_by = 0;
 	s->flags &= ~(uint32_t)S_LAYER_WAIT;
 	outq_clear(&s->out, &s->host->pool);

@@ -80,7 +80,7 @@ void sess_step(struct sess *s, struct ev *ev);
 void sess_fill_io(struct sess *s, struct io *io);
 
 void sess_opened(struct sess *s, struct blob *arg); /* EV_OPEN, now */
-void sess_count_error(struct sess *s); /* it ends by an error, and not by a limit that has a counter of its own */
+void sess_count_error(struct sess *s); /* in STAT_ERRORS, once for each session, whatever else its end is counted in */
 void sess_room_step(struct sess *s);   /* EV_ROOM is owed: now, if the queue has become short */
 size_t sess_out_limit(const struct sess *s);
 static inline const struct svc *sess_svc(const struct sess *s)

@@ -193,11 +193,10 @@ bool sess_aborted(const struct sess *s)
 
 int sess_end_err(const struct sess *s)
 {
-	if (s->flags & S_ABORT)
-		return s->more && s->more->eof_err ? s->more->eof_err : -ECONNABORTED;
-	if (!(s->flags & S_OPENED) || (!s->proto && s->reason))
-		return -ECONNABORTED; /* a handshake that failed says so to its peer and is then closed in stages */
-	return 0;
+	/* a handshake that failed says so to its peer and is then closed in stages */
+	if (!(s->flags & S_ABORT) && s->flags & S_OPENED && (s->proto || !s->reason))
+		return 0;
+	return s->more && s->more->eof_err ? s->more->eof_err : -ECONNABORTED;
 }
 
 bool sess_peer_eof(const struct sess *s)

@@ -213,6 +213,16 @@ static void the_deadline_is_for_the_layer_too(void **state)
 	w = NULL;
 }
 
+/* Its own number reaches who asked for it, and not only that there is no connection. */
+static void a_layer_that_fails_says_how(void **state)
+{
+	(void)state;
+	begin_with(open_child, NULL, layered, 0);
+	memconn_sends(far, "?");
+	memconn_eof(far);
+	assert_log("open c7.gone:7:-71"); /* EPROTO */
+}
+
 static void a_layer_that_nobody_opened_is_dropped(void **state)
 {
 	(void)state;
@@ -580,6 +590,7 @@ int main(void)
 		cmocka_unit_test_teardown(what_is_written_before_it_is_open_waits, stop),
 		cmocka_unit_test_teardown(what_is_written_before_goes_through_the_layer, stop),
 		cmocka_unit_test_teardown(the_deadline_is_for_the_layer_too, stop),
+		cmocka_unit_test_teardown(a_layer_that_fails_says_how, stop),
 		cmocka_unit_test_teardown(a_layer_that_nobody_opened_is_dropped, stop),
 		cmocka_unit_test_teardown(what_a_channel_has_left_is_sent_first, stop),
 		cmocka_unit_test_teardown(half_closes_both_ways, stop),

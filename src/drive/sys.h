@@ -33,28 +33,22 @@ static inline int dup_cloexec(int fd)
 	return fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }
 
-#define SYS_SEAM_(type, name, params, args) \
-	static inline type sys_##name params \
-	{ \
-		return fault_hit(FAULT_SYS) ? (type)-1 : (type)name args; \
-	}
-
-SYS_SEAM_(int, socket, (int d, int t, int p), (d, t, p))
-SYS_SEAM_(int, bind, (int fd, const struct sockaddr *a, socklen_t n), (fd, a, n))
-SYS_SEAM_(int, listen, (int fd, int n), (fd, n))
-SYS_SEAM_(int, accept4, (int fd, struct sockaddr *a, socklen_t *n, int f), (fd, a, n, f))
-SYS_SEAM_(int, connect, (int fd, const struct sockaddr *a, socklen_t n), (fd, a, n))
-SYS_SEAM_(int, setsockopt, (int fd, int l, int o, const void *v, socklen_t n), (fd, l, o, v, n))
-SYS_SEAM_(int, getsockname, (int fd, struct sockaddr *a, socklen_t *n), (fd, a, n))
-SYS_SEAM_(int, epoll_create1, (int f), (f))
-SYS_SEAM_(int, epoll_ctl, (int ep, int op, int fd, struct epoll_event *e), (ep, op, fd, e))
-SYS_SEAM_(int, timerfd_create, (int c, int f), (c, f))
-SYS_SEAM_(int, timerfd_settime, (int fd, int f, const struct itimerspec *t), (fd, f, t, NULL))
-SYS_SEAM_(int, signalfd, (int fd, const sigset_t *set, int f), (fd, set, f))
-SYS_SEAM_(int, pidfd_open, (pid_t pid, unsigned f), (pid, f))
-SYS_SEAM_(int, eventfd, (unsigned n, int f), (n, f))
-SYS_SEAM_(ssize_t, write, (int fd, const void *p, size_t n), (fd, p, n))
-SYS_SEAM_(ssize_t, writev, (int fd, const struct iovec *v, int n), (fd, v, n))
+FAULT_SEAM(int, socket, (int d, int t, int p), (d, t, p))
+FAULT_SEAM(int, bind, (int fd, const struct sockaddr *a, socklen_t n), (fd, a, n))
+FAULT_SEAM(int, listen, (int fd, int n), (fd, n))
+FAULT_SEAM(int, accept4, (int fd, struct sockaddr *a, socklen_t *n, int f), (fd, a, n, f))
+FAULT_SEAM(int, connect, (int fd, const struct sockaddr *a, socklen_t n), (fd, a, n))
+FAULT_SEAM(int, setsockopt, (int fd, int l, int o, const void *v, socklen_t n), (fd, l, o, v, n))
+FAULT_SEAM(int, getsockname, (int fd, struct sockaddr *a, socklen_t *n), (fd, a, n))
+FAULT_SEAM(int, epoll_create1, (int f), (f))
+FAULT_SEAM(int, epoll_ctl, (int ep, int op, int fd, struct epoll_event *e), (ep, op, fd, e))
+FAULT_SEAM(int, timerfd_create, (int c, int f), (c, f))
+FAULT_SEAM(int, timerfd_settime, (int fd, int f, const struct itimerspec *t), (fd, f, t, NULL))
+FAULT_SEAM(int, signalfd, (int fd, const sigset_t *set, int f), (fd, set, f))
+FAULT_SEAM(int, pidfd_open, (pid_t pid, unsigned f), (pid, f))
+FAULT_SEAM(int, eventfd, (unsigned n, int f), (n, f))
+FAULT_SEAM(ssize_t, write, (int fd, const void *p, size_t n), (fd, p, n))
+FAULT_SEAM(ssize_t, writev, (int fd, const struct iovec *v, int n), (fd, v, n))
 
 /*
  * Those of every turn. In a process with threads the C library makes each a point of cancellation, which costs two locked
@@ -62,7 +56,7 @@ SYS_SEAM_(ssize_t, writev, (int fd, const struct iovec *v, int n), (fd, v, n))
  * them, they do not.
  */
 #ifdef GUICHET_FAULTS
-#define SYS_QUICK_(type, name, params, args, number, ...) SYS_SEAM_(type, name, params, args)
+#define SYS_QUICK_(type, name, params, args, number, ...) FAULT_SEAM(type, name, params, args)
 #else
 #define SYS_QUICK_(type, name, params, args, number, ...) \
 	static inline type sys_##name params \
@@ -82,7 +76,10 @@ SYS_QUICK_(int, recvmmsg, (int fd, struct mmsghdr *v, unsigned n, int f), (fd, v
 SYS_QUICK_(int, sendmmsg, (int fd, struct mmsghdr *v, unsigned n, int f), (fd, v, n, f), SYS_sendmmsg, fd, v, n, f)
 #undef SYS_QUICK_
 
-/* Where errno is of no interest afterwards: who reads it, as fd_close() does, calls a function for that. */
+/*
+ * close(), straight to the kernel like those above, for who does not care what becomes of errno. fd_close() keeps it, but to know where it
+ * is costs a call of the C library; in a fork child perhaps a page fault too, for that piece of the library's text.
+ */
 static inline int sys_close(int fd)
 {
 #ifdef GUICHET_FAULTS
@@ -92,38 +89,37 @@ static inline int sys_close(int fd)
 #endif
 }
 
-SYS_SEAM_(ssize_t, sendfile, (int to, int from, off_t *off, size_t n), (to, from, off, n))
-SYS_SEAM_(int, shutdown, (int fd, int how), (fd, how))
-SYS_SEAM_(ssize_t, getrandom, (void *p, size_t n, unsigned f), (p, n, f))
-SYS_SEAM_(int, open, (const char *path, int flags, mode_t mode), (path, flags, mode))
-SYS_SEAM_(int, openat, (int dir, const char *path, int flags, mode_t mode), (dir, path, flags, mode))
-SYS_SEAM_(int, mkfifo, (const char *path, mode_t mode), (path, mode))
-SYS_SEAM_(int, flock, (int fd, int how), (fd, how))
-SYS_SEAM_(int, fchown, (int fd, uid_t u, gid_t g), (fd, u, g))
-SYS_SEAM_(int, fchmod, (int fd, mode_t mode), (fd, mode))
-SYS_SEAM_(mqd_t, mq_open, (const char *name, int f, mode_t m, struct mq_attr *a), (name, f, m, a))
-SYS_SEAM_(ssize_t, mq_receive, (mqd_t q, char *p, size_t n), (q, p, n, NULL))
-SYS_SEAM_(int, mq_send, (mqd_t q, const char *p, size_t n), (q, p, n, 0))
-SYS_SEAM_(int, chmod, (const char *path, mode_t mode), (path, mode))
-SYS_SEAM_(int, fchownat, (int dir, const char *path, uid_t u, gid_t g, int f), (dir, path, u, g, f))
-SYS_SEAM_(int, dup3, (int fd, int to, int f), (fd, to, f))
-SYS_SEAM_(int, pipe2, (int v[2], int f), (v, f))
-SYS_SEAM_(int, dup_cloexec, (int fd), (fd))
-SYS_SEAM_(int, fstat, (int fd, struct stat *st), (fd, st))
-SYS_SEAM_(int, fstatat, (int dir, const char *path, struct stat *st, int f), (dir, path, st, f))
-SYS_SEAM_(int, fsync, (int fd), (fd))
-SYS_SEAM_(int, rename, (const char *a, const char *b), (a, b))
-SYS_SEAM_(int, mkdir, (const char *path, mode_t mode), (path, mode))
-SYS_SEAM_(int, unlink, (const char *path), (path))
-SYS_SEAM_(int, mkdirat, (int dir, const char *path, mode_t mode), (dir, path, mode))
-SYS_SEAM_(int, unlinkat, (int dir, const char *path, int f), (dir, path, f))
-SYS_SEAM_(int, linkat, (int a, const char *from, int b, const char *to, int f), (a, from, b, to, f))
-SYS_SEAM_(int, renameat2, (int a, const char *from, int b, const char *to, unsigned f), (a, from, b, to, f))
-SYS_SEAM_(ssize_t, pread, (int fd, void *p, size_t n, off_t off), (fd, p, n, off))
-SYS_SEAM_(ssize_t, preadv2, (int fd, const struct iovec *v, int n, off_t off, int f), (fd, v, n, off, f))
-SYS_SEAM_(ssize_t, pwrite, (int fd, const void *p, size_t n, off_t off), (fd, p, n, off))
-SYS_SEAM_(int, memfd_create, (const char *name, unsigned f), (name, f))
-#undef SYS_SEAM_
+FAULT_SEAM(ssize_t, sendfile, (int to, int from, off_t *off, size_t n), (to, from, off, n))
+FAULT_SEAM(int, shutdown, (int fd, int how), (fd, how))
+FAULT_SEAM(ssize_t, getrandom, (void *p, size_t n, unsigned f), (p, n, f))
+FAULT_SEAM(int, open, (const char *path, int flags, mode_t mode), (path, flags, mode))
+FAULT_SEAM(int, openat, (int dir, const char *path, int flags, mode_t mode), (dir, path, flags, mode))
+FAULT_SEAM(int, mkfifo, (const char *path, mode_t mode), (path, mode))
+FAULT_SEAM(int, flock, (int fd, int how), (fd, how))
+FAULT_SEAM(int, fchown, (int fd, uid_t u, gid_t g), (fd, u, g))
+FAULT_SEAM(int, fchmod, (int fd, mode_t mode), (fd, mode))
+FAULT_SEAM(mqd_t, mq_open, (const char *name, int f, mode_t m, struct mq_attr *a), (name, f, m, a))
+FAULT_SEAM(ssize_t, mq_receive, (mqd_t q, char *p, size_t n), (q, p, n, NULL))
+FAULT_SEAM(int, mq_send, (mqd_t q, const char *p, size_t n), (q, p, n, 0))
+FAULT_SEAM(int, chmod, (const char *path, mode_t mode), (path, mode))
+FAULT_SEAM(int, fchownat, (int dir, const char *path, uid_t u, gid_t g, int f), (dir, path, u, g, f))
+FAULT_SEAM(int, dup3, (int fd, int to, int f), (fd, to, f))
+FAULT_SEAM(int, pipe2, (int v[2], int f), (v, f))
+FAULT_SEAM(int, dup_cloexec, (int fd), (fd))
+FAULT_SEAM(int, fstat, (int fd, struct stat *st), (fd, st))
+FAULT_SEAM(int, fstatat, (int dir, const char *path, struct stat *st, int f), (dir, path, st, f))
+FAULT_SEAM(int, fsync, (int fd), (fd))
+FAULT_SEAM(int, rename, (const char *a, const char *b), (a, b))
+FAULT_SEAM(int, mkdir, (const char *path, mode_t mode), (path, mode))
+FAULT_SEAM(int, unlink, (const char *path), (path))
+FAULT_SEAM(int, mkdirat, (int dir, const char *path, mode_t mode), (dir, path, mode))
+FAULT_SEAM(int, unlinkat, (int dir, const char *path, int f), (dir, path, f))
+FAULT_SEAM(int, linkat, (int a, const char *from, int b, const char *to, int f), (a, from, b, to, f))
+FAULT_SEAM(int, renameat2, (int a, const char *from, int b, const char *to, unsigned f), (a, from, b, to, f))
+FAULT_SEAM(ssize_t, pread, (int fd, void *p, size_t n, off_t off), (fd, p, n, off))
+FAULT_SEAM(ssize_t, preadv2, (int fd, const struct iovec *v, int n, off_t off, int f), (fd, v, n, off, f))
+FAULT_SEAM(ssize_t, pwrite, (int fd, const void *p, size_t n, off_t off), (fd, p, n, off))
+FAULT_SEAM(int, memfd_create, (const char *name, unsigned f), (name, f))
 
 static inline ssize_t sys_getdents64(int fd, void *p, size_t n)
 {

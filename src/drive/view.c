@@ -1,10 +1,10 @@
 /* view.c - what can be seen of a running server: its services, addresses and counters. */
 #include <errno.h>
-#include <jansson.h>
 #include <unistd.h>
 
 #include "base/wrap.h"
 #include "drive/clock.h"
+#include "drive/jtree.h"
 #include "drive/server_priv.h"
 
 /* The i-th service: internal ones come last. */
@@ -121,32 +121,6 @@ static struct totals total(const struct server *s)
 
 /* ---- as JSON ---- */
 
-/*
- * Memory may be out at any step. Then *o becomes NULL, and stays it: what it had is freed, and what is put into it later too. So only the
- * whole has to be looked at.
- */
-static void lost(json_t **o)
-{
-	json_decref(*o);
-	*o = NULL;
-}
-
-static void put(json_t **o, const char *name, json_t *v)
-{
-	if (!*o)
-		json_decref(v);
-	else if (json_object_set_new(*o, name, v) < 0)
-		lost(o);
-}
-
-static void append(json_t **a, json_t *v)
-{
-	if (!*a)
-		json_decref(v);
-	else if (json_array_append_new(*a, v) < 0)
-		lost(a);
-}
-
 static json_t *one_json(const struct server *s, unsigned i)
 {
 	const struct shared_process *p = process(s, i);
@@ -165,7 +139,7 @@ static json_t *processes_json(const struct server *s)
 
 	for (unsigned i = 0; i < SHARED_PROCESSES; i++)
 		if (process(s, i))
-			append(&a, one_json(s, i));
+			jtree_append(&a, one_json(s, i));
 	return a;
 }
 
@@ -189,14 +163,12 @@ static const struct proto_counter *own_counter(const struct service *v, unsigned
 	return c && i < PROTO_COUNTERS && c[i].name ? &c[i] : NULL;
 }
 
-/* A path may be any bytes: what is no UTF-8 in it is replaced, as everywhere in JSON. */
 static json_t *address_json(const struct server *s, size_t i, size_t j)
 {
-	BUF_AUTO struct buf b = BUF_INIT(600), text = BUF_INIT(4000);
+	BUF_AUTO struct buf b = BUF_INIT(600);
 
 	server_address(s, i, j, &b);
-	buf_add_json(&text, buf_span(&b));
-	return b.err || text.err ? NULL : json_loads(buf_str(&text), JSON_DECODE_ANY, NULL);
+	return b.err ? NULL : jtree_text(buf_span(&b));
 }
 
 static json_t *addresses_json(const struct server *s, size_t i)
@@ -206,7 +178,7 @@ static json_t *addresses_json(const struct server *s, size_t i)
 
 	server_service(s, i, &view);
 	for (size_t j = 0; j < view.addresses; j++)
-		append(&a, address_json(s, i, j));
+		jtree_append(&a, address_json(s, i, j));
 	return a;
 }
 
@@ -221,13 +193,13 @@ static json_t *service_json(const struct server *s, size_t i)
 	o = json_pack("{s:s, s:s, s:s, s:o, s:i}", "name", v->plan.name, "protocol", v->plan.proto->name, "model",
 		      v->model->name, "addresses", addresses_json(s, i), "open", (int)c.open);
 	if (v->model->workers) {
-		put(&o, "workers", json_integer(c.workers));
-		put(&o, "waiting", json_integer(c.waiting));
+		jtree_set(&o, "workers", json_integer(c.workers));
+		jtree_set(&o, "waiting", json_integer(c.waiting));
 	}
 	for (unsigned k = 0; k < STAT_OWN; k++)
-		put(&o, stat_name(k), json_integer((json_int_t)c.n[k]));
+		jtree_set(&o, stat_name(k), json_integer((json_int_t)c.n[k]));
 	for (unsigned k = 0; (own = own_counter(v, k)); k++)
-		put(&o, own->name, json_integer((json_int_t)c.n[STAT_OWN + k]));
+		jtree_set(&o, own->name, json_integer((json_int_t)c.n[STAT_OWN + k]));
 	return o;
 }
 
@@ -245,7 +217,7 @@ static void stats_json(const struct server *s, struct buf *b)
 	json_t *o;
 
 	for (size_t i = 0; i < s->n; i++)
-		append(&services, service_json(s, i));
+		jtree_append(&services, service_json(s, i));
 	o = json_pack("{s:o, s:o, s:o}", "process", process_json(s), "processes", processes_json(s), "services",
 		      services);
 	if (!o || json_dump_callback(o, add_text, b, JSON_COMPACT) < 0)

@@ -20,20 +20,24 @@ struct client_row {
 	const char *name;
 	bool insecure, trusted;
 	const char *why; /* NULL: it works */
+	int err;
 };
 
 static void client_layer(void **state)
 {
 	static const struct client_row rows[] = {
-		{ "server.test", false, true, NULL },
-		{ "127.0.0.1", false, true, NULL },
+		{ "server.test", false, true, NULL, 0 },
+		{ "127.0.0.1", false, true, NULL, 0 },
 		{ "other.test", false, true,
-		  "tls: certificate not accepted: hostname mismatch; its names are server.test, 127.0.0.1" },
+		  "tls: certificate not accepted: hostname mismatch; its names are server.test, 127.0.0.1",
+		  TLS_OTHER_NAME },
 		{ "127.0.0.2", false, true,
-		  "tls: certificate not accepted: IP address mismatch; its names are server.test, 127.0.0.1" },
-		{ "server.test", false, false, "tls: certificate not accepted: self-signed certificate" },
-		{ "other.test", true, false, NULL },
-		{ NULL, true, false, NULL },
+		  "tls: certificate not accepted: IP address mismatch; its names are server.test, 127.0.0.1",
+		  TLS_OTHER_NAME },
+		{ "server.test", false, false, "tls: certificate not accepted: self-signed certificate",
+		  TLS_NOT_TRUSTED },
+		{ "other.test", true, false, NULL, 0 },
+		{ NULL, true, false, NULL, 0 },
 	};
 
 	(void)state;
@@ -53,6 +57,7 @@ static void client_layer(void **state)
 		assert_int_equal(pump(&p.s, &p.e, 1 + i * 50), row->why == NULL);
 		if (row->why) {
 			assert_string_equal(pair_why(&p), row->why);
+			assert_int_equal(p.s.err, row->err);
 			assert_int_equal(p.e.alert >> 8, SSL3_AL_FATAL);
 		} else {
 			assert_true(p.s.is_up);
@@ -177,6 +182,7 @@ static void no_client_certificate(void **state)
 		end_init(&p.e, server, false);
 		pump(&p.s, &p.e, 65536);
 		assert_string_equal(tls_client_layer.why(p.s.self), "tls: peer wants a client certificate");
+		assert_int_equal(p.s.err, TLS_WANTS_ONE);
 		pair_done(&p);
 		SSL_CTX_free(server);
 	}

@@ -108,13 +108,14 @@ static int fail(struct tls *t, int err, const char *why)
 static int fail_ssl(struct tls *t)
 {
 	unsigned long e = ERR_peek_error();
+	enum tls_error err;
 
 	if (t->err)
 		return t->err;
-	t->why = tls_explain(t->ssl, e, &t->why_text);
+	t->why = tls_explain(t->ssl, e, &err, &t->why_text);
 	if (tls_err_memory() || t->no_memory)
 		return fail(t, -ENOMEM, "tls: out of memory");
-	t->err = -EPROTO;
+	t->err = err;
 	return t->err;
 }
 
@@ -155,7 +156,7 @@ static int keep_alpn(struct tls *t)
 			return 0;
 		}
 	}
-	return fail(t, -EPROTO, "tls: peer chose a protocol that was not offered");
+	return fail(t, TLS_FAILED, "tls: peer chose a protocol that was not offered");
 }
 
 /*
@@ -205,7 +206,7 @@ static int do_handshake(struct tls *t)
 	case SSL_ERROR_WANT_READ:
 		return 0;
 	case SSL_ERROR_ZERO_RETURN:
-		return fail(t, -EPROTO, "tls: peer left in the handshake");
+		return fail(t, TLS_FAILED, "tls: peer left in the handshake");
 	default:
 		return fail_ssl(t);
 	}
@@ -376,7 +377,7 @@ static int feed(struct tls *t, struct span record, bool sane)
 
 	if (!t->up && sane && !t->ctx->client &&
 	    !tls_hello_fits(&t->hello, record, SSL_version(t->ssl) == TLS1_2_VERSION))
-		return fail(t, -EPROTO, "tls: client hello too long");
+		return fail(t, TLS_FAILED, "tls: client hello too long");
 	forget_errors();
 	t->in = record;
 	if (!t->up)
@@ -384,7 +385,7 @@ static int feed(struct tls *t, struct span record, bool sane)
 	else
 		r = read_plain(t);
 	if (r == 0 && !t->peer_ended && (t->in.n > 0 || !sane)) /* OpenSSL waits for the rest of something else */
-		r = fail(t, -EPROTO, t->up ? "tls: record does not decrypt" : "tls: peer does not speak tls");
+		r = fail(t, TLS_FAILED, t->up ? "tls: record does not decrypt" : "tls: peer does not speak tls");
 	t->in = (struct span){};
 	return r;
 }

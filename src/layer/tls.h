@@ -15,6 +15,8 @@
  * made with the context and die with it, so a ticket from before a reload means a full handshake.
  */
 #pragma once
+#include <errno.h>
+
 #include "base/buf.h"
 #include "base/span.h"
 #include "core/layer.h"
@@ -102,9 +104,18 @@ void tls_ctx_not_after(const struct tls_ctx *ctx, size_t i, char ret[static TLS_
  *
  * encode() before is_up is -ENOTCONN, after finish() -EPIPE. After finish() decode() goes on until the peer's end.
  *
- * Failures: -ENOMEM, or -EPROTO with why(): "tls: peer sent plain http", "tls: no shared cipher",
+ * Failures: -ENOMEM, or one of enum tls_error with why(): "tls: peer sent plain http", "tls: no shared cipher",
  * "tls: peer sent alert: unknown CA". why() and all of info() live as long as the layer. Of info(), `server_name` is
  * any bytes but NUL that a client sent, `certificate` the subject as RFC 2253 writes it, escaped.
  */
 #define TLS_RECORD_MAX (5 + 16384 + 2048)
+
+/* What a client can do something about has a number of its own: ev->err of EV_EOF and EV_GONE. */
+enum tls_error {
+	TLS_FAILED = -EPROTO,
+	TLS_NOT_TRUSTED = -EKEYREJECTED, /* the peer's certificate is not */
+	TLS_OTHER_NAME = -EREMCHG,       /* it is trusted, but is for another name */
+	TLS_WANTS_ONE = -ENOKEY,         /* the peer wants to see a certificate, and there is none */
+};
+
 extern const struct layer tls_server_layer, tls_client_layer;

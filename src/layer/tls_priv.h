@@ -51,7 +51,7 @@ bool tls_err_memory(void);
 int tls_note_wish(SSL *ssl, X509 **ret_x, EVP_PKEY **ret_key);
 
 /* A reason in words for an error of the queue: a literal, or *ret_text, which is then the caller's to free. */
-const char *tls_explain(const SSL *ssl, unsigned long e, char **ret_text);
+const char *tls_explain(const SSL *ssl, unsigned long e, enum tls_error *ret_err, char **ret_text);
 
 /* tls_record.c */
 

@@ -88,13 +88,15 @@ static void add_right_names(const SSL *ssl, struct buf *b)
 	GENERAL_NAMES_free(all);
 }
 
-static const char *explain_refusal(const SSL *ssl, char **ret_text)
+static const char *explain_refusal(const SSL *ssl, enum tls_error *ret_err, char **ret_text)
 {
 	long result = SSL_get_verify_result(ssl);
+	bool misnamed = result == X509_V_ERR_HOSTNAME_MISMATCH || result == X509_V_ERR_IP_ADDRESS_MISMATCH;
 	BUF_AUTO struct buf b = BUF_INIT(2 * NAMES);
 	BUF_AUTO struct buf names = BUF_INIT(2 * NAMES);
 
-	if (result == X509_V_ERR_HOSTNAME_MISMATCH || result == X509_V_ERR_IP_ADDRESS_MISMATCH)
+	*ret_err = misnamed ? TLS_OTHER_NAME : TLS_NOT_TRUSTED;
+	if (misnamed)
 		add_right_names(ssl, &names);
 	buf_addf(&b, "%s%s", X509_verify_cert_error_string(result), names.err ? "" : buf_str(&names));
 	return compose(ret_text, "certificate not accepted: ", buf_str(&b), "tls: certificate not accepted");
@@ -114,18 +116,21 @@ static bool is_about_none(int alert)
 	       alert == SSL_AD_CERTIFICATE_REQUIRED;
 }
 
-const char *tls_explain(const SSL *ssl, unsigned long e, char **ret_text)
+const char *tls_explain(const SSL *ssl, unsigned long e, enum tls_error *ret_err, char **ret_text)
 {
 	int reason = ERR_GET_LIB(e) == ERR_LIB_SSL ? ERR_GET_REASON(e) : 0;
 	const char *text = ERR_reason_error_string(e);
 
+	*ret_err = TLS_FAILED;
 	for (size_t i = 0; reason && i < sizeof(reasons) / sizeof(*reasons); i++)
 		if (reasons[i].reason == reason)
 			return reasons[i].why;
 	if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
-		return explain_refusal(ssl, ret_text);
-	if (is_about_none(reason - SSL_AD_REASON_OFFSET) && ssl && SSL_get_app_data(ssl))
+		return explain_refusal(ssl, ret_err, ret_text);
+	if (is_about_none(reason - SSL_AD_REASON_OFFSET) && ssl && SSL_get_app_data(ssl)) {
+		*ret_err = TLS_WANTS_ONE;
 		return "tls: peer wants a client certificate";
+	}
 	if (reason > SSL_AD_REASON_OFFSET && reason <= SSL_AD_REASON_OFFSET + 255)
 		return compose(ret_text, "peer sent alert: ", SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET),
 			       "tls: peer sent an alert");

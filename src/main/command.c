@@ -164,9 +164,8 @@ static int print_help(const struct command *c)
 	return text_print(stdout, &b) < 0 ? STATUS_FAILED : STATUS_OK;
 }
 
-int command_each(const struct command *c, int argc, char **argv, command_take *take, void *arg)
+int command_each_of(const struct command *c, struct args *args, command_take *take, command_bad *bad, void *arg)
 {
-	struct args args = args_start(argc, argv, c->options);
 	int status = STATUS_OK;
 
 	while (status == STATUS_OK) {
@@ -176,12 +175,21 @@ int command_each(const struct command *c, int argc, char **argv, command_take *t
 		int what;
 
 		buf_init_fixed(&why, text, sizeof(text));
-		what = args_next(&args, &value, &why);
+		what = args_next(args, &value, &why);
 		if (what == ARGS_END)
 			break;
+		if (what == ARGS_BAD && bad)
+			bad(arg, &why);
 		status = what == ARGS_BAD ? command_misused(c, "%s", text) : take(arg, what, value);
 	}
 	return status;
+}
+
+int command_each(const struct command *c, int argc, char **argv, command_take *take, void *arg)
+{
+	struct args args = args_start(argc, argv, c->options);
+
+	return command_each_of(c, &args, take, NULL, arg);
 }
 
 int command_misused(const struct command *c, const char *fmt, ...)

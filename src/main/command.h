@@ -62,5 +62,10 @@ int command_problems(const struct conf_problems *ps);
 typedef int command_take(void *arg, int what, const char *value);
 [[nodiscard]] int command_each(const struct command *c, int argc, char **argv, command_take *take, void *arg);
 
+/* The same for who looks at `args` meanwhile, and has a better sentence than `why` for some word that is no option: bad(). */
+typedef void command_bad(void *arg, struct buf *why);
+[[nodiscard]] int command_each_of(const struct command *c, struct args *args, command_take *take, command_bad *bad,
+				  void *arg);
+
 extern const struct command serve_command, check_command, reload_command, help_command, stats_command, connect_command,
 	user_command, import_command, store_command, pub_command, sub_command;

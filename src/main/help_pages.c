@@ -133,13 +133,12 @@ static void man_row(struct buf *b, const struct option *row)
 	buf_adds(b, ".RE\n");
 }
 
-/* Sections of its own come last. */
 static void man_table(struct buf *b, const struct option_table *t)
 {
-	for (unsigned sections = 0; sections < 2; sections++)
-		for (size_t i = 0; t && i < t->n; i++)
-			if (!t->rows[i].part == !sections)
-				man_row(b, &t->rows[i]);
+	const struct option *row;
+
+	for (size_t i = 0; t && (row = option_shown(t, i)); i++)
+		man_row(b, row);
 }
 
 static void man_proto(struct buf *b, const struct proto *p)

@@ -635,9 +635,28 @@ static int finish(struct mqtt_args *a)
 	return status;
 }
 
-/* Options of mosquitto_pub and mosquitto_sub that are not here: the sentence is about that, and not about the nearest word. */
-static void add_missing(const struct mqtt_args *a, const char *word, struct buf *why)
+/* What the command line gives, while it is read: some of it to whose command it is. */
+struct reading {
+	struct mqtt_args *a;
+	struct args args;
+	command_take *take;
+	void *arg;
+};
+
+static int take_any(void *arg, int what, const char *value)
 {
+	struct reading *r = arg;
+
+	if (what == MQ_PROPERTY)
+		return take_property(r->a, value, &r->args);
+	return what < MQ_OWN ? take_option(r->a, what, value) : r->take(r->arg, what, value);
+}
+
+/* Options of mosquitto_pub and mosquitto_sub that are not here: the sentence is about that, and not about the nearest word. */
+static void say_missing(void *arg, struct buf *why)
+{
+	const struct reading *r = arg;
+	const char *word = r->args.argv[r->args.at - 1];
 	static const char *const missing[] = { "-A",           "-S",           "-o",
 					       "--capath",     "--ciphers",    "--keyform",
 					       "--proxy",      "--psk",        "--psk-identity",
@@ -650,34 +669,15 @@ static void add_missing(const struct mqtt_args *a, const char *word, struct buf 
 		if (strncmp(missing[i], word, n) != 0 || (n > 2 && word[n] && word[n] != '='))
 			continue;
 		buf_reset(why);
-		buf_addf(why, "mosquitto has the option %s, guichet %s has not", missing[i], a->command->name);
+		buf_addf(why, "mosquitto has the option %s, guichet %s has not", missing[i], r->a->command->name);
 		return;
 	}
 }
 
 int mqtt_args_read(struct mqtt_args *a, int argc, char **argv, command_take *take, void *arg)
 {
-	struct args args = args_start(argc, argv, a->command->options);
-	int status = STATUS_OK;
+	struct reading r = { a, args_start(argc, argv, a->command->options), take, arg };
+	int status = command_each_of(a->command, &r.args, take_any, say_missing, &r);
 
-	while (status == STATUS_OK) {
-		const char *value;
-		char text[512];
-		struct buf why;
-		int what;
-
-		buf_init_fixed(&why, text, sizeof(text));
-		what = args_next(&args, &value, &why);
-		if (what == ARGS_END)
-			return finish(a);
-		if (what == ARGS_BAD) {
-			add_missing(a, argv[args.at - 1], &why);
-			status = command_misused(a->command, "%s", text);
-		} else if (what == MQ_PROPERTY) {
-			status = take_property(a, value, &args);
-		} else {
-			status = what < MQ_OWN ? take_option(a, what, value) : take(arg, what, value);
-		}
-	}
-	return status;
+	return status == STATUS_OK ? finish(a) : status;
 }

@@ -2,12 +2,12 @@
 #include "main/ready.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <limits.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "drive/jtree.h"
 #include "main/try.h"
 #include "store/rules.h"
 
@@ -152,38 +152,35 @@ static char *absolute(const char *path)
 static json_t *json_path(const char *path)
 {
 	char *full = absolute(path);
-	json_t *j = full ? json_string(full) : NULL;
+	json_t *j = full ? jtree_text(span_str(full)) : NULL;
 
 	mem_free(full);
 	return j;
 }
 
-static json_t *json_address(const struct server *s, size_t i, size_t j)
+static json_t *json_address(const struct addr_text *a)
 {
-	struct addr_text a;
-	char text[CELL], *full;
-	struct buf b;
+	char *full = addr_is_path(a) ? absolute(a->path) : NULL;
+	BUF_AUTO struct buf b = BUF_INIT(2 * PATH_MAX);
 
-	if (!get_address(s, i, j, &a))
-		return NULL;
-	buf_init_fixed(&b, text, sizeof(text));
-	if (addr_is_path(&a)) {
-		full = absolute(a.path);
-		if (full)
-			buf_addf(&b, "%s:%s", addr_kinds[a.transport].name, full);
-		mem_free(full);
-	} else {
-		addr_format(&a, &b);
-	}
-	return json_string(text);
+	if (full)
+		buf_addf(&b, "%s:%s", addr_kinds[a->transport].name, full);
+	else if (!addr_is_path(a))
+		addr_format(a, &b);
+	mem_free(full);
+	return b.n && !b.err ? jtree_text(buf_span(&b)) : NULL;
 }
 
 static json_t *json_service(const struct server *s, size_t i, const struct service_view *v)
 {
 	json_t *addresses = json_array();
 
-	for (size_t j = 0; j < v->addresses; j++)
-		json_array_append_new(addresses, json_address(s, i, j));
+	for (size_t j = 0; j < v->addresses; j++) {
+		struct addr_text a;
+
+		if (get_address(s, i, j, &a))
+			jtree_append(&addresses, json_address(&a));
+	}
 	return json_pack("{s:s, s:s, s:s, s:o}", "name", v->name, "protocol", v->proto->name, "model", v->model,
 			 "addresses", addresses);
 }
@@ -198,7 +195,7 @@ int ready_json(const struct server *s, const struct ready_facts *facts, struct b
 
 		server_service(s, i, &v);
 		if (!v.internal)
-			json_array_append_new(services, json_service(s, i, &v));
+			jtree_append(&services, json_service(s, i, &v));
 	}
 	all = json_pack("{s:i, s:o, s:o, s:o}", "pid", (int)getpid(), "control",
 			facts->control ? json_path(facts->control) : json_null(), "data", json_path(facts->data),

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/utf8.h"
+#include "drive/jtree.h"
 #include "proto/mqtt/props.h"
 
 enum { NAME = 1000 };
@@ -119,28 +120,6 @@ static bool get_name(const json_t *j, const char *key, uint64_t *ret)
 
 /* ---- what may be missing ---- */
 
-/* Takes v. When memory is out *j becomes NULL, and stays it: a record without a part of it is a wrong one. */
-static void set(json_t **j, const char *key, json_t *v)
-{
-	if (*j && json_object_set_new(*j, key, v) == 0)
-		return;
-	if (!*j)
-		json_decref(v);
-	json_decref(*j);
-	*j = NULL;
-}
-
-/* The same. */
-static void append(json_t **list, json_t *v)
-{
-	if (*list && json_array_append_new(*list, v) == 0)
-		return;
-	if (!*list)
-		json_decref(v);
-	json_decref(*list);
-	*list = NULL;
-}
-
 /* 0 when it is missing. */
 static bool get_uint_or_none(const json_t *j, const char *key, uint64_t max, uint64_t *ret)
 {
@@ -165,7 +144,7 @@ static json_t *message_to(const struct keep_message *m)
 			      (json_int_t)m->until);
 
 	if (m->from)
-		set(&j, "from", name_of(m->from));
+		jtree_set(&j, "from", name_of(m->from));
 	return j;
 }
 
@@ -192,12 +171,12 @@ static json_t *waiters_to(const struct keep_record *r)
 		json_t *ids = json_array(), *one;
 
 		for (unsigned k = 0; k < w->n_ids; k++)
-			append(&ids, json_integer(w->ids[k]));
+			jtree_append(&ids, json_integer(w->ids[k]));
 		one = json_pack("{s:o,s:i,s:b,s:i,s:b,s:o}", "session", name_of(w->session), "qos", w->qos, "retain",
 				w->retain, "packet", w->packet, "received", w->turn == KEEP_RECEIVED, "ids", ids);
 		if (w->alone)
-			set(&one, "alone", json_integer(w->alone));
-		append(&all, one);
+			jtree_set(&one, "alone", json_integer(w->alone));
+		jtree_append(&all, one);
 	}
 	return all;
 }
@@ -278,9 +257,9 @@ static json_t *session_to(const struct keep_session *s)
 			      (json_int_t)s->until);
 
 	if (s->has_will)
-		set(&j, "will",
-		    json_pack("{s:I,s:I,s:o}", "delay", (json_int_t)s->will_delay, "at", (json_int_t)s->will_at,
-			      "message", message_to(&s->will)));
+		jtree_set(&j, "will",
+			  json_pack("{s:I,s:I,s:o}", "delay", (json_int_t)s->will_delay, "at", (json_int_t)s->will_at,
+				    "message", message_to(&s->will)));
 	return j;
 }
 
@@ -292,9 +271,9 @@ static json_t *subscription_to(const struct keep_subscription *s)
 			      s->no_local, "as_published", s->as_published);
 
 	if (s->number)
-		set(&j, "number", json_integer(s->number));
+		jtree_set(&j, "number", json_integer(s->number));
 	if (s->owed)
-		set(&j, "owed_at", bytes_of(s->owed_at));
+		jtree_set(&j, "owed_at", bytes_of(s->owed_at));
 	return j;
 }
 

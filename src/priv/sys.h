@@ -16,23 +16,16 @@
 
 #include "base/fault.h"
 
-#define SYS_SEAM_(type, name, params, args) \
-	static inline type sys_##name params \
-	{ \
-		return fault_hit(FAULT_SYS) ? (type)-1 : (type)name args; \
-	}
-
-SYS_SEAM_(int, socketpair, (int d, int t, int p, int v[2]), (d, t, p, v))
-SYS_SEAM_(ssize_t, sendmsg, (int fd, const struct msghdr *m, int f), (fd, m, f))
-SYS_SEAM_(ssize_t, recvmsg, (int fd, struct msghdr *m, int f), (fd, m, f))
-SYS_SEAM_(int, poll, (struct pollfd * v, nfds_t n, int ms), (v, n, ms))
-SYS_SEAM_(int, pipe2, (int v[2], int f), (v, f))
-SYS_SEAM_(pid_t, fork, (void), ())
-SYS_SEAM_(int, open, (const char *path, int flags), (path, flags))
-SYS_SEAM_(int, epoll_create1, (int f), (f))
-SYS_SEAM_(int, epoll_ctl, (int ep, int op, int fd, struct epoll_event *e), (ep, op, fd, e))
-SYS_SEAM_(int, signalfd, (int fd, const sigset_t *set, int f), (fd, set, f))
-#undef SYS_SEAM_
+FAULT_SEAM(int, socketpair, (int d, int t, int p, int v[2]), (d, t, p, v))
+FAULT_SEAM(ssize_t, sendmsg, (int fd, const struct msghdr *m, int f), (fd, m, f))
+FAULT_SEAM(ssize_t, recvmsg, (int fd, struct msghdr *m, int f), (fd, m, f))
+FAULT_SEAM(int, poll, (struct pollfd * v, nfds_t n, int ms), (v, n, ms))
+FAULT_SEAM(int, pipe2, (int v[2], int f), (v, f))
+FAULT_SEAM(pid_t, fork, (void), ())
+FAULT_SEAM(int, open, (const char *path, int flags), (path, flags))
+FAULT_SEAM(int, epoll_create1, (int f), (f))
+FAULT_SEAM(int, epoll_ctl, (int ep, int op, int fd, struct epoll_event *e), (ep, op, fd, e))
+FAULT_SEAM(int, signalfd, (int fd, const sigset_t *set, int f), (fd, set, f))
 
 /* Closes and forgets; errno stays. -1 is fine. */
 static inline void fd_close(int *fd)

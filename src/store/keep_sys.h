@@ -12,23 +12,16 @@
 
 #include "base/fault.h"
 
-#define SYS_SEAM_(type, name, params, args) \
-	static inline type sys_##name params \
-	{ \
-		return fault_hit(FAULT_SYS) ? (type)-1 : (type)name args; \
-	}
-
-SYS_SEAM_(int, open, (const char *path, int flags, mode_t mode), (path, flags, mode))
-SYS_SEAM_(int, fstat, (int fd, struct stat *st), (fd, st))
-SYS_SEAM_(ssize_t, pread, (int fd, void *p, size_t n, off_t off), (fd, p, n, off))
-SYS_SEAM_(int, fsync, (int fd), (fd))
-SYS_SEAM_(int, fallocate, (int fd, int mode, off_t off, off_t n), (fd, mode, off, n))
-SYS_SEAM_(int, flock, (int fd, int how), (fd, how))
-SYS_SEAM_(int, mkdir, (const char *path, mode_t mode), (path, mode))
-SYS_SEAM_(int, link, (const char *from, const char *to), (from, to))
-SYS_SEAM_(int, rename, (const char *from, const char *to), (from, to))
-SYS_SEAM_(int, unlink, (const char *path), (path))
-#undef SYS_SEAM_
+FAULT_SEAM(int, open, (const char *path, int flags, mode_t mode), (path, flags, mode))
+FAULT_SEAM(int, fstat, (int fd, struct stat *st), (fd, st))
+FAULT_SEAM(ssize_t, pread, (int fd, void *p, size_t n, off_t off), (fd, p, n, off))
+FAULT_SEAM(int, fsync, (int fd), (fd))
+FAULT_SEAM(int, fallocate, (int fd, int mode, off_t off, off_t n), (fd, mode, off, n))
+FAULT_SEAM(int, flock, (int fd, int how), (fd, how))
+FAULT_SEAM(int, mkdir, (const char *path, mode_t mode), (path, mode))
+FAULT_SEAM(int, link, (const char *from, const char *to), (from, to))
+FAULT_SEAM(int, rename, (const char *from, const char *to), (from, to))
+FAULT_SEAM(int, unlink, (const char *path), (path))
 
 /* Closes and forgets; errno stays. -1 is fine. */
 static inline void fd_close(int *fd)

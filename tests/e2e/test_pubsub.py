@@ -327,7 +327,10 @@ def test_transports(guichet, tmp_path):
         assert [line for line in said if not line.startswith("Client ")] == [kind] * 2
         if more:
             r = subprocess.run([PROGRAM, "pub", text, "-t", "t", "-m", "x"], capture_output=True, timeout=PATIENCE, check=False)
-            assert r.returncode == 1 and b"certificate" in r.stderr
+            assert r.returncode == 1 and b"certificate" in r.stderr and b"--cafile FILE" in r.stderr
+            r = subprocess.run([PROGRAM, "pub", text, *more[:2], "--tls-name", "other.test", "-t", "t", "-m", "x"], capture_output=True,
+                               timeout=PATIENCE, check=False)
+            assert r.returncode == 1 and b"--tls-name NAME" in r.stderr and b"--cafile" not in r.stderr
             subprocess.run([PROGRAM, "pub", text, "--insecure", "-t", "t", "-m", "x"], check=True, timeout=PATIENCE)
     port = addresses["tcp4"].rsplit(":", 1)[1]
     subprocess.run([PROGRAM, "pub", "-L", f"mqtt://u:p@127.0.0.1:{port}/t", "-m", "x", "-q", "1"], check=True, timeout=PATIENCE)

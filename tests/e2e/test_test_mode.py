@@ -62,6 +62,17 @@ def test_the_line(folder):
         assert sorted(os.listdir(folder)) == ["c.conf", "ready.json"]  # no log, no data
 
 
+def test_a_path_of_any_bytes(folder):
+    """A socket whose name is no UTF-8 has its line too, in the JSON with what can be said of it."""
+    with subprocess.Popen([PROGRAM, "serve", "--test", "--ready", "ready.json", b"echo@unix:./\xff.sock"], cwd=folder, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, env=os.environ | {"TMPDIR": str(folder)}) as p:
+        try:
+            addresses = json.loads(p.stdout.readline())["services"][0]["addresses"]
+            assert len(addresses) == 1 and addresses[0].endswith("/\ufffd.sock")
+        finally:
+            p.terminate()
+
+
 def test_both_families_have_one_port(guichet):
     g = guichet("echo@tcp:0", "echo@udp:0", "echo@tls:0", "echo@ws:0", "echo@wss:0")
     for transport in "tcp", "udp", "tls", "ws", "wss":

@@ -102,6 +102,10 @@ static int next_own(const void *arg, int from)
 	return least(fd, fds_lowest(h->birth->keep, h->birth->n_keep, from));
 }
 
+/*
+ * By syscall(), as nearly all that follows (drive/sys.h): a child has that piece of the C library anyway. prctl() may be in another one, which
+ * costs a page fault; measured, half of one for each child, since where libraries lie is random.
+ */
 static void become_child(const struct heir *h)
 {
 	(void)syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);

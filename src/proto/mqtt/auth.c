@@ -172,7 +172,7 @@ static enum verdict go_on(struct mqtt *self, struct io *io, struct span data)
 		return fail(self, io, r, why);
 	if (self->state == MQTT_OPEN)
 		return proven_again(self, io);
-	((struct mqtt_shard *)io->shard)->proof = self->auth->proof;
+	mqtt_shard_of(io)->proof = self->auth->proof;
 	login_take(io, mqtt_auth_user(self), self->auth->proof);
 	self->logged_in = true;
 	return mqtt_auth_resume(self, io);

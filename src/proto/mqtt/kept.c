@@ -15,7 +15,7 @@
 
 struct mqtt_pen *mqtt_pen(const struct io *io)
 {
-	return &((struct mqtt_shard *)io->shard)->pen;
+	return &mqtt_shard_of(io)->pen;
 }
 
 bool mqtt_on_disk(const struct io *io, const struct subscriber *s)

@@ -37,13 +37,13 @@ int mqtt_login(struct mqtt *self, struct io *io, const struct mqtt_connect *c)
 
 	if (self->logged_in || !c->has_user || !mqtt_has_people(io))
 		return 0;
-	r = login_begin(io, MQTT_JOB_LOGIN, c->user, c->password, &((struct mqtt_shard *)io->shard)->proof);
+	r = login_begin(io, MQTT_JOB_LOGIN, c->user, c->password, &mqtt_shard_of(io)->proof);
 	return r == LOGIN_WAIT ? -EINPROGRESS : outcome(self, r);
 }
 
 int mqtt_login_end(struct mqtt *self, struct io *io, const struct ev *ev)
 {
-	return outcome(self, login_end(io, ev, &((struct mqtt_shard *)io->shard)->proof));
+	return outcome(self, login_end(io, ev, &mqtt_shard_of(io)->proof));
 }
 
 int mqtt_look(struct mqtt *self, struct io *io, struct login_who as, struct span client, struct login_view *ret)

@@ -48,7 +48,7 @@ static struct batch *batch_for(struct mqtt_shard *shard, unsigned loop)
 /* 1, or -ENOMEM: it is dropped. */
 static int pack(struct io *io, unsigned loop, struct message *m, struct subscriber *to, const struct delivery *d)
 {
-	struct batch *p = loop < ((struct mqtt_shard *)io->shard)->loops ? batch_for(io->shard, loop) : NULL;
+	struct batch *p = loop < mqtt_shard_of(io)->loops ? batch_for(io->shard, loop) : NULL;
 
 	if (!p) {
 		mqtt_dropped(io);

@@ -97,13 +97,17 @@ struct mqtt_shard {
 	bool stopping;
 };
 
+static inline struct mqtt_shard *mqtt_shard_of(const struct io *io)
+{
+	return io->shard;
+}
+
 /* ---- counting: limit.c ---- */
 
 /* One writer, so no locked addition is needed. */
 static inline void mqtt_count(const struct io *io, enum mqtt_tally which, uint64_t n)
 {
-	struct mqtt_shard *shard = io->shard;
-	_Atomic uint64_t *at = &shard->tallies->v[which];
+	_Atomic uint64_t *at = &mqtt_shard_of(io)->tallies->v[which];
 
 	atomic_store_explicit(at, atomic_load_explicit(at, memory_order_relaxed) + n, memory_order_relaxed);
 }

@@ -21,6 +21,23 @@ static void subscribes(struct memconn *c, unsigned qos)
 	memconn_send(c, packet, 9, 0);
 }
 
+/* A world with a disk, and who has come back for what waits; as a subscriber, with that answered. */
+static struct memconn *opens(struct world *w, struct keeper *disk, bool subscribed)
+{
+	struct memconn *c;
+
+	world_open(w, &mqtt_proto, NULL, "sys_interval", "0");
+	disk_open(disk, w);
+	c = says_hello(w);
+	if (subscribed)
+		subscribes(c, 1);
+	disk_flush(disk, w);
+	take_packet(c, MQTT_CONNACK);
+	if (subscribed)
+		take_packet(c, MQTT_SUBACK);
+	return c;
+}
+
 /* Answers come when it is there, in order; what promises nothing comes behind one that does. */
 static void test_waits(void **state)
 {
@@ -67,13 +84,7 @@ static void test_full(void **state)
 	struct world w;
 
 	(void)state;
-	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0");
-	disk_open(&disk, &w);
-	c = says_hello(&w);
-	subscribes(c, 1);
-	disk_flush(&disk, &w);
-	take_packet(c, MQTT_CONNACK);
-	take_packet(c, MQTT_SUBACK);
+	c = opens(&w, &disk, true);
 	atomic_fetch_add(&disk.k->waiting_bytes, KEEP_WAITING_MAX + 1); /* it says so */
 	assert_int_equal(subscribed(c, 1), 1);
 	assert_int_equal(subscribed(c, 2), MQTT_QUOTA);
@@ -100,15 +111,7 @@ static unsigned subscribes_with_fault(bool new, unsigned n)
 	struct world w;
 	unsigned code = 0;
 
-	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0");
-	disk_open(&disk, &w);
-	c = says_hello(&w);
-	if (!new)
-		subscribes(c, 1);
-	disk_flush(&disk, &w);
-	take_packet(c, MQTT_CONNACK);
-	if (!new)
-		take_packet(c, MQTT_SUBACK);
+	c = opens(&w, &disk, !new);
 	keep_batch_done(&talk_room(c)->pen.batch); /* a record needs memory */
 	fault_arm(FAULT_MEM, n, 0, false);
 	subscribes(c, 2);
@@ -137,6 +140,7 @@ static void test_subscription(void **state)
 		assert_true(refused > 0);
 	}
 }
+
 /* Nor is one given up as long as the disk has it. */
 static void test_unsubscribe(void **state)
 {
@@ -145,13 +149,7 @@ static void test_unsubscribe(void **state)
 	struct world w;
 
 	(void)state;
-	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0");
-	disk_open(&disk, &w);
-	c = says_hello(&w);
-	subscribes(c, 1);
-	disk_flush(&disk, &w);
-	take_packet(c, MQTT_CONNACK);
-	take_packet(c, MQTT_SUBACK);
+	c = opens(&w, &disk, true);
 	for (int i = 0; i < 3; i++) {
 		keep_batch_done(&talk_room(c)->pen.batch);
 		fault_arm(FAULT_MEM, i == 0, 0, false);
