@@ -312,13 +312,17 @@ static bool large_room(struct walk *w, size_t n)
 	return true;
 }
 
+/* It may have more pages than it needs: it is smaller than what was there before, which was written in the same transaction. */
 static bool get_large(struct walk *w, uint64_t first, size_t n, struct span *ret)
 {
-	uint64_t pages = (HEAD - 1 + (uint64_t)n) / w->page + 1;
+	uint64_t least = (HEAD - 1 + (uint64_t)n) / w->page + 1, pages;
 	uint8_t head[HEAD];
 
-	if (first > w->last || pages > w->last - first + 1 || !read_all(w, head, HEAD, first * w->page) ||
-	    keep_get(head, 8) != first || keep_get(head + 10, 2) != OVERFLOW || keep_get(head + 12, 4) != pages)
+	if (first > w->last || !read_all(w, head, HEAD, first * w->page) || keep_get(head, 8) != first ||
+	    keep_get(head + 10, 2) != OVERFLOW)
+		return false;
+	pages = keep_get(head + 12, 4);
+	if (pages < least || pages > w->last - first + 1)
 		return false;
 	for (uint64_t i = 0; i < pages; i++)
 		if (!claim(w, first + i))

@@ -200,6 +200,37 @@ static void test_large(void **state)
 	free(p);
 }
 
+/* What is overwritten by less in the same transaction keeps pages that it does not need, and is as good as any. */
+static void test_less_in_its_place(void **state)
+{
+	static const size_t sizes[] = { 100000, 20000, 9000, 10, 50000 };
+	char *text = malloc(sizes[0] + 1);
+	struct keeper t;
+
+	(void)state;
+	memset(text, 'x', sizes[0]);
+	keeper_init(&t);
+	keeper_start(&t);
+	for (size_t from = 0; from < 5; from++)
+		for (size_t to = 0; to < 5; to++) {
+			char topic[] = { (char)('a' + from), (char)('a' + to), '\0' };
+
+			text[sizes[from]] = '\0';
+			keeper_retain(&t, topic, text);
+			text[sizes[from]] = 'x';
+			text[sizes[to]] = '\0';
+			keeper_retain(&t, topic, text);
+			text[sizes[to]] = 'x';
+		}
+	keeper_submit(&t);
+	keeper_reopen(&t);
+	keeper_start(&t);
+	assert_false(t.found.damaged);
+	assert_int_equal(t.found.records, 25 + 1); /* and the version */
+	keeper_done(&t);
+	free(text);
+}
+
 static void test_one_owner(void **state)
 {
 	char text[300];
@@ -658,14 +689,23 @@ static void test_newer(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_all_kinds),     cmocka_unit_test(test_last_one),
-		cmocka_unit_test(test_nobody),        cmocka_unit_test(test_large),
-		cmocka_unit_test(test_one_owner),     cmocka_unit_test(test_broken),
-		cmocka_unit_test(test_full_and_back), cmocka_unit_test(test_limit),
-		cmocka_unit_test(test_fine_again),    cmocka_unit_test(test_limit_at_once),
-		cmocka_unit_test(test_small_disk),    cmocka_unit_test(test_small_disk_at_once),
-		cmocka_unit_test(test_each_call),     cmocka_unit_test(test_each_allocation),
-		cmocka_unit_test(test_no_memory),     cmocka_unit_test(test_older),
+		cmocka_unit_test(test_all_kinds),
+		cmocka_unit_test(test_last_one),
+		cmocka_unit_test(test_nobody),
+		cmocka_unit_test(test_large),
+		cmocka_unit_test(test_less_in_its_place),
+		cmocka_unit_test(test_one_owner),
+		cmocka_unit_test(test_broken),
+		cmocka_unit_test(test_full_and_back),
+		cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_fine_again),
+		cmocka_unit_test(test_limit_at_once),
+		cmocka_unit_test(test_small_disk),
+		cmocka_unit_test(test_small_disk_at_once),
+		cmocka_unit_test(test_each_call),
+		cmocka_unit_test(test_each_allocation),
+		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_older),
 		cmocka_unit_test(test_newer),
 	};
 
