@@ -12,10 +12,16 @@ struct retained {
 	struct heap_node ends; /* when it expires */
 };
 
-/* What the server tells of itself: neither limited nor on disk. */
-static bool is_own(const struct message *m)
+/* Said anew by whoever has said it, so it is not on disk. */
+static bool is_state(const struct message *m)
 {
 	return span_starts(message_topic(m), "$SYS/");
+}
+
+/* What the server tells of itself, so it is not limited; there others say something too, and may say much: bridges to us. */
+static bool is_own(const struct message *m)
+{
+	return is_state(m) && !span_starts(message_topic(m), "$SYS/broker/connection/");
 }
 
 static void forget(struct topics *t, struct retained *r)
@@ -28,7 +34,7 @@ static void forget(struct topics *t, struct retained *r)
 	mem_free(r);
 }
 
-static int keep(struct topics *t, struct message *m, const struct topics_room *room, struct retained **ret)
+static int add_new(struct topics *t, struct message *m, const struct topics_room *room, struct retained **ret)
 {
 	struct retained *r;
 	int err;
@@ -89,7 +95,7 @@ static int take(struct topics *t, struct message *m, const struct topics_room *r
 			forget(t, r);
 		return 0;
 	}
-	err = r ? replace(t, r, m, room) : keep(t, m, room, &r);
+	err = r ? replace(t, r, m, room) : add_new(t, m, room, &r);
 	return err < 0 ? err : set_end(t, r);
 }
 
@@ -99,7 +105,7 @@ int topics_retain(struct topics *t, struct message *m, const struct topics_room 
 
 	pthread_mutex_lock(&t->retained_lock);
 	r = take(t, m, room);
-	if (r >= 0 && t->disk.keep && !is_own(m)) {
+	if (r >= 0 && t->disk.keep && !is_state(m)) {
 		struct keep_message record;
 
 		topics_record(t, m, &record);

@@ -112,7 +112,6 @@ static uint8_t take(struct mqtt *self, struct io *io, const struct mqtt_sub *sub
 		.id = id,
 		.qos = sub->qos,
 		.retain_handling = sub->retain_handling,
-		.no_local = sub->no_local || self->role == MQTT_BRIDGE,
 		.as_published = sub->as_published || self->role == MQTT_BRIDGE,
 	};
 	bool full = self->session->kept_id && mqtt_kept_full(io);
@@ -122,6 +121,8 @@ static uint8_t take(struct mqtt *self, struct io *io, const struct mqtt_sub *sub
 	if (topic_split_share(sub->filter, &w.group, &w.filter) < 0 ||
 	    topic_check_filter(w.filter, mqtt_options(io)->levels) < 0)
 		return MQTT_BAD_FILTER;
+	w.no_local = sub->no_local ||
+		     (self->role == MQTT_BRIDGE && !w.group.n); /* a group's turn must not fall to who drops it */
 	if (full &&
 	    !mqtt_kept_is_so(io, self->session, &w)) /* who comes back for what waits says again what is there */
 		return MQTT_QUOTA;
@@ -177,12 +178,11 @@ static void fill_codes(struct mqtt *self, struct io *io, const struct mqtt_list 
 	const uint32_t most = mqtt_options(io)->subscriptions;
 	struct mqtt_sub sub;
 	uint32_t id = l->props.has & MQTT_HAS(MQTT_P_SUB_ID) ? l->props.sub_id : 0, before = self->session->n_subs;
+	uint32_t looked_up = 0; /* what stands there twice, too: others wait */
 
 	for (size_t i = 0; mqtt_sub_next(&at, &sub); i++) {
-		if (i >= most && self->session->n_subs >= most) /* not looked up one by one: others wait */
-			codes[i] = MQTT_QUOTA;
-		else
-			codes[i] = take(self, io, &sub, id);
+		codes[i] = looked_up < most ? take(self, io, &sub, id) : MQTT_QUOTA;
+		looked_up += codes[i] != MQTT_BAD_FILTER;
 		if (self->version != MQTT_5 && codes[i] > MQTT_UNSPECIFIED)
 			codes[i] = MQTT_UNSPECIFIED;
 	}

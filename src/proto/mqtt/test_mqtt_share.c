@@ -111,6 +111,21 @@ static void test_unsubscribes(void **state)
 	}
 }
 
+/* A bridge of 3.x does not hear itself; as a member of a group it does, or the group would lose what is its turn. */
+static void test_bridge(void **state)
+{
+	struct memconn *b = world_client(&w), *c = member("c", 100, 0, "$share/g/t");
+
+	(void)state;
+	memconn_send(b, "\x10\x0d\0\4MQTT\x84\2\0\0\0\1b", 15, 0);
+	take_packet(b, MQTT_CONNACK);
+	memconn_send(b, "\x82\x0f\0\7\0\x0a$share/g/t\1", 17, 0);
+	take_packet(b, MQTT_SUBACK);
+	for (unsigned i = 0; i < 4; i++)
+		memconn_send(b, "\x30\4\0\1t!", 6, 0);
+	takes(c, "!!", false);
+}
+
 /* QoS 2 that was sent is that one's for ever; what only waited is not. */
 static void test_leaves_2(void **state)
 {
@@ -284,6 +299,7 @@ int main(void)
 		TEST(test_all_away),
 		TEST(test_leaves),
 		TEST(test_unsubscribes),
+		TEST(test_bridge),
 		TEST(test_leaves_2),
 		TEST(test_is_over),
 		TEST(test_several),
