@@ -211,6 +211,13 @@ int topics_stay(struct topics *t, struct subscriber *s, size_t max)
 	return r;
 }
 
+void topics_own(struct topics *t, struct subscriber *s, uint64_t owner)
+{
+	pthread_mutex_lock(&t->lock);
+	s->owner = owner;
+	pthread_mutex_unlock(&t->lock);
+}
+
 void topics_each_away(struct topics *t, topics_changed *one, void *arg)
 {
 	pthread_mutex_lock(&t->lock);

@@ -38,6 +38,9 @@ struct claim {
 /* It is kept from now on, before it subscribes to anything. 0, too when it was; -ENOBUFS: there are `max` already. */
 [[nodiscard]] int topics_stay(struct topics *t, struct subscriber *s, size_t max);
 
+void topics_own(struct topics *t, struct subscriber *s,
+		uint64_t owner); /* it was nobody's in particular, and has become his */
+
 /* Nobody's from now on; stays until `expires`. Its epoch then, for an alarm. Its subscriptions must be in the index for all. */
 uint32_t topics_leave(struct topics *t, struct subscriber *s, uint64_t expires, uint64_t will_at);
 

@@ -638,7 +638,11 @@ def full_or_not(g, ear, mouth, room):
     old.drop()
     for qos in 1, 2:
         mouth.publish("t", b"no", qos)
-    mouth.until(lambda: len(mouth.refused) == 2 and not mouth.going, "both are refused")
+    mouth.publish("unheard", b"no", 2)  # nobody needs it, but its identifier would have to be there
+    mouth.until(lambda: len(mouth.refused) == 3 and not mouth.going, "all are refused")
+    mouth.publish("unheard", b"yes", 1)
+    mouth.until(lambda: not mouth.going, "it has nothing to do with the disk")
+    assert len(mouth.refused) == 3
     mouth.refused.clear()
     new = g.client("new", 5)
     new.connect()

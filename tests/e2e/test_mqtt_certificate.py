@@ -111,6 +111,9 @@ def test_what_was_nobodys(broker, authority):
         assert c.subscribe("home/open/#") == 1
         reload(broker, "add", "late", "--no-password")
         assert c.subscribe("home/open/x") == 0x87  # he is not anonymous any more, and no rule names him
+        with Client(broker, "dev", kept=600) as other:
+            assert other.code == 0x85
+        assert c.subscribe("home/open/x") == 0x87  # nobody has disturbed him
     with Client(broker, "dev", kind="tls4", certificate=late, kept=600) as c:
         assert c.present
     with Client(broker, "dev", kept=600) as c:

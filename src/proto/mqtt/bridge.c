@@ -123,6 +123,11 @@ static uint64_t mark_of(const struct io *io, struct span client_id)
 	return topic_hash(&mqtt_service(io)->key, client_id) | 1;
 }
 
+bool mqtt_bridge_owns(struct span name)
+{
+	return span_starts(name, LOCAL ":");
+}
+
 bool mqtt_bridge_is_ours(const struct io *io, const struct mqtt_connect *c)
 {
 	bool ours = false;

@@ -339,6 +339,10 @@ static int fault_of(const struct io *io, const struct mqtt_connect *c, const cha
 		*ret_why = "auth-method";
 		return MQTT_BAD_AUTH_METHOD;
 	}
+	if (mqtt_bridge_owns(c->client_id)) {
+		*ret_why = "client-of-another";
+		return MQTT_BAD_CLIENT_ID;
+	}
 	if (mqtt_bridge_is_ours(io, c)) {
 		*ret_why = "bridge-to-itself";
 		return MQTT_BAD_CLIENT_ID;

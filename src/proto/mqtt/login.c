@@ -55,17 +55,23 @@ int mqtt_look(struct mqtt *self, struct io *io, struct login_who as, struct span
 	return r;
 }
 
-/* Whose certificate is not a user's any more is another one than the session's. */
+/* Whose certificate is not a user's any more is another one than the session's. Who was nobody, and is a user now, has it for himself. */
 int mqtt_look_as(struct mqtt *self, struct io *io, struct login_who as)
 {
-	uint64_t owner = self->session->owner;
 	struct login_view now;
+	uint64_t owner;
 	int r = mqtt_look(self, io, as, subscriber_name(self->session), &now);
 
-	if (r == 0 && owner && owner != login_owner(now.person))
-		r = -EACCES;
+	if (r < 0)
+		return r;
+	owner = login_owner(now.person);
 	people_unref(now.people);
-	return r;
+	if (owner == self->session->owner)
+		return 0;
+	if (self->session->owner)
+		return -EACCES;
+	topics_own(mqtt_service(io)->topics, self->session, owner);
+	return mqtt_kept_session(io, self->session) < 0 ? -ENOMEM : 0;
 }
 
 int mqtt_look_again(struct mqtt *self, struct io *io)

@@ -56,7 +56,7 @@ static const struct option rows[] = {
 	OPT_ENUM(
 		O, durability, "ack", durabilities,
 		"what was promised to a client is on disk before it is acknowledged, or (lazy) a fifth of a second later"),
-	OPT_UINT(O, inflight, "32", 1, 65535,
+	OPT_UINT(O, inflight, "32", 1, 1000,
 		 "messages of QoS 1 and 2 that are sent to a client before it has acknowledged the first"),
 	OPT_UINT(O, keepalive_max, "0", 0, 65535,
 		 "seconds of silence that a client of 5.0 may ask for; 0 = as many as it likes"),
