@@ -14,7 +14,7 @@ struct replay {
 	bool gap; /* something could not be written: the place on disk is not moved any more; a restart repeats what came since */
 };
 
-/* In place of the one of this filter, if there is one, and behind all others. 0 or -ENOMEM. */
+/* In place of the one of this filter, if there is one, and behind all others. 0; -ENOMEM: that one is as it was. */
 [[nodiscard]] int replay_add(struct replay **all, struct span filter, struct replay **ret);
 
 struct span replay_filter(const struct replay *r);
