@@ -47,8 +47,7 @@ bool mqtt_kept_ready(struct mqtt *self, struct io *io, const struct delivery *d)
 		return false;
 	mark = atomic_load_explicit(&d->m->mark, memory_order_acquire);
 	if (!mark) { /* it is handed over at the end of a step, here or in another loop: what it is answered must come behind */
-		self->session->woken = true;
-		io_post(io, io->self, MQTT_WAKE, NULL, 0);
+		self->session->woken = io_post(io, io->self, MQTT_WAKE, NULL, 0);
 		return false;
 	}
 	if (d->qos < 2 || keep_reached(mqtt_service(io)->keep, mark))

@@ -77,10 +77,8 @@ void mqtt_replay(struct mqtt *self, struct io *io)
 	if (r->kept && n >= 0 && !r->gap && (r->cursor.over || n))
 		mqtt_kept_replay(io, s, r);
 	if (n >= 0 && !r->cursor.over) {
-		if (!s->queue_n && !s->woken) { /* nothing of these matched: go on in the next turn */
-			s->woken = true;
-			io_post(io, io->self, MQTT_WAKE, NULL, 0);
-		}
+		if (!s->queue_n && !s->woken) /* nothing of these matched: go on in the next turn */
+			s->woken = io_post(io, io->self, MQTT_WAKE, NULL, 0);
 		return;
 	}
 	if (n < 0) /* the rest, however much it is */
