@@ -448,17 +448,18 @@ void sess_nobody(struct sess *s, const struct letter *l)
 	f->post.to = l->from;
 }
 
-void io_post(struct io *io, sess_id to, uint32_t tag, struct mail *mail, unsigned flags)
+bool io_post(struct io *io, sess_id to, uint32_t tag, struct mail *mail, unsigned flags)
 {
 	struct fx *f = sess_fx(sess_stepper(io->sess), FX_POST, tag);
 
 	if (!f) {
 		mail_drop(mail);
-		return;
+		return false;
 	}
 	f->flags = flags;
 	f->post.to = to;
 	f->post.mail = mail;
+	return true;
 }
 
 void io_layer(struct io *io, const struct layer *layer, void *arg, enum leftover left)

@@ -186,8 +186,11 @@ void io_end(struct io *io, uint32_t tag); /* a job, channel or child: EV_DONE or
 
 enum { POST_REPLY = 1 }; /* when nobody is there, EV_GONE with this tag comes back */
 
-/* The letter owns the mail. To a session of the same loop it costs no lock and no system call. */
-void io_post(struct io *io, sess_id to, uint32_t tag, struct mail *mail, unsigned flags);
+/*
+ * The letter owns the mail. To a session of the same loop it costs no lock and no system call. False: memory is out, it is lost, and so is
+ * the session of this step.
+ */
+bool io_post(struct io *io, sess_id to, uint32_t tag, struct mail *mail, unsigned flags);
 
 /* From any thread, to the shard of a service in loop i; see docs/design/posts.md. */
 unsigned port_loops(const struct port *p);

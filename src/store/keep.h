@@ -212,7 +212,7 @@ void keep_batch_done(struct keep_batch *b); /* what was not submitted is forgott
 
 /*
  * One of them: it is sent under another identifier than was said; PUBREC has come; it is over (PUBACK, PUBCOMP,
- * dropped, expired).
+ * dropped, expired). Submitted after its message: of one that is not there nothing is kept in mind.
  */
 [[nodiscard]] int keep_sent(struct keep_batch *b, uint64_t id, uint64_t session, uint16_t packet);
 [[nodiscard]] int keep_received(struct keep_batch *b, uint64_t id, uint64_t session, uint16_t packet);

@@ -7,10 +7,12 @@
  *	no room (the map, the disk)  the transaction is undone; the file grows, or the same is tried again until it can
  *	no memory                    tried again
  *	anything else                broken, for good. After a failed fsync nobody knows what the disk has, and the kernel
- *	                             forgets that it failed: a second one that succeeds would say nothing
+ *	                             forgets that it failed: a second one that succeeds would say nothing. So an fsync that
+ *	                             fails for want of room is no exception: is_before_sync()
  */
 #include <errno.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 
 #include "store/keep_priv.h"
@@ -245,7 +247,45 @@ static int commit(MDB_txn *txn)
 	return mdb_txn_commit(txn);
 }
 
-static int write_some(struct keep *k, const struct keep_queued *first, const struct keep_queued *end)
+/* btrfs, ZFS, bcachefs: they write nothing in place, whatever was reserved. */
+static bool copies_on_write(const struct statfs *disk)
+{
+	const uint32_t type = (uint32_t)disk->f_type;
+
+	return type == 0x9123683e || type == 0x2fc12fc1 || type == 0xca451a4e;
+}
+
+/* May the disk have no room for what a transaction writes? Not where the file has all its blocks. */
+static bool writes_need_room(const struct keep *k)
+{
+	struct statfs disk;
+	struct stat st;
+
+	if (fstat(k->fd, &st) < 0 || fstatfs(k->fd, &disk) < 0)
+		return false;
+	return (uint64_t)st.st_blocks * 512 < k->map || copies_on_write(&disk);
+}
+
+/*
+ * Why a commit has failed: before its fsync? LMDB's own two come before it writes, and ENOMEM is malloc's. Then it writes pages, syncs, writes
+ * the head: what these say cannot be told apart.
+ */
+static bool is_before_sync(const struct keep *k, int r)
+{
+	if (r == MDB_MAP_FULL || r == MDB_TXN_FULL || r == ENOMEM)
+		return true;
+	return (r == ENOSPC || r == EDQUOT) && writes_need_room(k);
+}
+
+/* What it returns before the commit, not even of a page that was written early (MDB_TXN_SPILLS), was synced. */
+static bool may_pass(int r)
+{
+	r = keep_errno(r);
+	return r == -ENOSPC || r == -EFBIG || r == -ENOMEM || r == -EDQUOT;
+}
+
+/* 0 or -errno; *ret_again: nothing was synced, and it may be tried again. */
+static int write_some(struct keep *k, const struct keep_queued *first, const struct keep_queued *end, bool *ret_again)
 {
 	MDB_txn *txn;
 	int r = mdb_txn_begin(k->env, NULL, 0, &txn);
@@ -255,12 +295,12 @@ static int write_some(struct keep *k, const struct keep_queued *first, const str
 		if (r)
 			mdb_txn_abort(txn);
 	}
-	return keep_errno(r ? r : commit(txn));
-}
-
-static bool may_pass(int r)
-{
-	return r == -ENOSPC || r == -EFBIG || r == -ENOMEM || r == -EDQUOT;
+	*ret_again = may_pass(r);
+	if (r == 0) {
+		r = commit(txn);
+		*ret_again = is_before_sync(k, r);
+	}
+	return keep_errno(r);
 }
 
 static bool is_closing(struct keep *k)
@@ -279,12 +319,13 @@ static bool is_closing(struct keep *k)
  */
 static int write_until(struct keep *k, const struct keep_queued *first, const struct keep_queued *end, uint64_t need)
 {
+	bool again;
 	int r;
 
 	for (;;) {
 		look_for_room(k, need);
-		r = write_some(k, first, end);
-		if (r == 0 || !may_pass(r))
+		r = write_some(k, first, end, &again);
+		if (r == 0 || !again)
 			return r;
 		if (r != -ENOMEM && grow(k, need + k->reserve))
 			continue;

@@ -44,11 +44,11 @@ int replay_add(struct replay **all, struct span filter, struct replay **ret)
 {
 	struct replay *r = mem_zalloc(sizeof(*r));
 
-	replay_drop(all, filter);
 	if (!r || names_cursor_open(&r->cursor, filter) < 0) {
 		mem_free(r);
 		return -ENOMEM;
 	}
+	replay_drop(all, filter);
 	while (*all)
 		all = &(*all)->next;
 	*all = *ret = r;

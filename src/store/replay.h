@@ -11,10 +11,14 @@ struct replay {
 	uint32_t id; /* as its subscription's */
 	uint8_t qos; /* likewise */
 	bool kept;   /* how far it has come is on disk, in one batch with what was sent */
-	bool gap; /* something could not be written: the place on disk is not moved any more; a restart repeats what came since */
+	/*
+	 * Something could not be written: the place on disk is not moved any more, not by the end either, until its filter is subscribed to
+	 * again. A restart repeats what came since.
+	 */
+	bool gap;
 };
 
-/* In place of the one of this filter, if there is one, and behind all others. 0 or -ENOMEM. */
+/* In place of the one of this filter, if there is one, and behind all others. 0; -ENOMEM: that one is as it was. */
 [[nodiscard]] int replay_add(struct replay **all, struct span filter, struct replay **ret);
 
 struct span replay_filter(const struct replay *r);

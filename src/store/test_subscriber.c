@@ -1,4 +1,8 @@
-/* test_subscriber.c - the queue of a subscriber: what overlapping subscriptions bring is one delivery, whoever comes between. */
+/*
+ * test_subscriber.c - the queue of a subscriber: what overlapping subscriptions bring is one delivery, whoever comes between; and what it is
+ * still to be sent of what is retained.
+ */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/fault.h"
 #include "store/subscriber.h"
 
 enum { IDS = 8 };
@@ -148,13 +153,36 @@ static void what_is_kept_is_in_order(void **state)
 	subscriber_unref(s);
 }
 
+#ifdef GUICHET_FAULTS
+/* Without memory for a new one the old one goes on. */
+static void a_replay_is_not_lost(void **state)
+{
+	const struct span filter = span_str("#");
+	struct replay *all = NULL, *old, *new;
+
+	(void)state;
+	assert_int_equal(replay_add(&all, filter, &old), 0);
+	for (unsigned n = 1; n <= 2; n++) {
+		fault_arm(FAULT_MEM, n, 0, false);
+		assert_int_equal(replay_add(&all, filter, &new), -ENOMEM);
+		fault_arm(FAULT_MEM, 0, 0, false);
+		assert_ptr_equal(replay_find(all, filter), old);
+	}
+	assert_int_equal(replay_add(&all, filter, &new), 0);
+	assert_ptr_equal(all, new);
+	assert_null(new->next);
+	replay_drop_all(&all);
+}
+#endif
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(overlapping_ones_are_one),
-		cmocka_unit_test(others_may_come_between),
-		cmocka_unit_test(what_was_sent_is_not_there),
-		cmocka_unit_test(what_is_kept_is_in_order),
+		cmocka_unit_test(overlapping_ones_are_one),   cmocka_unit_test(others_may_come_between),
+		cmocka_unit_test(what_was_sent_is_not_there), cmocka_unit_test(what_is_kept_is_in_order),
+#ifdef GUICHET_FAULTS
+		cmocka_unit_test(a_replay_is_not_lost),
+#endif
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -228,12 +228,6 @@ static bool launch(struct mqtt *self, struct io *io, const struct delivery *d, c
 	return true;
 }
 
-/* It is not sent, or not again. */
-static void skip(const struct mqtt *self, struct io *io, const struct delivery *d)
-{
-	mqtt_kept_done(io, self->session, d->packet ? d->m->kept : 0);
-}
-
 /* The first of the queue is sent, or nobody will have it. False: it must wait. */
 static bool send_first(struct mqtt *self, struct io *io, const struct delivery *d, const uint32_t *ids, size_t n)
 {
@@ -247,12 +241,13 @@ static bool send_first(struct mqtt *self, struct io *io, const struct delivery *
 	}
 	if (is_over(io, d->m)) {
 		io_count(io, MQTT_EXPIRED, 1);
-		skip(self, io, d);
+		mqtt_kept_skip(io, self->session, d);
 	} else if (!topics_may_have(&self->access, d->m, d->ask)) {
-		skip(self, io, d); /* it never learns of it */
+		mqtt_kept_skip(io, self->session, d); /* it never learns of it */
 	} else if (d->qos == 0) {
 		send_or_drop(self, io, &(struct sending){ .m = d->m, .ids = ids, .n_ids = n, .retain = d->retain });
-		skip(self, io, d); /* where it is on disk, and the other side takes no more than this */
+		mqtt_kept_skip(io, self->session,
+			       d); /* where it is on disk, and the other side takes no more than this */
 	} else if (self->session->flights_n >= self->window || !mqtt_kept_ready(self, io, d) ||
 		   !launch(self, io, d, ids, n)) {
 		return false;

@@ -1,4 +1,7 @@
-/* held.c - who waits for the disk: answers until what they promise is there, and deliveries of QoS 2. See kept.h. */
+/*
+ * held.c - who waits for the disk: answers until what they promise is there, and deliveries of QoS 2; and what is over before its message was
+ * handed over. See kept.h.
+ */
 #include <stdatomic.h>
 #include <string.h>
 
@@ -44,8 +47,7 @@ bool mqtt_kept_ready(struct mqtt *self, struct io *io, const struct delivery *d)
 		return false;
 	mark = atomic_load_explicit(&d->m->mark, memory_order_acquire);
 	if (!mark) { /* it is handed over at the end of a step, here or in another loop: what it is answered must come behind */
-		self->session->woken = true;
-		io_post(io, io->self, MQTT_WAKE, NULL, 0);
+		self->session->woken = io_post(io, io->self, MQTT_WAKE, NULL, 0);
 		return false;
 	}
 	if (d->qos < 2 || keep_reached(mqtt_service(io)->keep, mark))
@@ -130,11 +132,65 @@ void mqtt_kept_flush(struct mqtt *self, struct io *io)
 		mqtt_kept_forget(self);
 }
 
+/* ---- what is over too early ---- */
+
+/* False: it is handed over; or memory is out, and its row may stay until a restart. */
+static bool is_early(struct mqtt_pen *pen, struct message *m, uint64_t session)
+{
+	struct mqtt_early *e;
+
+	if (atomic_load_explicit(&m->mark, memory_order_acquire))
+		return false;
+	e = mem_alloc(sizeof(*e));
+	if (!e)
+		return false;
+	*e = (struct mqtt_early){ pen->early, message_ref(m), session };
+	pen->early = e;
+	return true;
+}
+
+void mqtt_kept_skip(struct io *io, const struct subscriber *s, const struct delivery *d)
+{
+	if (d->m && d->packet && mqtt_on_disk(io, s) && !is_early(mqtt_pen(io), d->m, s->kept_id))
+		mqtt_kept_done(io, s, d->m->kept);
+}
+
+static void free_early(struct mqtt_early **at)
+{
+	struct mqtt_early *e = *at;
+
+	*at = e->next;
+	message_unref(e->m);
+	mem_free(e);
+}
+
+void mqtt_early_done(struct mqtt_pen *pen)
+{
+	while (pen->early)
+		free_early(&pen->early);
+}
+
+static void say_early(struct mqtt_pen *pen)
+{
+	for (struct mqtt_early **at = &pen->early; *at;) {
+		struct mqtt_early *e = *at;
+
+		if (atomic_load_explicit(&e->m->mark, memory_order_acquire) &&
+		    keep_done(&pen->batch, e->m->kept, e->session) == 0)
+			free_early(at);
+		else
+			at = &e->next;
+	}
+}
+
+/* ---- waking ---- */
+
 /* They stay in the list until they wait no more: a letter may be lost when memory is out. */
 void mqtt_kept_wake(struct mqtt_shard *shard, struct io *io)
 {
 	struct mqtt_pen *pen = &shard->pen;
 
+	say_early(pen);
 	pen->woken_at = keep_committed(mqtt_service(io)->keep);
 	for (const struct list *l = pen->waiting.next; l != &pen->waiting; l = l->next)
 		io_post(io, list_entry(l, struct mqtt_held, node)->id, MQTT_WAKE, NULL, 0);
@@ -144,7 +200,7 @@ void mqtt_kept_look(struct mqtt_shard *shard, struct io *io)
 {
 	const struct keep *keep = mqtt_service(io)->keep;
 
-	if (keep && keep_committed(keep) != shard->pen.woken_at)
+	if (keep && (shard->pen.early || keep_committed(keep) != shard->pen.woken_at))
 		mqtt_kept_wake(shard, io);
 }
 

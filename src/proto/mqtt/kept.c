@@ -186,12 +186,8 @@ void mqtt_kept_end(struct io *io, struct subscriber *s)
 {
 	if (!mqtt_on_disk(io, s))
 		return;
-	for (uint32_t i = 0; i < s->queue_n; i++) {
-		const struct delivery *d = subscriber_queued(s, i);
-
-		if (d->m && d->packet)
-			mqtt_kept_done(io, s, d->m->kept);
-	}
+	for (uint32_t i = 0; i < s->queue_n; i++)
+		mqtt_kept_skip(io, s, subscriber_queued(s, i));
 	for (uint32_t i = 0; i < s->flights_n; i++)
 		mqtt_kept_done(io, s, s->flights[i].kept);
 	(void)mqtt_wrote(io, keep_end_session(&mqtt_pen(io)->batch,
@@ -326,6 +322,7 @@ void mqtt_pen_done(struct mqtt_pen *pen)
 	keep_batch_done(&pen->batch);
 	for (size_t i = 0; i < pen->messages_n; i++)
 		message_unref(pen->messages[i]);
+	mqtt_early_done(pen);
 	mem_free(pen->messages);
 	mem_free(pen->waiters);
 	mem_free(pen->places);

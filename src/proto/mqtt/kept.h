@@ -3,7 +3,7 @@
  *
  *	kept.c     records for the disk (store/keep.h)
  *	waiters.c  the sessions that a message waits for
- *	held.c     who waits for the disk
+ *	held.c     who waits for the disk, or for another loop to hand over
  */
 #pragma once
 #include "core/proto.h"
@@ -29,6 +29,13 @@ struct mqtt_place {
 	uint32_t at;
 };
 
+/* A delivery that is over, though its message is not handed over yet: said now, it would be on disk before what it takes away. */
+struct mqtt_early {
+	struct mqtt_early *next;
+	struct message *m; /* a reference */
+	uint64_t session;
+};
+
 /* What this loop has to say to the disk in this step. */
 struct mqtt_pen {
 	struct keep_batch batch;
@@ -45,6 +52,7 @@ struct mqtt_pen {
 	uint64_t position;             /* of what was handed over last */
 	struct list waiting;           /* of mqtt_held: who waits for the disk */
 	uint64_t woken_at;             /* committed when these were woken last */
+	struct mqtt_early *early;      /* looked at when they are woken */
 };
 
 /* One who waits for the disk, and answers that do, in order, until what they promise is there. */
@@ -103,12 +111,14 @@ bool mqtt_kept_again(const struct io *io,
 
 /*
  * One delivery. mqtt_kept_ready(): may it be sent by now? If not, the session is woken when it may. Then what becomes of it:
- * mqtt_kept_sent() under this identifier, mqtt_kept_received() PUBREC came, mqtt_kept_done() it is over.
+ * mqtt_kept_sent() under this identifier, mqtt_kept_received() PUBREC came, mqtt_kept_done() it is over. mqtt_kept_skip(): it was not
+ * sent, and will not be.
  */
 bool mqtt_kept_ready(struct mqtt *self, struct io *io, const struct delivery *d);
 void mqtt_kept_sent(struct io *io, const struct subscriber *s, const struct delivery *d, uint16_t packet);
 [[nodiscard]] int mqtt_kept_received(struct io *io, const struct subscriber *s, const struct flight *f);
 void mqtt_kept_done(struct io *io, const struct subscriber *s, uint64_t message); /* 0 is fine */
+void mqtt_kept_skip(struct io *io, const struct subscriber *s, const struct delivery *d);
 
 /*
  * The end of a step: what it wrote is handed over, and `self`, whose step it was, has something to wait for. NULL: the shard's; or part of a
@@ -127,4 +137,5 @@ void mqtt_pen_done(struct mqtt_pen *pen);
 struct mqtt_pen *mqtt_pen(const struct io *io);
 bool mqtt_on_disk(const struct io *io, const struct subscriber *s);
 int mqtt_wrote(const struct io *io, int r); /* returns r. 0: an answer may have to wait for this record */
+void mqtt_early_done(struct mqtt_pen *pen);
 void mqtt_kept_until(struct mqtt *self, struct io *io, uint64_t mark); /* the answers of this step wait until then */

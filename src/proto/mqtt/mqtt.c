@@ -226,6 +226,7 @@ static enum verdict ping(struct mqtt *self, struct io *io, const struct mqtt_fra
 	mqtt_writer_init(&w, self->version, array, sizeof(array));
 	(void)mqtt_put_ping(&w, MQTT_PINGRESP);
 	mqtt_out(self, io, &w);
+	mqtt_pump(self, io); /* the letter that something waits may be lost when memory is out */
 	return V_GO;
 }
 

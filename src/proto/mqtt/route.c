@@ -89,10 +89,8 @@ static int push(struct io *io, struct subscriber *to, const struct delivery *d, 
 
 	if (r < 0)
 		mqtt_lost(io, to, d->m, r);
-	if (to->woken)
-		return r;
-	to->woken = true;
-	io_post(io, where, MQTT_WAKE, NULL, 0);
+	if (!to->woken)
+		to->woken = io_post(io, where, MQTT_WAKE, NULL, 0);
 	return r;
 }
 

@@ -74,13 +74,11 @@ void mqtt_replay(struct mqtt *self, struct io *io)
 		message_unref(found[i]);
 	}
 	io_count(io, MQTT_RETAINED, n > 0 ? (uint64_t)n : 0);
-	if (r->kept && n >= 0 && (r->cursor.over || (n && !r->gap)))
+	if (r->kept && n >= 0 && !r->gap && (r->cursor.over || n))
 		mqtt_kept_replay(io, s, r);
 	if (n >= 0 && !r->cursor.over) {
-		if (!s->queue_n && !s->woken) { /* nothing of these matched: go on in the next turn */
-			s->woken = true;
-			io_post(io, io->self, MQTT_WAKE, NULL, 0);
-		}
+		if (!s->queue_n && !s->woken) /* nothing of these matched: go on in the next turn */
+			s->woken = io_post(io, io->self, MQTT_WAKE, NULL, 0);
 		return;
 	}
 	if (n < 0) /* the rest, however much it is */

@@ -95,7 +95,6 @@ static void test_full(void **state)
 	disk_close(&disk, &w);
 }
 
-#ifdef GUICHET_FAULTS
 static const struct sub *subscription(struct world *w)
 {
 	const struct filter *f = filters_find(talk_service(w)->topics->subs, span_str("t"));
@@ -103,6 +102,81 @@ static const struct sub *subscription(struct world *w)
 	return f ? list_entry(f->subs.next, struct sub, entry.at.in_filter) : NULL;
 }
 
+/* ---- what is over before the loop of its publisher has handed it over ---- */
+
+struct stored {
+	struct message *m;
+	uint64_t session;
+};
+
+/* For b, who is away, by a step of another loop that has not ended. */
+static struct stored stores(struct world *w, struct keeper *disk, uint64_t expires)
+{
+	static const struct subscriber_limits lim = { .queue = 10, .queue_bytes = 1 << 20 };
+	const struct message_birth birth = { .topic = span_str("t"), .qos = 1, .expires = expires };
+	struct delivery d = { .m = message_new(&birth), .packet = 1, .qos = 1 };
+	struct subscriber *b = subscription(w)->whose;
+	uint64_t where;
+
+	assert_non_null(d.m);
+	d.m->kept = keep_new_id(disk->k);
+	assert_int_equal(topics_store(talk_service(w)->topics, b, &d, &lim, &where), 0);
+	return (struct stored){ d.m, b->kept_id };
+}
+
+static void hands_over(struct keeper *disk, const struct stored *s)
+{
+	keeper_message(disk, s->m->kept, "t", "", &s->session, 1);
+	keeper_submit(disk);
+}
+
+/* Is there a row of a message? The writer has nothing to do. */
+static bool has_message(const struct keeper *disk)
+{
+	MDB_val key = { 1, &(uint8_t){ KEEP_MESSAGE } }, value;
+	MDB_cursor *c;
+	MDB_txn *txn;
+	int r;
+
+	assert_int_equal(mdb_txn_begin(disk->k->env, NULL, MDB_RDONLY, &txn), 0);
+	assert_int_equal(mdb_cursor_open(txn, disk->k->dbi, &c), 0);
+	r = mdb_cursor_get(c, &key, &value, MDB_SET_RANGE);
+	mdb_cursor_close(c);
+	mdb_txn_abort(txn);
+	return r == 0;
+}
+
+/* Its session is ended by who comes anew, or its time is over: either way nothing of it stays on the disk. */
+static void test_early(void **state)
+{
+	(void)state;
+	for (int anew = 0; anew < 2; anew++) {
+		struct keeper disk;
+		struct memconn *c;
+		struct stored s;
+		struct world w;
+
+		memconn_reset(opens(&w, &disk, true));
+		s = stores(&w, &disk, !anew);
+		c = world_client(&w);
+		talk_greet(c, &(struct hello){ .name = "b", .clean = anew, .expiry = 60 });
+		disk_flush(&disk, &w);
+		assert_int_equal(talk_greeted(c, MQTT_OK).session_present, !anew);
+		hands_over(&disk, &s);
+		assert_true(has_message(&disk));
+		disk_flush(&disk, &w); /* that it was is not to be seen yet */
+		assert_int_equal(s.m->refs, 2);
+		s.m->mark = keep_mark(keep_committed(disk.k));
+		memdrive_advance(w.drive, 10 * SEC);
+		assert_int_equal(s.m->refs, 1);
+		message_unref(s.m);
+		disk_flush(&disk, &w);
+		assert_false(has_message(&disk));
+		disk_close(&disk, &w);
+	}
+}
+
+#ifdef GUICHET_FAULTS
 /* The nth allocation fails while it subscribes. Returns the code of the answer; 0 too when the connection has ended. */
 static unsigned subscribes_with_fault(bool new, unsigned n)
 {
@@ -168,11 +242,9 @@ static void test_unsubscribe(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_waits),
-		cmocka_unit_test(test_full),
+		cmocka_unit_test(test_waits),        cmocka_unit_test(test_full),        cmocka_unit_test(test_early),
 #ifdef GUICHET_FAULTS
-		cmocka_unit_test(test_subscription),
-		cmocka_unit_test(test_unsubscribe),
+		cmocka_unit_test(test_subscription), cmocka_unit_test(test_unsubscribe),
 #endif
 	};
 

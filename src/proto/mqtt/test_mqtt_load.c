@@ -131,6 +131,63 @@ static void test_long_replay(void **state)
 }
 
 #ifdef GUICHET_FAULTS
+enum { MANY = 70 }; /* letters of one step: they need memory */
+
+/* The nth allocation fails while it publishes. Who does not know that something waits for him; NULL: nobody. */
+static struct memconn *publishes_with_fault(struct world *w, struct memconn *const to[MANY], unsigned n)
+{
+	struct memconn *a = talk_enter(w, "a"), *last = NULL;
+	unsigned deaf = 0;
+
+	fault_arm(FAULT_MEM, n, 0, false);
+	talk_publish(a, &(struct say){ .topic = "t", .payload = "x" });
+	fault_arm(FAULT_MEM, 0, 0, false);
+	for (unsigned i = 0; i < MANY; i++) {
+		if (memconn_out(to[i]).n)
+			continue;
+		last = to[i];
+		deaf++;
+	}
+	return deaf < MANY && !talk_count(w, MQTT_DROPPED) ? last : NULL;
+}
+
+static bool loses_a_wake(unsigned n, bool pings)
+{
+	struct memconn *to[MANY], *deaf;
+	char name[8];
+	struct world w;
+
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0");
+	for (unsigned i = 0; i < MANY; i++) {
+		snprintf(name, sizeof(name), "b%u", i);
+		to[i] = talk_enter(&w, name);
+		talk_subscribe(to[i], "t", 0);
+	}
+	deaf = publishes_with_fault(&w, to, n);
+	if (deaf && pings) {
+		memconn_send(deaf, "\xc0\0", 2, 0);
+		take_packet(deaf, MQTT_PINGRESP);
+	} else if (deaf) {
+		talk_publish(talk_enter(&w, "c"), &(struct say){ .topic = "t", .payload = "y" });
+	}
+	if (deaf)
+		assert_true(span_is(talk_take(deaf).payload, "x"));
+	world_close(&w);
+	return deaf;
+}
+
+/* What waits comes with his next PINGREQ, or with the next message. */
+static void test_lost_wake(void **state)
+{
+	(void)state;
+	for (int pings = 0; pings < 2; pings++) {
+		unsigned n = 1;
+
+		while (!loses_a_wake(n, pings))
+			assert_true(++n < 3 * MANY);
+	}
+}
+
 /* What is retained comes, or is counted. */
 static void test_replay_without_memory(void **state)
 {
@@ -404,13 +461,13 @@ static void test_idle_client(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_slow_subscriber),       cmocka_unit_test(test_queue_of_one_away),
-		cmocka_unit_test(test_long_replay),           cmocka_unit_test(test_large_replay),
-		cmocka_unit_test(test_large_packets_again),   cmocka_unit_test(test_largest_behind_others),
-		cmocka_unit_test(test_other_loops),           cmocka_unit_test(test_kept_elsewhere),
-		cmocka_unit_test(test_failing_allocations),   cmocka_unit_test(test_idle_client),
+		cmocka_unit_test(test_slow_subscriber),     cmocka_unit_test(test_queue_of_one_away),
+		cmocka_unit_test(test_long_replay),         cmocka_unit_test(test_large_replay),
+		cmocka_unit_test(test_large_packets_again), cmocka_unit_test(test_largest_behind_others),
+		cmocka_unit_test(test_other_loops),         cmocka_unit_test(test_kept_elsewhere),
+		cmocka_unit_test(test_failing_allocations), cmocka_unit_test(test_idle_client),
 #ifdef GUICHET_FAULTS
-		cmocka_unit_test(test_replay_without_memory),
+		cmocka_unit_test(test_lost_wake),           cmocka_unit_test(test_replay_without_memory),
 #endif
 	};
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "store/keep_priv.h"
 #include "store/topics_priv.h"
 #include "support/keeper.h"
 
@@ -293,12 +294,42 @@ static void test_given_up(void **state)
 	free(e);
 }
 
+/* The disk is full from some of them on, of which the last are sent and not acknowledged when the process ends. */
+static void test_gap(void **state)
+{
+	struct ear *e = calloc(1, sizeof(*e));
+	struct memconn *c;
+	struct box b;
+
+	(void)state;
+	begin(&b, true);
+	retain_all(&b);
+	c = comes(&b, "ear", 10, false);
+	talk_subscribe(c, "r/#", 1);
+	listen_to(e, c, 1, 20);
+	atomic_fetch_add(&b.keeper.k->waiting_bytes, KEEP_WAITING_MAX + 1); /* it says so */
+	listen_to(e, c, 1, TOPICS - 20 - 5);
+	crash(&b);
+	for (unsigned i = 0; i < 2; i++) { /* then there is room for all, and it ends */
+		start(&b);
+		c = comes(&b, "ear", 10, true);
+		assert_int_equal(memconn_out(c).n > 0, i == 0);
+		listen_to(e, c, 1, UINT32_MAX);
+		talk_bye(c);
+		crash(&b);
+	}
+	check(e, 1, TOPICS);
+	keeper_done(&b.keeper);
+	free(e);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lost_letter),  cmocka_unit_test(test_waiters),
 		cmocka_unit_test(test_replay_1),     cmocka_unit_test(test_replay_2),
 		cmocka_unit_test(test_replay_again), cmocka_unit_test(test_given_up),
+		cmocka_unit_test(test_gap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
