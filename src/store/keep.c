@@ -373,5 +373,6 @@ void keep_count(const struct keep *k, struct keep_counts *ret)
 		.records = atomic_load_explicit(&k->records, memory_order_relaxed),
 		.waiting_bytes = atomic_load_explicit(&k->waiting_bytes, memory_order_relaxed),
 		.file_bytes = atomic_load_explicit(&k->file_bytes, memory_order_relaxed),
+		.room = atomic_load_explicit(&k->room, memory_order_relaxed),
 	};
 }

@@ -112,7 +112,7 @@ uint64_t keep_new_id(struct keep *k);
 /* For counters. From any thread. */
 struct keep_counts {
 	uint64_t commits, records, waiting_bytes; /* written since the start; submitted and not yet written */
-	uint64_t file_bytes;
+	uint64_t file_bytes, room; /* of the file; that new messages may still have */
 };
 void keep_count(const struct keep *k, struct keep_counts *ret);
 

@@ -75,6 +75,24 @@ def test_retained(guichet):
             pass
 
 
+def test_room_on_disk(guichet):
+    """It is told how much there is before it is full, and again when what was there is taken."""
+    g = guichet("mqtt@tcp:0,sys_interval=100ms,disk=16M,queue_bytes=20M")
+    with Client(g, "away", kept=100) as c:
+        assert c.subscribe("t") == 1
+    with Client(g, "a") as a:
+        assert a.subscribe("$SYS/broker/disk/room") == 1
+        before = int(a.hears()[1])
+        assert 8 << 20 < before < 16 << 20
+        for _ in range(40):
+            a.publish("t", "x" * 100000)
+        while int(a.hears()[1]) > before - 35 * 100000:  # as the writer has last looked
+            pass
+        assert a.subscribe("$SYS/broker/disk/bytes") == 1
+        while a.hears()[0] != "$SYS/broker/disk/bytes":
+            pass
+
+
 def test_after_a_refusal(guichet):
     """Who was refused a topic, and says it again, is heard by those of that topic, and not of the one before."""
     g = guichet("mqtt@tcp:0,sys_interval=0,queue=1,queue_full=refuse")

@@ -15,7 +15,20 @@ enum { TEXT = 64, SPANS = 3 };
 static const unsigned minutes[SPANS] = { 1, 5, 15 };
 
 /* What there is to tell; the first ones are sums of what the rooms count. */
-enum { KNOWN = MQTT_TALLIES, AWAY, SUBSCRIPTIONS, RETAINED, RETAINED_BYTES, MOST, FIGURES };
+enum {
+	KNOWN = MQTT_TALLIES,
+	AWAY,
+	SUBSCRIPTIONS,
+	RETAINED,
+	RETAINED_BYTES,
+	MOST,
+	DISK_BYTES, /* from here on where there is a store on disk */
+	DISK_ROOM,
+	DISK_WAITING,
+	DISK_RECORDS,
+	DISK_COMMITS,
+	FIGURES
+};
 
 struct row {
 	const char *name;
@@ -32,6 +45,11 @@ static const struct row rows[] = {
 	{ "clients/inactive", AWAY },
 	{ "clients/maximum", MOST },
 	{ "clients/total", KNOWN },
+	{ "disk/bytes", DISK_BYTES },
+	{ "disk/commits", DISK_COMMITS },
+	{ "disk/records", DISK_RECORDS },
+	{ "disk/room", DISK_ROOM },
+	{ "disk/waiting", DISK_WAITING },
 	{ "messages/received", MQTT_T_PACKETS_IN },
 	{ "messages/sent", MQTT_T_PACKETS_OUT },
 	{ "publish/bytes/received", MQTT_T_PUBLISH_BYTES_IN },
@@ -85,6 +103,18 @@ static bool tell_number(struct io *io, const char *name, uint64_t n)
 
 /* ---- figures ---- */
 
+static void gather_disk(const struct keep *k, uint64_t v[FIGURES])
+{
+	struct keep_counts n;
+
+	keep_count(k, &n);
+	v[DISK_BYTES] = n.file_bytes;
+	v[DISK_ROOM] = n.room;
+	v[DISK_WAITING] = n.waiting_bytes;
+	v[DISK_RECORDS] = n.records;
+	v[DISK_COMMITS] = n.commits;
+}
+
 static void gather(struct mqtt_sys *sys, const struct io *io, uint64_t v[FIGURES])
 {
 	struct mqtt_service *service = mqtt_service(io);
@@ -101,6 +131,8 @@ static void gather(struct mqtt_sys *sys, const struct io *io, uint64_t v[FIGURES
 	v[RETAINED_BYTES] = sizes.retained_bytes;
 	sys->most = v[MQTT_T_CLIENTS] > sys->most ? v[MQTT_T_CLIENTS] : sys->most;
 	v[MOST] = sys->most;
+	if (service->keep)
+		gather_disk(service->keep, v);
 }
 
 /* So many a minute, on an average that forgets. */
@@ -137,6 +169,8 @@ void mqtt_sys_tell(struct mqtt_shard *shard, struct io *io)
 	tell(io, "uptime", text);
 	for (unsigned i = 0; i < ROWS; i++) {
 		if (sys->any && sys->told[i] == v[rows[i].figure])
+			continue;
+		if (rows[i].figure >= DISK_BYTES && !mqtt_service(io)->keep)
 			continue;
 		sys->told[i] = v[rows[i].figure];
 		if (!tell_number(io, rows[i].name, sys->told[i]))
