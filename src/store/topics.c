@@ -173,6 +173,8 @@ int topics_claim(struct topics *t, const struct claim *c, struct subscriber **re
 		(*ret)->where = c->where;
 	}
 	pthread_mutex_unlock(&t->lock);
+	if (*ret_present)
+		topics_ready(t, *ret);
 	if (*ret_old)
 		close_off(t, *ret_old);
 	return r;

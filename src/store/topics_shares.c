@@ -37,7 +37,8 @@ static int share_new(struct topics *t, struct span group, struct span filter, st
 	g->entry.share = g;
 	g->group_n = (uint16_t)group.n;
 	memcpy(g->group, group.p, group.n);
-	list_init(&g->members);
+	for (int i = 0; i < SHARE_STATES; i++)
+		list_init(&g->members[i]);
 	r = filters_add(t->subs, filter, &g->entry.at);
 	if (r < 0) {
 		mem_free(g);
@@ -51,7 +52,10 @@ void share_leave(struct topics *t, struct sub *sub)
 {
 	struct share *g = sub->share;
 
+	pthread_mutex_lock(&t->turns);
 	list_del(&sub->in_share);
+	list_del(&sub->aside);
+	pthread_mutex_unlock(&t->turns);
 	if (--g->n)
 		return;
 	filters_del(t->subs, &g->entry.at);
@@ -63,41 +67,65 @@ bool sub_has_room(const struct sub *sub)
 	return !atomic_load_explicit(&sub->whose->full, memory_order_relaxed);
 }
 
-static bool is_ready(const struct sub *sub)
+/* ---- turns ---- */
+
+static enum share_state state_of(const struct sub *sub)
 {
-	return sub_has_room(sub) && sub->whose->where;
+	return !sub_has_room(sub) ? SHARE_FULL : sub->whose->where ? SHARE_READY : SHARE_AWAY;
 }
 
-/* One that has a connection and room, if there is such a one, else room for when it comes back [4.8.2]. */
-struct sub *share_turn(const struct share *g, const struct subscriber *but)
+/* Behind all others that are as it is. It is looked at again when topics_ready() says so. */
+static void put_aside(struct share *g, struct sub *sub, enum share_state state)
 {
-	struct sub *best = NULL;
+	list_del(&sub->in_share);
+	list_add(&g->members[state], &sub->in_share);
+	if (!list_in(&sub->aside))
+		list_add(&sub->whose->aside, &sub->aside);
+}
 
-	for (const struct list *l = g->members.next; l != &g->members; l = l->next) {
-		struct sub *sub = list_entry(l, struct sub, in_share);
+/*
+ * One that has a connection and room, if there is such a one, else room for when it comes back [4.8.2]. Who has gone, or has no room any
+ * more, is met once, however many messages come until it is back.
+ */
+struct sub *share_turn(struct share *g)
+{
+	for (enum share_state in = SHARE_READY; in < SHARE_FULL; in++)
+		while (!list_empty(&g->members[in])) {
+			struct sub *sub = list_entry(g->members[in].next, struct sub, in_share);
+			enum share_state is = state_of(sub);
 
-		if (sub->whose == but)
-			continue;
-		if (is_ready(sub))
-			return sub;
-		if (!best || (sub_has_room(sub) && !sub_has_room(best)))
-			best = sub;
-	}
-	return best;
+			if (is <= in)
+				return sub;
+			put_aside(g, sub, is);
+		}
+	return list_entry(g->members[SHARE_FULL].next, struct sub, in_share);
 }
 
 /* The next message goes to the one behind it, also among those who are away. */
-struct sub *share_take_turn(struct share *g, const struct subscriber *but)
+struct sub *share_take_turn(struct share *g)
 {
-	struct sub *sub = share_turn(g, but);
+	struct sub *sub = share_turn(g);
+	struct list *members = sub->in_share.prev; /* it is the first */
 
-	while (sub && g->members.prev != &sub->in_share) {
-		struct list *first = g->members.next;
-
-		list_del(first);
-		list_add(&g->members, first);
-	}
+	list_del(&sub->in_share);
+	list_add(members, &sub->in_share);
 	return sub;
+}
+
+void topics_ready(struct topics *t, struct subscriber *s)
+{
+	struct list *l;
+
+	if (!s->shares)
+		return;
+	pthread_mutex_lock(&t->turns);
+	while ((l = list_pop(&s->aside))) {
+		struct sub *sub = list_entry(l, struct sub, aside);
+
+		list_del(&sub->in_share);
+		list_add(sub->share->members[SHARE_READY].next, &sub->in_share); /* it is next: it has waited */
+	}
+	pthread_mutex_unlock(&t->turns);
 }
 
 /* ---- members ---- */
@@ -122,7 +150,10 @@ int share_join(struct topics *t, struct sub *sub, const struct wish *w)
 		return r;
 	number(sub);
 	sub->share = g;
-	list_add(&g->members, &sub->in_share);
+	list_init(&sub->aside);
+	pthread_mutex_lock(&t->turns);
+	list_add(&g->members[SHARE_READY], &sub->in_share);
+	pthread_mutex_unlock(&t->turns);
 	g->n++;
 	return 0;
 }
@@ -169,9 +200,9 @@ void share_remember(struct subscriber *s, const struct sub *sub)
 	s->groups = l;
 }
 
-/* Which one of those that it has left; `m` came by it, if it has its number and matches. With the index locked for reading. */
-static bool leave_to_another(struct topics *t, const struct subscriber *s, const struct left *l, struct message *m,
-			     unsigned number, const struct subscriber *of)
+/* Which one of those that it has left, and is no member of any more; `m` came by it, if it has its number and matches. With both locks. */
+static bool leave_to_another(struct topics *t, const struct left *l, struct message *m, unsigned number,
+			     const struct subscriber *of)
 {
 	struct share *g;
 	const struct sub *other;
@@ -179,7 +210,7 @@ static bool leave_to_another(struct topics *t, const struct subscriber *s, const
 	if (number != l->number || !topic_matches(left_filter(l), message_topic(m)))
 		return false;
 	g = share_find(t, left_group(l), left_filter(l));
-	other = g ? share_take_turn(g, s) : NULL;
+	other = g ? share_take_turn(g) : NULL;
 	if (other)
 		topics_orphans_add(t, of, other, m);
 	return other != NULL;
@@ -193,12 +224,12 @@ static void leave_all(struct topics *t, const struct subscriber *s, const struct
 {
 	for (uint32_t i = 0; i < s->flights_n; i++)
 		if (s->flights[i].qos == 1)
-			(void)leave_to_another(t, s, l, s->flights[i].m, s->flights[i].alone, s);
+			(void)leave_to_another(t, l, s->flights[i].m, s->flights[i].alone, s);
 	for (uint32_t i = 0; i < s->queue_n; i++) {
 		const struct delivery *d = subscriber_queued(s, i);
 
 		if (d->m && d->qos && !(d->qos == 2 && d->dup))
-			(void)leave_to_another(t, s, l, d->m, d->alone, s);
+			(void)leave_to_another(t, l, d->m, d->alone, s);
 	}
 }
 
@@ -224,7 +255,7 @@ bool topics_too_late(struct topics *t, const struct subscriber *s, const struct 
 	pthread_rwlock_rdlock(&t->subs_lock);
 	pthread_mutex_lock(&t->turns);
 	for (const struct left *l = s->groups; l && !found; l = l->next)
-		found = leave_to_another(t, s, l, d->m, d->alone, of);
+		found = leave_to_another(t, l, d->m, d->alone, of);
 	pthread_mutex_unlock(&t->turns);
 	pthread_rwlock_unlock(&t->subs_lock);
 	return found;

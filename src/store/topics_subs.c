@@ -110,7 +110,6 @@ static int sub_new(struct topics *t, struct filters *ix, struct subscriber *s, c
 		return -ENOMEM;
 	sub->whose = s;
 	sub->global = s->kept || w->group.n;
-	list_init(&sub->in_share);
 	set_options(sub, w, ask);
 	r = put_in(t, ix, sub, w);
 	if (r < 0) {
