@@ -39,17 +39,29 @@ static struct subscriber *comes(const char *name)
 	bool present;
 
 	assert_int_equal(topics_claim(t, &c, &s, &present, &where, &old), 0);
+	assert_int_equal(topics_stay(t, s, SIZE_MAX), 0);
 	subscriber_unref(s); /* the register's is enough here */
 	return s;
 }
 
+/* 0: it is new. */
+static int subscribes(struct subscriber *s, const char *group, const char *filter)
+{
+	const struct wish w = { .group = span_str(group), .filter = span_str(filter), .qos = 1 };
+
+	return topics_subscribe(t, NULL, s, NULL, &w, UINT32_MAX);
+}
+
+static bool unsubscribes(struct subscriber *s, const char *group, const char *filter)
+{
+	return topics_unsubscribe(t, NULL, s, span_str(group), span_str(filter));
+}
+
 static struct subscriber *member(const char *name)
 {
-	const struct wish w = { .group = span_str("g"), .filter = span_str("t"), .qos = 1 };
 	struct subscriber *s = comes(name);
 
-	assert_int_equal(topics_stay(t, s, SIZE_MAX), 0);
-	assert_int_equal(topics_subscribe(t, NULL, s, NULL, &w, 1), 0);
+	assert_int_equal(subscribes(s, "g", "t"), 0);
 	return s;
 }
 
@@ -154,11 +166,10 @@ static void test_order(void **state)
 /* Only who takes out of a queue says that there is room, and then all its groups know. */
 static void test_room_again(void **state)
 {
-	const struct wish other = { .group = span_str("h"), .filter = span_str("t"), .qos = 1 };
 	struct subscriber *a = member("a"), *b = member("b");
 
 	(void)state;
-	assert_int_equal(topics_subscribe(t, NULL, a, NULL, &other, 2), 0);
+	assert_int_equal(subscribes(a, "h", "t"), 0);
 	fill(a);
 	turn();
 	assert_false(list_empty(&a->aside));
@@ -174,8 +185,8 @@ static void test_room_again(void **state)
 	push(a);
 	turn();
 	assert_false(list_empty(&a->aside));
-	assert_true(topics_unsubscribe(t, NULL, a, span_str("g"), span_str("t")));
-	assert_true(topics_unsubscribe(t, NULL, a, span_str("h"), span_str("t")));
+	assert_true(unsubscribes(a, "g", "t"));
+	assert_true(unsubscribes(a, "h", "t"));
 	assert_true(list_empty(&a->aside));
 }
 
@@ -199,12 +210,46 @@ static void test_full(void **state)
 	message_unref(m);
 }
 
+/* A group is found by its name and filter in a table of groups alone, whoever else subscribes to the filter. */
+static void test_found(void **state)
+{
+	struct subscriber *a = member("a"), *b = member("b"), *c = comes("c");
+	char name[20];
+
+	(void)state;
+	for (int i = 0; i < MANY; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		assert_int_equal(subscribes(c, "", name), 0);
+		assert_int_equal(subscribes(comes(name), "", "t"), 0);
+	}
+	assert_int_equal(t->shares.n, 1);
+	assert_int_equal(subscribes(c, "g", "t"), 0); /* of a few members, it has many */
+	assert_int_equal(subscribes(c, "g", "t"), 1);
+	assert_int_equal(subscribes(a, "t", "g"), 0); /* of a few, too; the other way round it is another one */
+	assert_int_equal(subscribes(a, "g", "t"), 1);
+	assert_int_equal(subscribes(b, "g", "g"), 0);
+	assert_int_equal(subscribes(b, "", "t"), 0);
+	assert_int_equal(subscribes(b, "", "t"), 1);
+	assert_int_equal(t->shares.n, 3);
+	assert_true(unsubscribes(c, "g", "t"));
+	assert_false(unsubscribes(c, "g", "t"));
+	assert_false(unsubscribes(b, "t", "g"));
+	assert_true(unsubscribes(a, "t", "g"));
+	assert_true(unsubscribes(b, "g", "g"));
+	assert_true(unsubscribes(a, "g", "t"));
+	assert_int_equal(t->shares.n, 1);
+	assert_true(unsubscribes(b, "g", "t"));
+	assert_int_equal(t->shares.n, 0);
+	assert_true(unsubscribes(b, "", "t"));
+	assert_false(unsubscribes(b, "", "t"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, up, down)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = { TEST(test_away_once), TEST(test_order), TEST(test_room_again),
-					    TEST(test_full) };
+					    TEST(test_full), TEST(test_found) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -54,6 +54,7 @@ void topics_free(struct topics **tp)
 		topics_retained_done(t);
 	names_free(&t->retained);
 	filters_free(&t->subs);
+	topic_map_done(&t->shares);
 	topic_map_done(&t->names);
 	keep_batch_done(&t->retained_batch);
 	pthread_mutex_destroy(&t->lock);

@@ -21,9 +21,9 @@ enum share_state {
 /* The group of a shared subscription: its members take turns. In the index for all. */
 struct share {
 	struct entry entry;
+	struct topic_link link;            /* in topics.shares; its n is the size of `group` */
 	struct list members[SHARE_STATES]; /* of sub.in_share; the first one is next; behind `turns` */
 	uint32_t n;
-	uint16_t group_n;
 	uint8_t group[];
 };
 
@@ -36,7 +36,9 @@ struct topics {
 	size_t kept_n; /* in the register, of those that are kept */
 
 	pthread_rwlock_t subs_lock;
-	struct filters *subs;  /* the index for all */
+	struct filters *subs; /* the index for all */
+	struct topic_map
+		shares; /* in it, by group and filter: a filter may have any number, and of other subscribers too */
 	pthread_mutex_t turns; /* whose turn it is, and who was put aside: publishers have the index for reading only */
 	_Atomic uint32_t subs_n;
 	_Atomic uint32_t subscriptions; /* in all indexes */
@@ -67,6 +69,9 @@ struct span sub_filter(const struct sub *sub); /* topics_subs.c */
 
 /* topics_shares.c. The index for all is locked: for writing to join and to leave, else for reading, with `turns`. */
 struct span share_group(const struct share *g);
+struct share *share_find(const struct topics *t, struct span group, struct span filter); /* or NULL */
+struct sub *share_member(struct topics *t, const struct share *g,
+			 const struct subscriber *s);                                  /* or NULL; locks `turns` */
 [[nodiscard]] int share_join(struct topics *t, struct sub *sub, const struct wish *w); /* 0 or -ENOMEM */
 void share_leave(struct topics *t, struct sub *sub);                                   /* the last one ends it */
 bool sub_has_room(const struct sub *sub);

@@ -10,19 +10,31 @@
 
 struct span share_group(const struct share *g)
 {
-	return (struct span){ g->group, g->group_n };
+	return (struct span){ g->group, g->link.n };
 }
 
-/* The filter's groups are few, and hang on it: no other index is needed. */
-static struct share *share_find(const struct topics *t, struct span group, struct span filter)
+static struct span share_filter(const struct share *g)
 {
-	const struct filter *f = filters_find(t->subs, filter);
+	return filter_text(g->entry.at.filter);
+}
 
-	for (struct list *l = f ? f->subs.next : NULL; l && l != &f->subs; l = l->next) {
-		struct entry *e = list_entry(l, struct entry, at.in_filter);
+/* Of both: whoever can choose one as he likes cannot make it that of another pair. */
+static uint32_t share_hash(const struct topics *t, struct span group, struct span filter)
+{
+	uint64_t x = topic_hash(&t->key, group) * UINT64_C(0x9e3779b97f4a7c15) + topic_hash(&t->key, filter);
 
-		if (e->share && span_same(share_group(e->share), group))
-			return e->share;
+	return (uint32_t)(x ^ x >> 32);
+}
+
+struct share *share_find(const struct topics *t, struct span group, struct span filter)
+{
+	uint32_t hash = share_hash(t, group, filter);
+
+	for (struct topic_link *l = topic_map_first(&t->shares, hash); l; l = l->next) {
+		struct share *g = list_entry(l, struct share, link);
+
+		if (l->hash == hash && span_same(share_group(g), group) && span_same(share_filter(g), filter))
+			return g;
 	}
 	return NULL;
 }
@@ -35,11 +47,17 @@ static int share_new(struct topics *t, struct span group, struct span filter, st
 	if (!g)
 		return -ENOMEM;
 	g->entry.share = g;
-	g->group_n = (uint16_t)group.n;
+	g->link.n = (uint32_t)group.n;
+	g->link.hash = share_hash(t, group, filter);
 	memcpy(g->group, group.p, group.n);
 	for (int i = 0; i < SHARE_STATES; i++)
 		list_init(&g->members[i]);
 	r = filters_add(t->subs, filter, &g->entry.at);
+	if (r == 0) {
+		r = topic_map_add(&t->shares, &g->link);
+		if (r < 0)
+			filters_del(t->subs, &g->entry.at);
+	}
 	if (r < 0) {
 		mem_free(g);
 		return r;
@@ -58,6 +76,7 @@ void share_leave(struct topics *t, struct sub *sub)
 	pthread_mutex_unlock(&t->turns);
 	if (--g->n)
 		return;
+	topic_map_del(&t->shares, &g->link);
 	filters_del(t->subs, &g->entry.at);
 	mem_free(g);
 }
@@ -156,6 +175,19 @@ int share_join(struct topics *t, struct sub *sub, const struct wish *w)
 	pthread_mutex_unlock(&t->turns);
 	g->n++;
 	return 0;
+}
+
+struct sub *share_member(struct topics *t, const struct share *g, const struct subscriber *s)
+{
+	struct sub *found = NULL;
+
+	pthread_mutex_lock(&t->turns);
+	for (enum share_state in = SHARE_READY; in < SHARE_STATES && !found; in++)
+		for (struct list *l = g->members[in].next; l != &g->members[in] && !found; l = l->next)
+			if (list_entry(l, struct sub, in_share)->whose == s)
+				found = list_entry(l, struct sub, in_share);
+	pthread_mutex_unlock(&t->turns);
+	return found;
 }
 
 /* ---- what one leaves ---- */

@@ -10,13 +10,13 @@ struct span sub_filter(const struct sub *sub)
 	return filter_text(sub->share ? sub->share->entry.at.filter : sub->entry.at.filter);
 }
 
-static struct sub *among_its_own(const struct subscriber *s, struct span group, struct span filter)
+/* In the group, or NULL and to the filter. */
+static struct sub *among_its_own(const struct subscriber *s, const struct share *g, const struct filter *f)
 {
 	for (struct list *l = s->subs.next; l != &s->subs; l = l->next) {
 		struct sub *sub = list_entry(l, struct sub, mine);
 
-		if (span_same(sub_filter(sub), filter) &&
-		    (sub->share ? span_same(share_group(sub->share), group) : group.n == 0))
+		if (sub->share == g && (g || sub->entry.at.filter == f))
 			return sub;
 	}
 	return NULL;
@@ -33,23 +33,36 @@ static struct sub *among_the_filters(const struct filter *f, const struct subscr
 	return NULL;
 }
 
-/* Whoever has fewer is looked through, the filter or the subscriber: a packet can ask for a hundred thousand. `ix`: of who is not kept. */
+static struct sub *plain_find(const struct filters *ix, const struct subscriber *s, struct span filter)
+{
+	const struct filter *f = filters_find(ix, filter);
+
+	if (!f)
+		return NULL;
+	return f->n_subs < s->n_subs ? among_the_filters(f, s) : among_its_own(s, NULL, f);
+}
+
+static struct sub *shared_find(struct topics *t, const struct subscriber *s, struct span group, struct span filter)
+{
+	const struct share *g = share_find(t, group, filter);
+
+	if (!g)
+		return NULL;
+	return g->n < s->n_subs ? share_member(t, g, s) : among_its_own(s, g, NULL);
+}
+
+/* Whoever has fewer is looked through, the filter, the group or the subscriber: a packet can ask for many. `ix`: of who is not kept. */
 static struct sub *sub_find(struct topics *t, const struct filters *ix, const struct subscriber *s, struct span group,
 			    struct span filter)
 {
-	bool global = s->kept || group.n, few;
-	struct sub *found = NULL;
-	const struct filter *f;
+	struct sub *found;
 
-	if (global)
-		pthread_rwlock_rdlock(&t->subs_lock);
-	f = filters_find(global ? t->subs : ix, filter);
-	few = f && !group.n && f->n_subs < s->n_subs;
-	if (few)
-		found = among_the_filters(f, s);
-	if (global)
-		pthread_rwlock_unlock(&t->subs_lock);
-	return f && !few ? among_its_own(s, group, filter) : found;
+	if (!s->kept && !group.n)
+		return plain_find(ix, s, filter);
+	pthread_rwlock_rdlock(&t->subs_lock);
+	found = group.n ? shared_find(t, s, group, filter) : plain_find(t->subs, s, filter);
+	pthread_rwlock_unlock(&t->subs_lock);
+	return found;
 }
 
 static int put_in(struct topics *t, struct filters *ix, struct sub *sub, const struct wish *w)
