@@ -54,7 +54,11 @@ static int subscribes(struct subscriber *s, const char *group, const char *filte
 
 static bool unsubscribes(struct subscriber *s, const char *group, const char *filter)
 {
-	return topics_unsubscribe(t, NULL, s, span_str(group), span_str(filter));
+	struct sub *sub = topics_subscription(t, NULL, s, span_str(group), span_str(filter));
+
+	if (sub)
+		topics_unsubscribe(t, NULL, sub);
+	return sub;
 }
 
 static struct subscriber *member(const char *name)

@@ -51,9 +51,9 @@ static struct sub *shared_find(struct topics *t, const struct subscriber *s, str
 	return g->n < s->n_subs ? share_member(t, g, s) : among_its_own(s, g, NULL);
 }
 
-/* Whoever has fewer is looked through, the filter, the group or the subscriber: a packet can ask for many. `ix`: of who is not kept. */
-static struct sub *sub_find(struct topics *t, const struct filters *ix, const struct subscriber *s, struct span group,
-			    struct span filter)
+/* Whoever has fewer is looked through, the filter, the group or the subscriber: a packet can ask for many. */
+struct sub *topics_subscription(struct topics *t, const struct filters *ix, const struct subscriber *s,
+				struct span group, struct span filter)
 {
 	struct sub *found;
 
@@ -146,15 +146,17 @@ int topics_subscribe(struct topics *t, struct filters *ix, struct subscriber *s,
 
 	if (r < 0)
 		return r;
-	sub = sub_find(t, ix, s, w->group, w->filter);
+	sub = topics_subscription(t, ix, s, w->group, w->filter);
 	if (!sub)
 		return s->n_subs < max ? sub_new(t, ix, s, w, ask) : -ENOBUFS;
 	change(t, sub, w, ask);
 	return 1;
 }
 
-static void remove_sub(struct topics *t, struct filters *ix, struct sub *sub)
+void topics_unsubscribe(struct topics *t, struct filters *ix, struct sub *sub)
 {
+	if (sub->share && !t->over)
+		share_remember(sub->whose, sub);
 	if (topic_is_own(sub_filter(sub)))
 		atomic_fetch_sub(&t->watchers, 1);
 	take_out(t, ix, sub);
@@ -162,19 +164,6 @@ static void remove_sub(struct topics *t, struct filters *ix, struct sub *sub)
 	sub->whose->n_subs--;
 	atomic_fetch_sub_explicit(&t->subscriptions, 1, memory_order_relaxed);
 	mem_free(sub);
-}
-
-bool topics_unsubscribe(struct topics *t, struct filters *ix, struct subscriber *s, struct span group,
-			struct span filter)
-{
-	struct sub *sub = sub_find(t, ix, s, group, filter);
-
-	if (!sub)
-		return false;
-	if (sub->share)
-		share_remember(s, sub);
-	remove_sub(t, ix, sub);
-	return true;
 }
 
 struct delivery topics_delivery(const struct sub *sub, struct message *m)
@@ -192,7 +181,7 @@ struct delivery topics_delivery(const struct sub *sub, struct message *m)
 bool topics_record_sub(struct topics *t, const struct subscriber *s, struct span group, struct span filter,
 		       struct keep_subscription *ret)
 {
-	const struct sub *sub = sub_find(t, NULL, s, group, filter);
+	const struct sub *sub = topics_subscription(t, NULL, s, group, filter);
 	const struct replay *owed = group.n ? NULL : replay_find(s->replays, filter);
 
 	if (!sub)
@@ -217,11 +206,6 @@ bool topics_record_sub(struct topics *t, const struct subscriber *s, struct span
 
 void topics_unsubscribe_all(struct topics *t, struct filters *ix, struct subscriber *s)
 {
-	while (!list_empty(&s->subs)) {
-		struct sub *sub = list_entry(s->subs.next, struct sub, mine);
-
-		if (sub->share && !t->over)
-			share_remember(s, sub);
-		remove_sub(t, ix, sub);
-	}
+	while (!list_empty(&s->subs))
+		topics_unsubscribe(t, ix, list_entry(s->subs.next, struct sub, mine));
 }

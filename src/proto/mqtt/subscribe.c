@@ -219,20 +219,20 @@ enum verdict mqtt_subscribe(struct mqtt *self, struct io *io, const struct mqtt_
 
 static uint8_t give_up(struct mqtt *self, struct io *io, struct span text)
 {
+	struct topics *t = mqtt_service(io)->topics;
 	struct mqtt_shard *shard = io->shard;
 	struct span group, filter;
-	struct mqtt_mark before;
+	struct sub *sub;
 
 	/* `levels` may have been larger when it subscribed */
 	if (topic_split_share(text, &group, &filter) < 0 || topic_check_filter(filter, TOPIC_LEVELS_MAX) < 0)
 		return MQTT_BAD_FILTER;
-	before = mqtt_kept_mark(io);
+	sub = topics_subscription(t, shard->heard, self->session, group, filter);
+	if (!sub)
+		return MQTT_NO_SUBSCRIPTION;
 	if (mqtt_kept_unsub(io, self->session, group, filter) < 0)
 		return MQTT_UNSPECIFIED; /* it is as it was */
-	if (!topics_unsubscribe(mqtt_service(io)->topics, shard->heard, self->session, group, filter)) {
-		mqtt_kept_take_back(io, &before);
-		return MQTT_NO_SUBSCRIPTION;
-	}
+	topics_unsubscribe(t, shard->heard, sub);
 	if (!group.n)
 		replay_drop(&self->session->replays, filter); /* [MQTT-3.10.4-3] */
 	return MQTT_OK;
