@@ -233,6 +233,8 @@ enum verdict mqtt_subscribe(struct mqtt *self, struct io *io, const struct mqtt_
 
 	if (r)
 		return mqtt_bye(self, io, (unsigned)r, why);
+	if (!more && l.n > (size_t)before + mqtt_options(io)->subscriptions) /* an answer for each, and others wait */
+		return mqtt_bye(self, io, MQTT_QUOTA, "filters-many");
 	codes = codes_for(l.n, usual);
 	if (!codes)
 		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
