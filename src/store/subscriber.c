@@ -18,6 +18,7 @@ struct subscriber *subscriber_new(struct span name, uint64_t serial)
 	s->serial = serial;
 	s->link.n = (uint32_t)name.n;
 	list_init(&s->subs);
+	list_init(&s->aside);
 	list_init(&s->all);
 	if (name.n)
 		memcpy(s->name, name.p, name.n);
@@ -161,12 +162,16 @@ static bool is_full(const struct subscriber *s, const struct delivery *d, size_t
 	return (s->slow && s->queue_n >= times * lim->queue) || s->queue_bytes + size > times * lim->queue_bytes;
 }
 
-void subscriber_mark(struct subscriber *s, const struct subscriber_limits *lim)
+static bool is_at_limit(const struct subscriber *s, const struct subscriber_limits *lim)
 {
-	bool full = (s->slow && s->queue_n >= lim->queue) || s->queue_bytes >= lim->queue_bytes;
+	return (s->slow && s->queue_n >= lim->queue) || s->queue_bytes >= lim->queue_bytes;
+}
 
-	if (full != atomic_load_explicit(&s->full, memory_order_relaxed))
-		atomic_store_explicit(&s->full, full, memory_order_relaxed);
+bool subscriber_mark(struct subscriber *s, const struct subscriber_limits *lim)
+{
+	bool full = is_at_limit(s, lim);
+
+	return atomic_exchange_explicit(&s->full, full, memory_order_relaxed) && !full;
 }
 
 /*
@@ -208,7 +213,8 @@ int subscriber_push(struct subscriber *s, const struct delivery *d, const struct
 		put_in_order(s);
 	message_ref(d->m);
 	s->queue_bytes += size;
-	subscriber_mark(s, lim);
+	if (is_at_limit(s, lim)) /* that it is not any more, only who takes out says */
+		atomic_store_explicit(&s->full, true, memory_order_relaxed);
 	return 0;
 }
 

@@ -62,6 +62,7 @@ struct subscriber {
 	uint64_t serial;        /* message.from of what it publishes; with a disk its number there, if it gets one */
 	uint64_t owner;         /* as who came first with this name: claim.owner */
 	struct list subs;       /* of sub.mine */
+	struct list aside;      /* of sub.aside: its groups have found it away or full */
 	uint32_t n_subs;
 	bool kept;                /* what it subscribes to is in the index for all, and stays when it goes */
 	bool woken;               /* its session knows already that something waits */
@@ -115,12 +116,17 @@ struct entry {
 };
 
 struct sub {
-	struct entry entry; /* of one in a group: in no index, the group's is */
-	struct list mine;   /* of subscriber.subs */
+	union {
+		struct entry entry;
+		struct { /* of one in a group, whose entry is the group's */
+			struct list in_share;
+			struct list aside; /* in subscriber.aside; in no list: it is ready, or will be looked at */
+		};
+	};
+	struct list mine; /* of subscriber.subs */
 	struct subscriber *whose;
 	struct share *share; /* its group; NULL: none */
-	struct list in_share;
-	uint32_t id; /* subscription identifier; 0 = none */
+	uint32_t id;         /* subscription identifier; 0 = none */
 	uint8_t qos, retain_handling;
 	bool no_local, as_published, ask;
 	bool global; /* in the index for all */
@@ -144,10 +150,11 @@ struct span subscriber_name(const struct subscriber *s);
 [[nodiscard]] int subscriber_push(struct subscriber *s, const struct delivery *d, const struct subscriber_limits *lim);
 
 /*
- * `full` is as it is now: to be said when something was taken out. Where publishers are told, what one that is kept was given in spite of
+ * `full` is as it is now: to be said when something was taken out. True: it was, and has room again, which its groups do not know yet
+ * (topics_ready()). Where publishers are told, what one that is kept was given in spite of
  * it has a place too, up to twice the limits: others may have been told just before that there is room.
  */
-void subscriber_mark(struct subscriber *s, const struct subscriber_limits *lim);
+bool subscriber_mark(struct subscriber *s, const struct subscriber_limits *lim);
 
 /*
  * The next one with all its identifiers: of *ret_n that it has, at most `max` go to `ids`. NULL: nothing waits. Valid until the next push

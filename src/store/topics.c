@@ -54,6 +54,7 @@ void topics_free(struct topics **tp)
 		topics_retained_done(t);
 	names_free(&t->retained);
 	filters_free(&t->subs);
+	topic_map_done(&t->shares);
 	topic_map_done(&t->names);
 	keep_batch_done(&t->retained_batch);
 	pthread_mutex_destroy(&t->lock);
@@ -173,6 +174,8 @@ int topics_claim(struct topics *t, const struct claim *c, struct subscriber **re
 		(*ret)->where = c->where;
 	}
 	pthread_mutex_unlock(&t->lock);
+	if (*ret_present)
+		topics_ready(t, *ret);
 	if (*ret_old)
 		close_off(t, *ret_old);
 	return r;

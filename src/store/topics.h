@@ -35,6 +35,9 @@ struct claim {
 [[nodiscard]] int topics_claim(struct topics *t, const struct claim *c, struct subscriber **ret, bool *ret_present,
 			       uint64_t *ret_where, struct subscriber **ret_old);
 
+/* Its session has it, or it has room, again: its groups look at it again. By whoever has it. */
+void topics_ready(struct topics *t, struct subscriber *s);
+
 /* It is kept from now on, before it subscribes to anything. 0, too when it was; -ENOBUFS: there are `max` already. */
 [[nodiscard]] int topics_stay(struct topics *t, struct subscriber *s, size_t max);
 
@@ -97,8 +100,9 @@ struct wish {
  */
 [[nodiscard]] int topics_subscribe(struct topics *t, struct filters *ix, struct subscriber *s,
 				   const struct topics_access *a, const struct wish *w, uint32_t max);
-bool topics_unsubscribe(struct topics *t, struct filters *ix, struct subscriber *s, struct span group,
-			struct span filter);
+struct sub *topics_subscription(struct topics *t, const struct filters *ix, const struct subscriber *s,
+				struct span group, struct span filter); /* or NULL */
+void topics_unsubscribe(struct topics *t, struct filters *ix, struct sub *sub); /* which is no more */
 
 /* ---- publishing: the index for all ---- */
 
@@ -114,7 +118,8 @@ typedef void topics_give(void *arg, struct sub *sub);
 			       void *arg);
 
 /*
- * Is there one in the index for all that would be given it with QoS 1 or 2, and has no room? Of a share, all members have none.
+ * Is there one in the index for all that would be given it with QoS 1 or 2, and has no room? Of a share, the one whose turn it is: it is
+ * one that has room, if any has.
  * Then its name is added to `whose`.
  */
 bool topics_full(struct topics *t, const struct message *m, const struct subscriber_limits *lim,

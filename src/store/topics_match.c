@@ -23,7 +23,7 @@ static void give_entry(struct topics *t, struct entry *e, topics_give *give, voi
 		return;
 	}
 	pthread_mutex_lock(&t->turns);
-	sub = share_take_turn(e->share, NULL);
+	sub = share_take_turn(e->share);
 	pthread_mutex_unlock(&t->turns);
 	give(arg, sub);
 }
@@ -47,79 +47,45 @@ static bool is_full_for(const struct sub *sub, size_t size, const struct subscri
 	return sub->qos && sub->whose->kept && (!sub_has_room(sub) || size > lim->queue_bytes);
 }
 
-static bool nobody_has_room(struct topics *t, const struct share *g, size_t size, const struct subscriber_limits *lim)
-{
-	bool full = true;
-
-	pthread_mutex_lock(&t->turns);
-	for (const struct list *l = g->members.next; l != &g->members && full; l = l->next)
-		full = is_full_for(list_entry(l, struct sub, in_share), size, lim);
-	pthread_mutex_unlock(&t->turns);
-	return full;
-}
-
-/* Of a share the first member: its queue is full as all others are. */
-static struct span name_of(struct topics *t, const struct entry *e)
-{
-	const struct sub *sub = list_entry(e, struct sub, entry);
-
-	if (e->share) {
-		pthread_mutex_lock(&t->turns);
-		sub = list_entry(e->share->members.next, struct sub, in_share);
-		pthread_mutex_unlock(&t->turns);
-	}
-	return subscriber_name(sub->whose);
-}
-
-static bool is_full_entry(struct topics *t, const struct entry *e, const struct message *m,
-			  const struct subscriber_limits *lim)
-{
-	const struct sub *sub;
-
-	if (e->share)
-		return nobody_has_room(t, e->share, message_size(m), lim);
-	sub = list_entry(e, struct sub, entry);
-	return !(sub->no_local && m->from == sub->whose->serial) && is_full_for(sub, message_size(m), lim);
-}
-
 /* Would its message go to the disk? */
-static bool is_kept_entry(struct topics *t, const struct entry *e, const struct message *m,
-			  const struct subscriber_limits *lim)
+static bool is_kept(const struct sub *sub, size_t size, const struct subscriber_limits *lim)
 {
-	const struct sub *sub = list_entry(e, struct sub, entry);
-
+	(void)size;
 	(void)lim;
-	if (e->share) {
-		pthread_mutex_lock(&t->turns);
-		sub = share_turn(e->share, NULL);
-		pthread_mutex_unlock(&t->turns);
-	} else if (sub->no_local && m->from == sub->whose->serial) {
-		return false;
-	}
 	return sub->qos && sub->whose->kept_id;
 }
 
-typedef bool asks(struct topics *t, const struct entry *e, const struct message *m,
-		  const struct subscriber_limits *lim);
+typedef bool asks(const struct sub *sub, size_t size, const struct subscriber_limits *lim);
+
+/* Of a share, whose turn it is; it stays his. NULL: what it says itself. */
+static const struct sub *who_hears(struct topics *t, const struct entry *e, const struct message *m)
+{
+	const struct sub *sub = list_entry(e, struct sub, entry);
+
+	if (!e->share)
+		return sub->no_local && m->from == sub->whose->serial ? NULL : sub;
+	pthread_mutex_lock(&t->turns);
+	sub = share_turn(e->share);
+	pthread_mutex_unlock(&t->turns);
+	return sub;
+}
 
 /* `whose` (NULL: nobody asks): the name of the one. */
 static bool matches_any(struct topics *t, const struct message *m, struct filters_found *found, asks *is,
 			const struct subscriber_limits *lim, struct buf *whose)
 {
 	bool yes = false;
-	struct span name;
 
 	pthread_rwlock_rdlock(&t->subs_lock);
 	if (filters_match(t->subs, message_topic(m), found) < 0)
 		found->n = 0;
 	for (uint32_t i = 0; i < found->n && !yes; i++)
 		for (const struct list *l = found->v[i]->subs.next; l != &found->v[i]->subs && !yes; l = l->next) {
-			const struct entry *e = list_entry(l, struct entry, at.in_filter);
+			const struct sub *sub = who_hears(t, list_entry(l, struct entry, at.in_filter), m);
 
-			yes = is(t, e, m, lim);
-			name = yes && whose ? name_of(t, e) : (struct span){};
-			if (name.n)
-				buf_add(whose, name.p, name.n);
+			yes = sub && is(sub, message_size(m), lim);
+			if (yes && whose)
+				buf_add(whose, sub->whose->name, sub->whose->link.n);
 		}
 	pthread_rwlock_unlock(&t->subs_lock);
 	return yes;
@@ -128,10 +94,10 @@ static bool matches_any(struct topics *t, const struct message *m, struct filter
 bool topics_full(struct topics *t, const struct message *m, const struct subscriber_limits *lim,
 		 struct filters_found *found, struct buf *whose)
 {
-	return matches_any(t, m, found, is_full_entry, lim, whose);
+	return matches_any(t, m, found, is_full_for, lim, whose);
 }
 
 bool topics_must_keep(struct topics *t, const struct message *m, struct filters_found *found)
 {
-	return matches_any(t, m, found, is_kept_entry, NULL, NULL);
+	return matches_any(t, m, found, is_kept, NULL, NULL);
 }

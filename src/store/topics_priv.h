@@ -10,12 +10,20 @@
 
 #include "store/topics.h"
 
+/* How a member was when it was last looked at. */
+enum share_state {
+	SHARE_READY, /* or is to be looked at */
+	SHARE_AWAY,
+	SHARE_FULL, /* connected or not */
+	SHARE_STATES
+};
+
 /* The group of a shared subscription: its members take turns. In the index for all. */
 struct share {
 	struct entry entry;
-	struct list members; /* of sub.in_share; the first one is next */
+	struct topic_link link;            /* in topics.shares; its n is the size of `group` */
+	struct list members[SHARE_STATES]; /* of sub.in_share; the first one is next; behind `turns` */
 	uint32_t n;
-	uint16_t group_n;
 	uint8_t group[];
 };
 
@@ -28,8 +36,10 @@ struct topics {
 	size_t kept_n; /* in the register, of those that are kept */
 
 	pthread_rwlock_t subs_lock;
-	struct filters *subs;  /* the index for all */
-	pthread_mutex_t turns; /* whose turn it is: publishers have the index for reading only */
+	struct filters *subs; /* the index for all */
+	struct topic_map
+		shares; /* in it, by group and filter: a filter may have any number, and of other subscribers too */
+	pthread_mutex_t turns; /* whose turn it is, and who was put aside: publishers have the index for reading only */
 	_Atomic uint32_t subs_n;
 	_Atomic uint32_t subscriptions; /* in all indexes */
 	_Atomic uint32_t watchers;      /* of these, to what is the server's own */
@@ -59,12 +69,14 @@ struct span sub_filter(const struct sub *sub); /* topics_subs.c */
 
 /* topics_shares.c. The index for all is locked: for writing to join and to leave, else for reading, with `turns`. */
 struct span share_group(const struct share *g);
+struct share *share_find(const struct topics *t, struct span group, struct span filter); /* or NULL */
+struct sub *share_member(struct topics *t, const struct share *g,
+			 const struct subscriber *s);                                  /* or NULL; locks `turns` */
 [[nodiscard]] int share_join(struct topics *t, struct sub *sub, const struct wish *w); /* 0 or -ENOMEM */
 void share_leave(struct topics *t, struct sub *sub);                                   /* the last one ends it */
 bool sub_has_room(const struct sub *sub);
-struct sub *share_turn(const struct share *g,
-		       const struct subscriber *but); /* whose it is: not that one's; NULL: nobody else is there */
-struct sub *share_take_turn(struct share *g, const struct subscriber *but); /* the same, and it is the next one's */
+struct sub *share_turn(struct share *g);      /* whose it is */
+struct sub *share_take_turn(struct share *g); /* the same, and then it is the next one's */
 void share_remember(struct subscriber *s,
 		    const struct sub *sub); /* in its `groups`; without memory nobody gets what comes by it */
 

@@ -10,19 +10,31 @@
 
 struct span share_group(const struct share *g)
 {
-	return (struct span){ g->group, g->group_n };
+	return (struct span){ g->group, g->link.n };
 }
 
-/* The filter's groups are few, and hang on it: no other index is needed. */
-static struct share *share_find(const struct topics *t, struct span group, struct span filter)
+static struct span share_filter(const struct share *g)
 {
-	const struct filter *f = filters_find(t->subs, filter);
+	return filter_text(g->entry.at.filter);
+}
 
-	for (struct list *l = f ? f->subs.next : NULL; l && l != &f->subs; l = l->next) {
-		struct entry *e = list_entry(l, struct entry, at.in_filter);
+/* Of both: whoever can choose one as he likes cannot make it that of another pair. */
+static uint32_t share_hash(const struct topics *t, struct span group, struct span filter)
+{
+	uint64_t x = topic_hash(&t->key, group) * UINT64_C(0x9e3779b97f4a7c15) + topic_hash(&t->key, filter);
 
-		if (e->share && span_same(share_group(e->share), group))
-			return e->share;
+	return (uint32_t)(x ^ x >> 32);
+}
+
+struct share *share_find(const struct topics *t, struct span group, struct span filter)
+{
+	uint32_t hash = share_hash(t, group, filter);
+
+	for (struct topic_link *l = topic_map_first(&t->shares, hash); l; l = l->next) {
+		struct share *g = list_entry(l, struct share, link);
+
+		if (l->hash == hash && span_same(share_group(g), group) && span_same(share_filter(g), filter))
+			return g;
 	}
 	return NULL;
 }
@@ -35,10 +47,17 @@ static int share_new(struct topics *t, struct span group, struct span filter, st
 	if (!g)
 		return -ENOMEM;
 	g->entry.share = g;
-	g->group_n = (uint16_t)group.n;
+	g->link.n = (uint32_t)group.n;
+	g->link.hash = share_hash(t, group, filter);
 	memcpy(g->group, group.p, group.n);
-	list_init(&g->members);
+	for (int i = 0; i < SHARE_STATES; i++)
+		list_init(&g->members[i]);
 	r = filters_add(t->subs, filter, &g->entry.at);
+	if (r == 0) {
+		r = topic_map_add(&t->shares, &g->link);
+		if (r < 0)
+			filters_del(t->subs, &g->entry.at);
+	}
 	if (r < 0) {
 		mem_free(g);
 		return r;
@@ -51,9 +70,13 @@ void share_leave(struct topics *t, struct sub *sub)
 {
 	struct share *g = sub->share;
 
+	pthread_mutex_lock(&t->turns);
 	list_del(&sub->in_share);
+	list_del(&sub->aside);
+	pthread_mutex_unlock(&t->turns);
 	if (--g->n)
 		return;
+	topic_map_del(&t->shares, &g->link);
 	filters_del(t->subs, &g->entry.at);
 	mem_free(g);
 }
@@ -63,41 +86,65 @@ bool sub_has_room(const struct sub *sub)
 	return !atomic_load_explicit(&sub->whose->full, memory_order_relaxed);
 }
 
-static bool is_ready(const struct sub *sub)
+/* ---- turns ---- */
+
+static enum share_state state_of(const struct sub *sub)
 {
-	return sub_has_room(sub) && sub->whose->where;
+	return !sub_has_room(sub) ? SHARE_FULL : sub->whose->where ? SHARE_READY : SHARE_AWAY;
 }
 
-/* One that has a connection and room, if there is such a one, else room for when it comes back [4.8.2]. */
-struct sub *share_turn(const struct share *g, const struct subscriber *but)
+/* Behind all others that are as it is. It is looked at again when topics_ready() says so. */
+static void put_aside(struct share *g, struct sub *sub, enum share_state state)
 {
-	struct sub *best = NULL;
+	list_del(&sub->in_share);
+	list_add(&g->members[state], &sub->in_share);
+	if (!list_in(&sub->aside))
+		list_add(&sub->whose->aside, &sub->aside);
+}
 
-	for (const struct list *l = g->members.next; l != &g->members; l = l->next) {
-		struct sub *sub = list_entry(l, struct sub, in_share);
+/*
+ * One that has a connection and room, if there is such a one, else room for when it comes back [4.8.2]. Who has gone, or has no room any
+ * more, is met once, however many messages come until it is back.
+ */
+struct sub *share_turn(struct share *g)
+{
+	for (enum share_state in = SHARE_READY; in < SHARE_FULL; in++)
+		while (!list_empty(&g->members[in])) {
+			struct sub *sub = list_entry(g->members[in].next, struct sub, in_share);
+			enum share_state is = state_of(sub);
 
-		if (sub->whose == but)
-			continue;
-		if (is_ready(sub))
-			return sub;
-		if (!best || (sub_has_room(sub) && !sub_has_room(best)))
-			best = sub;
-	}
-	return best;
+			if (is <= in)
+				return sub;
+			put_aside(g, sub, is);
+		}
+	return list_entry(g->members[SHARE_FULL].next, struct sub, in_share);
 }
 
 /* The next message goes to the one behind it, also among those who are away. */
-struct sub *share_take_turn(struct share *g, const struct subscriber *but)
+struct sub *share_take_turn(struct share *g)
 {
-	struct sub *sub = share_turn(g, but);
+	struct sub *sub = share_turn(g);
+	struct list *members = sub->in_share.prev; /* it is the first */
 
-	while (sub && g->members.prev != &sub->in_share) {
-		struct list *first = g->members.next;
-
-		list_del(first);
-		list_add(&g->members, first);
-	}
+	list_del(&sub->in_share);
+	list_add(members, &sub->in_share);
 	return sub;
+}
+
+void topics_ready(struct topics *t, struct subscriber *s)
+{
+	struct list *l;
+
+	if (!s->shares)
+		return;
+	pthread_mutex_lock(&t->turns);
+	while ((l = list_pop(&s->aside))) {
+		struct sub *sub = list_entry(l, struct sub, aside);
+
+		list_del(&sub->in_share);
+		list_add(sub->share->members[SHARE_READY].next, &sub->in_share); /* it is next: it has waited */
+	}
+	pthread_mutex_unlock(&t->turns);
 }
 
 /* ---- members ---- */
@@ -122,9 +169,25 @@ int share_join(struct topics *t, struct sub *sub, const struct wish *w)
 		return r;
 	number(sub);
 	sub->share = g;
-	list_add(&g->members, &sub->in_share);
+	list_init(&sub->aside);
+	pthread_mutex_lock(&t->turns);
+	list_add(&g->members[SHARE_READY], &sub->in_share);
+	pthread_mutex_unlock(&t->turns);
 	g->n++;
 	return 0;
+}
+
+struct sub *share_member(struct topics *t, const struct share *g, const struct subscriber *s)
+{
+	struct sub *found = NULL;
+
+	pthread_mutex_lock(&t->turns);
+	for (enum share_state in = SHARE_READY; in < SHARE_STATES && !found; in++)
+		for (struct list *l = g->members[in].next; l != &g->members[in] && !found; l = l->next)
+			if (list_entry(l, struct sub, in_share)->whose == s)
+				found = list_entry(l, struct sub, in_share);
+	pthread_mutex_unlock(&t->turns);
+	return found;
 }
 
 /* ---- what one leaves ---- */
@@ -169,9 +232,9 @@ void share_remember(struct subscriber *s, const struct sub *sub)
 	s->groups = l;
 }
 
-/* Which one of those that it has left; `m` came by it, if it has its number and matches. With the index locked for reading. */
-static bool leave_to_another(struct topics *t, const struct subscriber *s, const struct left *l, struct message *m,
-			     unsigned number, const struct subscriber *of)
+/* Which one of those that it has left, and is no member of any more; `m` came by it, if it has its number and matches. With both locks. */
+static bool leave_to_another(struct topics *t, const struct left *l, struct message *m, unsigned number,
+			     const struct subscriber *of)
 {
 	struct share *g;
 	const struct sub *other;
@@ -179,7 +242,7 @@ static bool leave_to_another(struct topics *t, const struct subscriber *s, const
 	if (number != l->number || !topic_matches(left_filter(l), message_topic(m)))
 		return false;
 	g = share_find(t, left_group(l), left_filter(l));
-	other = g ? share_take_turn(g, s) : NULL;
+	other = g ? share_take_turn(g) : NULL;
 	if (other)
 		topics_orphans_add(t, of, other, m);
 	return other != NULL;
@@ -193,12 +256,12 @@ static void leave_all(struct topics *t, const struct subscriber *s, const struct
 {
 	for (uint32_t i = 0; i < s->flights_n; i++)
 		if (s->flights[i].qos == 1)
-			(void)leave_to_another(t, s, l, s->flights[i].m, s->flights[i].alone, s);
+			(void)leave_to_another(t, l, s->flights[i].m, s->flights[i].alone, s);
 	for (uint32_t i = 0; i < s->queue_n; i++) {
 		const struct delivery *d = subscriber_queued(s, i);
 
 		if (d->m && d->qos && !(d->qos == 2 && d->dup))
-			(void)leave_to_another(t, s, l, d->m, d->alone, s);
+			(void)leave_to_another(t, l, d->m, d->alone, s);
 	}
 }
 
@@ -224,7 +287,7 @@ bool topics_too_late(struct topics *t, const struct subscriber *s, const struct 
 	pthread_rwlock_rdlock(&t->subs_lock);
 	pthread_mutex_lock(&t->turns);
 	for (const struct left *l = s->groups; l && !found; l = l->next)
-		found = leave_to_another(t, s, l, d->m, d->alone, of);
+		found = leave_to_another(t, l, d->m, d->alone, of);
 	pthread_mutex_unlock(&t->turns);
 	pthread_rwlock_unlock(&t->subs_lock);
 	return found;

@@ -10,13 +10,13 @@ struct span sub_filter(const struct sub *sub)
 	return filter_text(sub->share ? sub->share->entry.at.filter : sub->entry.at.filter);
 }
 
-static struct sub *among_its_own(const struct subscriber *s, struct span group, struct span filter)
+/* In the group, or NULL and to the filter. */
+static struct sub *among_its_own(const struct subscriber *s, const struct share *g, const struct filter *f)
 {
 	for (struct list *l = s->subs.next; l != &s->subs; l = l->next) {
 		struct sub *sub = list_entry(l, struct sub, mine);
 
-		if (span_same(sub_filter(sub), filter) &&
-		    (sub->share ? span_same(share_group(sub->share), group) : group.n == 0))
+		if (sub->share == g && (g || sub->entry.at.filter == f))
 			return sub;
 	}
 	return NULL;
@@ -33,23 +33,36 @@ static struct sub *among_the_filters(const struct filter *f, const struct subscr
 	return NULL;
 }
 
-/* Whoever has fewer is looked through, the filter or the subscriber: a packet can ask for a hundred thousand. `ix`: of who is not kept. */
-static struct sub *sub_find(struct topics *t, const struct filters *ix, const struct subscriber *s, struct span group,
-			    struct span filter)
+static struct sub *plain_find(const struct filters *ix, const struct subscriber *s, struct span filter)
 {
-	bool global = s->kept || group.n, few;
-	struct sub *found = NULL;
-	const struct filter *f;
+	const struct filter *f = filters_find(ix, filter);
 
-	if (global)
-		pthread_rwlock_rdlock(&t->subs_lock);
-	f = filters_find(global ? t->subs : ix, filter);
-	few = f && !group.n && f->n_subs < s->n_subs;
-	if (few)
-		found = among_the_filters(f, s);
-	if (global)
-		pthread_rwlock_unlock(&t->subs_lock);
-	return f && !few ? among_its_own(s, group, filter) : found;
+	if (!f)
+		return NULL;
+	return f->n_subs < s->n_subs ? among_the_filters(f, s) : among_its_own(s, NULL, f);
+}
+
+static struct sub *shared_find(struct topics *t, const struct subscriber *s, struct span group, struct span filter)
+{
+	const struct share *g = share_find(t, group, filter);
+
+	if (!g)
+		return NULL;
+	return g->n < s->n_subs ? share_member(t, g, s) : among_its_own(s, g, NULL);
+}
+
+/* Whoever has fewer is looked through, the filter, the group or the subscriber: a packet can ask for many. */
+struct sub *topics_subscription(struct topics *t, const struct filters *ix, const struct subscriber *s,
+				struct span group, struct span filter)
+{
+	struct sub *found;
+
+	if (!s->kept && !group.n)
+		return plain_find(ix, s, filter);
+	pthread_rwlock_rdlock(&t->subs_lock);
+	found = group.n ? shared_find(t, s, group, filter) : plain_find(t->subs, s, filter);
+	pthread_rwlock_unlock(&t->subs_lock);
+	return found;
 }
 
 static int put_in(struct topics *t, struct filters *ix, struct sub *sub, const struct wish *w)
@@ -110,7 +123,6 @@ static int sub_new(struct topics *t, struct filters *ix, struct subscriber *s, c
 		return -ENOMEM;
 	sub->whose = s;
 	sub->global = s->kept || w->group.n;
-	list_init(&sub->in_share);
 	set_options(sub, w, ask);
 	r = put_in(t, ix, sub, w);
 	if (r < 0) {
@@ -134,15 +146,17 @@ int topics_subscribe(struct topics *t, struct filters *ix, struct subscriber *s,
 
 	if (r < 0)
 		return r;
-	sub = sub_find(t, ix, s, w->group, w->filter);
+	sub = topics_subscription(t, ix, s, w->group, w->filter);
 	if (!sub)
 		return s->n_subs < max ? sub_new(t, ix, s, w, ask) : -ENOBUFS;
 	change(t, sub, w, ask);
 	return 1;
 }
 
-static void remove_sub(struct topics *t, struct filters *ix, struct sub *sub)
+void topics_unsubscribe(struct topics *t, struct filters *ix, struct sub *sub)
 {
+	if (sub->share && !t->over)
+		share_remember(sub->whose, sub);
 	if (topic_is_own(sub_filter(sub)))
 		atomic_fetch_sub(&t->watchers, 1);
 	take_out(t, ix, sub);
@@ -150,19 +164,6 @@ static void remove_sub(struct topics *t, struct filters *ix, struct sub *sub)
 	sub->whose->n_subs--;
 	atomic_fetch_sub_explicit(&t->subscriptions, 1, memory_order_relaxed);
 	mem_free(sub);
-}
-
-bool topics_unsubscribe(struct topics *t, struct filters *ix, struct subscriber *s, struct span group,
-			struct span filter)
-{
-	struct sub *sub = sub_find(t, ix, s, group, filter);
-
-	if (!sub)
-		return false;
-	if (sub->share)
-		share_remember(s, sub);
-	remove_sub(t, ix, sub);
-	return true;
 }
 
 struct delivery topics_delivery(const struct sub *sub, struct message *m)
@@ -180,7 +181,7 @@ struct delivery topics_delivery(const struct sub *sub, struct message *m)
 bool topics_record_sub(struct topics *t, const struct subscriber *s, struct span group, struct span filter,
 		       struct keep_subscription *ret)
 {
-	const struct sub *sub = sub_find(t, NULL, s, group, filter);
+	const struct sub *sub = topics_subscription(t, NULL, s, group, filter);
 	const struct replay *owed = group.n ? NULL : replay_find(s->replays, filter);
 
 	if (!sub)
@@ -205,11 +206,6 @@ bool topics_record_sub(struct topics *t, const struct subscriber *s, struct span
 
 void topics_unsubscribe_all(struct topics *t, struct filters *ix, struct subscriber *s)
 {
-	while (!list_empty(&s->subs)) {
-		struct sub *sub = list_entry(s->subs.next, struct sub, mine);
-
-		if (sub->share && !t->over)
-			share_remember(s, sub);
-		remove_sub(t, ix, sub);
-	}
+	while (!list_empty(&s->subs))
+		topics_unsubscribe(t, ix, list_entry(s->subs.next, struct sub, mine));
 }

@@ -371,7 +371,8 @@ void mqtt_pump(struct mqtt *self, struct io *io)
 	if (!self->session->full)
 		return;
 	lim = mqtt_limits(io);
-	subscriber_mark(self->session, &lim);
+	if (subscriber_mark(self->session, &lim))
+		topics_ready(mqtt_service(io)->topics, self->session);
 }
 
 /* ---- acknowledgements ---- */

@@ -261,9 +261,8 @@ static enum verdict handle(struct mqtt *self, struct io *io, const struct mqtt_f
 	case MQTT_PUBCOMP:
 		return mqtt_ack(self, io, f);
 	case MQTT_SUBSCRIBE:
-		return mqtt_subscribe(self, io, f);
 	case MQTT_UNSUBSCRIBE:
-		return mqtt_unsubscribe(self, io, f);
+		return mqtt_subscribe(self, io, f);
 	case MQTT_PINGREQ:
 		return ping(self, io, f);
 	case MQTT_DISCONNECT:

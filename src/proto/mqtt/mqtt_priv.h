@@ -148,8 +148,7 @@ void mqtt_tell_response(const struct mqtt *self, const struct io *io, const stru
 enum verdict mqtt_publish(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
 bool mqtt_is_state(struct span topic); /* $SYS/broker/connection/NAME/state */
 enum verdict mqtt_pubrel(struct mqtt *self, struct io *io, const struct mqtt_ack *a);
-enum verdict mqtt_subscribe(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
-enum verdict mqtt_unsubscribe(struct mqtt *self, struct io *io, const struct mqtt_frame *f);
+enum verdict mqtt_subscribe(struct mqtt *self, struct io *io, const struct mqtt_frame *f); /* UNSUBSCRIBE too */
 void mqtt_replay(struct mqtt *self, struct io *io); /* a step of it: the queue is empty */
 [[nodiscard]] int mqtt_add_replay(struct mqtt *self, const struct wish *w,
 				  bool kept); /* 0 or -ENOMEM; kept: it goes on after a restart */

@@ -88,15 +88,6 @@ void mqtt_replay(struct mqtt *self, struct io *io)
 
 /* ---- SUBSCRIBE ---- */
 
-static void count(struct io *io, const struct subscriber *who, uint32_t before)
-{
-	struct mqtt_service *service = mqtt_service(io);
-	_Atomic uint32_t *heard = &service->heard[port_here(io->svc->port, io)];
-
-	if (!who->kept)
-		atomic_fetch_add_explicit(heard, who->n_subs - before, memory_order_relaxed);
-}
-
 static uint8_t refusal(int r)
 {
 	return r == -EACCES ? MQTT_NOT_AUTHORIZED : r == -ENOBUFS ? MQTT_QUOTA : MQTT_UNSPECIFIED;
@@ -145,6 +136,55 @@ static uint8_t take(struct mqtt *self, struct io *io, const struct mqtt_sub *sub
 	return w.qos;
 }
 
+static void take_all(struct mqtt *self, struct io *io, const struct mqtt_list *l, uint8_t *codes)
+{
+	struct span at = l->list;
+	const uint32_t most = mqtt_options(io)->subscriptions;
+	struct mqtt_sub sub;
+	uint32_t id = l->props.has & MQTT_HAS(MQTT_P_SUB_ID) ? l->props.sub_id : 0;
+	uint32_t looked_up = 0; /* what stands there twice, too: others wait */
+
+	for (size_t i = 0; mqtt_sub_next(&at, &sub); i++) {
+		codes[i] = looked_up < most ? take(self, io, &sub, id) : MQTT_QUOTA;
+		looked_up += codes[i] != MQTT_BAD_FILTER;
+		if (self->version != MQTT_5 && codes[i] > MQTT_UNSPECIFIED)
+			codes[i] = MQTT_UNSPECIFIED;
+	}
+}
+
+/* ---- UNSUBSCRIBE ---- */
+
+static uint8_t give_up(struct mqtt *self, struct io *io, struct span text)
+{
+	struct topics *t = mqtt_service(io)->topics;
+	struct mqtt_shard *shard = io->shard;
+	struct span group, filter;
+	struct sub *sub;
+
+	/* `levels` may have been larger when it subscribed */
+	if (topic_split_share(text, &group, &filter) < 0 || topic_check_filter(filter, TOPIC_LEVELS_MAX) < 0)
+		return MQTT_BAD_FILTER;
+	sub = topics_subscription(t, shard->heard, self->session, group, filter);
+	if (!sub)
+		return MQTT_NO_SUBSCRIPTION;
+	if (mqtt_kept_unsub(io, self->session, group, filter) < 0)
+		return MQTT_UNSPECIFIED; /* it is as it was */
+	topics_unsubscribe(t, shard->heard, sub);
+	if (!group.n)
+		replay_drop(&self->session->replays, filter); /* [MQTT-3.10.4-3] */
+	return MQTT_OK;
+}
+
+static void give_up_all(struct mqtt *self, struct io *io, const struct mqtt_list *l, uint8_t *codes)
+{
+	struct span at = l->list, text;
+
+	for (size_t i = 0; mqtt_unsub_next(&at, &text); i++)
+		codes[i] = give_up(self, io, text);
+}
+
+/* ---- both ---- */
+
 /* The answers go into an array of the caller, or a larger one that is to be freed. */
 static enum verdict answer(struct mqtt *self, struct io *io, const struct mqtt_list *l)
 {
@@ -170,37 +210,34 @@ static uint8_t *codes_for(size_t n, uint8_t *usual)
 	return n <= CODES ? usual : mem_alloc(n);
 }
 
-static void fill_codes(struct mqtt *self, struct io *io, const struct mqtt_list *l, uint8_t *codes)
+static void count(struct io *io, const struct subscriber *who, uint32_t before)
 {
-	struct span at = l->list;
-	const uint32_t most = mqtt_options(io)->subscriptions;
-	struct mqtt_sub sub;
-	uint32_t id = l->props.has & MQTT_HAS(MQTT_P_SUB_ID) ? l->props.sub_id : 0, before = self->session->n_subs;
-	uint32_t looked_up = 0; /* what stands there twice, too: others wait */
+	struct mqtt_service *service = mqtt_service(io);
+	_Atomic uint32_t *heard = &service->heard[port_here(io->svc->port, io)];
 
-	for (size_t i = 0; mqtt_sub_next(&at, &sub); i++) {
-		codes[i] = looked_up < most ? take(self, io, &sub, id) : MQTT_QUOTA;
-		looked_up += codes[i] != MQTT_BAD_FILTER;
-		if (self->version != MQTT_5 && codes[i] > MQTT_UNSPECIFIED)
-			codes[i] = MQTT_UNSPECIFIED;
-	}
-	count(io, self->session, before);
+	if (!who->kept)
+		atomic_fetch_add_explicit(heard, who->n_subs - before, memory_order_relaxed);
 }
 
 enum verdict mqtt_subscribe(struct mqtt *self, struct io *io, const struct mqtt_frame *f)
 {
+	const bool more = f->type == MQTT_SUBSCRIBE;
+	const uint32_t before = self->session->n_subs;
+	struct mqtt_list l, back = { .type = more ? MQTT_SUBACK : MQTT_UNSUBACK };
 	uint8_t usual[CODES], *codes;
 	const char *why = NULL;
 	enum verdict v;
-	struct mqtt_list l, back = { .type = MQTT_SUBACK };
 	int r = mqtt_parse_list(f, &l, &why);
 
 	if (r)
 		return mqtt_bye(self, io, (unsigned)r, why);
+	if (!more && l.n > (size_t)before + mqtt_options(io)->subscriptions) /* an answer for each, and others wait */
+		return mqtt_bye(self, io, MQTT_QUOTA, "filters-many");
 	codes = codes_for(l.n, usual);
 	if (!codes)
 		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
-	fill_codes(self, io, &l, codes);
+	(more ? take_all : give_up_all)(self, io, &l, codes);
+	count(io, self->session, before);
 	back.id = l.id;
 	back.n = l.n;
 	back.list = (struct span){ codes, l.n };
@@ -210,58 +247,5 @@ enum verdict mqtt_subscribe(struct mqtt *self, struct io *io, const struct mqtt_
 		mem_free(codes);
 	if (v == V_GO)
 		mqtt_pump(self, io); /* what is retained */
-	return v;
-}
-
-/* ---- UNSUBSCRIBE ---- */
-
-static uint8_t give_up(struct mqtt *self, struct io *io, struct span text)
-{
-	struct mqtt_shard *shard = io->shard;
-	struct span group, filter;
-	struct mqtt_mark before;
-
-	/* `levels` may have been larger when it subscribed */
-	if (topic_split_share(text, &group, &filter) < 0 || topic_check_filter(filter, TOPIC_LEVELS_MAX) < 0)
-		return MQTT_BAD_FILTER;
-	before = mqtt_kept_mark(io);
-	if (mqtt_kept_unsub(io, self->session, group, filter) < 0)
-		return MQTT_UNSPECIFIED; /* it is as it was */
-	if (!topics_unsubscribe(mqtt_service(io)->topics, shard->heard, self->session, group, filter)) {
-		mqtt_kept_take_back(io, &before);
-		return MQTT_NO_SUBSCRIPTION;
-	}
-	if (!group.n)
-		replay_drop(&self->session->replays, filter); /* [MQTT-3.10.4-3] */
-	return MQTT_OK;
-}
-
-enum verdict mqtt_unsubscribe(struct mqtt *self, struct io *io, const struct mqtt_frame *f)
-{
-	uint8_t usual[CODES], *codes;
-	const char *why = NULL;
-	struct mqtt_list l, back = { .type = MQTT_UNSUBACK };
-	struct span at, text;
-	uint32_t before;
-	enum verdict v;
-	int r = mqtt_parse_list(f, &l, &why);
-
-	if (r)
-		return mqtt_bye(self, io, (unsigned)r, why);
-	codes = codes_for(l.n, usual);
-	if (!codes)
-		return mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
-	at = l.list;
-	before = self->session->n_subs;
-	for (size_t i = 0; mqtt_unsub_next(&at, &text); i++)
-		codes[i] = give_up(self, io, text);
-	count(io, self->session, before);
-	back.id = l.id;
-	back.n = l.n;
-	back.list = self->version == MQTT_5 ? (struct span){ codes, l.n } : (struct span){};
-	mqtt_props_init(&back.props);
-	v = answer(self, io, &back);
-	if (codes != usual)
-		mem_free(codes);
 	return v;
 }

@@ -217,6 +217,41 @@ static void test_all_away(void **state)
 	takes(talk_hello(&w, &(struct hello){ .name = "c", .expiry = 60 }, true), "24", false);
 }
 
+/* Who was passed over is one of them again as soon as it is back. */
+static void test_comes_back(void **state)
+{
+	struct memconn *b, *c;
+
+	(void)state;
+	begin(&b, 100, 60, &c, 1, "12");
+	takes(b, "1", true);
+	memconn_reset(b);
+	publish("t", 1, "34");
+	takes(c, "234", true);
+	b = talk_hello(&w, &(struct hello){ .name = "b", .expiry = 60 }, true);
+	publish("t", 1, "5678");
+	takes(b, "57", false);
+	takes(c, "68", false);
+}
+
+/* Or has room. */
+static void test_room_again(void **state)
+{
+	struct memconn *b, *c;
+
+	(void)state;
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0", "queue", "2");
+	a = talk_enter(&w, "a");
+	begin(&b, 1, 60, &c, 1, "12345");
+	publish("t", 1, "678");
+	takes(c, "24678", true);
+	talk_id(b, MQTT_PUBACK, talk_take(b).id);
+	publish("t", 1, "90");
+	takes(c, "0", false);
+	takes(b, "359", true);
+	assert_int_equal(talk_count(&w, MQTT_DROPPED), 0);
+}
+
 /* What that one has no room for is lost, and not counted as redelivered. */
 static void test_to_a_full_one(void **state)
 {
@@ -305,6 +340,8 @@ int main(void)
 		TEST(test_several),
 		TEST(test_to_one_away),
 		TEST(test_the_end),
+		TEST(test_comes_back),
+		cmocka_unit_test_teardown(test_room_again, down),
 		cmocka_unit_test_teardown(test_to_a_full_one, down),
 		cmocka_unit_test_setup(test_full_disk, up),
 	};
