@@ -101,7 +101,7 @@ struct wish {
 [[nodiscard]] int topics_subscribe(struct topics *t, struct filters *ix, struct subscriber *s,
 				   const struct topics_access *a, const struct wish *w, uint32_t max);
 struct sub *topics_subscription(struct topics *t, const struct filters *ix, const struct subscriber *s,
-				struct span group, struct span filter); /* or NULL */
+				struct span group, struct span filter);         /* or NULL */
 void topics_unsubscribe(struct topics *t, struct filters *ix, struct sub *sub); /* which is no more */
 
 /* ---- publishing: the index for all ---- */

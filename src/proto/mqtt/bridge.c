@@ -250,6 +250,7 @@ static bool still_wanted(const struct bridge *b, const struct sub *sub)
 /* What it was subscribed to by options that are no more in force. After the new ones: nothing may be missed in between. */
 static void give_up_others(const struct bridge *b, struct io *io, struct topics *t, struct subscriber *s)
 {
+	const struct span no_group = {};
 	struct list *next;
 
 	for (struct list *n = s->subs.next; n != &s->subs; n = next) {
@@ -258,7 +259,7 @@ static void give_up_others(const struct bridge *b, struct io *io, struct topics 
 		next = n->next;
 		if (still_wanted(b, sub))
 			continue;
-		(void)mqtt_kept_unsub(io, s, (struct span){}, filter_text(sub->entry.at.filter));
+		(void)mqtt_kept_unsub(io, s, no_group, filter_text(sub->entry.at.filter));
 		topics_unsubscribe(t, NULL, sub);
 	}
 }
