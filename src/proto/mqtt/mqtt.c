@@ -540,8 +540,10 @@ static enum verdict one_event(struct mqtt *self, const struct ev *ev, struct io 
 static enum verdict step(void *selfp, const struct ev *ev, struct io *io)
 {
 	struct mqtt *self = selfp;
-	enum verdict v = one_event(self, ev, io);
+	enum verdict v;
 
+	self->looks = 0;
+	v = one_event(self, ev, io);
 	if (self->torn && v == V_GO)
 		v = mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
 	if (v != V_GO)

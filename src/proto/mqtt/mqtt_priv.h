@@ -52,7 +52,8 @@ enum mqtt_role {
 struct mqtt {
 	struct subscriber *session; /* a reference; NULL before it is MQTT_OPEN, and when it is MQTT_OVER */
 	uint8_t version, state;
-	uint8_t role;       /* enum mqtt_role */
+	uint8_t role : 2;   /* enum mqtt_role */
+	uint8_t looks : 6;  /* at what is retained, in this step */
 	uint8_t max_qos;    /* outward: of what the other side takes */
 	bool no_retain : 1; /* likewise */
 	bool anew : 1;      /* what was under way begins there for the first time: nothing is known of it */
