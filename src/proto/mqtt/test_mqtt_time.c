@@ -345,6 +345,32 @@ static void test_comes_back_elsewhere(void **state)
 	}
 }
 
+/*
+ * Thousands whose time is over in the same moment, as after a restart: who hears their wills has its turn in between, so its queue has room
+ * for them.
+ */
+static void test_many_at_once(void **state)
+{
+	enum { MANY = 2000 };
+	struct memconn *a;
+	char name[20];
+
+	(void)state;
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0", "queue_bytes", "40K");
+	a = talk_enter(&w, "a");
+	talk_subscribe(a, "w", 0);
+	for (int i = 0; i < MANY; i++) {
+		snprintf(name, sizeof(name), "b%d", i);
+		memconn_reset(talk_hello(
+			&w, &(struct hello){ .name = name, .expiry = 60, .will = "w", .will_delay = 60 }, false));
+	}
+	silent_for(a, 60 * SEC);
+	for (int i = 0; i < MANY; i++)
+		talk_take(a);
+	assert_int_equal(talk_count(&w, MQTT_DROPPED), 0);
+	assert_int_equal(sessions(), 1);
+}
+
 #ifdef GUICHET_FAULTS
 /* Who goes when there is no memory at all: its will comes, and its session ends, when it should. */
 static void test_leaves_without_memory(void **state)
@@ -382,6 +408,7 @@ int main(void)
 		TEST(test_comes_and_goes),
 		TEST(test_ended_before_its_time),
 		cmocka_unit_test_teardown(test_comes_back_elsewhere, down),
+		cmocka_unit_test_teardown(test_many_at_once, down),
 		TEST(test_keep_alive_of_a_drip),
 		cmocka_unit_test_teardown(test_drip_for_ever, down),
 #ifdef GUICHET_FAULTS
