@@ -58,6 +58,7 @@ struct mqtt {
 	bool no_retain : 1; /* likewise */
 	bool anew : 1;      /* what was under way begins there for the first time: nothing is known of it */
 	bool goodbye : 1;   /* no will */
+	bool refused : 1;   /* it was not let in: the session that it found stays as it was */
 	bool paused : 1;    /* it sends too much, and is not read from */
 	bool leaving : 1;   /* the server ends: who says CONNECT is sent elsewhere */
 	bool logged_in : 1;

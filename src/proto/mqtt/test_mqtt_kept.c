@@ -255,6 +255,48 @@ static void test_subscription(void **state)
 	}
 }
 
+/* Who cannot be let in has changed nothing: what was to be said when its client has gone is yet. */
+static unsigned comes_back_with_fault(unsigned n)
+{
+	const struct hello hello = { .name = "b", .expiry = 60, .will = "w", .will_delay = 30 };
+	const struct subscriber *s;
+	struct keeper disk;
+	struct memconn *c;
+	struct world w;
+	unsigned code = MQTT_OK;
+
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0");
+	disk_open(&disk, &w);
+	c = world_client(&w);
+	talk_greet(c, &hello);
+	memconn_reset(c);
+	s = list_entry(talk_service(&w)->topics->all.next, struct subscriber, all);
+	c = world_client(&w);
+	keep_batch_done(&talk_room(c)->pen.batch);
+	fault_arm(FAULT_MEM, n, 0, false);
+	talk_greet(c, &(struct hello){ .name = "b", .expiry = 600, .will = "another" });
+	fault_arm(FAULT_MEM, 0, 0, false);
+	disk_flush(&disk, &w);
+	if (memconn_out(c).n && memconn_out(c).p[0] >> 4 == MQTT_CONNACK)
+		code = take_packet(c, MQTT_CONNACK).body.p[1];
+	if (code == MQTT_SERVER_BUSY) {
+		assert_true(!s->where && s->expiry == 60 && s->will.m);
+		assert_true(span_is(message_topic(s->will.m), "w"));
+	}
+	disk_close(&disk, &w);
+	return code;
+}
+
+static void test_comes_back(void **state)
+{
+	unsigned refused = 0;
+
+	(void)state;
+	for (unsigned n = 1; n < 12; n++)
+		refused += comes_back_with_fault(n) == MQTT_SERVER_BUSY;
+	assert_true(refused >= 2); /* its own will, the record */
+}
+
 /* Nor is one given up as long as the disk has it; for one that there is not, there is no record either. */
 static void test_unsubscribe(void **state)
 {
@@ -286,6 +328,7 @@ int main(void)
 		cmocka_unit_test(test_early),        cmocka_unit_test(test_denied),
 #ifdef GUICHET_FAULTS
 		cmocka_unit_test(test_subscription), cmocka_unit_test(test_unsubscribe),
+		cmocka_unit_test(test_comes_back),
 #endif
 	};
 

@@ -149,6 +149,34 @@ static void test_will_delay(void **state)
 	assert_said(a, "");
 }
 
+/* Somebody comes under its name, and is refused: its will is due all the same, and its session ends, when they would have been. */
+static void test_will_of_one_refused(void **state)
+{
+	struct memconn *a, *b;
+
+	(void)state;
+	a = talk_enter(&w, "a");
+	talk_subscribe(a, "w/#", 0);
+	b = talk_hello(&w, &(struct hello){ .name = "b", .expiry = 60, .will = "w/b", .will_delay = 10 }, false);
+	memconn_reset(b);
+	for (int i = 0; i < 4; i++) {
+		pass(2 * SEC);
+		b = world_client(&w);
+		talk_greet(b, &(struct hello){ .name = "b", .expiry = 600, .max_packet = 8, .will = "w/another" });
+		assert_string_equal(memconn_reason(b), "packet-too-large");
+	}
+	silent_for(a, 2 * SEC);
+	assert_true(span_is(talk_take(a).topic, "w/b"));
+	b = world_client(&w);
+	talk_greet(b, &(struct hello){ .name = "b", .expiry = 600, .max_packet = 8 });
+	pass(50 * SEC - STEP);
+	assert_int_equal(sessions(), 2);
+	pass(STEP);
+	assert_int_equal(sessions(), 1);
+	assert_int_equal(talk_room(a)->alarms.n, 0);
+	assert_said(a, "");
+}
+
 /* How long a will lives counts from when it is published. */
 static void test_will_expiry(void **state)
 {
@@ -401,6 +429,7 @@ int main(void)
 		TEST(test_keep_alive),
 		TEST(test_keep_alive_of_a_listener),
 		TEST(test_will_delay),
+		TEST(test_will_of_one_refused),
 		TEST(test_will_expiry),
 		TEST(test_session_expiry),
 		TEST(test_message_expiry),
