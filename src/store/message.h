@@ -20,9 +20,13 @@ struct message {
 	uint16_t topic_n;
 	uint32_t props_n;
 	uint32_t payload_n;
-	uint64_t expires;      /* a time of the clock that its makers use; 0 = never */
-	uint64_t from;         /* whose it is, for those who do not want to hear themselves; 0 = nobody's */
-	uint64_t kept;         /* its number on disk (keep.h); 0: in memory alone. Set once, before others know of it */
+	uint64_t expires; /* a time of the clock that its makers use; 0 = never */
+	uint64_t from;    /* whose it is, for those who do not want to hear themselves; 0 = nobody's */
+	/*
+	 * Its number on disk (keep.h); 0: in memory alone. Set once, by the loop that publishes it, before it gives it to anybody. It may be
+	 * retained by then: who found it there delivers it `alone`, and does not look at this.
+	 */
+	uint64_t kept;
 	_Atomic uint64_t mark; /* keep_mark() of where on disk; 0: not handed over yet. For who sends it on */
 	struct blob *large;    /* the payload, when it is not below */
 	uint8_t bytes[];       /* MESSAGE_HEAD | 2 bytes of length, topic | payload, when small | props */

@@ -105,9 +105,12 @@ static int append(struct subscriber *s, const struct delivery *d)
  */
 static bool find_same(const struct subscriber *s, const struct delivery *d, uint32_t *ret_at)
 {
-	bool there = s->kept_id && d->qos && d->m->kept && !d->packet;
+	bool there;
 
-	for (uint32_t i = d->alone ? 0 : s->queue_n; i-- > 0;) {
+	if (d->alone)
+		return false; /* and its number is not looked at: message.h */
+	there = s->kept_id && d->qos && d->m->kept && !d->packet;
+	for (uint32_t i = s->queue_n; i-- > 0;) {
 		const struct delivery *q = place(s, i);
 
 		if (q->m == d->m && !q->alone) {

@@ -160,10 +160,7 @@ int topics_claim(struct topics *t, const struct claim *c, struct subscriber **re
 		s = NULL;
 	}
 	if (s) {
-		message_unref(s->will.m); /* it is back in time [MQTT-3.1.3-9] */
-		s->will.m = NULL;
 		give_back(s);
-		s->owner = c->owner; /* of nobody in particular it was anybody's */
 		*ret = subscriber_ref(s);
 		*ret_present = true;
 	} else {

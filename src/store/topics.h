@@ -21,9 +21,9 @@ void topics_free(struct topics **t); /* everybody has gone; NULL is fine, and se
 
 /*
  * Somebody of this name has come. 0: *ret is theirs, with a reference, and nobody else's; *ret_present: it is the one that was
- * known, with all that waits for it. With `clean` that one is ended first, and comes out in *ret_old with a reference, its will
- * and what waited for it; else NULL. What was nobody's in particular is the new owner's from then on. -EACCES: it is another's.
- * -EBUSY: the session *ret_where has it; it must let go first. -ENOMEM.
+ * known, with all that waits for it, and as it was: whose it is (topics_own()), its will, and until when it was to stay, for whoever
+ * is not let in after all. With `clean` that one is ended first, and comes out in *ret_old with a reference, its will and what waited
+ * for it; else NULL. -EACCES: it is another's. -EBUSY: the session *ret_where has it; it must let go first. -ENOMEM.
  */
 struct claim {
 	struct span name;

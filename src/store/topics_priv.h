@@ -2,7 +2,8 @@
  * topics_priv.h - what the files of the store of messages share.
  *
  * Locks, the outer one first: subs_lock; then `turns` and within it orphans_lock, or `lock` (publishers store what is for one that is
- * nobody's while they read the index). Inside of any: the store's own (keep.h), as `lock` and retained_lock have it, who write records.
+ * nobody's while they read the index); within `lock`, retained_lock (a will that is due is handed over with what is retained, under the
+ * former). Inside of any: the store's own (keep.h), as `lock` and retained_lock have it, who write records.
  */
 #pragma once
 #include <pthread.h>
@@ -48,7 +49,7 @@ struct topics {
 	struct orphans *_Atomic orphans; /* a moment later they are taken */
 	bool over;                       /* nobody is given anything */
 
-	pthread_mutex_t retained_lock; /* with no other one of these */
+	pthread_mutex_t retained_lock;
 	struct names *retained;
 	struct heap retained_ends; /* of retained.ends */
 	size_t retained_bytes;

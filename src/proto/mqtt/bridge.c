@@ -228,6 +228,7 @@ int bridge_claim(const struct bridge *b, struct io *io, struct subscriber **ret)
 	if (present)
 		mqtt_alarm_off(io, s);
 	(void)topics_stay(mqtt_service(io)->topics, s, SIZE_MAX);
+	topics_own(mqtt_service(io)->topics, s, OWNER);
 	s->expiry = UINT32_MAX; /* as long as it is configured */
 	r = mqtt_kept_session(io, s);
 	if (r < 0)

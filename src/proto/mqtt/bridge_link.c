@@ -498,8 +498,10 @@ static enum verdict one_event(struct link *self, const struct ev *ev, struct io 
 static enum verdict step(void *selfp, const struct ev *ev, struct io *io)
 {
 	struct link *self = selfp;
-	enum verdict v = one_event(self, ev, io);
+	enum verdict v;
 
+	self->mqtt.looks = 0;
+	v = one_event(self, ev, io);
 	if (self->mqtt.torn && v == V_GO)
 		v = mqtt_bye(&self->mqtt, io, MQTT_QUOTA, "out-of-memory");
 	if (v != V_GO)

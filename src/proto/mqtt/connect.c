@@ -112,13 +112,11 @@ static void tell_limits(const struct mqtt *self, const struct io *io, const stru
 }
 
 /* 0, or -EMSGSIZE: what the client must know is more than it takes. */
-static int accept(struct mqtt *self, struct io *io, const struct mqtt_connect *c, bool present)
+static int put_answer(const struct mqtt *self, const struct io *io, const struct mqtt_connect *c, bool present,
+		      struct mqtt_writer *w)
 {
 	struct mqtt_connack back = { .session_present = present && c->version != MQTT_31 };
 	BUF_AUTO struct buf response = BUF_INIT(RESPONSE);
-	uint8_t array[ANSWER];
-	struct mqtt_writer w;
-	int r;
 
 	mqtt_props_init(&back.props);
 	if (c->version == MQTT_5)
@@ -129,14 +127,7 @@ static int accept(struct mqtt *self, struct io *io, const struct mqtt_connect *c
 		mqtt_tell_response(self, io, c, &response, &back.props);
 	if (self->auth)
 		mqtt_auth_tell(self, &back.props);
-	mqtt_writer_init(&w, self->version, array, sizeof(array));
-	w.max_packet = self->max_packet;
-	r = mqtt_put_connack(&w, &back);
-	if (r < 0)
-		return r;
-	mqtt_out(self, io, &w);
-	self->muted = self->held != NULL;
-	return 0;
+	return mqtt_put_connack(w, &back);
 }
 
 /* ---- names ---- */
@@ -203,14 +194,35 @@ static void end_old(struct io *io, struct subscriber *old)
 	subscriber_unref(old);
 }
 
+/* All that is its own; or nothing, when its record cannot be written. 0 or -ENOMEM. */
+static int take_session(const struct mqtt *self, struct io *io, uint64_t owner, const struct will *will)
+{
+	struct topics *t = mqtt_service(io)->topics;
+	struct subscriber *s = self->session;
+	const struct will old_will = s->will;
+	const uint64_t old_owner = s->owner;
+	const uint32_t old_expiry = s->expiry;
+
+	s->will = *will;
+	s->expiry = self->session_expiry;
+	topics_own(t, s, owner); /* of nobody in particular it was anybody's */
+	if (mqtt_kept_session(io, s) == 0) {
+		message_unref(old_will.m); /* its client is back in time [MQTT-3.1.3-9] */
+		return 0;
+	}
+	s->will = old_will;
+	s->expiry = old_expiry;
+	topics_own(t, s, old_owner);
+	return -ENOMEM;
+}
+
 /* Its will, and its record on disk, if it is to have one. 0, or a reason code. */
-static int settle(struct mqtt *self, struct io *io, bool present, const struct will *will, const char **ret_why)
+static int settle(const struct mqtt *self, struct io *io, bool present, uint64_t owner, const struct will *will,
+		  const char **ret_why)
 {
 	struct subscriber *s = self->session;
 	bool fresh = !present && self->session_expiry;
 
-	s->expiry = self->session_expiry;
-	s->will = *will;
 	if (fresh && mqtt_kept_full(io)) {
 		*ret_why = "store-full";
 		return MQTT_QUOTA;
@@ -222,7 +234,7 @@ static int settle(struct mqtt *self, struct io *io, bool present, const struct w
 		*ret_why = "sessions";
 		return MQTT_QUOTA;
 	}
-	if (mqtt_kept_session(io, s) == 0)
+	if (take_session(self, io, owner, will) == 0)
 		return 0;
 	*ret_why = "out-of-memory";
 	return MQTT_SERVER_BUSY;
@@ -256,27 +268,29 @@ static int settle(struct mqtt *self, struct io *io, bool present, const struct w
 }
 
 /* It has its name. Takes the will. */
-static enum verdict let_in(struct mqtt *self, struct io *io, const struct mqtt_connect *c, bool present,
+static enum verdict let_in(struct mqtt *self, struct io *io, const struct mqtt_connect *c, bool present, uint64_t owner,
 			   const struct will *will)
 {
-	uint32_t before = present ? self->session->expiry : 0;
-	const char *why = NULL;
+	const char *why = "packet-too-large";
+	uint8_t array[ANSWER];
+	struct mqtt_writer w;
 	int r;
 
 	mqtt_enter(self, MQTT_OPEN);
 	mqtt_count(io, MQTT_T_CONNECTIONS, 1);
 	mqtt_count(io, MQTT_T_CLIENTS, 1);
 	in_cap(io, mqtt_options(io)->packet);
-	r = settle(self, io, present, will, &why);
-	if (r == 0 && accept(self, io, c, present) < 0) {
-		r = MQTT_TOO_LARGE;
-		why = "packet-too-large";
-	}
+	mqtt_writer_init(&w, self->version, array, sizeof(array));
+	w.max_packet = self->max_packet;
+	r = put_answer(self, io, c, present, &w) < 0 ? MQTT_TOO_LARGE : settle(self, io, present, owner, will, &why);
 	if (r) { /* as if it had never come */
-		self->session_expiry = before;
-		self->goodbye = true;
+		message_unref(will->m);
+		self->session_expiry = 0;
+		self->refused = present;
 		return mqtt_refuse(self, io, (unsigned)r, why);
 	}
+	mqtt_out(self, io, &w);
+	self->muted = self->held != NULL;
 	if (log_wanted(LOG_DEBUG, "connected"))
 		tell_connected(self, io, c, present);
 	mqtt_auth_done(self); /* in which `c` is */
@@ -327,7 +341,7 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 		return mqtt_refuse(self, io, MQTT_BAD_CLIENT_ID, "client-of-another");
 	if (r < 0)
 		return mqtt_refuse(self, io, MQTT_SERVER_BUSY, "out-of-memory");
-	return let_in(self, io, c, present, will);
+	return let_in(self, io, c, present, owner, will);
 }
 
 /* What a CONNECT may not ask for here, although it is well-formed; 0: it may. */
@@ -453,27 +467,30 @@ static void end_now(struct mqtt *self, struct io *io)
 	subscriber_clear(self->session);
 }
 
+/* From now on; or for as long as it would have if nobody had come. */
 static void stay(struct mqtt *self, struct io *io)
 {
-	nsec expires = io->now + self->session_expiry * SEC, will_at = UINT64_MAX;
+	nsec expires = self->session->expires, will_at = self->session->will_at;
 	uint32_t epoch;
 
-	if (self->session->will.m)
-		will_at = io->now + self->session->will.delay;
-	self->session->expiry = self->session_expiry;
-	(void)mqtt_kept_left(io, self->session, expires, will_at);
+	if (!self->refused) {
+		expires = io->now + self->session_expiry * SEC;
+		will_at = self->session->will.m ? io->now + self->session->will.delay : UINT64_MAX;
+		self->session->expiry = self->session_expiry;
+		(void)mqtt_kept_left(io, self->session, expires, will_at);
+	}
 	epoch = topics_leave(mqtt_service(io)->topics, self->session, expires, will_at);
 	mqtt_alarm_set(io, &self->alarm, self->session, epoch, will_at < expires ? will_at : expires);
 }
 
-/* Its will: now, later (stay()), or never. */
+/* Its will: now, later (stay()), or never. One that was refused has none: it is whose session that is. */
 static void end_will(struct mqtt *self, struct io *io)
 {
 	struct will *will = &self->session->will;
 	struct message *m = will->m;
 	bool later = m && !self->goodbye && will->delay && self->session_expiry;
 
-	if (later)
+	if (later || self->refused)
 		return;
 	will->m = NULL;
 	if (self->goodbye)
@@ -489,7 +506,7 @@ void mqtt_leave(struct mqtt *self, struct io *io)
 	if (self->session) {
 		end_will(self, io);
 		mqtt_count(io, MQTT_T_CLIENTS, (uint64_t)-1);
-		if (self->session_expiry)
+		if (self->session_expiry || self->refused)
 			stay(self, io);
 		else
 			end_now(self, io);

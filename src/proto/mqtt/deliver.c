@@ -7,6 +7,7 @@
 enum {
 	HEAD = 512, /* bytes of a PUBLISH before its payload: nearly always enough */
 	IDS = 64,   /* subscription identifiers of one delivery: the same */
+	LOOKS = 16, /* at what is retained, in one step: what is not sent takes no room, which else is the limit */
 };
 
 /* One message on its way to one client. */
@@ -345,20 +346,30 @@ static bool send_all_again(struct mqtt *self, struct io *io)
 	return true;
 }
 
+static void send_queue(struct mqtt *self, struct io *io)
+{
+	struct subscriber *who = self->session;
+
+	while (who->queue_n && out_room(io) && send_next(self, io))
+		;
+	who->slow = who->queue_n && !self->held; /* the disk is not the client */
+}
+
 static void pump(struct mqtt *self, struct io *io)
 {
-	self->session->woken = false;
-	self->session->slow = true;
+	struct subscriber *who = self->session;
+
+	who->woken = false;
+	who->slow = true;
 	if (self->behind && !send_all_again(self, io))
 		return;
-	do {
-		while (self->session->queue_n && out_room(io) && send_next(self, io))
-			;
-		self->session->slow = self->session->queue_n && !self->held; /* the disk is not the client */
-		if (!self->session->replays || self->session->queue_n || !out_room(io))
-			return;
+	send_queue(self, io);
+	while (who->replays && !who->queue_n && out_room(io) && self->looks < LOOKS) {
 		mqtt_replay(self, io);
-	} while (self->session->queue_n);
+		send_queue(self, io);
+		if (++self->looks == LOOKS) /* others have their turn */
+			who->woken = io_post(io, io->self, MQTT_WAKE, NULL, 0);
+	}
 }
 
 void mqtt_pump(struct mqtt *self, struct io *io)

@@ -490,7 +490,7 @@ static enum verdict time_over(struct mqtt *self, const struct ev *ev, struct io 
 static enum verdict stop(struct mqtt *self, struct io *io)
 {
 	if (self->state == MQTT_OPEN) {
-		self->goodbye = true; /* it is not the client's fault, and its will waits for a worse day */
+		self->goodbye = true; /* it is not the client's fault: its will is dropped, here and on disk */
 		return mqtt_bye(self, io, mqtt_stopping(io, MQTT_SHUTTING_DOWN), "stopping");
 	}
 	if (self->state == MQTT_OVER)
@@ -540,8 +540,10 @@ static enum verdict one_event(struct mqtt *self, const struct ev *ev, struct io 
 static enum verdict step(void *selfp, const struct ev *ev, struct io *io)
 {
 	struct mqtt *self = selfp;
-	enum verdict v = one_event(self, ev, io);
+	enum verdict v;
 
+	self->looks = 0;
+	v = one_event(self, ev, io);
 	if (self->torn && v == V_GO)
 		v = mqtt_bye(self, io, MQTT_QUOTA, "out-of-memory");
 	if (v != V_GO)

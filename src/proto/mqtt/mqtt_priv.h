@@ -52,11 +52,13 @@ enum mqtt_role {
 struct mqtt {
 	struct subscriber *session; /* a reference; NULL before it is MQTT_OPEN, and when it is MQTT_OVER */
 	uint8_t version, state;
-	uint8_t role;       /* enum mqtt_role */
+	uint8_t role : 2;   /* enum mqtt_role */
+	uint8_t looks : 6;  /* at what is retained, in this step */
 	uint8_t max_qos;    /* outward: of what the other side takes */
 	bool no_retain : 1; /* likewise */
 	bool anew : 1;      /* what was under way begins there for the first time: nothing is known of it */
 	bool goodbye : 1;   /* no will */
+	bool refused : 1;   /* it was not let in: the session that it found stays as it was */
 	bool paused : 1;    /* it sends too much, and is not read from */
 	bool leaving : 1;   /* the server ends: who says CONNECT is sent elsewhere */
 	bool logged_in : 1;

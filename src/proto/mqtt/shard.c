@@ -7,6 +7,8 @@
 #include "base/mem.h"
 #include "proto/mqtt/bridge.h"
 
+enum { STEP = 256 }; /* alarms that ring in one turn: thousands may be due at once, and others have theirs in between */
+
 #define FIRST_SYS (100 * MSEC)
 #define LOOK_AGAIN (10 * SEC)
 
@@ -103,7 +105,7 @@ static void ring_all(struct mqtt_shard *shard, struct io *io)
 	mqtt_limits_tell(shard, io, false);
 	if (shard->sweep_at <= io->now)
 		sweep(shard, io);
-	while ((n = heap_min(&shard->alarms, &at)) && at <= io->now) {
+	for (unsigned i = 0; i < STEP && (n = heap_min(&shard->alarms, &at)) && at <= io->now; i++) {
 		heap_del(&shard->alarms, n);
 		ring(shard, io, list_entry(n, struct mqtt_alarm, node));
 	}

@@ -60,6 +60,13 @@ static void give(struct mqtt *self, struct io *io, struct replay *r, struct mess
 	message_unref(copy);
 }
 
+/* What came from the other side of a bridge is not, nor what it may not have: that does not go to the disk first. */
+static bool is_for(const struct mqtt *self, const struct message *m)
+{
+	return !(self->role == MQTT_OUTWARD && m->from == self->session->serial) &&
+	       topics_may_have(&self->access, m, true);
+}
+
 /* Some more of the first one, into the queue. */
 void mqtt_replay(struct mqtt *self, struct io *io)
 {
@@ -67,20 +74,20 @@ void mqtt_replay(struct mqtt *self, struct io *io)
 	struct replay *r = s->replays;
 	struct message *found[BATCH];
 	int n = topics_replay(mqtt_service(io)->topics, &r->cursor, io->now, found, BATCH);
+	unsigned given = 0;
 
 	for (int i = 0; i < n; i++) {
-		if (self->role != MQTT_OUTWARD || found[i]->from != s->serial) /* it came from there */
+		if (is_for(self, found[i])) {
 			give(self, io, r, found[i]);
+			given++;
+		}
 		message_unref(found[i]);
 	}
-	io_count(io, MQTT_RETAINED, n > 0 ? (uint64_t)n : 0);
-	if (r->kept && n >= 0 && !r->gap && (r->cursor.over || n))
+	io_count(io, MQTT_RETAINED, given);
+	if (r->kept && n >= 0 && !r->gap && (r->cursor.over || given))
 		mqtt_kept_replay(io, s, r);
-	if (n >= 0 && !r->cursor.over) {
-		if (!s->queue_n && !s->woken) /* nothing of these matched: go on in the next turn */
-			s->woken = io_post(io, io->self, MQTT_WAKE, NULL, 0);
+	if (n >= 0 && !r->cursor.over)
 		return;
-	}
 	if (n < 0) /* the rest, however much it is */
 		mqtt_dropped(io);
 	replay_drop(&s->replays, replay_filter(r));

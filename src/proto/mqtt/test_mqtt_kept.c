@@ -95,6 +95,46 @@ static void test_full(void **state)
 	disk_close(&disk, &w);
 }
 
+/* What is retained and may not be heard is not written, to be taken away again. */
+static void test_denied(void **state)
+{
+	enum { MANY = 100 };
+	BUF_AUTO struct buf why = BUF_INIT(256);
+	struct mem_setup setup = {};
+	struct memconn *a, *c;
+	struct keeper disk;
+	struct rules *r;
+	struct world w;
+	uint64_t before;
+	char topic[20];
+
+	(void)state;
+	assert_int_equal(access_new(&setup.access), 0);
+	assert_int_equal(rules_new(&r), 0);
+	assert_int_equal(rules_add(r, true, "* write topics:#", &why), 0);
+	assert_int_equal(rules_add(r, true, "* read topics:t/7", &why), 0);
+	access_set(setup.access, NULL, r);
+	rules_unref(r);
+	world_open(&w, &mqtt_proto, &setup, "sys_interval", "0");
+	disk_open(&disk, &w);
+	a = talk_enter(&w, "a");
+	for (int i = 0; i < MANY; i++) {
+		snprintf(topic, sizeof(topic), "t/%d", i);
+		talk_publish(a, &(struct say){ .topic = topic, .payload = "x", .qos = 1, .id = 1, .retain = true });
+	}
+	c = says_hello(&w);
+	disk_flush(&disk, &w);
+	take_packet(c, MQTT_CONNACK);
+	before = keep_new_id(disk.k);
+	memconn_send(c, "\x82\7\0\1\0\0\1#\1", 9, 0);
+	assert_int_equal(keep_new_id(disk.k), before + 2);
+	disk_flush(&disk, &w);
+	assert_int_equal(talk_count(&w, MQTT_RETAINED), 1);
+	assert_int_equal(talk_count(&w, MQTT_SENT), 1);
+	disk_close(&disk, &w);
+	access_free(&setup.access);
+}
+
 static const struct sub *subscription(struct world *w)
 {
 	const struct filter *f = filters_find(talk_service(w)->topics->subs, span_str("t"));
@@ -215,6 +255,48 @@ static void test_subscription(void **state)
 	}
 }
 
+/* Who cannot be let in has changed nothing: what was to be said when its client has gone is yet. */
+static unsigned comes_back_with_fault(unsigned n)
+{
+	const struct hello hello = { .name = "b", .expiry = 60, .will = "w", .will_delay = 30 };
+	const struct subscriber *s;
+	struct keeper disk;
+	struct memconn *c;
+	struct world w;
+	unsigned code = MQTT_OK;
+
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0");
+	disk_open(&disk, &w);
+	c = world_client(&w);
+	talk_greet(c, &hello);
+	memconn_reset(c);
+	s = list_entry(talk_service(&w)->topics->all.next, struct subscriber, all);
+	c = world_client(&w);
+	keep_batch_done(&talk_room(c)->pen.batch);
+	fault_arm(FAULT_MEM, n, 0, false);
+	talk_greet(c, &(struct hello){ .name = "b", .expiry = 600, .will = "another" });
+	fault_arm(FAULT_MEM, 0, 0, false);
+	disk_flush(&disk, &w);
+	if (memconn_out(c).n && memconn_out(c).p[0] >> 4 == MQTT_CONNACK)
+		code = take_packet(c, MQTT_CONNACK).body.p[1];
+	if (code == MQTT_SERVER_BUSY) {
+		assert_true(!s->where && s->expiry == 60 && s->will.m);
+		assert_true(span_is(message_topic(s->will.m), "w"));
+	}
+	disk_close(&disk, &w);
+	return code;
+}
+
+static void test_comes_back(void **state)
+{
+	unsigned refused = 0;
+
+	(void)state;
+	for (unsigned n = 1; n < 12; n++)
+		refused += comes_back_with_fault(n) == MQTT_SERVER_BUSY;
+	assert_true(refused >= 2); /* its own will, the record */
+}
+
 /* Nor is one given up as long as the disk has it; for one that there is not, there is no record either. */
 static void test_unsubscribe(void **state)
 {
@@ -242,9 +324,11 @@ static void test_unsubscribe(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_waits),        cmocka_unit_test(test_full),        cmocka_unit_test(test_early),
+		cmocka_unit_test(test_waits),        cmocka_unit_test(test_full),
+		cmocka_unit_test(test_early),        cmocka_unit_test(test_denied),
 #ifdef GUICHET_FAULTS
 		cmocka_unit_test(test_subscription), cmocka_unit_test(test_unsubscribe),
+		cmocka_unit_test(test_comes_back),
 #endif
 	};
 

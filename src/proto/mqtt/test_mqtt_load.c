@@ -130,6 +130,51 @@ static void test_long_replay(void **state)
 	world_close(&w);
 }
 
+/* What is too large for its subscriber takes no room in its output: others have their turn all the same, and it ends. */
+static void test_replay_of_nothing(void **state)
+{
+	enum { TOPICS = 5000, MOST = 512 /* in one turn */ };
+	struct memconn *a, *b;
+	uint64_t n = 0, last = 0;
+	struct world w;
+
+	(void)state;
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0");
+	a = talk_enter(&w, "a");
+	b = talk_hello(&w, &(struct hello){ .name = "b", .clean = true, .max_packet = 40 }, false);
+	retain(a, TOPICS, "some text of a usual length, which is not long", 0);
+	memdrive_auto(w.drive, false);
+	for (int i = 0; i < 100; i++) /* in one step */
+		memconn_send(b, "\x82\x07\0\1\0\0\1#\0", 9, 0);
+	for (int i = 0; i < 3 || n > last; i++) {
+		last = n;
+		memdrive_turn(w.drive);
+		n = talk_count(&w, MQTT_DROPPED);
+		assert_true(n - last <= MOST);
+	}
+	assert_true(n >= TOPICS && n <= TOPICS + MOST); /* the last of these subscriptions has begun anew */
+	assert_true(talk_count(&w, MQTT_RETAINED) == n);
+	memdrive_auto(w.drive, true);
+	world_close(&w);
+}
+
+/* One behind the other, also when there is nothing for the first. */
+static void test_replays(void **state)
+{
+	struct memconn *a;
+	struct world w;
+
+	(void)state;
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0");
+	a = talk_enter(&w, "a");
+	retain(a, 2, "x", 0);
+	memconn_send(a, "\x82\x18\0\1\0\0\3no/\0\0\7r/00001\0\0\2no\0", 26, 0);
+	take_packet(a, MQTT_SUBACK);
+	assert_true(span_is(talk_take(a).topic, "r/00001"));
+	assert_said(a, "");
+	world_close(&w);
+}
+
 #ifdef GUICHET_FAULTS
 enum { MANY = 70 }; /* letters of one step: they need memory */
 
@@ -466,6 +511,7 @@ int main(void)
 		cmocka_unit_test(test_large_packets_again), cmocka_unit_test(test_largest_behind_others),
 		cmocka_unit_test(test_other_loops),         cmocka_unit_test(test_kept_elsewhere),
 		cmocka_unit_test(test_failing_allocations), cmocka_unit_test(test_idle_client),
+		cmocka_unit_test(test_replay_of_nothing),   cmocka_unit_test(test_replays),
 #ifdef GUICHET_FAULTS
 		cmocka_unit_test(test_lost_wake),           cmocka_unit_test(test_replay_without_memory),
 #endif

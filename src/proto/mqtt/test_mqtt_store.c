@@ -86,6 +86,44 @@ static void test_lost_letter(void **state)
 	end(&b);
 }
 
+/* ---- who comes and is refused changes nothing ---- */
+
+static char *text_of(struct box *b)
+{
+	char *text;
+
+	crash(b);
+	keeper_open(&b->keeper);
+	text = keeper_text(&b->keeper);
+	keeper_close(&b->keeper);
+	return text;
+}
+
+static void test_refused(void **state)
+{
+	const struct hello hello = { .name = "b", .expiry = 600, .will = "w", .will_delay = 60 },
+			   small = { .name = "b", .expiry = 60, .max_packet = 8 };
+	struct memconn *c;
+	char *before, *after;
+	struct box b;
+
+	(void)state;
+	begin(&b, true);
+	memconn_reset(talk_hello(&b.w, &hello, false));
+	before = text_of(&b);
+	start(&b);
+	memdrive_advance(b.w.drive, SEC);
+	c = world_client(&b.w);
+	talk_greet(c, &small);
+	assert_string_equal(memconn_reason(c), "packet-too-large");
+	after = text_of(&b);
+	assert_non_null(strstr(before, "will 60"));
+	assert_string_equal(before, after);
+	mem_free(before);
+	mem_free(after);
+	keeper_done(&b.keeper);
+}
+
 /* ---- what a record names ---- */
 
 static void says(struct memconn *c, const char *topic, const char *payload, bool retain)
@@ -329,7 +367,7 @@ int main(void)
 		cmocka_unit_test(test_lost_letter),  cmocka_unit_test(test_waiters),
 		cmocka_unit_test(test_replay_1),     cmocka_unit_test(test_replay_2),
 		cmocka_unit_test(test_replay_again), cmocka_unit_test(test_given_up),
-		cmocka_unit_test(test_gap),
+		cmocka_unit_test(test_gap),          cmocka_unit_test(test_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -149,6 +149,34 @@ static void test_will_delay(void **state)
 	assert_said(a, "");
 }
 
+/* Somebody comes under its name, and is refused: its will is due all the same, and its session ends, when they would have been. */
+static void test_will_of_one_refused(void **state)
+{
+	struct memconn *a, *b;
+
+	(void)state;
+	a = talk_enter(&w, "a");
+	talk_subscribe(a, "w/#", 0);
+	b = talk_hello(&w, &(struct hello){ .name = "b", .expiry = 60, .will = "w/b", .will_delay = 10 }, false);
+	memconn_reset(b);
+	for (int i = 0; i < 4; i++) {
+		pass(2 * SEC);
+		b = world_client(&w);
+		talk_greet(b, &(struct hello){ .name = "b", .expiry = 600, .max_packet = 8, .will = "w/another" });
+		assert_string_equal(memconn_reason(b), "packet-too-large");
+	}
+	silent_for(a, 2 * SEC);
+	assert_true(span_is(talk_take(a).topic, "w/b"));
+	b = world_client(&w);
+	talk_greet(b, &(struct hello){ .name = "b", .expiry = 600, .max_packet = 8 });
+	pass(50 * SEC - STEP);
+	assert_int_equal(sessions(), 2);
+	pass(STEP);
+	assert_int_equal(sessions(), 1);
+	assert_int_equal(talk_room(a)->alarms.n, 0);
+	assert_said(a, "");
+}
+
 /* How long a will lives counts from when it is published. */
 static void test_will_expiry(void **state)
 {
@@ -345,6 +373,32 @@ static void test_comes_back_elsewhere(void **state)
 	}
 }
 
+/*
+ * Thousands whose time is over in the same moment, as after a restart: who hears their wills has its turn in between, so its queue has room
+ * for them.
+ */
+static void test_many_at_once(void **state)
+{
+	enum { MANY = 2000 };
+	struct memconn *a;
+	char name[20];
+
+	(void)state;
+	world_open(&w, &mqtt_proto, NULL, "sys_interval", "0", "queue_bytes", "40K");
+	a = talk_enter(&w, "a");
+	talk_subscribe(a, "w", 0);
+	for (int i = 0; i < MANY; i++) {
+		snprintf(name, sizeof(name), "b%d", i);
+		memconn_reset(talk_hello(
+			&w, &(struct hello){ .name = name, .expiry = 60, .will = "w", .will_delay = 60 }, false));
+	}
+	silent_for(a, 60 * SEC);
+	for (int i = 0; i < MANY; i++)
+		talk_take(a);
+	assert_int_equal(talk_count(&w, MQTT_DROPPED), 0);
+	assert_int_equal(sessions(), 1);
+}
+
 #ifdef GUICHET_FAULTS
 /* Who goes when there is no memory at all: its will comes, and its session ends, when it should. */
 static void test_leaves_without_memory(void **state)
@@ -375,6 +429,7 @@ int main(void)
 		TEST(test_keep_alive),
 		TEST(test_keep_alive_of_a_listener),
 		TEST(test_will_delay),
+		TEST(test_will_of_one_refused),
 		TEST(test_will_expiry),
 		TEST(test_session_expiry),
 		TEST(test_message_expiry),
@@ -382,6 +437,7 @@ int main(void)
 		TEST(test_comes_and_goes),
 		TEST(test_ended_before_its_time),
 		cmocka_unit_test_teardown(test_comes_back_elsewhere, down),
+		cmocka_unit_test_teardown(test_many_at_once, down),
 		TEST(test_keep_alive_of_a_drip),
 		cmocka_unit_test_teardown(test_drip_for_ever, down),
 #ifdef GUICHET_FAULTS

@@ -22,6 +22,7 @@ struct hello {
 	bool clean;
 	uint16_t keep_alive, receive_max;
 	uint32_t expiry; /* of the session */
+	uint32_t max_packet;
 	const char *will;
 	uint32_t will_delay, will_expiry;
 	bool will_retain;
@@ -67,6 +68,8 @@ static inline void talk_greet(struct memconn *c, const struct hello *h)
 		mqtt_props_set(&p.props, MQTT_P_SESSION_EXPIRY, h->expiry);
 	if (h->receive_max)
 		mqtt_props_set(&p.props, MQTT_P_RECEIVE_MAX, h->receive_max);
+	if (h->max_packet)
+		mqtt_props_set(&p.props, MQTT_P_MAX_PACKET, h->max_packet);
 	if (h->asks)
 		mqtt_props_set(&p.props, MQTT_P_REQUEST_RESPONSE, 1);
 	if (h->will) {
