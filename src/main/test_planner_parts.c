@@ -62,7 +62,7 @@ static void check_plan(const struct plan *plan)
 	assert_string_equal(far->topics, "a out 1\nb in");
 	assert_string_equal(far->password.path, secret);
 	assert_true(span_is(far->password.bytes, "xyzzy\n"));
-	assert_true(span_is(bridge_password(far), "xyzzy"));
+	assert_true(span_is(far_password(&far->password), "xyzzy"));
 }
 
 static void parts_come_with_their_service(void **state)
