@@ -194,7 +194,9 @@ static void sooner(nsec *min, nsec at)
 
 static nsec idle_of(const struct sess *s)
 {
-	return s->proto && !(s->flags & (S_SHARD | S_DGRAM)) ? sess_svc(s)->limits.idle : 0;
+	bool never = !s->proto || s->proto->flags & P_ALIVE || s->flags & (S_SHARD | S_DGRAM);
+
+	return never ? 0 : sess_svc(s)->limits.idle;
 }
 
 static nsec first_of(const struct sess *s)

@@ -221,7 +221,7 @@ static void fill_svc(struct service *v)
 	v->pub.options = v->plan.options;
 	v->pub.limits.input = c->input;
 	v->pub.limits.output = proto_output(v->plan.proto, v->plan.options, c->output);
-	v->pub.limits.idle = v->plan.proto->flags & P_ALIVE ? 0 : c->idle;
+	v->pub.limits.idle = c->idle;
 	v->pub.limits.first = c->first;
 	v->pub.limits.auth = c->auth;
 	v->pub.limits.min_rate = c->min_rate;

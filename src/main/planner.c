@@ -410,9 +410,14 @@ static int finish_services(struct planner *p)
 		else if (!err)
 			check_places(p, &p->plan->services[i]);
 	}
-	for (size_t i = 0; i < p->plan->n && !err; i++)
-		if (p->plan->services[i].common->enabled || !p->setup->wants)
-			err = add_tls(p, &p->plan->services[i]);
+	for (size_t i = 0; i < p->plan->n && !err; i++) {
+		struct plan_service *s = &p->plan->services[i];
+
+		if (s->common->enabled || !p->setup->wants)
+			err = add_tls(p, s);
+		if (!err && s->common->enabled)
+			err = planner_read_files(p, s);
+	}
 	for (size_t i = 0; i < p->plan->n && !err; i++) {
 		planner_check_dials(p, &p->plan->services[i]);
 		err = add_folder(p, &p->plan->services[i]);

@@ -87,30 +87,48 @@ static const struct option *find_row(struct planner *p, const struct conf_sectio
 
 /* ---- files ---- */
 
-struct place {
-	const struct conf_section *section;
-	const struct option *row;
+/* Whose options they are: a section of a service, or a service. */
+struct owner {
+	const struct conf_section *section; /* NULL: the service itself */
+	const struct plan_service *service;
 };
 
-static unsigned line_of(const struct place *at)
+/* A sentence begins with the name of an option. */
+static unsigned line_of(const struct conf_section *section, const char *text)
 {
-	const struct conf_entry *e = conf_section_find(at->section, at->row->name);
+	char name[CONF_NAME_MAX + 1];
+	const struct conf_entry *e;
 
-	return e ? e->line : at->section->line;
+	snprintf(name, sizeof(name), "%.*s", (int)strcspn(text, ":"), text);
+	e = conf_section_find(section, name);
+	return e ? e->line : section->line;
 }
 
-static void warn_of_mode(struct planner *p, const struct place *at, const char *path)
+static void problem(struct planner *p, const struct owner *of, const char *text)
 {
+	if (of->section)
+		conf_problem(p->ps, of->section->file, line_of(of->section, text), "%s", text);
+	else
+		planner_problem(p, of->service, text);
+}
+
+static void warn_of_mode(struct planner *p, const struct owner *of, const struct option *row, const char *path)
+{
+	char text[PLANNER_SENTENCE];
 	struct stat st;
 
-	if (at->row->secret && !p->setup->from && stat(path, &st) == 0 && st.st_mode & S_IROTH)
-		conf_warning(p->ps, at->section->file, line_of(at),
-			     "%s: %s can be read by every user of this machine; chmod o-r it", at->row->name, path);
+	if (!row->secret || p->setup->from || stat(path, &st) < 0 || !(st.st_mode & S_IROTH))
+		return;
+	snprintf(text, sizeof(text), "%s: %s can be read by every user of this machine; chmod o-r it", row->name, path);
+	if (of->section)
+		conf_warning(p->ps, of->section->file, line_of(of->section, text), "%s", text);
+	else
+		planner_warning(p, of->service, text);
 }
 
-static int read_file(struct planner *p, const struct place *at, void *values)
+static int read_file(struct planner *p, const struct owner *of, const struct option *row, void *values)
 {
-	const struct option_file *f = (const void *)((const char *)values + at->row->offset);
+	const struct option_file *f = (const void *)((const char *)values + row->offset);
 	BUF_AUTO struct buf bytes = BUF_INIT(FILE_MAX);
 	char text[PLANNER_SENTENCE];
 	struct buf why;
@@ -119,17 +137,17 @@ static int read_file(struct planner *p, const struct place *at, void *values)
 	if (!f->path)
 		return 0;
 	buf_init_fixed(&why, text, sizeof(text));
-	buf_addf(&why, "%s: ", at->row->name);
+	buf_addf(&why, "%s: ", row->name);
 	err = kit_read(p->setup->from, p->setup->into, f->path, &bytes, &why);
 	if (!err) {
-		warn_of_mode(p, at, f->path);
+		warn_of_mode(p, of, row, f->path);
 		buf_reset(&why);
-		err = option_file_take(at->row, values, buf_span(&bytes), &why);
+		err = option_file_take(row, values, buf_span(&bytes), &why);
 	}
 	if (bytes.p)
 		explicit_bzero(bytes.p, bytes.cap);
 	if (err && err != -ENOMEM)
-		conf_problem(p->ps, at->section->file, line_of(at), "%s", text);
+		problem(p, of, text);
 	return err == -ENOMEM ? err : 0;
 }
 
@@ -141,36 +159,39 @@ static bool has_files(const struct option_table *t)
 	return false;
 }
 
-/* What only their content can tell. */
-static int check_again(struct planner *p, const struct conf_section *section, const struct option_table *t,
-		       const void *values)
+static int check(const struct option_table *t, const void *values, char text[PLANNER_SENTENCE])
 {
-	char text[PLANNER_SENTENCE], name[CONF_NAME_MAX + 1];
-	const struct conf_entry *e;
 	struct buf why;
-	int err;
 
-	buf_init_fixed(&why, text, sizeof(text));
-	err = option_values_check(t, values, &why);
-	if (!err || err == -ENOMEM)
-		return err;
-	snprintf(name, sizeof(name), "%.*s", (int)strcspn(text, ":"), text);
-	e = conf_section_find(section, name);
-	conf_problem(p->ps, section->file, e ? e->line : section->line, "%s", text);
-	return 0;
+	buf_init_fixed(&why, text, PLANNER_SENTENCE);
+	return option_values_check(t, values, &why);
 }
 
-static int read_files(struct planner *p, const struct conf_section *section, const struct option_table *t, void *values)
+static int read_files(struct planner *p, const struct owner *of, const struct option_table *t, void *values)
 {
 	size_t problems = conf_problems_count(p->ps);
-	int err = 0;
+	char text[PLANNER_SENTENCE];
+	int err = 0, before;
 
+	if (!has_files(t))
+		return 0;
+	before = check(t, values, text);
 	for (size_t i = 0; i < t->n && !err; i++)
 		if (t->rows[i].type == OPTION_FILE)
-			err = read_file(p, &(struct place){ section, &t->rows[i] }, values);
-	if (err || conf_problems_count(p->ps) != problems || !has_files(t))
-		return err;
-	return check_again(p, section, t, values);
+			err = read_file(p, of, &t->rows[i], values);
+	if (err || before || conf_problems_count(p->ps) != problems) /* which has been told of */
+		return err ? err : before == -ENOMEM ? before : 0;
+	err = check(t, values, text); /* what only their content can tell */
+	if (err && err != -ENOMEM)
+		problem(p, of, text);
+	return err == -ENOMEM ? err : 0;
+}
+
+int planner_read_files(struct planner *p, const struct plan_service *s)
+{
+	const struct option_table *t = s->proto->options;
+
+	return t ? read_files(p, &(struct owner){ .service = s }, t, s->options) : 0;
 }
 
 /* ---- one section ---- */
@@ -217,5 +238,5 @@ int planner_take_part(struct planner *p, const struct conf_section *section)
 		conf_problem(p->ps, section->file, section->line, "%s", text);
 		return 0;
 	}
-	return err ? err : read_files(p, section, row->part, part->values);
+	return err ? err : read_files(p, &(struct owner){ .section = section }, row->part, part->values);
 }

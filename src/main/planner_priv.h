@@ -50,6 +50,8 @@ bool planner_was_worded(const struct planner *p, const char *name); /* a word na
 bool planner_is_part(const struct conf_section *section);
 /* When all services of the file are there. 0 or -ENOMEM. */
 [[nodiscard]] int planner_take_part(struct planner *p, const struct conf_section *section);
+/* What is in the files that the service's own options name, when file and command line have been taken. 0 or -ENOMEM. */
+[[nodiscard]] int planner_read_files(struct planner *p, const struct plan_service *s);
 
 /* ---- planner_given.c: 0 or -ENOMEM ---- */
 

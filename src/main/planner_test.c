@@ -1,12 +1,14 @@
 /*
  * planner_test.c - what test mode makes of addresses: loopback and a port that the system picks, paths in one folder. So any
- * number of tests can serve the same configuration at the same time.
+ * number of tests can serve the same configuration at the same time. Who connects to another service by its path finds it there;
+ * ports are not known yet.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "base/addr.h"
+#include "conf/option.h"
 #include "main/planner_priv.h"
 
 static const char *base_name(const struct addr_text *a)
@@ -34,6 +36,23 @@ static bool is_taken(const struct plan *plan, const struct addr_text *a)
 	return false;
 }
 
+/* Whom other services connect to by its path moves for them too. */
+static void follow(const struct plan *plan, const struct addr_text *from, const struct addr_text *to)
+{
+	for (size_t i = 0; i < plan->n; i++) {
+		const struct plan_service *s = &plan->services[i];
+		const struct option_table *t = s->proto->flags & P_DIALS ? s->proto->options : NULL;
+
+		for (size_t j = 0; t && j < t->n; j++) {
+			const struct addr_list *l = (const void *)((const char *)s->options + t->rows[j].offset);
+
+			for (size_t k = 0; t->rows[j].type == OPTION_ADDRS && k < l->n; k++)
+				if (addr_equal(&l->v[k], from))
+					l->v[k] = *to;
+		}
+	}
+}
+
 /* Address i of service s moves into the test's folder, where every name is there once. */
 static int move_path(struct planner *p, const struct plan_service *s, size_t i, struct addr_text *a, struct buf *why)
 {
@@ -46,8 +65,10 @@ static int move_path(struct planner *p, const struct plan_service *s, size_t i, 
 		buf_addf(&b, "%zu-%zu-", (size_t)(s - p->plan->services), i);
 	buf_adds(&b, base_name(a));
 	err = b.err ? b.err : addr_rebase(&moved, p->setup->test_data, why);
-	if (!err)
+	if (!err) {
+		follow(p->plan, a, &moved);
 		*a = moved;
+	}
 	return err;
 }
 

@@ -55,6 +55,9 @@ static void who_names_somebody_connects(void **state)
 		{ "[relay]\nlisten = tcp:0\nto = tcp:far.example:1883\n", true, false },
 		{ "[relay]\nlisten = tcp:0\nto = unix:/run/near.sock\n", true, true },
 		{ BROKER "[relay]\nlisten = tcp:0\nto = tcp:far.example:1883\ngroup = out\n", false, false },
+		{ "[chat]\nlisten = tcp:0\nnames = yes\n", false, false },
+		{ "[chat]\nlisten = tcp:0\nbroker = tcp:far.example:1883\ntopic = a\n", true, false },
+		{ "[chat]\nlisten = tcp:0\nbroker = unix:/run/mqtt.sock\ntopic = a\n", true, true },
 	};
 
 	(void)state;

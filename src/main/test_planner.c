@@ -106,6 +106,16 @@ static const char *listens(const struct plan_service *s)
 	return text;
 }
 
+static const char *dials(const struct plan_service *s)
+{
+	static char text[1024];
+	struct buf b;
+
+	buf_init_fixed(&b, text, sizeof(text));
+	option_format(option_find(s->proto->options, "to"), s->options, &b);
+	return text;
+}
+
 /* ---- files ---- */
 
 static void test_file(void **state)
@@ -395,7 +405,8 @@ static void test_test_mode(void **state)
 	write_conf(
 		"[guichet]\nlog = /nowhere/x.log\ncontrol = /nowhere/c\ndata = /nowhere\n"
 		"[echo]\nlisten = tcp:*:7007 udp:example.org:echo tcp:[2001:db8::1]:9 tcp:192.0.2.1:9 unix:/run/e.sock\n"
-		"[two]\nprotocol = echo\nlisten = unix:./e.sock\n");
+		"[two]\nprotocol = echo\nlisten = unix:./e.sock\n"
+		"[relay]\nlisten = tcp:1\nto = unix:./e.sock\n[other]\nprotocol = relay\nlisten = tcp:2\nto = unix:/run/x.sock\n");
 	m = make(&(struct planner_setup){ .file = folder_conf, .test_data = folder, .dry = true });
 	assert_string_equal(m.text, "");
 	assert_string_equal(m.plan->global->data, folder);
@@ -406,6 +417,8 @@ static void test_test_mode(void **state)
 	assert_string_equal(listens(find(m.plan, "echo")), expect);
 	snprintf(expect, sizeof(expect), "unix:%s/e.sock", folder);
 	assert_string_equal(listens(find(m.plan, "two")), expect);
+	assert_string_equal(dials(find(m.plan, "relay")), expect); /* one of ours is where it has moved to */
+	assert_string_equal(dials(find(m.plan, "other")), "unix:/run/x.sock");
 	plan_free(&m.plan);
 	m = make(&(struct planner_setup){ .test_data = folder, .dry = true });
 	assert_string_equal(m.text, "");

@@ -13,6 +13,7 @@
 #include "drive/files.h"
 #include "main/kit.h"
 #include "main/planner.h"
+#include "proto/chat/chat_priv.h"
 #include "proto/mqtt/bridge.h"
 #include "support/folder.h"
 
@@ -62,7 +63,7 @@ static void check_plan(const struct plan *plan)
 	assert_string_equal(far->topics, "a out 1\nb in");
 	assert_string_equal(far->password.path, secret);
 	assert_true(span_is(far->password.bytes, "xyzzy\n"));
-	assert_true(span_is(bridge_password(far), "xyzzy"));
+	assert_true(span_is(far_password(&far->password), "xyzzy"));
 }
 
 static void parts_come_with_their_service(void **state)
@@ -107,6 +108,50 @@ static void a_secret_that_all_can_read_is_told_of(void **state)
 	plan_free(&plan);
 }
 
+/* A service may name files itself; what is wrong with its options is told once, whether they can be read or not. */
+static void a_service_has_files_too(void **state)
+{
+	static const char room[] =
+		"[chat]\nlisten = tcp:0\ntopic = a\nbroker = tcp:far.example:1883\nuser = me\npassword = secret\n";
+	struct planner_setup setup = { .file = file, .dry = true };
+	struct conf_problems ps = {};
+	const struct chat_options *o;
+	struct kit *kit = NULL;
+	struct plan *plan = NULL;
+
+	(void)state;
+	write_all(0600);
+	assert_int_equal(files_write(file, 0600, span_str(room), NULL), 0);
+	assert_int_equal(kit_new(&kit), 0);
+	setup.into = kit;
+	assert_int_equal(planner_make(&setup, &plan, &ps), 0);
+	assert_true(conf_problems_none(&ps) && ps.warnings == 0);
+	plan_free(&plan);
+	assert_int_equal(remove(secret), 0);
+	setup.into = NULL;
+	setup.from = kit;
+	assert_int_equal(planner_make(&setup, &plan, &ps), 0);
+	assert_true(conf_problems_none(&ps));
+	o = plan->services[0].options;
+	assert_true(span_is(far_password(&o->password), "xyzzy"));
+	plan_free(&plan);
+	kit_free(&kit);
+	setup.from = NULL;
+	assert_int_equal(planner_make(&setup, &plan, &ps), 0);
+	assert_int_equal(ps.n, 1);
+	assert_int_equal(ps.v[0].line, 6);
+	assert_non_null(strstr(ps.v[0].text, "password: cannot read"));
+	conf_problems_done(&ps);
+	plan_free(&plan);
+	write_all(0600);
+	assert_int_equal(files_write(file, 0600, span_str("[chat]\nlisten = tcp:0\npassword = secret\n"), NULL), 0);
+	assert_int_equal(planner_make(&setup, &plan, &ps), 0);
+	assert_int_equal(ps.n, 1);
+	assert_non_null(strstr(ps.v[0].text, "password: needs a user"));
+	conf_problems_done(&ps);
+	plan_free(&plan);
+}
+
 static void memory_may_be_out(void **state)
 {
 	(void)state;
@@ -134,6 +179,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(parts_come_with_their_service),
 		cmocka_unit_test(a_secret_that_all_can_read_is_told_of),
+		cmocka_unit_test(a_service_has_files_too),
 		cmocka_unit_test(memory_may_be_out),
 	};
 

@@ -5,7 +5,8 @@
  * each of them, and once to each other loop, whose shard posts it on. Nobody waits for a slow reader: lines that come
  * while its queue is full are dropped for it, and counted.
  *
- * With `names = yes` a line carries the name of who said it, and a few commands exist (command.c).
+ * With `names = yes` a line carries the name of who said it, and a few commands exist (command.c). With a broker the room is a topic
+ * too (topic.c): the shard of the first loop has the connection, and hears what is said in all of them anyway.
  */
 #include "proto/chat/chat_priv.h"
 #include "proto/protos.h"
@@ -15,21 +16,38 @@ enum {
 	PARTS = 3 * 32,   /* pieces of bytes that one batch is made of: name, text and perhaps a missing LF, 32 times */
 	BATCH = 16 << 10, /* bytes after which a batch goes out */
 	COPY = 4 << 10,   /* up to here a copy into the queue is cheaper than a reference */
+	TOPIC_MAX = 1024, /* bytes of its name */
+	PEM_MAX = 1 << 20,
+	PASSWORD_MAX = 65535,
 };
 
 static const struct proto_counter counters[] = {
 	{ "lines", "lines said" },
 	{ "deliveries", "lines that one client got" },
 	{ "dropped", "lines that one client was too slow for" },
+	{ "topic_said", "lines that the broker has taken" },
+	{ "topic_dropped", "lines that the broker did not get: not connected, too slow, or gone before it answered" },
+	{ "topic_refused", "lines that the broker has refused" },
+	{ "topic_heard", "messages that others published, said in the room" },
+	{ "topic_ignored", "messages that are not said: no text, a line too long, or memory was out" },
 	{},
 };
 
 static const struct option rows[] = {
+	OPT_ADDRS(struct chat_options, broker, NULL, 0, 1, "connects to this broker of MQTT 5, for the topic"),
+	OPT_FILE(struct chat_options, ca, PEM_MAX,
+		 "trusts a broker that has a certificate from these authorities (PEM); without it those of the system"),
+	OPT_BOOL(struct chat_options, insecure, "no",
+		 "takes any certificate of a broker, so that anybody in between can read and change everything"),
 	OPT_BOOL(struct chat_options, names, "no",
 		 "puts the name of who speaks before each line, and allows /nick, /who and /quit"),
+	OPT_SECRET(struct chat_options, password, PASSWORD_MAX, "the file with the password for the broker"),
+	OPT_STRING(struct chat_options, topic, NULL, 0, TOPIC_MAX,
+		   "publishes there what is said in the room, and says in the room what others publish there"),
+	OPT_STRING(struct chat_options, user, NULL, 0, 1024, "logs in at the broker under this name"),
 };
 
-static const struct option_table table = OPTION_TABLE("chat", rows, struct chat_options, NULL);
+const struct option_table chat_table = OPTION_TABLE("chat", rows, struct chat_options, chat_topic_check);
 
 /* ---- delivery ---- */
 
@@ -66,26 +84,47 @@ void chat_tell_others(struct chat *self, struct io *io, uint32_t lines, struct b
 {
 	post_to_members(io->shard, io, self, lines, text);
 	chat_post_to_loops(io, lines, another_reference, text);
+	chat_topic_say(io->shard, io, blob_span(text));
 }
 
-/* What comes from another loop. */
+void chat_tell_all(struct chat_room *room, struct io *io, uint32_t lines, struct blob *text)
+{
+	post_to_members(room, io, NULL, lines, text);
+	chat_post_to_loops(io, lines, another_reference, text);
+}
+
+/* What comes from another loop; the first one, which has the topic, gets from others only what was said in the room. */
+static void take_letters(struct chat_room *room, const struct ev *ev, struct io *io)
+{
+	for (size_t i = 0; i < ev->mail.n; i++) {
+		const struct letter *l = &ev->mail.v[i];
+
+		if (l->tag == CHAT_WHO) {
+			chat_answer_who(room, io, l->mail);
+			continue;
+		}
+		post_to_members(room, io, NULL, l->tag, blob_of_mail(l->mail));
+		chat_topic_say(room, io, blob_span(blob_of_mail(l->mail)));
+	}
+}
+
 static enum verdict shard(void *self, const struct ev *ev, struct io *io)
 {
 	struct chat_room *room = self;
 
 	if (ev->kind == EV_OPEN)
 		list_init(&room->members);
-	if (ev->kind != EV_MSG)
-		return V_GO;
-	for (size_t i = 0; i < ev->mail.n; i++) {
-		const struct letter *l = &ev->mail.v[i];
-
-		if (l->tag == CHAT_WHO)
-			chat_answer_who(room, io, l->mail);
-		else
-			post_to_members(room, io, NULL, l->tag, blob_of_mail(l->mail));
-	}
+	if (ev->kind == EV_MSG)
+		take_letters(room, ev, io);
+	else
+		chat_topic_event(room, ev, io);
 	return V_GO;
+}
+
+static void shard_fini(void *self, struct io *io)
+{
+	(void)io;
+	chat_topic_done(self);
 }
 
 /* Letters to a member: lines that somebody else said. */
@@ -162,15 +201,15 @@ static void add_line(const struct chat *self, struct batch *b, struct span raw, 
 	b->lines++;
 }
 
-/* Bytes that a line may have: CHAT_LINE, or less when the option `input` says so. */
-static size_t line_max(const struct io *io)
+/* CHAT_LINE, or less when the option `input` says so. */
+size_t chat_line_max(const struct io *io)
 {
 	return io->svc->limits.input < CHAT_LINE ? io->svc->limits.input : CHAT_LINE;
 }
 
 static enum verdict too_long(struct io *io)
 {
-	out_fmt(io, "error: a line may have at most %zu bytes\n", line_max(io));
+	out_fmt(io, "error: a line may have at most %zu bytes\n", chat_line_max(io));
 	io_reason(io, "line-too-long");
 	return V_CLOSE;
 }
@@ -185,7 +224,7 @@ static enum verdict out_of_memory(struct io *io)
 static enum verdict talk(struct chat *self, struct io *io)
 {
 	const struct chat_options *o = io->svc->options;
-	size_t most = line_max(io);
+	size_t most = chat_line_max(io);
 	struct batch b;
 	struct span line;
 	int r;
@@ -223,7 +262,7 @@ static enum verdict enter(struct chat *self, struct io *io)
 	self->id = io->self;
 	chat_set_name(self, room, io);
 	list_add(&room->members, &self->seat);
-	in_cap(io, line_max(io) + LINE_END);
+	in_cap(io, chat_line_max(io) + LINE_END);
 	return V_GO;
 }
 
@@ -282,12 +321,13 @@ const struct proto chat_proto = {
 	.summary = "a room: each line goes to everybody else in it",
 	.needs = "what one client says goes to all the others, and only event loops pass on from one client to another",
 	/* who does not read what others say may still speak, and is heard to leave */
-	.flags = P_STREAM | P_SHARED | P_READ_WHILE_FULL,
+	.flags = P_STREAM | P_SHARED | P_READ_WHILE_FULL | P_DIALS,
 	.self_size = sizeof(struct chat),
 	.shard_size = sizeof(struct chat_room),
-	.options = &table,
+	.options = &chat_table,
 	.counters = counters,
 	.step = step,
 	.shard = shard,
+	.shard_fini = shard_fini,
 	.fini = leave,
 };

@@ -1,24 +1,38 @@
 /*
- * chat_priv.h - what the room (chat.c) and its commands (command.c) share.
+ * chat_priv.h - what the room (chat.c), its commands (command.c) and its topic (topic.c) share.
  */
 #pragma once
 #include "base/list.h"
 #include "conf/option.h"
 #include "core/proto.h"
+#include "proto/mqtt/topic_client.h"
 
 enum {
 	CHAT_LINE = 64 << 10, /* bytes of a line, before its end */
 	CHAT_NAME = 24,
 };
 
-enum { CHAT_LINES, CHAT_DELIVERIES, CHAT_DROPPED }; /* counters */
+enum { /* counters */
+       CHAT_LINES,
+       CHAT_DELIVERIES,
+       CHAT_DROPPED,
+       CHAT_TOPIC_SAID,
+       CHAT_TOPIC_DROPPED,
+       CHAT_TOPIC_REFUSED,
+       CHAT_TOPIC_HEARD,
+       CHAT_TOPIC_IGNORED,
+};
 
 /* Tags of letters: the number of lines in a blob, or a question from another loop (command.c). */
 enum { CHAT_WHO = 0 };
 
 struct chat_options {
-	bool names;
+	struct addr_list broker; /* one, or none */
+	struct option_file ca, password;
+	bool insecure, names;
+	char *topic, *user;
 };
+extern const struct option_table chat_table;
 
 /* A client. */
 struct chat {
@@ -32,11 +46,17 @@ struct chat {
 /* The shard: the clients of one loop. */
 struct chat_room {
 	struct list members;
-	unsigned guests; /* names given so far */
+	unsigned guests;            /* names given so far */
+	struct topic_client client; /* in the first loop only */
+	void *joined;               /* the options that it is made of; NULL: there is none */
 };
 
-/* To everybody but self; the caller keeps its reference. */
+/* To everybody but self, and to the topic; the caller keeps its reference. */
 void chat_tell_others(struct chat *self, struct io *io, uint32_t lines, struct blob *text);
+/* To everybody, from the topic. */
+void chat_tell_all(struct chat_room *room, struct io *io, uint32_t lines, struct blob *text);
+
+size_t chat_line_max(const struct io *io); /* bytes that a line may have, before its end */
 
 /* Posts what copy(arg) makes to the shard of every other loop; where it makes NULL, memory was out and that loop gets nothing. */
 void chat_post_to_loops(struct io *io, uint32_t tag, struct mail *(*copy)(void *), void *arg);
@@ -49,3 +69,9 @@ enum verdict chat_command(struct chat *self, struct io *io, struct span line);
 
 /* A member of another loop asks who is here. */
 void chat_answer_who(const struct chat_room *room, struct io *io, const struct mail *question);
+
+/* topic.c: the table's check; an event of the shard; and lines that were said in the room, to be published. */
+int chat_topic_check(const void *values, struct buf *why);
+void chat_topic_event(struct chat_room *room, const struct ev *ev, struct io *io);
+void chat_topic_say(struct chat_room *room, struct io *io, struct span lines);
+void chat_topic_done(struct chat_room *room);

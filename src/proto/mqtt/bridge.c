@@ -9,14 +9,11 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/pause.h"
 
 enum { TEXT = 1024 };
 
 #define LOCAL "bridge" /* and a colon: before the names of their subscribers */
 #define OWNER 2        /* of subscribers: those of clients are 0 or odd, so no client can have the name of one */
-#define OPEN_BY (30 * SEC)
-#define LASTED (10 * SEC) /* a connection that did is no failure */
 
 /* ---- the log: nobody above could tell ---- */
 
@@ -36,10 +33,7 @@ static void tell_down(struct bridge *b, const struct io *io, const char *why)
 {
 	struct log_line l;
 
-	if (strncmp(b->told, why, sizeof(b->told) - 1) == 0)
-		return;
-	snprintf(b->told, sizeof(b->told), "%s", why);
-	if (!log_line(&l, LOG_WARN, "bridge-down", b, io))
+	if (!far_is_news(&b->far, why) || !log_line(&l, LOG_WARN, "bridge-down", b, io))
 		return;
 	log_str(&l, "reason", why);
 	if (b->itself)
@@ -47,11 +41,10 @@ static void tell_down(struct bridge *b, const struct io *io, const char *why)
 	log_end(&l);
 }
 
-static void tell_up(struct bridge *b, const struct io *io)
+static void tell_up(const struct bridge *b, const struct io *io)
 {
 	struct log_line l;
 
-	*b->told = '\0';
 	if (log_line(&l, LOG_INFO, "bridge-up", b, io))
 		log_end(&l);
 }
@@ -337,36 +330,23 @@ static const char *word_of(int r)
 
 static void wait_for(struct bridge *b, struct io *io)
 {
-	b->failures++;
-	/* that it leads to ourselves no other try will change */
-	b->due = io->now + (b->itself ? b->setup.o->retry : pause_after(b->failures, SEC, b->setup.o->retry));
+	far_wait(&b->far, io->now, b->setup.o->retry);
+	if (b->itself) /* no other try will change that */
+		b->far.due = io->now + b->setup.o->retry;
 }
 
 static int dial(struct bridge *b, struct io *io)
 {
 	const struct span tag = { (const uint8_t *)&b->tag, sizeof(b->tag) };
-	struct child c = {
-		.proto = &mqtt_bridge_proto,
-		.kind = CHILD_CONNECT,
-		.address = b->setup.address,
-		.deadline = io->now + OPEN_BY,
-		.arg = blob_new(&tag, 1),
-	};
-	int r = c.arg ? 0 : -ENOMEM;
 
-	if (r == 0 && b->setup.trust)
-		r = trust_child(b->setup.trust, &c);
-	if (r == 0)
-		io_child(io, b->tag, &c);
-	blob_unref(c.arg);
-	return r;
+	return far_dial(io, b->tag, &mqtt_bridge_proto, b->setup.address, b->setup.trust, tag);
 }
 
 static void try(struct bridge *b, struct io *io)
 {
 	int r = b->changed ? prepare(b, io) : 0;
 
-	b->due = 0;
+	b->far.due = 0;
 	if (r == 0)
 		r = dial(b, io);
 	if (r == 0) {
@@ -386,8 +366,8 @@ static void set_timer(struct mqtt_shard *shard, struct io *io)
 	for (struct list *n = shard->bridges.next; n != &shard->bridges; n = n->next) {
 		const struct bridge *b = list_entry(n, struct bridge, node);
 
-		if (b->due && (!first || b->due < first))
-			first = b->due;
+		if (b->far.due && (!first || b->far.due < first))
+			first = b->far.due;
 	}
 	if (shard->look_again && (!first || shard->look_again < first))
 		first = shard->look_again;
@@ -403,7 +383,7 @@ void mqtt_bridges_due(struct mqtt_shard *shard, struct io *io)
 	for (struct list *n = shard->bridges.next; n != &shard->bridges; n = n->next) {
 		struct bridge *b = list_entry(n, struct bridge, node);
 
-		if (b->due && b->due <= io->now && !shard->stopping)
+		if (b->far.due && b->far.due <= io->now && !shard->stopping)
 			try(b, io);
 	}
 	set_timer(shard, io);
@@ -422,7 +402,7 @@ struct bridge *bridge_by_tag(const struct mqtt_shard *shard, uint32_t tag)
 void bridge_is_up(struct bridge *b, struct io *io)
 {
 	b->up = true;
-	b->since = io->now;
+	far_up(&b->far, io->now);
 	io_count(io, MQTT_BRIDGED, 1);
 	tell_up(b, io);
 	bridge_tell_state(b, io, true);
@@ -437,15 +417,6 @@ static void bridge_free(struct bridge *b)
 	mem_free(b->client_id);
 	mem_free(b->local_name);
 	mem_free(b);
-}
-
-static const char *why_of(const struct bridge *b, const struct ev *ev)
-{
-	if (ev->why)
-		return ev->why;
-	if (b->why)
-		return b->why;
-	return ev->err ? strerror(-ev->err) : "connection-closed";
 }
 
 /* An older version is tried at once: that it was not understood is no failure. */
@@ -480,16 +451,16 @@ static void went_down(struct bridge *b, struct io *io, const struct ev *ev, bool
 	if (was_up)
 		bridge_tell_state(b, io, false);
 	if (simpler) {
-		b->due = io->now;
+		b->far.due = io->now;
 		return;
 	}
 	if (!b->wanted || b->changed || stopping) /* as it was told to */
 		return;
 	io_count(io, MQTT_BRIDGE_FAILED, 1);
-	tell_down(b, io, why_of(b, ev));
-	if (was_up && io->now - b->since >= LASTED)
-		b->failures = 0;
-	if (!was_up)
+	tell_down(b, io, far_why(ev, b->why));
+	if (was_up)
+		far_down(&b->far, io->now);
+	else
 		choose_tongue(b);
 	wait_for(b, io);
 }
@@ -508,8 +479,8 @@ void mqtt_bridges_gone(struct mqtt_shard *shard, struct io *io, const struct ev 
 		bridge_free(b);
 		shard->look_again = io->now; /* another one may wait for its name */
 	} else if (b->changed) {
-		b->due = io->now;
-		b->failures = 0;
+		b->far.due = io->now;
+		b->far.failures = 0;
 	}
 	mqtt_bridges_due(shard, io);
 }
@@ -559,7 +530,7 @@ static struct bridge *add(struct mqtt_shard *shard, struct io *io, const struct 
 	}
 	b->tag = ++shard->bridge_tags;
 	b->changed = b->wanted = true;
-	b->due = io->now;
+	b->far.due = io->now;
 	choose_tongue(b);
 	list_add(&shard->bridges, &b->node);
 	bridge_tell_state(b, io, false);
@@ -577,12 +548,12 @@ static int look_at(struct bridge *b, struct io *io, const struct bridge_options 
 	if (r < 0)
 		return r;
 	b->changed = true;
-	b->failures = 0;
+	b->far.failures = 0;
 	choose_tongue(b);
 	if (b->dialled)
 		io_end(io, b->tag);
 	else
-		b->due = io->now;
+		b->far.due = io->now;
 	return 0;
 }
 
@@ -610,7 +581,7 @@ static void drop_unwanted(struct mqtt_shard *shard, struct io *io)
 		next = n->next;
 		if (b->wanted)
 			continue;
-		b->due = 0;
+		b->far.due = 0;
 		if (b->dialled) {
 			io_end(io, b->tag); /* and the rest when it is gone */
 			continue;

@@ -12,6 +12,7 @@
 #pragma once
 #include "core/proto_child.h"
 #include "proto/mqtt/bridge_map.h"
+#include "proto/mqtt/far.h"
 #include "proto/mqtt/mqtt_priv.h"
 
 enum bridge_version { BRIDGE_AUTO, BRIDGE_5, BRIDGE_311, BRIDGE_31 };
@@ -36,12 +37,11 @@ struct bridge_setup {
 };
 [[nodiscard]] int bridge_setup_make(const struct bridge_options *o, struct bridge_setup *ret, struct buf *why);
 void bridge_setup_done(struct bridge_setup *s);
-struct span bridge_password(const struct bridge_options *o); /* the file's content without its line's end */
 
 /* How it speaks first, and what it tries when the other side does not know that. */
 enum bridge_tongue { TONGUE_5, TONGUE_311_BRIDGE, TONGUE_311, TONGUE_31_BRIDGE, TONGUE_31, TONGUES };
 
-enum { BRIDGE_TOLD = 160, BRIDGE_TOKEN = 17 };
+enum { BRIDGE_TOKEN = 17 };
 
 /* A user property of its CONNECT, by which we know ourselves on the other side. */
 #define BRIDGE_PROPERTY "guichet-bridge"
@@ -60,13 +60,10 @@ struct bridge {
 	bool wanted;  /* by the options that are in force */
 	bool changed; /* they are others than those that its subscriptions are made of */
 	bool itself;  /* the other side was this very broker */
-	unsigned failures;
-	nsec due; /* when to try next; 0: it is not waiting */
-	nsec since;
+	struct far far;
 	uint8_t tongue;
-	const char *why;        /* it goes down; a literal, or NULL */
-	char told[BRIDGE_TOLD]; /* why it is down, as the log knows; empty: it does not */
-	struct buf topic;       /* of the message that is on its way */
+	const char *why;  /* it goes down; a literal, or NULL */
+	struct buf topic; /* of the message that is on its way */
 };
 
 /* bridge.c, called by the shard */

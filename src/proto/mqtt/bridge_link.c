@@ -10,8 +10,6 @@
 
 enum { SMALL = 512, TOPIC_TEXT = 2048, TOKEN_SIZE = 64 };
 
-#define ANSWER_BY (30 * SEC)
-
 struct link {
 	struct mqtt mqtt; /* first */
 	struct bridge *bridge;
@@ -103,7 +101,7 @@ static void fill_connect(const struct link *self, const struct io *io, struct mq
 	c->has_user = o->user;
 	c->user = span_str(o->user ? o->user : "");
 	c->has_password = o->password.path;
-	c->password = bridge_password(o);
+	c->password = far_password(&o->password);
 	c->will = o->notify;
 	c->will_retain = true;
 	c->will_payload = span_str("0");
@@ -175,7 +173,7 @@ static enum verdict begin(struct link *self, const struct ev *ev, struct io *io)
 	in_cap(io, mqtt_options(io)->packet);
 	if (send_connect(self, io) < 0)
 		return give_up(self, io, "out-of-memory");
-	io_timer(io, MQTT_TIMER_ALIVE, io->now + ANSWER_BY);
+	io_timer(io, MQTT_TIMER_ALIVE, io->now + FAR_ANSWER_BY);
 	return V_GO;
 }
 

@@ -69,11 +69,7 @@ static const char *fault_of_address(const struct addr_text *to)
 {
 	if (to->transport != ADDR_TCP && to->transport != ADDR_TLS)
 		return "is not where a bridge can connect to: tcp:HOST:PORT, tls:HOST:PORT";
-	if (strcmp(to->host, "*") == 0)
-		return "needs one host, * is all of them";
-	if (to->port == 0)
-		return "needs a port that is not 0";
-	return NULL;
+	return far_fault(to);
 }
 
 static int check_address(const struct bridge_options *o, struct buf *why)
@@ -259,13 +255,4 @@ void bridge_setup_done(struct bridge_setup *s)
 	trust_free(&s->trust);
 	mem_free(s->address);
 	*s = (struct bridge_setup){};
-}
-
-struct span bridge_password(const struct bridge_options *o)
-{
-	struct span s = o->password.bytes;
-
-	while (s.n && (s.p[s.n - 1] == '\n' || s.p[s.n - 1] == '\r'))
-		s.n--;
-	return s;
 }

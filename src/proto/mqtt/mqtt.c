@@ -296,13 +296,13 @@ static struct mqtt_form form_out(const struct mqtt *self, struct span packet)
 	return (struct mqtt_form){ first ? MQTT_UNKNOWN : self->version, (uint8_t)from };
 }
 
-void mqtt_note_out(const struct mqtt *self, struct io *io, struct span packets)
+void mqtt_note_packets(struct io *io, struct mqtt_form form, struct span packets)
 {
 	BUF_AUTO struct buf b = BUF_INIT(NOTE);
 	const char *why = NULL;
 	struct mqtt_frame f;
 
-	while (mqtt_frame(form_out(self, packets), packets, MQTT_PACKET_MAX, &f, &why) == 1) {
+	while (mqtt_frame(form, packets, MQTT_PACKET_MAX, &f, &why) == 1) {
 		buf_reset(&b);
 		mqtt_describe(&f, &b);
 		io_note(io, NOTE_OUT, "%s", buf_str(&b));
@@ -311,12 +311,22 @@ void mqtt_note_out(const struct mqtt *self, struct io *io, struct span packets)
 	}
 }
 
-void mqtt_note_publish(const struct mqtt *self, struct io *io, struct span head, size_t payload)
+void mqtt_note_out(const struct mqtt *self, struct io *io, struct span packets)
+{
+	mqtt_note_packets(io, form_out(self, packets), packets);
+}
+
+void mqtt_note_head(struct io *io, struct mqtt_form form, struct span head, size_t payload)
 {
 	BUF_AUTO struct buf b = BUF_INIT(NOTE);
 
-	mqtt_describe_head(form_out(self, head), head, payload, &b);
+	mqtt_describe_head(form, head, payload, &b);
 	io_note(io, NOTE_OUT, "%s", buf_str(&b));
+}
+
+void mqtt_note_publish(const struct mqtt *self, struct io *io, struct span head, size_t payload)
+{
+	mqtt_note_head(io, form_out(self, head), head, payload);
 }
 
 static void stay_alive(const struct mqtt *self, struct io *io)

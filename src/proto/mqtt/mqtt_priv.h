@@ -96,6 +96,9 @@ void mqtt_note_bad(struct io *io, struct span in, int code, const char *why);   
 void mqtt_note_out(const struct mqtt *self, struct io *io, struct span packets); /* that were sent, whole ones */
 /* A PUBLISH that was sent: all before its payload, as mqtt_put_publish() has written it. */
 void mqtt_note_publish(const struct mqtt *self, struct io *io, struct span head, size_t payload);
+/* The same of who is no struct mqtt (topic_session.c): in whose form they are. */
+void mqtt_note_packets(struct io *io, struct mqtt_form form, struct span packets);
+void mqtt_note_head(struct io *io, struct mqtt_form form, struct span head, size_t payload);
 enum verdict mqtt_ack(struct mqtt *self, struct io *io, const struct mqtt_frame *f); /* PUBACK and its like */
 void mqtt_done(struct mqtt *self, struct io *io);
 
