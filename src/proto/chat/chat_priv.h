@@ -73,5 +73,5 @@ void chat_answer_who(const struct chat_room *room, struct io *io, const struct m
 /* topic.c: the table's check; an event of the shard; and lines that were said in the room, to be published. */
 int chat_topic_check(const void *values, struct buf *why);
 void chat_topic_event(struct chat_room *room, const struct ev *ev, struct io *io);
-void chat_topic_say(struct chat_room *room, struct io *io, struct span lines);
+void chat_topic_say(struct chat_room *room, struct io *io, struct span text);
 void chat_topic_done(struct chat_room *room);

@@ -320,11 +320,8 @@ static enum verdict take_packets(struct topic_session *self, struct io *io)
 
 /* ---- the beginning, time, the end ---- */
 
-static enum verdict begin(struct topic_session *self, const struct ev *ev, struct io *io)
+static enum verdict begin(struct topic_session *self, struct io *io)
 {
-	memcpy(&self->client, blob_span(ev->arg).p, sizeof(self->client));
-	if (self->client->changed)
-		return V_ABORT;
 	in_cap(io, self->client->packet);
 	io_secret(io, true); /* the password is nobody's to see */
 	send(io, (struct mqtt_form){ MQTT_UNKNOWN, MQTT_FROM_CLIENT },
@@ -360,7 +357,7 @@ static enum verdict one_event(struct topic_session *self, const struct ev *ev, s
 {
 	switch (ev->kind) {
 	case EV_OPEN:
-		return begin(self, ev, io);
+		return begin(self, io);
 	case EV_DATA:
 		return take_packets(self, io);
 	case EV_MSG: /* something waits: a letter says nothing else */
@@ -382,7 +379,9 @@ static enum verdict step(void *selfp, const struct ev *ev, struct io *io)
 	struct topic_session *self = selfp;
 	enum verdict v;
 
-	if (self->client && self->client->changed) /* somebody else's by now */
+	if (ev->kind == EV_OPEN)
+		memcpy(&self->client, blob_span(ev->arg).p, sizeof(self->client));
+	if (self->client->changed) /* somebody else's by now */
 		return V_ABORT;
 	v = one_event(self, ev, io);
 	if (v == V_GO && self->state == UP)
