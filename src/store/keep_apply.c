@@ -37,21 +37,24 @@ static int clear(struct keep_work *a, struct span prefix, const uint8_t *but)
 {
 	uint8_t from[KEEP_KEY + KEEP_PART_KEY + 1] = {};
 	size_t from_n = prefix.n + (but ? 1 : 0);
+	MDB_cursor_op where = MDB_SET_RANGE; /* then where the last one was */
 
 	memcpy(from, prefix.p, prefix.n);
 	for (bool last = false; !last;) {
 		MDB_val key = { from_n, from }, value;
-		int r = mdb_cursor_get(a->cursor, &key, &value, MDB_SET_RANGE);
+		int r = mdb_cursor_get(a->cursor, &key, &value, where);
 
 		if (r)
 			return r == MDB_NOTFOUND ? 0 : r;
 		if (!begins(&key, prefix.p, prefix.n))
 			return 0;
+		where = MDB_NEXT;
 		if (but && key.mv_size > prefix.n + KEEP_SUM &&
 		    memcmp((uint8_t *)key.mv_data + prefix.n, but, KEEP_SUM) == 0) {
 			memcpy(from + prefix.n, but, KEEP_SUM);
 			memset(from + prefix.n + KEEP_SUM, 0xff, 5); /* behind the last one that it can have */
 			from_n = prefix.n + KEEP_SUM + 5;
+			where = MDB_SET_RANGE;
 			continue;
 		}
 		if (a->left == 0)
@@ -226,7 +229,8 @@ int keep_apply(struct keep_work *w, const struct keep_batch *b)
 	while (at < b->n && r == 0 && !(may_stop && w->left == 0)) {
 		const struct keep_op *op = keep_op_at(b, at);
 
-		w->left -= may_stop && w->left > 0;
+		if (may_stop)
+			w->left -= w->left < KEEP_OP_ROWS - 1 ? w->left : KEEP_OP_ROWS - 1;
 		r = apply(w, op);
 		may_stop = may_stop && is_by_itself(op);
 		at += op->size;

@@ -43,8 +43,9 @@ static int put_pieces(MDB_cursor *c, struct span key, struct span *pieces, size_
 	for (unsigned i = 0; r == 0 && i < PIECES; i++) {
 		size_t take = pieces[i].n < n ? pieces[i].n : n;
 
-		if (take)
-			memcpy(to, pieces[i].p, take);
+		if (!take)
+			continue;
+		memcpy(to, pieces[i].p, take);
 		to += take;
 		n -= take;
 		pieces[i].p += take;

@@ -262,6 +262,9 @@ struct keep_work {
 	bool sweeps;   /* rows were left for later */
 };
 
+/* Rows that lie together share their pages; one for itself counts as so many. */
+enum { KEEP_OP_ROWS = 4 };
+
 /* The first error of LMDB. */
 [[nodiscard]] int keep_apply(struct keep_work *w, const struct keep_batch *b);
 [[nodiscard]] int keep_sweep(struct keep_work *w);

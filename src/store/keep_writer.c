@@ -23,7 +23,7 @@ enum {
 	STEP_MIN = 4 << 20, /* the file grows by a quarter, but by these at least and at most */
 	STEP_MAX = 256 << 20,
 	TRY_AGAIN = 50, /* ms */
-	FEW = 64, /* rows that go in a transaction where room is short: the pages that it frees are written down on one */
+	FEW = 256, /* rows that go in a transaction where room is short: the pages that it frees are written down on one */
 	LOOK = 32,     /* transactions from one count of the free pages to the next, where room is short */
 	LOOK_FULL = 4, /* where there is none */
 	RESERVE_MAX = 8 << 20,
@@ -213,6 +213,12 @@ static bool has_room_for(struct keep *k, uint64_t need)
 	return room_at_end(k) + k->inside >= wanted;
 }
 
+/* What is still to be swept comes back at once, and little by little nobody would be glad of it. */
+static uint64_t wanted_again(const struct keep *k)
+{
+	return k->sweeps ? k->reserve : k->again;
+}
+
 /*
  * Before a transaction, and from time to time while room is short. It is full until there is some more than none, and until something
  * was written since it was not possible.
@@ -232,7 +238,7 @@ static void look_for_room(struct keep *k, uint64_t need)
 		keep_measure(k);
 		room = tell_room(k);
 	}
-	if (fits && !k->stuck && room > (is_full(k) ? k->again : 0))
+	if (fits && !k->stuck && room > (is_full(k) ? wanted_again(k) : 0))
 		keep_set_state(k, KEEP_FINE, 0);
 	else
 		keep_set_state(k, KEEP_FULL, k->map + BLOCK > k->setup.limit ? -EFBIG : -ENOSPC);
@@ -267,9 +273,9 @@ static int write_some(struct keep *k, const struct keep_queued *first, const str
 		mdb_txn_abort(w.txn);
 	else
 		r = commit(w.txn);
-	k->stuck = r != 0;
 	if (r)
 		return keep_errno(r);
+	k->stuck = false;
 	k->at = w.at;
 	k->sweeps = w.sweeps;
 	return 0;
@@ -301,12 +307,15 @@ static int write_until(struct keep *k, const struct keep_queued *first, const st
 	for (;;) {
 		look_for_room(k, need);
 		r = write_some(k, first, end);
-		if (r == 0 && k->at)
+		if (r == 0 && k->at) {
+			need = 0; /* that was for all of it */
 			continue;
+		}
 		if (r == 0 || !may_pass(r))
 			return r;
 		if (r != -ENOMEM && grow(k, need + k->reserve))
 			continue;
+		k->stuck = true;
 		keep_set_state(k, KEEP_FULL, r);
 		if (is_closing(k))
 			return r;
@@ -371,10 +380,11 @@ static void sweep(struct keep *k)
 {
 	int r = write_some(k, NULL, NULL);
 
-	if (r < 0)
-		keep_set_state(k, may_pass(r) ? KEEP_FULL : KEEP_BROKEN, r);
-	if (r < 0 && !may_pass(r))
-		k->sweeps = false;
+	if (r == 0)
+		return;
+	k->stuck = may_pass(r);
+	k->sweeps = k->stuck;
+	keep_set_state(k, k->stuck ? KEEP_FULL : KEEP_BROKEN, r);
 }
 
 /* A store that is full looks again from time to time, for nobody may come. */
@@ -448,7 +458,7 @@ static void written(struct keep *k, struct keep_queued *q, const struct keep_que
 static struct keep_queued *write_front(struct keep *k, struct keep_queued *first)
 {
 	struct keep_queued *end = first;
-	const uint64_t most = is_short(k) ? FEW : PAGES;
+	const uint64_t most = is_short(k) ? FEW / KEEP_OP_ROWS : PAGES;
 	uint64_t bytes = 0, records = 0, need = 0, position = 0;
 	int r = -EIO;
 
