@@ -171,10 +171,10 @@ static bool grow(struct keep *k, uint64_t wanted)
 	return true;
 }
 
-/* For what is not submitted yet. No value needs pages in a row (keep_parts.c), so a free page is one wherever it is. */
+/* For what is not submitted yet. Of free pages half: what was freed last cannot be used at once, and what is counted gets old. */
 static uint64_t tell_room(struct keep *k)
 {
-	uint64_t all = room_at_end(k) + room_behind(k) + k->inside;
+	uint64_t all = room_at_end(k) + room_behind(k) + k->inside / 2;
 	uint64_t room = all > k->reserve ? all - k->reserve : 0;
 
 	atomic_store_explicit(&k->room, room, memory_order_relaxed);
