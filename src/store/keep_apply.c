@@ -1,48 +1,17 @@
 /*
  * keep_apply.c - from a batch to LMDB. See keep_priv.h. Nothing is remembered here: how many a message waits for is a
  * row like others, so a transaction that is given up leaves nothing behind.
+ *
+ * What goes may be thousands of rows: the parts of a large message, or what those who wait for it have said. A transaction takes away
+ * so many; of the rest there is a row that says so (KEEP_ROW_GONE), and transactions afterwards take it away. Until then it is nobody's:
+ * the row that the rest belongs to is always among the first.
  */
 #include <errno.h>
 
 #include "base/crc.h"
 #include "store/keep_priv.h"
 
-enum { LEFT = KEEP_SUM + 4, FULL_KEY = 1 + 8 + 8 };
-
-struct applying {
-	MDB_txn *txn;
-	MDB_dbi dbi;
-	MDB_cursor *cursor;
-};
-
-static MDB_val key_of(const struct keep_op *op)
-{
-	return (MDB_val){ op->key_n, (void *)op->key };
-}
-
-static int put(const struct applying *a, const struct keep_op *op)
-{
-	struct span large = op->large ? blob_span(op->large) : (struct span){};
-	MDB_val key = key_of(op), value = { op->value_n + large.n, (void *)op->value };
-	int r;
-
-	if (!op->large)
-		return mdb_cursor_put(a->cursor, &key, &value, 0);
-	r = mdb_cursor_put(a->cursor, &key, &value, MDB_RESERVE);
-	if (r)
-		return r;
-	memcpy(value.mv_data, op->value, op->value_n);
-	memcpy((uint8_t *)value.mv_data + op->value_n, large.p, large.n);
-	return 0;
-}
-
-static int del(const struct applying *a, const struct keep_op *op)
-{
-	MDB_val key = key_of(op);
-	int r = mdb_del(a->txn, a->dbi, &key, NULL);
-
-	return r == MDB_NOTFOUND ? 0 : r;
-}
+enum { LEFT = KEEP_SUM + 4, FULL_KEY = 1 + 8 + 8, MORE = -1 /* neither an errno nor LMDB's */ };
 
 static bool begins(const MDB_val *key, const uint8_t *prefix, size_t n)
 {
@@ -54,18 +23,44 @@ static uint64_t session_of(const MDB_val *key)
 	return key->mv_size == FULL_KEY ? keep_get_key((const uint8_t *)key->mv_data + 9) : 0;
 }
 
-/* From the first key that is not below `from`, as long as they begin like it; a message is the last of its own. */
-static int del_all(const struct applying *a, const uint8_t *from, size_t from_n, size_t prefix_n)
+/* A row and no rest: what a key begins with. */
+static bool is_last(const MDB_val *key, const MDB_val *value, size_t prefix_n)
 {
+	return value->mv_size != KEEP_PART && (key->mv_size == prefix_n || session_of(key) == KEEP_SELF);
+}
+
+/*
+ * Whose keys begin so. Unless all goes there is a row of this key, which stays, and with its checksum its parts do. 0; MORE: it was as
+ * much as may be; or the error of LMDB.
+ */
+static int clear(struct keep_work *a, struct span prefix, const uint8_t *but)
+{
+	uint8_t from[KEEP_KEY + KEEP_PART_KEY + 1] = {};
+	size_t from_n = prefix.n + (but ? 1 : 0);
+	MDB_cursor_op where = MDB_SET_RANGE; /* then where the last one was */
+
+	memcpy(from, prefix.p, prefix.n);
 	for (bool last = false; !last;) {
-		MDB_val key = { from_n, (void *)from }, value;
-		int r = mdb_cursor_get(a->cursor, &key, &value, MDB_SET_RANGE);
+		MDB_val key = { from_n, from }, value;
+		int r = mdb_cursor_get(a->cursor, &key, &value, where);
 
 		if (r)
 			return r == MDB_NOTFOUND ? 0 : r;
-		if (!begins(&key, from, prefix_n))
+		if (!begins(&key, prefix.p, prefix.n))
 			return 0;
-		last = session_of(&key) == KEEP_SELF;
+		where = MDB_NEXT;
+		if (but && key.mv_size > prefix.n + KEEP_SUM &&
+		    memcmp((uint8_t *)key.mv_data + prefix.n, but, KEEP_SUM) == 0) {
+			memcpy(from + prefix.n, but, KEEP_SUM);
+			memset(from + prefix.n + KEEP_SUM, 0xff, 5); /* behind the last one that it can have */
+			from_n = prefix.n + KEEP_SUM + 5;
+			where = MDB_SET_RANGE;
+			continue;
+		}
+		if (a->left == 0)
+			return MORE;
+		a->left--;
+		last = !but && is_last(&key, &value, prefix.n);
 		r = mdb_cursor_del(a->cursor, 0);
 		if (r)
 			return r;
@@ -73,14 +68,72 @@ static int del_all(const struct applying *a, const uint8_t *from, size_t from_n,
 	return 0;
 }
 
-static bool has(const struct applying *a, const uint8_t *key, MDB_val *ret)
+static int del(struct keep_work *a, struct span key)
+{
+	MDB_val k = { key.n, (void *)key.p };
+	int r = mdb_del(a->txn, a->dbi, &k, NULL);
+
+	return r == MDB_NOTFOUND ? 0 : r;
+}
+
+/* The rest goes later. */
+static int put_gone(struct keep_work *a, struct span prefix)
+{
+	uint8_t key[KEEP_KEY] = { KEEP_ROW_GONE }, value[KEEP_SUM];
+	MDB_val k = { 1 + prefix.n, key }, v = { KEEP_SUM, value };
+	uint32_t sum;
+
+	memcpy(key + 1, prefix.p, prefix.n);
+	sum = crc32c(0, key, k.mv_size);
+	for (unsigned i = 0; i < KEEP_SUM; i++)
+		value[i] = (uint8_t)(sum >> 8 * i);
+	a->sweeps = true;
+	return mdb_cursor_put(a->cursor, &k, &v, 0);
+}
+
+/* Without the message nothing that is kept beside it means anything; nor parts without their row. */
+static int del_first(struct keep_work *a, struct span prefix)
+{
+	uint8_t key[FULL_KEY];
+
+	if (prefix.p[0] != KEEP_MESSAGE || prefix.n != 1 + 8)
+		return del(a, prefix);
+	memcpy(key, prefix.p, prefix.n);
+	keep_set_key(key + prefix.n, KEEP_SELF);
+	return del(a, (struct span){ key, FULL_KEY });
+}
+
+static int del_all(struct keep_work *a, struct span prefix)
+{
+	int r = clear(a, prefix, NULL);
+
+	if (r != MORE)
+		return r;
+	r = del_first(a, prefix);
+	return r ? r : put_gone(a, prefix);
+}
+
+/* In place of another one, whose parts go. */
+static int put(struct keep_work *a, const struct keep_op *op)
+{
+	struct span key = { op->key, op->key_n }, more = op->large ? blob_span(op->large) : (struct span){};
+	int r = 0;
+
+	if (op->key[0] == KEEP_SESSION || op->key[0] == KEEP_SUBSCRIPTION || op->key[0] == KEEP_RETAINED)
+		r = clear(a, key, op->value);
+	if (r == MORE)
+		r = put_gone(a, key);
+	return r ? r : keep_put_parts(a->cursor, key, (struct span){ op->value, op->value_n }, more, 0);
+}
+
+static bool has(struct keep_work *a, const uint8_t *key, MDB_val *ret)
 {
 	MDB_val k = { FULL_KEY, (void *)key };
 
 	return mdb_get(a->txn, a->dbi, &k, ret) == 0;
 }
 
-static bool is_over(const struct applying *a, const struct keep_op *op)
+static bool is_over(struct keep_work *a, const struct keep_op *op)
 {
 	MDB_val value;
 
@@ -88,7 +141,7 @@ static bool is_over(const struct applying *a, const struct keep_op *op)
 }
 
 /* Only of a message that is there, and of a delivery that is not over. */
-static int turn(const struct applying *a, const struct keep_op *op)
+static int turn(struct keep_work *a, const struct keep_op *op)
 {
 	uint8_t key[FULL_KEY];
 	MDB_val value;
@@ -100,7 +153,7 @@ static int turn(const struct applying *a, const struct keep_op *op)
 	return put(a, op);
 }
 
-static int put_left(const struct applying *a, uint8_t *key, uint32_t n)
+static int put_left(struct keep_work *a, uint8_t *key, uint32_t n)
 {
 	uint8_t v[LEFT] = { [KEEP_SUM] = (uint8_t)n, (uint8_t)(n >> 8), (uint8_t)(n >> 16), (uint8_t)(n >> 24) };
 	uint32_t sum = crc32c(crc32c(0, key, FULL_KEY), v + KEEP_SUM, 4);
@@ -112,7 +165,7 @@ static int put_left(const struct applying *a, uint8_t *key, uint32_t n)
 }
 
 /* How many a message waits for: the first of its rows says it, or it is the only one. 0: there is none. */
-static int get_left(const struct applying *a, uint8_t *key, uint32_t *ret)
+static int get_left(struct keep_work *a, uint8_t *key, uint32_t *ret)
 {
 	MDB_val k = { FULL_KEY, key }, value;
 	int r = mdb_cursor_get(a->cursor, &k, &value, MDB_SET_RANGE);
@@ -126,7 +179,7 @@ static int get_left(const struct applying *a, uint8_t *key, uint32_t *ret)
 }
 
 /* A message for one goes when that one has it. One for several counts them, and each counts once. */
-static int over(const struct applying *a, const struct keep_op *op)
+static int over(struct keep_work *a, const struct keep_op *op)
 {
 	uint8_t key[FULL_KEY];
 	uint32_t left;
@@ -140,20 +193,18 @@ static int over(const struct applying *a, const struct keep_op *op)
 	if (is_over(a, op))
 		return 0;
 	if (left == 1)
-		return del_all(a, key, FULL_KEY, 9);
+		return del_all(a, (struct span){ key, 9 });
 	r = put(a, op);
 	return r ? r : put_left(a, key, left - 1);
 }
 
-static int apply(const struct applying *a, const struct keep_op *op)
+static int apply(struct keep_work *a, const struct keep_op *op)
 {
 	switch (op->what) {
 	case KEEP_OP_PUT:
 		return put(a, op);
-	case KEEP_OP_DEL:
-		return del(a, op);
 	case KEEP_OP_DEL_ALL:
-		return del_all(a, op->key, op->key_n, op->key_n);
+		return del_all(a, (struct span){ op->key, op->key_n });
 	case KEEP_OP_TURN:
 		return turn(a, op);
 	default:
@@ -161,20 +212,86 @@ static int apply(const struct applying *a, const struct keep_op *op)
 	}
 }
 
-int keep_apply(MDB_txn *txn, MDB_dbi dbi, const struct keep_batch *b)
+/* Of what only takes away, or is retained, each is right without the next one. */
+static bool is_by_itself(const struct keep_op *op)
 {
-	struct applying a = { .txn = txn, .dbi = dbi };
-	int r = mdb_cursor_open(txn, dbi, &a.cursor);
+	return op->what != KEEP_OP_PUT || op->key[0] == KEEP_RETAINED || op->key[0] == KEEP_ROW_HEAD;
+}
+
+int keep_apply(struct keep_work *w, const struct keep_batch *b)
+{
+	size_t at = w->at ? w->at : KEEP_FIRST;
+	bool may_stop = w->may_stop;
+	int r = mdb_cursor_open(w->txn, w->dbi, &w->cursor);
 
 	if (r)
 		return r;
-	for (size_t at = KEEP_FIRST; at < b->n && r == 0; at += keep_op_at(b, at)->size)
-		r = apply(&a, keep_op_at(b, at));
-	mdb_cursor_close(a.cursor);
+	while (at < b->n && r == 0 && !(may_stop && w->left == 0)) {
+		const struct keep_op *op = keep_op_at(b, at);
+
+		if (may_stop)
+			w->left -= w->left < KEEP_OP_ROWS - 1 ? w->left : KEEP_OP_ROWS - 1;
+		r = apply(w, op);
+		may_stop = may_stop && is_by_itself(op);
+		at += op->size;
+	}
+	w->at = at < b->n ? at : 0;
+	mdb_cursor_close(w->cursor);
 	return r;
 }
 
+/* ---- what was left for later ---- */
+
+/* The row of this key, if there is one: its checksum. */
+static const uint8_t *sum_of(struct keep_work *w, struct span key)
+{
+	MDB_val k = { key.n, (void *)key.p }, value;
+
+	return mdb_get(w->txn, w->dbi, &k, &value) == 0 && value.mv_size >= KEEP_SUM ? value.mv_data : NULL;
+}
+
+/* The first of them. 0: it is done; MORE: not quite; or the error of LMDB. */
+static int sweep_one(struct keep_work *w, const MDB_val *found)
+{
+	uint8_t key[KEEP_KEY], sum[KEEP_SUM];
+	struct span all = { key, found->mv_size }, prefix = { key + 1, all.n - 1 };
+	const uint8_t *but;
+	int r;
+
+	memcpy(key, found->mv_data, all.n);
+	but = sum_of(w, prefix);
+	if (but)
+		memcpy(sum, but, KEEP_SUM);
+	r = clear(w, prefix, but ? sum : NULL);
+	return r ? r : del(w, all);
+}
+
+int keep_sweep(struct keep_work *w)
+{
+	static const uint8_t first[] = { KEEP_ROW_GONE };
+	int r = mdb_cursor_open(w->txn, w->dbi, &w->cursor);
+	struct keep_row row;
+
+	if (r)
+		return r;
+	w->sweeps = true;
+	while (r == 0 && w->left > 0) {
+		MDB_val key = { sizeof(first), (void *)first }, value;
+
+		r = mdb_cursor_get(w->cursor, &key, &value, MDB_SET_RANGE);
+		if (r == 0 && keep_row((struct span){ key.mv_data, key.mv_size },
+				       (struct span){ value.mv_data, value.mv_size }, NULL, &row) < 0)
+			r = mdb_cursor_del(w->cursor, 0);
+		else if (r == 0)
+			r = sweep_one(w, &key);
+	}
+	w->sweeps = r != MDB_NOTFOUND;
+	mdb_cursor_close(w->cursor);
+	return r == MORE || r == MDB_NOTFOUND ? 0 : r;
+}
+
+/* Of a page with parts, four, a twentieth is keys. */
 uint64_t keep_batch_room(const struct keep_batch *b)
 {
-	return 2 * (uint64_t)b->n + b->large + (b->large ? (uint64_t)b->records * 4096 : 0);
+	return 2 * (uint64_t)b->n + b->large + b->large / 16 + (b->large ? (uint64_t)b->records * 4096 : 0);
 }

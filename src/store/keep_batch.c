@@ -54,7 +54,7 @@ static int more(struct keep_batch *b, size_t n)
 /* With room for a value of so many bytes behind its checksum. NULL: -ENOMEM, or it would not fit into a record. */
 static struct keep_op *add(struct keep_batch *b, enum keep_what what, size_t body_n)
 {
-	size_t value_n = what == KEEP_OP_DEL || what == KEEP_OP_DEL_ALL ? 0 : KEEP_SUM + body_n;
+	size_t value_n = what == KEEP_OP_DEL_ALL ? 0 : KEEP_SUM + body_n;
 	size_t size = (sizeof(struct keep_op) + value_n + 7) & ~(size_t)7;
 	struct keep_op *op;
 
@@ -248,7 +248,7 @@ int keep_subscribe(struct keep_batch *b, const struct keep_subscription *s)
 
 int keep_unsubscribe(struct keep_batch *b, uint64_t session, struct span group, struct span filter)
 {
-	struct keep_op *op = add(b, KEEP_OP_DEL, 0);
+	struct keep_op *op = add(b, KEEP_OP_DEL_ALL, 0);
 
 	if (!op)
 		return -ENOMEM;
@@ -295,13 +295,13 @@ int keep_await(struct keep_batch *b, uint64_t session, uint16_t packet)
 
 int keep_release(struct keep_batch *b, uint64_t session, uint16_t packet)
 {
-	return awaited(b, KEEP_OP_DEL, session, packet);
+	return awaited(b, KEEP_OP_DEL_ALL, session, packet);
 }
 
 int keep_retain(struct keep_batch *b, const struct keep_message *m)
 {
 	bool gone = !payload_of(m).n;
-	struct keep_op *op = add(b, gone ? KEEP_OP_DEL : KEEP_OP_PUT, message_bytes(m));
+	struct keep_op *op = add(b, gone ? KEEP_OP_DEL_ALL : KEEP_OP_PUT, message_bytes(m));
 	uint8_t *p;
 
 	if (!op)

@@ -4,6 +4,7 @@
  *	keep.c         open, close, the queue of batches
  *	keep_batch.c   from records to bytes, in a batch
  *	keep_row.c     from bytes to records: rows of the file
+ *	keep_parts.c   rows that are too long for half a page
  *	keep_check.c   which of them can be
  *	keep_walk.c    the file's pages, read by ourselves and believed in nothing
  *	keep_mend.c    is the file sound; what is good in one that is not
@@ -20,11 +21,15 @@
 #include <stdatomic.h>
 
 #include "store/keep.h"
+#include "store/keep_walk.h"
 
 enum {
-	/* of all this, in the row KEEP_ROW_HEAD. 1 had no KEEP_F_FROM, KEEP_F_OWED, nor numbers of shares */
-	KEEP_VERSION = 2,
-	KEEP_KEY = 32,    /* bytes of a key at most */
+	/* of all this, in the row KEEP_ROW_HEAD. 1 had no KEEP_F_FROM, KEEP_F_OWED, nor numbers of shares; 2 had no parts */
+	KEEP_VERSION = 3,
+	KEEP_KEY = 32,     /* bytes of a key at most; of a part's: KEEP_PART_KEY more */
+	KEEP_WHOLE = 1980, /* bytes of a value that is not stored in parts, at most ... */
+	KEEP_PART = 976,   /* ... and of each part but the last */
+	KEEP_PART_KEY = 8,
 	KEEP_SUM = 4,     /* of the checksum */
 	KEEP_DIGEST = 16, /* of a name in a key: SHA-256, cut */
 	KEEP_COPY = 4096, /* payloads above are referred to, when there is a blob */
@@ -40,6 +45,7 @@ enum {
 	 */
 	KEEP_ROW_TURN = 6,
 	KEEP_ROW_LEFT = 7,
+	KEEP_ROW_GONE = 8, /* the rows whose keys begin like the rest of this one have gone, but not all of them yet */
 };
 
 #define KEEP_SELF UINT64_MAX /* in place of a session */
@@ -63,8 +69,7 @@ enum { KEEP_DONE = 2 }; /* a third turn, for those who share a message */
 
 enum keep_what {
 	KEEP_OP_PUT,
-	KEEP_OP_DEL,
-	KEEP_OP_DEL_ALL, /* whose keys begin so */
+	KEEP_OP_DEL_ALL, /* whose keys begin so; a row, with its parts, begins with its own key */
 	KEEP_OP_TURN,    /* a put, if its message is there */
 	KEEP_OP_OVER,    /* one waiter less; the value is the row that says so */
 };
@@ -116,6 +121,8 @@ struct keep_row {
 /* 0; -EBADMSG: its checksum or form is wrong; -EINVAL: it cannot be, ret->wrong says why. What it gives borrows from the two. */
 [[nodiscard]] int keep_row(struct span key, struct span value, keep_props *props, struct keep_row *ret);
 
+size_t keep_key_size(uint8_t kind); /* 0: no kind, or not always the same */
+
 /* keep_check.c. Of a row that has the form of its kind. */
 struct keep_wrong keep_check(const struct keep_row *row, keep_props *props);
 
@@ -151,55 +158,24 @@ static inline void keep_set_key(uint8_t *p, uint64_t v)
 		p[i] = (uint8_t)v;
 }
 
-/* ---- pages ---- */
+/* ---- parts ---- */
 
-enum { WALK_DEPTH = 24 };
-
-struct walk_level {
-	uint8_t *page; /* owned; stays for the next page of this level */
-	unsigned at, n;
-	bool leaf;
-	struct span from, to; /* keys are at least, and below; empty = no bound. In pages of the levels above */
+/* Where reading is. Empty at first. */
+struct keep_parts {
+	struct span key, value; /* of the row that was read last */
+	bool ahead;             /* and not yet given */
+	uint8_t first[KEEP_PART], first_key[KEEP_KEY];
+	uint8_t *whole; /* owned; a value that was put together */
+	size_t cap;
+	uint64_t parts, page; /* rows that were parts; where the last row lies, or 0 */
 };
+void keep_parts_done(struct keep_parts *p);
 
-/* A tree of LMDB, as the file says it is. */
-struct walk_tree {
-	uint16_t depth;
-	uint64_t branches, leaves, overflows, entries, root;
-};
+/* As walk_next(), with values that are whole. Parts without their row are passed over. What lacks some is given as it lies there. */
+[[nodiscard]] int keep_parts_next(struct keep_parts *p, struct walk *w, struct span *ret_key, struct span *ret_value);
 
-struct walk {
-	int fd; /* borrowed */
-	uint64_t size;
-	uint32_t page;
-	uint64_t serial, last; /* of the meta page that counts: transaction, last page in use */
-	struct walk_tree free_pages, rows;
-
-	uint8_t *seen; /* a bit for each page up to `last` */
-	struct walk_level level[WALK_DEPTH];
-	unsigned depth;
-	struct walk_tree want, have; /* of the tree that is walked, as it should be, as it was found */
-	bool numbers;                /* its keys are */
-	uint8_t *large;              /* of a value with pages of its own */
-	size_t large_cap;
-	uint8_t before[512]; /* the last key */
-	size_t before_n;
-	uint64_t faults; /* pages and nodes that were passed over */
-	char what[96];   /* the first of them */
-	int err;         /* -ENOMEM */
-};
-
-/* Finds the meta page that counts. 0; -EBADMSG: none can be used; -EPROTONOSUPPORT: another format; -ENOMEM, -EIO */
-[[nodiscard]] int walk_open(int fd, struct walk *ret);
-void walk_done(struct walk *w);
-void walk_fault(struct walk *w, const char *what, uint64_t page);
-
-void walk_rows(struct walk *w);       /* from the first row on */
-void walk_rows_whole(struct walk *w); /* all of them were read: is it as many as there should be? */
-void walk_free_pages(struct walk *w); /* afterwards: are they those of nobody? */
-
-/* Key and value as they lie there; until the next call. 1, 0, or -ENOMEM. What is damaged is passed over. */
-[[nodiscard]] int walk_next(struct walk *w, struct span *ret_key, struct span *ret_value);
+/* Writes a row, its value with `more` behind it; parts of another value stay. `flags` of mdb_cursor_put(). The error of LMDB. */
+[[nodiscard]] int keep_put_parts(MDB_cursor *c, struct span key, struct span value, struct span more, unsigned flags);
 
 /* ---- the store ---- */
 
@@ -210,6 +186,7 @@ struct keep {
 
 	/* reading */
 	struct walk walk;
+	struct keep_parts parts;
 	struct keep_found found;
 	bool reading, looks;    /* looks: to nobody's harm, so what cannot be is given too */
 	struct keep_row *turns; /* of the message that comes */
@@ -249,6 +226,9 @@ struct keep {
 	uint64_t inside;  /* about so many bytes are in free pages */
 	unsigned look;    /* transactions until they are counted again */
 	bool alone;       /* the last group did not fit: one batch at a time */
+	bool stuck;       /* and nothing was written since */
+	bool sweeps;      /* there are rows to be taken away (KEEP_ROW_GONE) */
+	size_t at;        /* how far the first batch is written, 0: nothing of it */
 	_Atomic uint64_t commits, records, file_bytes;
 };
 
@@ -268,6 +248,24 @@ void keep_set_state(struct keep *k, enum keep_state state, int err);
 [[nodiscard]] int keep_env(const char *path, uint64_t map, MDB_env **ret, MDB_dbi *ret_dbi);
 int keep_errno(int lmdb); /* -errno of what LMDB returns; of its own: -ENOSPC, -EFBIG, -EUCLEAN */
 
-/* keep_apply.c. All of these into one transaction; the first error of LMDB. */
-[[nodiscard]] int keep_apply(MDB_txn *txn, MDB_dbi dbi, const struct keep_batch *b);
+/*
+ * keep_apply.c. One transaction. LMDB writes down the pages that it has freed in pages in a row, when they are many: so it is bounded
+ * how many rows go in one.
+ */
+struct keep_work {
+	MDB_txn *txn;
+	MDB_dbi dbi;
+	MDB_cursor *cursor;
+	unsigned left; /* rows that may still go; what else has gone is swept up later */
+	bool may_stop; /* in the middle of a batch, where what comes before is right without the rest */
+	size_t at;     /* where in the batch; 0: at its start, or end */
+	bool sweeps;   /* rows were left for later */
+};
+
+/* Rows that lie together share their pages; one for itself counts as so many. */
+enum { KEEP_OP_ROWS = 4 };
+
+/* The first error of LMDB. */
+[[nodiscard]] int keep_apply(struct keep_work *w, const struct keep_batch *b);
+[[nodiscard]] int keep_sweep(struct keep_work *w);
 uint64_t keep_batch_room(const struct keep_batch *b); /* bytes that it may need in the file */

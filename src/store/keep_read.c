@@ -63,6 +63,7 @@ int keep_read_open(struct keep *k)
 void keep_read_done(struct keep *k)
 {
 	walk_done(&k->walk);
+	keep_parts_done(&k->parts);
 	mem_free(k->turns);
 	mem_free(k->sessions);
 	mem_free(k->waiters);
@@ -227,6 +228,9 @@ static int take(struct keep *k, const struct keep_row *row, struct span key, str
 	case KEEP_ROW_TURN:
 	case KEEP_ROW_LEFT:
 		return add_turn(k, row);
+	case KEEP_ROW_GONE:
+		k->sweeps = true;
+		return 0;
 	default:
 		return 0;
 	}
@@ -240,7 +244,7 @@ static int pass_over(struct keep *k, const struct keep_row *row, struct keep_rec
 	if (row->wrong.field)
 		snprintf(what, sizeof(what), "a record that cannot be, %s: %s", row->wrong.field, row->wrong.why);
 	k->found.dropped++;
-	walk_fault(&k->walk, what, keep_get(k->walk.level[k->walk.depth - 1].page, 8));
+	walk_fault(&k->walk, what, k->parts.page);
 	*ret = record_of(row);
 	return row->wrong.field && k->looks;
 }
@@ -251,7 +255,7 @@ int keep_next(struct keep *k, struct keep_record *ret)
 	struct keep_row row;
 	int r = 0;
 
-	while (r == 0 && k->reading && (r = walk_next(&k->walk, &key, &value)) == 1) {
+	while (r == 0 && k->reading && (r = keep_parts_next(&k->parts, &k->walk, &key, &value)) == 1) {
 		if (keep_row(key, value, k->setup.props, &row) == 0) {
 			k->found.records++;
 			r = take(k, &row, key, ret);
@@ -262,10 +266,10 @@ int keep_next(struct keep *k, struct keep_record *ret)
 	return r;
 }
 
-/* How many rows there were, if the file can be believed in this. */
-static uint64_t expected(const struct walk *w)
+/* How many rows there were beside those that are parts of others, if the file can be believed in this. */
+static uint64_t expected(const struct walk *w, uint64_t parts)
 {
-	return w->rows.entries <= w->size / 8 ? w->rows.entries : 0;
+	return w->rows.entries <= w->size / 8 && w->rows.entries > parts ? w->rows.entries - parts : 0;
 }
 
 int keep_judge(struct keep *k, struct keep_found *ret)
@@ -286,8 +290,8 @@ int keep_judge(struct keep *k, struct keep_found *ret)
 	}
 	f->damaged = k->walk.faults > 0;
 	snprintf(f->what, sizeof(f->what), "%s", k->walk.what);
-	if (expected(&k->walk) > f->records + f->dropped)
-		f->dropped = expected(&k->walk) - f->records;
+	if (expected(&k->walk, k->parts.parts) > f->records + f->dropped)
+		f->dropped = expected(&k->walk, k->parts.parts) - f->records;
 	*ret = *f;
 	return k->walk.err;
 }

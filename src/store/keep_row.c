@@ -172,7 +172,7 @@ static void take_message_key(struct span key, struct keep_row *row)
 		row->kind = row->session ? KEEP_ROW_TURN : KEEP_ROW_LEFT;
 }
 
-static bool take_key(struct span key, struct keep_row *row)
+size_t keep_key_size(uint8_t kind)
 {
 	static const uint8_t size[] = {
 		[KEEP_ROW_HEAD] = 1,
@@ -183,10 +183,19 @@ static bool take_key(struct span key, struct keep_row *row)
 		[KEEP_MESSAGE] = 1 + 8 + 8,
 	};
 
+	return kind < sizeof(size) ? size[kind] : 0;
+}
+
+static bool take_key(struct span key, struct keep_row *row)
+{
 	if (key.n < 1)
 		return false;
 	row->kind = key.p[0];
-	if (row->kind >= sizeof(size) || key.n != size[row->kind])
+	if (row->kind == KEEP_ROW_GONE) { /* its number must not be used again while this is here */
+		row->id = key.n >= 2 + 8 && key.p[1] != KEEP_RETAINED ? keep_get_key(key.p + 2) : 0;
+		return key.n > 1;
+	}
+	if (key.n != keep_key_size(row->kind))
 		return false;
 	if (row->kind == KEEP_MESSAGE)
 		take_message_key(key, row);

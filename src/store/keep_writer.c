@@ -25,7 +25,9 @@ enum {
 	STEP_MIN = 4 << 20, /* the file grows by a quarter, but by these at least and at most */
 	STEP_MAX = 256 << 20,
 	TRY_AGAIN = 50, /* ms */
-	LOOK = 32,      /* transactions from one count of the free pages to the next, where room is short */
+	FEW = 256, /* rows that go in a transaction where room is short: the pages that it frees are written down on one */
+	LOOK = 32,     /* transactions from one count of the free pages to the next, where room is short */
+	LOOK_FULL = 4, /* where there is none */
 	RESERVE_MAX = 8 << 20,
 	SPARES = 16,
 	SPARE_MAX = 256 << 10,
@@ -171,7 +173,7 @@ static bool grow(struct keep *k, uint64_t wanted)
 	return true;
 }
 
-/* For what is not submitted yet. Of free pages half, because what is large needs several in a row. */
+/* For what is not submitted yet. Of free pages half: what was freed last cannot be used at once, and what is counted gets old. */
 static uint64_t tell_room(struct keep *k)
 {
 	uint64_t all = room_at_end(k) + room_behind(k) + k->inside / 2;
@@ -181,17 +183,17 @@ static uint64_t tell_room(struct keep *k)
 	return room;
 }
 
-void keep_measure(struct keep *k)
-{
-	k->inside = room_inside(k);
-	k->look = LOOK;
-	set_reserve(k);
-	(void)tell_room(k);
-}
-
 static bool is_full(const struct keep *k)
 {
 	return atomic_load(&k->state) == KEEP_FULL;
+}
+
+void keep_measure(struct keep *k)
+{
+	k->inside = room_inside(k);
+	k->look = is_full(k) ? LOOK_FULL : LOOK;
+	set_reserve(k);
+	(void)tell_room(k);
 }
 
 static bool is_short(const struct keep *k)
@@ -213,7 +215,16 @@ static bool has_room_for(struct keep *k, uint64_t need)
 	return room_at_end(k) + k->inside >= wanted;
 }
 
-/* Before a transaction, and from time to time while room is short. It is full until there is some more than none. */
+/* What is still to be swept comes back at once, and little by little nobody would be glad of it. */
+static uint64_t wanted_again(const struct keep *k)
+{
+	return k->sweeps ? k->reserve : k->again;
+}
+
+/*
+ * Before a transaction, and from time to time while room is short. It is full until there is some more than none, and until something
+ * was written since it was not possible.
+ */
 static void look_for_room(struct keep *k, uint64_t need)
 {
 	uint64_t room;
@@ -229,7 +240,7 @@ static void look_for_room(struct keep *k, uint64_t need)
 		keep_measure(k);
 		room = tell_room(k);
 	}
-	if (fits && room > (is_full(k) ? k->again : 0))
+	if (fits && !k->stuck && room > (is_full(k) ? wanted_again(k) : 0))
 		keep_set_state(k, KEEP_FINE, 0);
 	else
 		keep_set_state(k, KEEP_FULL, k->map + BLOCK > k->setup.limit ? -EFBIG : -ENOSPC);
@@ -284,23 +295,36 @@ static bool may_pass(int r)
 	return r == -ENOSPC || r == -EFBIG || r == -ENOMEM || r == -EDQUOT;
 }
 
-/* 0 or -errno; *ret_again: nothing was synced, and it may be tried again. */
+/*
+ * 0 or -errno; *ret_again: nothing was synced, and it may be tried again. Of one batch maybe not all: k->at says how far. Of none: just what
+ * was left for later.
+ */
 static int write_some(struct keep *k, const struct keep_queued *first, const struct keep_queued *end, bool *ret_again)
 {
-	MDB_txn *txn;
-	int r = mdb_txn_begin(k->env, NULL, 0, &txn);
+	struct keep_work w = { .dbi = k->dbi, .left = is_short(k) ? FEW : 2 * PAGES, .at = k->at };
+	int r = mdb_txn_begin(k->env, NULL, 0, &w.txn);
 
-	for (const struct keep_queued *q = first; r == 0 && q != end; q = q->next) {
-		r = keep_apply(txn, k->dbi, &q->b);
-		if (r)
-			mdb_txn_abort(txn);
-	}
 	*ret_again = may_pass(r);
-	if (r == 0) {
-		r = commit(txn);
+	if (r)
+		return keep_errno(r);
+	w.may_stop = first && first->next == end;
+	for (const struct keep_queued *q = first; r == 0 && q != end; q = q->next)
+		r = keep_apply(&w, &q->b);
+	if (r == 0 && (k->sweeps || w.sweeps))
+		r = keep_sweep(&w);
+	*ret_again = may_pass(r);
+	if (r) {
+		mdb_txn_abort(w.txn);
+	} else {
+		r = commit(w.txn);
 		*ret_again = is_before_sync(k, r);
 	}
-	return keep_errno(r);
+	if (r)
+		return keep_errno(r);
+	k->stuck = false;
+	k->at = w.at;
+	k->sweeps = w.sweeps;
+	return 0;
 }
 
 static bool is_closing(struct keep *k)
@@ -325,10 +349,15 @@ static int write_until(struct keep *k, const struct keep_queued *first, const st
 	for (;;) {
 		look_for_room(k, need);
 		r = write_some(k, first, end, &again);
+		if (r == 0 && k->at) {
+			need = 0; /* that was for all of it */
+			continue;
+		}
 		if (r == 0 || !again)
 			return r;
 		if (r != -ENOMEM && grow(k, need + k->reserve))
 			continue;
+		k->stuck = true;
 		keep_set_state(k, KEEP_FULL, r);
 		if (is_closing(k))
 			return r;
@@ -388,15 +417,30 @@ static void linger(struct keep *k)
 		;
 }
 
+/* What was left for later. */
+static void sweep(struct keep *k)
+{
+	bool again;
+	int r = write_some(k, NULL, NULL, &again);
+
+	if (r == 0)
+		return;
+	k->stuck = again;
+	k->sweeps = k->stuck;
+	keep_set_state(k, k->stuck ? KEEP_FULL : KEEP_BROKEN, r);
+}
+
 /* A store that is full looks again from time to time, for nobody may come. */
 static void wait_for_some(struct keep *k)
 {
-	struct timespec until = in_ms(TRY_AGAIN);
+	struct timespec until = in_ms(k->sweeps && !k->stuck ? 0 : TRY_AGAIN);
 
-	if (sleep_until(k, is_short(k) ? &until : NULL))
+	if (sleep_until(k, k->sweeps || is_short(k) ? &until : NULL))
 		return;
 	pthread_mutex_unlock(&k->lock);
 	look_for_room(k, 0);
+	if (k->sweeps)
+		sweep(k);
 	pthread_mutex_lock(&k->lock);
 }
 
@@ -457,6 +501,7 @@ static void written(struct keep *k, struct keep_queued *q, const struct keep_que
 static struct keep_queued *write_front(struct keep *k, struct keep_queued *first)
 {
 	struct keep_queued *end = first;
+	const uint64_t most = is_short(k) ? FEW / KEEP_OP_ROWS : PAGES;
 	uint64_t bytes = 0, records = 0, need = 0, position = 0;
 	int r = -EIO;
 
@@ -466,7 +511,7 @@ static struct keep_queued *write_front(struct keep *k, struct keep_queued *first
 		need += keep_batch_room(&end->b);
 		position = end->position;
 		end = end->next;
-	} while (end && !k->alone && bytes < TOGETHER && records < PAGES);
+	} while (end && !k->alone && bytes < TOGETHER && records + end->b.records <= most);
 	if (atomic_load(&k->state) != KEEP_BROKEN)
 		r = write_until(k, first, end, need);
 	k->alone = r == -EAGAIN;

@@ -1,15 +1,17 @@
 """
 What a restart must not forget besides: how far the replay of what is retained has come, by which group a message waits, and from which
-broker a retained message came.
+broker a retained message came. And a full store whose free pages are nowhere in a row.
 """
 import collections
+import random
+import time
 
 import pytest
 
 from daemon import Address
 from strict import UNSUBSCRIBE, Client, packet, properties, text
 from test_bridge import Ours, bridge, connected
-from test_durable import HOW, away, broker
+from test_durable import HOW, SEED, away, broker
 from test_store import forge
 
 __all__ = ["broker"]  # a fixture
@@ -186,3 +188,64 @@ def test_levels_made_smaller(broker):
     new = g.client("new", 5).enter()
     new.wants(("#", 1))
     assert new.hears(1)[0].topic == deep
+
+
+class Filler:
+    """Who publishes to ears in turn until it is refused, and knows what each of them must hear."""
+
+    def __init__(self, g, ears):
+        self.g, self.waits, self.n = g, {name: collections.deque() for name in ears}, 0
+        self.enter()
+
+    def enter(self):
+        self.c = self.g.client("mouth", 5, expiry=0).enter()
+
+    def fill(self, sizes, *ears):
+        while True:
+            name = ears[self.n % len(ears)]
+            payload = b"%d:" % self.n + b"x" * sizes[self.n % len(sizes)]
+            id = self.c.publish(name, payload, 1)
+            self.c.until(lambda id=id: id not in self.c.going, "an answer")
+            if self.c.refused:
+                assert self.c.refused.pop()[3] == 0x97
+                return
+            self.waits[name].append(payload)
+            self.n += 1
+
+    def drain(self, *ears):
+        for name in ears:
+            ear = self.g.client(name, 5, window=100)
+            ear.connect()
+            for m in ear.hears(len(self.waits[name])):
+                assert m.payload == self.waits[name].popleft(), f"SEED={SEED}"
+            ear.pings()
+            ear.bye(4)
+
+
+@pytest.mark.parametrize("sizes, large", [([3000], [5000]), ([50000], [50000]), (None, [2500, 5000, 250000])],
+                         ids=["3000", "50000", "any"])
+def test_nowhere_in_a_row(broker, sizes, large):
+    """Every second message goes, and what is free then is here and there: a large one is written or refused, and nobody waits for ever."""
+    rng = random.Random(SEED)
+    g = broker(options="disk = 16M\n")
+    ears = "a", "b"
+    for name in ears:
+        away(g, name, 5, (name, 1))
+    f = Filler(g, ears)
+    for turn in range(4):
+        f.fill(sizes or [rng.choice([100, 3000, 20000, 100000]) for _ in range(50)], *ears)
+        f.drain("a")
+        time.sleep(0.5)  # until it is fine, if it will be
+        f.fill(large, "a")
+        if turn % 2:
+            f.c.drop()
+            f.g = g = g.again("kill")
+            f.enter()
+        f.drain(*ears)
+        taken = f.n
+
+        def some(taken=taken):
+            f.fill([5000], "a")
+            return f.n - taken > 200
+        f.c.until(some, "what was taken away is room again")
+        f.drain("a")
