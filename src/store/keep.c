@@ -199,15 +199,16 @@ int keep_look(const char *dir, keep_props *props, struct keep **ret, struct buf 
 	return open_any(&(struct keep_setup){ .dir = dir, .props = props }, false, ret, why);
 }
 
-/* The map is what the file has, for the writer makes both larger at once. */
+/* The map is what the file has, for the writer makes both larger at once. On a disk that has not even so much it is what is there. */
 static int open_map(struct keep *k)
 {
 	struct stat st;
 
 	if (sys_fstat(k->fd, &st) < 0)
 		return -errno;
-	k->map = (uint64_t)st.st_size > FIRST_MAP ? (uint64_t)st.st_size : FIRST_MAP;
-	k->map = (k->map + 65535) & ~UINT64_C(65535);
+	k->map = (uint64_t)st.st_size;
+	if (k->map < FIRST_MAP && keep_reserve(k, FIRST_MAP) == 0)
+		k->map = FIRST_MAP;
 	atomic_store(&k->file_bytes, k->map);
 	return keep_env(k->path, k->map, &k->env, &k->dbi);
 }

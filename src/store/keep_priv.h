@@ -232,7 +232,10 @@ struct keep {
 	_Atomic uint64_t commits, records, file_bytes;
 };
 
-/* keep_writer.c. Before there is a writer: how much room there is. */
+/* keep_writer.c. The first so many bytes of the file are promised by the disk, where it can promise: 0 or -errno. */
+[[nodiscard]] int keep_reserve(struct keep *k, uint64_t bytes);
+
+/* Before there is a writer: how much room there is. */
 void keep_measure(struct keep *k);
 
 /* keep_mend.c. A new file; `from`: with what is sound there, -1 = empty. 0 or -errno. */

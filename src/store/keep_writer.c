@@ -131,7 +131,7 @@ static uint64_t room_behind(const struct keep *k)
 	if (grows == 0 || fstatvfs(k->fd, &disk) < 0 || fstat(k->fd, &st) < 0)
 		return grows;
 	has = (uint64_t)disk.f_bavail * disk.f_frsize;
-	there = (uint64_t)st.st_blocks * 512; /* of a new file's map hardly anything */
+	there = (uint64_t)st.st_blocks * 512; /* less than the map where nothing can be promised */
 	owed = there < k->map ? k->map - there : 0;
 	has = has > owed ? has - owed : 0;
 	return has < grows ? has : grows;
@@ -151,6 +151,13 @@ static void set_reserve(struct keep *k)
 	k->again = k->again < k->reserve / 4 ? k->again : k->reserve / 4;
 }
 
+int keep_reserve(struct keep *k, uint64_t bytes)
+{
+	if (sys_fallocate(k->fd, 0, 0, (off_t)bytes) == 0)
+		return 0;
+	return errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL ? 0 : -errno;
+}
+
 /*
  * The map is as large as the file, whose blocks are the disk's promise: so a disk that is full is met here and not in
  * a transaction. Where file systems cannot promise, it is met there. A disk that has less gives what it has. False: nothing.
@@ -164,9 +171,7 @@ static bool grow(struct keep *k, uint64_t wanted)
 	map = (k->map + (step < room ? step : room)) / BLOCK * BLOCK;
 	if (map <= k->map)
 		return false;
-	if (sys_fallocate(k->fd, 0, 0, (off_t)map) < 0 && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
-		return false;
-	if (mdb_env_set_mapsize(k->env, map))
+	if (keep_reserve(k, map) < 0 || mdb_env_set_mapsize(k->env, map))
 		return false;
 	k->map = map;
 	atomic_store_explicit(&k->file_bytes, map, memory_order_relaxed);

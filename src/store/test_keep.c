@@ -2,6 +2,7 @@
  * test_keep.c - what was written is there after another start, and what was taken away is not; and what errors mean.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -523,6 +524,47 @@ static void test_small_disk(void **state)
 	keeper_done_small(&t);
 }
 
+/* Others take all that the disk has: what the store's first map has is its own. */
+static void test_disk_taken(void **state)
+{
+	static char text[100000];
+	char path[sizeof((struct keeper){}.dir) + 16];
+	struct keeper t;
+	int fd;
+
+	(void)state;
+	keeper_init_small(&t, "size=12m");
+	keeper_start(&t);
+	snprintf(path, sizeof(path), "%s/ballast", t.dir);
+	fd = open(path, O_WRONLY | O_CREAT, 0600);
+	for (off_t at = 0; posix_fallocate(fd, at, 65536) == 0; at += 65536)
+		;
+	close(fd);
+	memset(text, 'x', sizeof(text) - 1);
+	for (unsigned i = 0; i < 20; i++) {
+		keeper_retain(&t, (char[]){ (char)('a' + i), '\0' }, text);
+		keeper_submit(&t);
+	}
+	assert_int_not_equal(keep_state(t.k), KEEP_BROKEN);
+	unlink(path);
+	keeper_done_small(&t);
+}
+
+/* It begins where there is less than a first map, too. */
+static void test_hardly_a_disk(void **state)
+{
+	struct keeper t;
+
+	(void)state;
+	keeper_init_small(&t, "size=2m");
+	keeper_start(&t);
+	keeper_retain(&t, "t", "x");
+	keeper_submit(&t);
+	keeper_reopen(&t);
+	expect(&t, "retained topic=t payload=x q1 r1 until=0\n");
+	keeper_done_small(&t);
+}
+
 static void test_small_disk_at_once(void **state)
 {
 	struct keeper t;
@@ -576,21 +618,7 @@ static void test_each_allocation(void **state)
 	keeper_message(&t, 3, "t", "x", who, 2);
 	keeper_submit(&t);
 	keeper_close(&t);
-	for (unsigned long n = 1, calls = 1; n <= calls; n++) {
-		struct keep_record r;
-		int got = 1;
-
-		fault_arm(FAULT_MEM, n, 0, false);
-		if (keep_open(&t.setup, &t.k, NULL) == 0) {
-			while (got == 1)
-				got = keep_next(t.k, &r);
-			if (got == 0)
-				(void)!keep_start(t.k, &t.found, NULL);
-		}
-		calls = fault_calls(FAULT_MEM);
-		fault_arm(FAULT_MEM, 0, 0, false);
-		keeper_close(&t);
-	}
+	keeper_each_allocation(&t);
 	keeper_open(&t);
 	expect(&t, "session 1 name=a expiry=60 until=0\nsession 2 name=b expiry=60 until=0\n"
 		   "message 3 topic=t payload=x q1 r0 until=0 [1 q1 r0 p3 t0] [2 q1 r0 p3 t0]\n");
@@ -733,6 +761,8 @@ int main(void)
 		cmocka_unit_test(test_fine_again),
 		cmocka_unit_test(test_limit_at_once),
 		cmocka_unit_test(test_small_disk),
+		cmocka_unit_test(test_disk_taken),
+		cmocka_unit_test(test_hardly_a_disk),
 		cmocka_unit_test(test_small_disk_at_once),
 		cmocka_unit_test(test_each_call),
 		cmocka_unit_test(test_each_allocation),

@@ -331,21 +331,7 @@ static void test_no_memory(void **state)
 		retain(&t, i, sizes[i]);
 	keeper_submit(&t);
 	keeper_close(&t);
-	for (unsigned long n = 1, calls = 1; n <= calls; n++) {
-		struct keep_record r;
-		int got = 1;
-
-		fault_arm(FAULT_MEM, n, 0, false);
-		if (keep_open(&t.setup, &t.k, NULL) == 0) {
-			while (got == 1)
-				got = keep_next(t.k, &r);
-			if (got == 0)
-				(void)!keep_start(t.k, &t.found, NULL);
-		}
-		calls = fault_calls(FAULT_MEM);
-		fault_arm(FAULT_MEM, 0, 0, false);
-		keeper_close(&t);
-	}
+	keeper_each_allocation(&t);
 	assert_int_equal(reopen(&t, sizes).n, 2);
 	assert_false(t.found.damaged);
 	keeper_done(&t);

@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+#include "base/fault.h"
+
 enum { LIMIT = 64 << 20 };
 
 static void committed(void *arg, uint64_t position)
@@ -247,4 +249,23 @@ void keeper_retain(struct keeper *t, const char *topic, const char *payload)
 	};
 
 	assert_int_equal(keep_retain(&t->b, &m), 0);
+}
+
+void keeper_each_allocation(struct keeper *t)
+{
+	for (unsigned long n = 1, calls = 1; n <= calls; n++) {
+		struct keep_record r;
+		int got = 1;
+
+		fault_arm(FAULT_MEM, n, 0, false);
+		if (keep_open(&t->setup, &t->k, NULL) == 0) {
+			while (got == 1)
+				got = keep_next(t->k, &r);
+			if (got == 0)
+				(void)!keep_start(t->k, &t->found, NULL);
+		}
+		calls = fault_calls(FAULT_MEM);
+		fault_arm(FAULT_MEM, 0, 0, false);
+		keeper_close(t);
+	}
 }

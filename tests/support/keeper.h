@@ -26,6 +26,8 @@ void keeper_close(struct keeper *t);
 void keeper_reopen(struct keeper *t); /* close, open */
 void keeper_submit(struct keeper *t); /* the batch, and waits until it is on the disk */
 void keeper_wait_state(struct keeper *t, enum keep_state state);
+void keeper_each_allocation(
+	struct keeper *t); /* opened, read and started once with each of them failing; then it is closed */
 
 /*
  * Records as text, a line each, of a store that was opened; owned by the caller (free). Until the first that is none.
