@@ -399,16 +399,12 @@ static enum verdict take_packets(struct link *self, struct io *io)
 		const struct mqtt_form form = { m->version, MQTT_FROM_SERVER };
 		const char *why = NULL;
 		struct mqtt_frame f;
-		int r = mqtt_frame(form, in_peek(io), mqtt_options(io)->packet, &f, &why);
+		int r = mqtt_next(io, form, mqtt_options(io)->packet, &f, &why);
 
-		if (r < 0 && io->traced)
-			mqtt_note_bad(io, in_peek(io), -r, why);
 		if (r < 0)
 			return m->state == MQTT_OPEN ? mqtt_bye(m, io, (unsigned)-r, why) : give_up(self, io, why);
-		if (r == 0) {
-			in_need(io, f.total);
+		if (r == 0)
 			break;
-		}
 		if (io->traced)
 			mqtt_note(io, &f);
 		v = m->state == MQTT_OPEN ? handle(self, io, &f) : first(self, io, &f);

@@ -282,9 +282,16 @@ void mqtt_note(struct io *io, const struct mqtt_frame *f)
 	io_note(io, NOTE_IN, "%s", buf_str(&b));
 }
 
-void mqtt_note_bad(struct io *io, struct span in, int code, const char *why)
+int mqtt_next(struct io *io, struct mqtt_form form, size_t max, struct mqtt_frame *ret, const char **ret_why)
 {
-	io_note(io, NOTE_IN, "%s bad: %s 0x%02x", mqtt_type_name(in.p[0] >> 4), why, code);
+	struct span in = in_peek(io);
+	int r = mqtt_frame(form, in, max, ret, ret_why);
+
+	if (r == 0)
+		in_need(io, ret->total);
+	if (r < 0 && io->traced)
+		io_note(io, NOTE_IN, "%s bad: %s 0x%02x", mqtt_type_name(in.p[0] >> 4), *ret_why, -r);
+	return r;
 }
 
 /* As the other side will read it. */
@@ -368,16 +375,12 @@ static enum verdict take_packets(struct mqtt *self, struct io *io)
 		const struct mqtt_form form = { self->version, MQTT_FROM_CLIENT };
 		const char *why = NULL;
 		struct mqtt_frame f;
-		int r = mqtt_frame(form, in_peek(io), packet_max(self, io), &f, &why);
+		int r = mqtt_next(io, form, packet_max(self, io), &f, &why);
 
-		if (r < 0 && io->traced)
-			mqtt_note_bad(io, in_peek(io), -r, why);
 		if (r < 0)
 			return mqtt_bye(self, io, (unsigned)-r, why);
-		if (r == 0) {
-			in_need(io, f.total);
+		if (r == 0)
 			break;
-		}
 		if (io->traced && !self->seen)
 			mqtt_note(io, &f);
 		v = by_state(self, io, &f);

@@ -91,8 +91,10 @@ void mqtt_out_now(const struct mqtt *self, struct io *io, const struct mqtt_writ
 void mqtt_out(struct mqtt *self, struct io *io, const struct mqtt_writer *w); /* behind what it promises */
 void mqtt_answer(struct mqtt *self, struct io *io, enum mqtt_type type, uint16_t id, unsigned code);
 
+/* The first packet of what has come: 1; 0: the rest is waited for; a reason code, negative, as mqtt_frame(), which the trace has then. */
+[[nodiscard]] int mqtt_next(struct io *io, struct mqtt_form form, size_t max, struct mqtt_frame *ret,
+			    const char **ret_why);
 void mqtt_note(struct io *io, const struct mqtt_frame *f); /* one that came, for the trace: io->traced */
-void mqtt_note_bad(struct io *io, struct span in, int code, const char *why);    /* what came is refused: no packet */
 void mqtt_note_out(const struct mqtt *self, struct io *io, struct span packets); /* that were sent, whole ones */
 /* A PUBLISH that was sent: all before its payload, as mqtt_put_publish() has written it. */
 void mqtt_note_publish(const struct mqtt *self, struct io *io, struct span head, size_t payload);

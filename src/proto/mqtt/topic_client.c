@@ -52,13 +52,12 @@ void topic_client_refused(struct topic_client *c, const struct io *io, const cha
 
 /* ---- what is said ---- */
 
-/* A letter that is lost, since memory is out, costs time: whatever comes next, a ping at the latest, looks here as well. */
+/* A letter that is lost, since memory is out, costs time: what is said next wakes it, or a ping. */
 static void wake(struct topic_client *c, struct io *io)
 {
 	if (!c->session || c->woken)
 		return;
-	c->woken = true;
-	io_post(io, c->session, 0, NULL, 0);
+	c->woken = io_post(io, c->session, 0, NULL, 0);
 }
 
 int topic_client_say(struct topic_client *c, struct io *io, const struct topic_words *w)

@@ -300,16 +300,12 @@ static enum verdict take_packets(struct topic_session *self, struct io *io)
 	while (v == V_GO) {
 		const char *why = NULL;
 		struct mqtt_frame f;
-		int r = mqtt_frame(form_in, in_peek(io), self->client->packet, &f, &why);
+		int r = mqtt_next(io, form_in, self->client->packet, &f, &why);
 
-		if (r < 0 && io->traced)
-			mqtt_note_bad(io, in_peek(io), -r, why);
 		if (r < 0)
 			return bye(self, io, (unsigned)-r, why);
-		if (r == 0) {
-			in_need(io, f.total);
+		if (r == 0)
 			break;
-		}
 		if (io->traced)
 			mqtt_note(io, &f);
 		v = handle(self, io, &f);
