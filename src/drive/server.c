@@ -15,6 +15,7 @@
 #include "drive/logfile.h"
 #include "drive/model/brood.h"
 #include "drive/model/crew.h"
+#include "drive/model/solo.h"
 #include "drive/net/given.h"
 #include "drive/net/guard.h"
 #include "drive/sys.h"
@@ -417,6 +418,7 @@ void server_free(struct server **sp)
 		usleep(1000); /* idle workers have just been told */
 	if (server_is_stuck(s))
 		return;
+	solo_join(s);
 	end_loops(s);
 	for (size_t i = 0; i < s->n; i++)
 		service_unref(s->services[i]);

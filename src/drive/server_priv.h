@@ -106,7 +106,8 @@ struct server {
 	int signal_fd, parent_fd;
 	struct once once;
 	_Atomic unsigned live;     /* connections that threads have, or that wait for one */
-	_Atomic unsigned hands;    /* these threads; none of them is joined */
+	_Atomic unsigned hands;    /* these threads */
+	_Atomic(pthread_t) ended;  /* the one that ended last, 0: none. It has joined the one before it */
 	_Atomic unsigned serial;   /* of what is served in their loops */
 	_Atomic unsigned *serials; /* that one, or one that our children count with us */
 	const struct server_calls *calls;

@@ -303,6 +303,68 @@ static void test_datagrams_beside(void **state)
 	assert_int_equal(live_stop(&w), 0);
 }
 
+/* ---- ends ---- */
+
+static pthread_key_t kept;
+static _Atomic unsigned tidied;
+
+static void tidy(void *arg)
+{
+	(void)arg;
+	usleep(MOMENT_MS * 1000);
+	atomic_fetch_add(&tidied, 1);
+}
+
+static enum verdict keeper_step(void *self, const struct ev *ev, struct io *io)
+{
+	(void)self;
+	if (ev->kind == EV_OPEN && !pthread_getspecific(kept))
+		assert_int_equal(pthread_setspecific(kept, &tidied), 0);
+	if (ev->kind == EV_DATA) {
+		struct span in = in_peek(io);
+
+		out_mem(io, in.p, in.n);
+		in_take(io, in.n);
+	}
+	return ev->kind == EV_OPEN || ev->kind == EV_DATA ? V_GO : V_CLOSE;
+}
+
+static const struct proto keeper_proto = {
+	.abi = PROTO_ABI,
+	.name = "keeper",
+	.flags = P_STREAM | P_SMALL,
+	.step = keeper_step,
+};
+
+/* What a library keeps for each thread it tidies up when the thread ends: before the server does, or exit() is beside it. */
+static void test_threads_end(void **state)
+{
+	static const char *const models[] = { "model=thread", "model=pool" };
+	const char *words[] = { "keeper", "listen=tcp:0", models[0], "workers=3", NULL, NULL };
+
+	(void)state;
+	live_proto = &keeper_proto;
+	assert_int_equal(pthread_key_create(&kept, tidy), 0);
+	for (unsigned m = 0; m < 2; m++) {
+		struct live w;
+		int fd[3];
+
+		words[2] = models[m];
+		tidied = 0;
+		assert_int_equal(live_start(&w, words), 0);
+		for (unsigned i = 0; i < 3; i++) {
+			fd[i] = live_dial(&w, "keeper", SOCK_STREAM);
+			assert_true(live_exchange(fd[i], "a", "a"));
+		}
+		assert_int_equal(live_stop(&w), 0);
+		assert_int_equal(tidied, 3);
+		for (unsigned i = 0; i < 3; i++)
+			close(fd[i]);
+	}
+	pthread_key_delete(kept);
+	live_proto = NULL;
+}
+
 /* ---- reload ---- */
 
 /* Each model follows each other at the same addresses: nobody is refused, and who talks is not disturbed. */
@@ -513,6 +575,7 @@ int main(void)
 		cmocka_unit_test(test_crowd),
 		cmocka_unit_test(test_datagram_timers),
 		cmocka_unit_test(test_datagrams_beside),
+		cmocka_unit_test(test_threads_end),
 		cmocka_unit_test(test_models_change),
 		cmocka_unit_test(test_address_goes),
 		cmocka_unit_test(test_stop_queue),

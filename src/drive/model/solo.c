@@ -133,16 +133,28 @@ int solo_spawn(struct server *s, void *(*fn)(void *), void *arg)
 
 	atomic_fetch_add(&s->hands, 1);
 	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, STACK);
 	r = pthread_create(&t, &attr, fn, arg); /* signals are blocked since before the first thread */
 	pthread_attr_destroy(&attr);
 	if (r)
-		solo_end(s);
+		atomic_fetch_sub(&s->hands, 1);
 	return -r;
 }
 
+/* Nobody has time to wait for threads but who ends too: each joins the one before it, and the server the last. */
 void solo_end(struct server *s)
 {
+	pthread_t before = atomic_exchange(&s->ended, pthread_self());
+
+	if (before)
+		pthread_join(before, NULL);
 	atomic_fetch_sub(&s->hands, 1);
+}
+
+void solo_join(struct server *s)
+{
+	pthread_t last = atomic_exchange(&s->ended, 0);
+
+	if (last)
+		pthread_join(last, NULL);
 }

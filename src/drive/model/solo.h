@@ -32,6 +32,7 @@ void solo_talk(struct solo *o, const struct listener *ln, const struct arrival *
 /* The same in a thread: takes the peer too, and its place in server->live. */
 void solo_serve(struct solo *o, const struct listener *ln, const struct arrival *who);
 
-/* A detached thread, counted in server->hands; fn's last act is solo_end(). 0 or -errno. */
+/* A thread, counted in server->hands; fn's last act is solo_end(). 0 or -errno. */
 [[nodiscard]] int solo_spawn(struct server *s, void *(*fn)(void *), void *arg);
 void solo_end(struct server *s);
+void solo_join(struct server *s); /* when all have said so: what libraries keep for each of them is gone then, too */
