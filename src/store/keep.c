@@ -213,6 +213,17 @@ static int open_map(struct keep *k)
 	return keep_env(k->path, k->map, &k->env, &k->dbi);
 }
 
+void keep_change(struct keep *k, uint64_t limit, uint64_t largest, bool lazy)
+{
+	pthread_mutex_lock(&k->lock);
+	k->setup.lazy = lazy;
+	k->limit = limit;
+	k->largest = largest;
+	k->changed = true;
+	pthread_cond_signal(&k->some);
+	pthread_mutex_unlock(&k->lock);
+}
+
 static int start(struct keep *k, struct keep_found *ret_found)
 {
 	int r = keep_judge(k, ret_found);

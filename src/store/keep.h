@@ -47,10 +47,10 @@ enum keep_state {
 };
 
 struct keep_setup {
-	const char *dir;  /* made when missing, with mode 0700 */
-	const char *name; /* how messages call it; NULL: dir */
-	uint64_t limit;   /* bytes that the file may have; at least KEEP_LIMIT_MIN */
-	uint64_t largest; /* bytes of the largest message; as much is held in reserve. At most an eighth of the limit */
+	const char *dir;   /* made when missing, with mode 0700 */
+	const char *name;  /* how messages call it; NULL: dir */
+	uint64_t limit;    /* bytes that the file may have; at least KEEP_LIMIT_MIN */
+	uint64_t largest;  /* bytes of the largest message; twice as much is held in reserve, at least */
 	keep_props *props; /* what is wrong with these cannot be; NULL: they are not looked at */
 	bool lazy;         /* `durability = lazy`: nobody waits; a crash costs what came in KEEP_LAZY_MS */
 
@@ -89,6 +89,9 @@ struct keep_found {
  */
 [[nodiscard]] int keep_start(struct keep *k, struct keep_found *ret_found, struct buf *why);
 void keep_close(struct keep **k); /* NULL is fine, and set. Waits for the writer */
+
+/* From any thread: what is so from now on. A file that is larger than the new limit is not made smaller; it does not grow. */
+void keep_change(struct keep *k, uint64_t limit, uint64_t largest, bool lazy);
 
 /* From any thread, without a lock. */
 enum keep_state keep_state(const struct keep *k);

@@ -214,6 +214,8 @@ struct keep {
 	_Atomic uint64_t waiting_room;  /* bytes that this may need in the file */
 	_Atomic uint64_t room;          /* that the file has for it, beside the reserve: when the writer looked last */
 	bool closing, sleeping, urgent; /* urgent: somebody waits for what is in the queue */
+	bool changed;                   /* these two are not the writer's yet */
+	uint64_t limit, largest;
 
 	/* the writer's */
 	pthread_t thread;

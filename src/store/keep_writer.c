@@ -435,13 +435,26 @@ static void sweep(struct keep *k)
 	keep_set_state(k, k->stuck ? KEEP_FULL : KEEP_BROKEN, r);
 }
 
+/* There may be more room, or less, than the last count of it said. */
+static void take_change(struct keep *k)
+{
+	if (!k->changed)
+		return;
+	k->setup.limit = k->limit;
+	k->setup.largest = k->largest;
+	k->changed = false;
+	k->look = 0;
+	set_reserve(k);
+}
+
 /* A store that is full looks again from time to time, for nobody may come. */
 static void wait_for_some(struct keep *k)
 {
 	struct timespec until = in_ms(k->sweeps && !k->stuck ? 0 : TRY_AGAIN);
 
-	if (sleep_until(k, k->sweeps || is_short(k) ? &until : NULL))
+	if (!k->changed && sleep_until(k, k->sweeps || is_short(k) ? &until : NULL))
 		return;
+	take_change(k);
 	pthread_mutex_unlock(&k->lock);
 	look_for_room(k, 0);
 	if (k->sweeps)
@@ -457,6 +470,7 @@ static struct keep_queued *take_queue(struct keep *k)
 	pthread_mutex_lock(&k->lock);
 	while (!has_reason(k))
 		wait_for_some(k);
+	take_change(k);
 	if (k->setup.lazy)
 		dawdle(k);
 	else if (!k->urgent)

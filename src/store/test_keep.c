@@ -471,7 +471,8 @@ static void test_limit_at_once(void **state)
 	keeper_done(&t);
 }
 
-static void fill_until_full(struct keeper *t)
+/* Returns the number after the last message's; they begin with 2. */
+static uint64_t fill(struct keeper *t)
 {
 	static const uint64_t who[] = { 1 };
 	char payload[4000];
@@ -486,9 +487,44 @@ static void fill_until_full(struct keeper *t)
 		keeper_submit(t);
 		assert_true(id < 10000);
 	}
-	while (id-- > 2)
+	return id;
+}
+
+static void fill_until_full(struct keeper *t)
+{
+	for (uint64_t id = fill(t); id-- > 2;)
 		assert_int_equal(keep_done(&t->b, id, 1), 0);
 	keeper_submit(t);
+}
+
+/* What a reload may say: a larger file has room at once, and by itself; a smaller one does not grow. */
+static void test_change(void **state)
+{
+	struct keep_counts was, is;
+	struct keeper t;
+
+	(void)state;
+	keeper_init(&t);
+	t.setup.limit = KEEP_LIMIT_MIN;
+	keeper_start(&t);
+	(void)fill(&t);
+	keep_change(t.k, KEEP_LIMIT_MIN * 2, 0, false);
+	while (keep_full(t.k))
+		usleep(1000);
+	fill_until_full(&t);
+	keep_count(t.k, &was);
+	assert_true(was.file_bytes > KEEP_LIMIT_MIN);
+
+	keep_change(t.k, KEEP_LIMIT_MIN, 0, true);
+	fill_until_full(&t);
+	keep_count(t.k, &is);
+	assert_int_equal(is.file_bytes, was.file_bytes);
+	keeper_session(&t, 3, "s");
+	assert_int_equal(keep_submit(t.k, &t.b), 0); /* nobody is to wait */
+	keep_change(t.k, KEEP_LIMIT_MIN, 0, false);
+	keeper_session(&t, 4, "s");
+	assert_int_not_equal(keep_submit(t.k, &t.b), 0);
+	keeper_done(&t);
 }
 
 /* A real file system without room: for root only. */
@@ -760,6 +796,7 @@ int main(void)
 		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_fine_again),
 		cmocka_unit_test(test_limit_at_once),
+		cmocka_unit_test(test_change),
 		cmocka_unit_test(test_small_disk),
 		cmocka_unit_test(test_disk_taken),
 		cmocka_unit_test(test_hardly_a_disk),

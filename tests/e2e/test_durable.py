@@ -689,6 +689,13 @@ def test_full_store(broker):
     full_or_not(g, ear, mouth, room)
 
 
+def test_more_disk_by_a_reload(broker):
+    g = broker(options="disk = 16M\n", loops=2)
+    ear = away(g, "ear", 5, ("t", 2))
+    mouth = g.client("mouth", 5).enter()
+    full_or_not(g, ear, mouth, lambda _: g.reload(CONF.format(loops=2) + "disk = 32M\n"))
+
+
 @needs_root
 def test_full_disk(broker, small_disk):
     g = broker()

@@ -123,6 +123,17 @@ int mqtt_kept_open(struct svc *svc, struct buf *ret_why)
 	return r;
 }
 
+void mqtt_kept_change(struct io *io)
+{
+	const struct mqtt_options *o = mqtt_options(io);
+	struct mqtt_service *service = mqtt_service(io);
+
+	service->lazy = o->durability == MQTT_LAZY;
+	service->disk = o->disk;
+	if (service->keep)
+		keep_change(service->keep, o->disk, o->packet, service->lazy);
+}
+
 void mqtt_kept_close(struct mqtt_service *service)
 {
 	keep_close(&service->keep);

@@ -72,6 +72,7 @@ struct mqtt_held {
  * must not be; the answer to a packet that wrote one waits by itself (mqtt_out()).
  */
 [[nodiscard]] int mqtt_kept_open(struct svc *svc, struct buf *ret_why);
+void mqtt_kept_change(struct io *io); /* of the first loop: the options are others */
 void mqtt_kept_close(struct mqtt_service *service);
 bool mqtt_kept_full(const struct io *io); /* what is new must be refused */
 [[nodiscard]] int mqtt_kept_session(struct io *io, struct subscriber *s);

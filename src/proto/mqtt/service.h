@@ -75,8 +75,8 @@ struct mqtt_service {
 	struct keep *keep;            /* NULL: all is in memory alone */
 	struct port *port;
 	char *name, *folder; /* for the log; owned: a reload makes another svc */
-	bool lazy;           /* nobody waits for the disk */
-	size_t disk;         /* that the store was opened with */
+	_Atomic bool lazy;   /* nobody waits for the disk */
+	_Atomic size_t disk; /* bytes that the store may have */
 };
 
 static inline const struct mqtt_options *mqtt_options(const struct io *io)

@@ -335,6 +335,13 @@ static void it_is_time(struct mqtt_shard *shard, unsigned timer, struct io *io)
 		mqtt_bridges_due(shard, io);
 }
 
+static void other_options(struct mqtt_shard *shard, struct io *io)
+{
+	if (port_here(io->svc->port, io) == 0)
+		mqtt_kept_change(io);
+	mqtt_bridges_look(shard, io);
+}
+
 static bool something_is_due(const struct mqtt_shard *shard)
 {
 	return shard->alarms.n || shard->sweep_at != UINT64_MAX || mqtt_limits_due(shard) != UINT64_MAX;
@@ -347,7 +354,7 @@ enum verdict mqtt_shard(void *self, const struct ev *ev, struct io *io)
 	if (ev->kind == EV_OPEN)
 		open_shard(shard, io);
 	else if (ev->kind == EV_RELOAD)
-		mqtt_bridges_look(shard, io);
+		other_options(shard, io);
 	else if (ev->kind == EV_TIMER)
 		it_is_time(shard, ev->tag, io);
 	else if (ev->kind == EV_MSG)
