@@ -112,8 +112,8 @@ static void tell_limits(const struct mqtt *self, const struct io *io, const stru
 }
 
 /* 0, or -EMSGSIZE: what the client must know is more than it takes. */
-static int put_answer(const struct mqtt *self, const struct io *io, const struct mqtt_connect *c, bool present,
-		      struct mqtt_writer *w)
+static int put_answer(const struct mqtt *self, const struct io *io, const struct mqtt_connect *c, struct span name,
+		      bool present, struct mqtt_writer *w)
 {
 	struct mqtt_connack back = { .session_present = present && c->version != MQTT_31 };
 	BUF_AUTO struct buf response = BUF_INIT(RESPONSE);
@@ -122,12 +122,25 @@ static int put_answer(const struct mqtt *self, const struct io *io, const struct
 	if (c->version == MQTT_5)
 		tell_limits(self, io, c, &back.props);
 	if (c->version == MQTT_5 && !c->client_id.n)
-		mqtt_props_set_span(&back.props, MQTT_P_CLIENT_ID, subscriber_name(self->session));
+		mqtt_props_set_span(&back.props, MQTT_P_CLIENT_ID, name);
 	if (c->version == MQTT_5)
-		mqtt_tell_response(self, io, c, &response, &back.props);
+		mqtt_tell_response(io, c, name, &response, &back.props);
 	if (self->auth)
 		mqtt_auth_tell(self, &back.props);
 	return mqtt_put_connack(w, &back);
+}
+
+/* Before anybody has to go for who asks. */
+static bool answer_fits(const struct mqtt *self, const struct io *io, const struct mqtt_connect *c, struct span name)
+{
+	uint8_t array[ANSWER];
+	struct mqtt_writer w;
+
+	if (!self->max_packet || self->max_packet >= ANSWER)
+		return true;
+	mqtt_writer_init(&w, self->version, array, sizeof(array));
+	w.max_packet = self->max_packet;
+	return put_answer(self, io, c, name, false, &w) == 0;
 }
 
 /* ---- names ---- */
@@ -216,14 +229,20 @@ static int take_session(const struct mqtt *self, struct io *io, uint64_t owner, 
 	return -ENOMEM;
 }
 
+static size_t will_size(const struct will *w)
+{
+	return w->m ? message_size(w->m) : 0;
+}
+
 /* Its will, and its record on disk, if it is to have one. 0, or a reason code. */
 static int settle(const struct mqtt *self, struct io *io, bool present, uint64_t owner, const struct will *will,
 		  const char **ret_why)
 {
 	struct subscriber *s = self->session;
 	bool fresh = !present && self->session_expiry;
+	bool more = self->session_expiry && will_size(will) > will_size(&s->will);
 
-	if (fresh && mqtt_kept_full(io)) {
+	if ((fresh || more) && mqtt_kept_full(io)) { /* who comes back as he was makes room */
 		*ret_why = "store-full";
 		return MQTT_QUOTA;
 	}
@@ -282,7 +301,9 @@ static enum verdict let_in(struct mqtt *self, struct io *io, const struct mqtt_c
 	in_cap(io, mqtt_options(io)->packet);
 	mqtt_writer_init(&w, self->version, array, sizeof(array));
 	w.max_packet = self->max_packet;
-	r = put_answer(self, io, c, present, &w) < 0 ? MQTT_TOO_LARGE : settle(self, io, present, owner, will, &why);
+	r = put_answer(self, io, c, subscriber_name(self->session), present, &w) < 0
+		    ? MQTT_TOO_LARGE
+		    : settle(self, io, present, owner, will, &why);
 	if (r) { /* as if it had never come */
 		message_unref(will->m);
 		self->session_expiry = 0;
@@ -305,17 +326,9 @@ static enum verdict let_in(struct mqtt *self, struct io *io, const struct mqtt_c
 }
 
 /* Who has the name, or had it, goes. Takes the will. */
-static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_connect *c, uint64_t owner,
+static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_connect *c, const struct claim *claim,
 			  const struct will *will)
 {
-	char array[NAME];
-	struct claim claim = {
-		.name = c->client_id.n ? c->client_id : assign_name(io, array),
-		.where = io->self,
-		.home = port_here(io->svc->port, io),
-		.owner = owner,
-		.clean = c->clean,
-	};
 	struct subscriber *old = NULL;
 	uint64_t where = 0;
 	bool present = false;
@@ -323,7 +336,7 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 	int r = may_stay && !self->alarm ? mqtt_alarm_new(io->shard, &self->alarm) : 0;
 
 	if (r == 0)
-		r = topics_claim(mqtt_service(io)->topics, &claim, &self->session, &present, &where, &old);
+		r = topics_claim(mqtt_service(io)->topics, claim, &self->session, &present, &where, &old);
 
 	if (r < 0)
 		message_unref(will->m);
@@ -341,7 +354,7 @@ static enum verdict enter(struct mqtt *self, struct io *io, const struct mqtt_co
 		return mqtt_refuse(self, io, MQTT_BAD_CLIENT_ID, "client-of-another");
 	if (r < 0)
 		return mqtt_refuse(self, io, MQTT_SERVER_BUSY, "out-of-memory");
-	return let_in(self, io, c, present, owner, will);
+	return let_in(self, io, c, present, claim->owner, will);
 }
 
 /* What a CONNECT may not ask for here, although it is well-formed; 0: it may. */
@@ -404,10 +417,20 @@ static int admit(struct mqtt *self, struct io *io, struct mqtt_connect *c, struc
 
 static enum verdict admitted(struct mqtt *self, struct io *io, const struct mqtt_connect *c, uint64_t owner)
 {
+	char array[NAME];
+	const struct claim claim = {
+		.name = c->client_id.n ? c->client_id : assign_name(io, array),
+		.where = io->self,
+		.home = port_here(io->svc->port, io),
+		.owner = owner,
+		.clean = c->clean,
+	};
 	struct will will = {};
 	int r;
 
 	agree(self, io, c);
+	if (!answer_fits(self, io, c, claim.name))
+		return mqtt_refuse(self, io, MQTT_TOO_LARGE, "packet-too-large");
 	r = c->will ? take_will(self, c, &will) : 0;
 	if (r == -EACCES) {
 		mqtt_denied(io, MQTT_L_WILL, c->client_id, c->will_topic);
@@ -415,7 +438,7 @@ static enum verdict admitted(struct mqtt *self, struct io *io, const struct mqtt
 	}
 	if (r < 0)
 		return mqtt_refuse(self, io, MQTT_SERVER_BUSY, "out-of-memory");
-	return enter(self, io, c, owner, &will);
+	return enter(self, io, c, &claim, &will);
 }
 
 enum verdict mqtt_connect(struct mqtt *self, struct io *io, const struct mqtt_frame *f)

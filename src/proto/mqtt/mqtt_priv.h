@@ -148,7 +148,7 @@ void mqtt_rate_done(struct mqtt *self);
 int mqtt_options_check(const void *values, struct buf *why);
 unsigned mqtt_stopping(const struct io *io, unsigned without); /* the code when the server ends */
 void mqtt_tell_server(const struct io *io, unsigned code, struct mqtt_props *p);
-void mqtt_tell_response(const struct mqtt *self, const struct io *io, const struct mqtt_connect *c, struct buf *text,
+void mqtt_tell_response(const struct io *io, const struct mqtt_connect *c, struct span name, struct buf *text,
 			struct mqtt_props *p);
 
 /* publish.c, subscribe.c */

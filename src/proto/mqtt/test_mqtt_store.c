@@ -99,11 +99,24 @@ static char *text_of(struct box *b)
 	return text;
 }
 
+static void set_full(const struct box *b, bool full)
+{
+	static const uint64_t much = KEEP_WAITING_MAX + 1;
+
+	atomic_fetch_add(&b->keeper.k->waiting_bytes, full ? much : -much); /* it says so */
+}
+
+static void refused(struct memconn *c, const struct hello *hello, const char *why)
+{
+	talk_greet(c, hello);
+	assert_string_equal(memconn_reason(c), why);
+}
+
 static void test_refused(void **state)
 {
 	const struct hello hello = { .name = "b", .expiry = 600, .will = "w", .will_delay = 60 },
-			   small = { .name = "b", .expiry = 60, .max_packet = 8 };
-	struct memconn *c;
+			   small = { .name = "b", .expiry = 60, .max_packet = 8 },
+			   more = { .name = "b", .expiry = 600, .will = "w/more", .will_delay = 60 };
 	char *before, *after;
 	struct box b;
 
@@ -113,15 +126,40 @@ static void test_refused(void **state)
 	before = text_of(&b);
 	start(&b);
 	memdrive_advance(b.w.drive, SEC);
-	c = world_client(&b.w);
-	talk_greet(c, &small);
-	assert_string_equal(memconn_reason(c), "packet-too-large");
+	refused(world_client(&b.w), &small, "packet-too-large");
+	set_full(&b, true);
+	refused(world_client(&b.w), &more, "store-full");
+	set_full(&b, false);
 	after = text_of(&b);
 	assert_non_null(strstr(before, "will 60"));
 	assert_string_equal(before, after);
 	mem_free(before);
 	mem_free(after);
 	keeper_done(&b.keeper);
+}
+
+/* Who comes back to a full store with no more than he had is let in: he makes room. What is due of one who is refused stays due. */
+static void test_comes_back(void **state)
+{
+	const struct hello hello = { .name = "b", .expiry = 600, .will = "w/1", .will_delay = 60 },
+			   more = { .name = "b", .expiry = 600, .will = "w/more" };
+	struct memconn *a;
+	struct box b;
+
+	(void)state;
+	begin(&b, true);
+	a = talk_enter(&b.w, "a");
+	talk_subscribe(a, "w/#", 0);
+	memconn_reset(talk_hello(&b.w, &hello, false));
+	set_full(&b, true);
+	memconn_reset(talk_hello(&b.w, &hello, true));
+	memdrive_advance(b.w.drive, 50 * SEC);
+	refused(world_client(&b.w), &more, "store-full");
+	assert_said(a, "");
+	memdrive_advance(b.w.drive, 10 * SEC);
+	assert_true(span_is(talk_take(a).topic, "w/1"));
+	set_full(&b, false);
+	end(&b);
 }
 
 /* ---- what a record names ---- */
@@ -345,7 +383,7 @@ static void test_gap(void **state)
 	c = comes(&b, "ear", 10, false);
 	talk_subscribe(c, "r/#", 1);
 	listen_to(e, c, 1, 20);
-	atomic_fetch_add(&b.keeper.k->waiting_bytes, KEEP_WAITING_MAX + 1); /* it says so */
+	set_full(&b, true);
 	listen_to(e, c, 1, TOPICS - 20 - 5);
 	crash(&b);
 	for (unsigned i = 0; i < 2; i++) { /* then there is room for all, and it ends */
@@ -368,6 +406,7 @@ int main(void)
 		cmocka_unit_test(test_replay_1),     cmocka_unit_test(test_replay_2),
 		cmocka_unit_test(test_replay_again), cmocka_unit_test(test_given_up),
 		cmocka_unit_test(test_gap),          cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_comes_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -126,6 +126,8 @@ static void test_small(void **state)
 	talk_greeted(send_small(&w, "c", 0, 5), MQTT_TOO_LARGE); /* nor does it end what is there */
 	c = send_small(&w, "c", 600, 100);
 	assert_true(talk_greeted(c, MQTT_OK).session_present);
+	talk_greeted(send_small(&w, "c", 600, 5), MQTT_TOO_LARGE); /* or sends away who is */
+	assert_int_equal(memconn_end(c), MEM_OPEN);
 	world_close(&w);
 }
 

@@ -84,13 +84,13 @@ unsigned mqtt_stopping(const struct io *io, unsigned without)
 	return mqtt_options(io)->server_reference ? MQTT_USE_ANOTHER : without;
 }
 
-void mqtt_tell_response(const struct mqtt *self, const struct io *io, const struct mqtt_connect *c, struct buf *text,
+void mqtt_tell_response(const struct io *io, const struct mqtt_connect *c, struct span name, struct buf *text,
 			struct mqtt_props *p)
 {
 	const char *pattern = mqtt_options(io)->response_information;
 
 	if (!pattern || !c->props.request_response) /* [MQTT-3.1.2-28] */
 		return;
-	if (topic_fill(span_str(pattern), c->user, subscriber_name(self->session), text) == 0)
+	if (topic_fill(span_str(pattern), c->user, name, text) == 0)
 		mqtt_props_set_span(p, MQTT_P_RESPONSE_INFO, buf_span(text));
 }
