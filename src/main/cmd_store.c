@@ -209,7 +209,7 @@ static bool print_found(const struct asked *a, const struct keep_found *f, unsig
 	printf("%s is damaged: %s\n", a->dir, f->what);
 	json_array_foreach(wrong, i, v) printf("%s cannot be, and is dropped: %s: %s\n", text_of(v, "record"),
 					       text_of(v, "field"), text_of(v, "why"));
-	return printf("%llu records are good, %llu are lost. The next start puts the file aside and goes on with the good ones.\n",
+	return printf("%llu records are good, at least %llu are lost. The next start puts the file aside and goes on with the good ones.\n",
 		      good, lost) > 0;
 }
 

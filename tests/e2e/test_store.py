@@ -121,7 +121,7 @@ def test_damaged(tmp_path):
     data[at] ^= 4
     file.write_bytes(data)
     out = store("check", tmp_path)
-    assert out.returncode == 1 and "1 are lost" in out.stdout
+    assert out.returncode == 1 and "at least 1 are lost" in out.stdout
     out = store("dump", tmp_path)
     assert out.returncode == 1 and "damaged" in out.stderr
     assert len(out.stdout.splitlines()) == len(many) - 1
@@ -172,7 +172,7 @@ def test_named(tmp_path):
     assert out.returncode == 1
     assert 'subscription of session 1 to "#/a" cannot be, and is dropped: filter: no topic filter\n' in out.stdout
     assert 'retained "t" cannot be, and is dropped: message.properties: packet-malformed\n' in out.stdout
-    assert f"{len(RECORDS) - 2} records are good, 2 are lost" in out.stdout
+    assert f"{len(RECORDS) - 2} records are good, at least 2 are lost" in out.stdout
     out = store("check", "--json", tmp_path)
     assert out.returncode == 1
     found = json.loads(out.stdout)
