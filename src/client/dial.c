@@ -92,6 +92,8 @@ const char *dial_meaning(const struct dial *d, int err, const char *why)
 		return "it ended the TLS handshake; does it speak TLS there?";
 	if (why && strcmp(why, "handshake-timeout") == 0)
 		return "it does not answer the TLS handshake; does it speak TLS there?";
+	if (why && strcmp(why, "ws: no answer") == 0)
+		return "ws: no answer; does it speak WebSocket there?";
 	if (why)
 		return why;
 	if (err == -ENOENT && addr_is_net(d->setup->to))

@@ -267,6 +267,10 @@ static enum verdict cannot_connect(struct mqtt_link *l, int err, const char *why
 		mqtt_say(l, "Say with --tls-name NAME which of them it is to have.");
 	else if (err == TLS_NOT_TRUSTED)
 		mqtt_say(l, "Trust it with --cafile FILE, or take whoever answers with --insecure.");
+	else if (l->state == LINK_ASKS && !why && !addr_is_secure(d->setup->to))
+		mqtt_say(
+			l,
+			"It ended the connection before it answered. If it speaks TLS there, write tls:HOST:PORT, or --cafile FILE.");
 	set_status(l, MQTT_EXIT_FAILED);
 	return finish(io);
 }

@@ -131,6 +131,20 @@ static void test_lines(void **state)
 	end(&s);
 }
 
+static void test_gone_before_the_answer(void **state)
+{
+	struct mqtt_pub p = lines_of(0);
+	struct stage s;
+
+	(void)state;
+	set_up(&s, MQTT_311);
+	begin(&s, &mqtt_pub_proto, &p);
+	memconn_reset(server(&s, 0));
+	assert_non_null(strstr(said, "It ended the connection before it answered. If it speaks TLS there"));
+	assert_int_equal(s.out.status, 1);
+	end(&s);
+}
+
 /* Two may wait; a third line is not even read. After a loss what was confirmed by half goes on from there. */
 static void test_again(void **state)
 {
@@ -385,17 +399,12 @@ static void test_failing_allocations(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lines),
-		cmocka_unit_test(test_again),
-		cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_never_there),
-		cmocka_unit_test(test_exactly_once),
-		cmocka_unit_test(test_count),
-		cmocka_unit_test(test_keep_alive),
-		cmocka_unit_test(test_denied),
-		cmocka_unit_test(test_slow_reader),
-		cmocka_unit_test(test_nonsense),
-		cmocka_unit_test(test_failing_allocations),
+		cmocka_unit_test(test_lines),       cmocka_unit_test(test_gone_before_the_answer),
+		cmocka_unit_test(test_again),       cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_never_there), cmocka_unit_test(test_exactly_once),
+		cmocka_unit_test(test_count),       cmocka_unit_test(test_keep_alive),
+		cmocka_unit_test(test_denied),      cmocka_unit_test(test_slow_reader),
+		cmocka_unit_test(test_nonsense),    cmocka_unit_test(test_failing_allocations),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

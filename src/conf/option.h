@@ -47,6 +47,7 @@ struct option {
 	uint64_t max;             /* 0 = what the type holds */
 	bool folder;              /* PATH: the service's process may use all that is below it */
 	bool secret;              /* FILE: nobody else should be able to read it */
+	const char *speaks;       /* ADDRS: it connects there, to who speaks this protocol; NULL = any */
 	const char *const *words; /* ENUM: the words; PATH: words that are not paths; NULL-ended */
 	/* WORDS: is this one right? 0, or -EINVAL with a sentence that does not name the option. NULL = any is */
 	int (*word)(const char *word, struct buf *why);

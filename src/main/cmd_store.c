@@ -209,7 +209,7 @@ static bool print_found(const struct asked *a, const struct keep_found *f, unsig
 	printf("%s is damaged: %s\n", a->dir, f->what);
 	json_array_foreach(wrong, i, v) printf("%s cannot be, and is dropped: %s: %s\n", text_of(v, "record"),
 					       text_of(v, "field"), text_of(v, "why"));
-	return printf("%llu records are good, %llu are lost. The next start puts the file aside and goes on with the good ones.\n",
+	return printf("%llu records are good, at least %llu are lost. The next start puts the file aside and goes on with the good ones.\n",
 		      good, lost) > 0;
 }
 
@@ -312,7 +312,7 @@ static bool at_end(FILE *f)
 
 static int load_one(FILE *f, const char *name, size_t line, struct keep_batch *b)
 {
-	char text[200];
+	char text[JSON_ERROR_TEXT_LENGTH + 100];
 	struct buf why;
 	json_error_t error;
 	json_t *j = json_loadf(f, JSON_DISABLE_EOF_CHECK | JSON_ALLOW_NUL, &error);
@@ -320,21 +320,29 @@ static int load_one(FILE *f, const char *name, size_t line, struct keep_batch *b
 
 	buf_init_fixed(&why, text, sizeof(text));
 	r = j ? store_of_json(j, b, &why) : -EINVAL;
+	if (!j)
+		buf_addf(&why, "it is no JSON, as `guichet store dump` writes it: %s", error.text);
 	if (r < 0)
-		text_error("%s: record %zu: %s", name, line, r == -ENOMEM ? strerror(ENOMEM) : j ? text : error.text);
+		text_error("%s: record %zu: %s", name, line, r == -ENOMEM ? strerror(ENOMEM) : text);
 	json_decref(j);
 	return r < 0 ? STATUS_FAILED : STATUS_OK;
 }
 
-static int load_all(FILE *f, const char *name, struct keep *k)
+/* A file that is larger than one batch is there in part when it is wrong further on. */
+static int load_all(const struct asked *a, FILE *f, struct keep *k)
 {
+	const char *name = f == stdin ? "standard input" : a->file;
 	struct keep_batch b = {};
 	int status = STATUS_OK;
+	bool some = false;
+	size_t n = 0;
 
-	for (size_t line = 1; status == STATUS_OK && !at_end(f); line++) {
-		status = load_one(f, name, line, &b);
-		if (status == STATUS_OK && b.n > TOGETHER)
+	while (status == STATUS_OK && !at_end(f)) {
+		status = load_one(f, name, ++n, &b);
+		if (status == STATUS_OK && b.n > TOGETHER) {
+			some = true;
 			status = wait_for(k, keep_submit(k, &b));
+		}
 	}
 	if (status == STATUS_OK && ferror(f)) {
 		text_error("%s: cannot be read: %s", name, strerror(errno));
@@ -342,6 +350,10 @@ static int load_all(FILE *f, const char *name, struct keep *k)
 	}
 	if (status == STATUS_OK)
 		status = wait_for(k, keep_submit(k, &b));
+	if (status == STATUS_OK)
+		printf("%s: %zu records loaded\n", a->dir, n);
+	else if (some)
+		text_error("%s has a part of it now: move its files away before the next try", a->dir);
 	keep_batch_done(&b);
 	return status;
 }
@@ -357,7 +369,7 @@ static int load_into(const struct asked *a, struct keep *k, FILE *f, struct buf 
 	}
 	if (keep_start(k, &found, why) < 0)
 		return failed(why);
-	return load_all(f, f == stdin ? "standard input" : a->file, k);
+	return load_all(a, f, k);
 }
 
 /* `topics` itself may be missing yet; what else is, the store says. */

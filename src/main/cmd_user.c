@@ -83,6 +83,9 @@ static int take(void *arg, int what, const char *value)
 		a->groups = value;
 	if (what == OPT_CERTIFICATE && a->n_certificates == PEOPLE_CERTIFICATES)
 		return command_misused(&user_command, "more than %d certificates", PEOPLE_CERTIFICATES);
+	if (what == OPT_CERTIFICATE && *value && !strchr(value, '='))
+		return command_misused(&user_command, "--certificate %s is no subject, as CN=alice,O=Home is one",
+				       value);
 	if (what == OPT_CERTIFICATE)
 		a->certificates[a->n_certificates++] = value;
 	return STATUS_OK;
@@ -211,7 +214,8 @@ static int save(const struct people_file *f, const char *what, const struct aske
 		return failure(&why, err);
 	/* with --generate standard output is the password's */
 	fprintf(a->given[OPT_GENERATE] ? stderr : stdout,
-		"%s %s in %s; a guichet that runs learns it by `guichet reload`\n", what, a->name, f->path);
+		"%s %s in %s%s; a guichet that runs learns it by `guichet reload`\n", what, a->name, f->path,
+		f->missing ? ", a new file" : "");
 	return fflush(stdout) == 0 ? STATUS_OK : STATUS_FAILED;
 }
 

@@ -18,7 +18,7 @@ static const char text[] =
 	"  allow = anonymous read topics:news/#   who has not logged in\n\n"
 	"WHO is * (everybody), anonymous, the name of a user, or @ and a group; `guichet user` makes them. VERB is read, write, list, "
 	"admin or *; for topics read is to subscribe and to receive, write to publish. In a pattern + stands for one level and # for "
-	"all that follow; %u is the user, %c the name that the client gives itself, %% a percent sign. As long as there are no users "
+	"all that follow; %u is the user, %c the name that the client gives itself, %% a percent sign. As long as there are no users, "
 	"names and passwords are not looked at, and whoever comes is anonymous. A pattern with spaces stands in "
 	"quotes. `guichet reload` changes rules for those who are connected, too.";
 

@@ -381,7 +381,10 @@ static int take_host(struct mqtt_args *a, const char *value)
 
 static int take_word(struct mqtt_args *a, const char *word)
 {
-	if (a->address || a->host || !is_address(word))
+	if (is_address(word) && (a->address || a->host))
+		return command_misused(a->command, "%s: the address is given already, by %s", word,
+				       a->address ? a->address : a->host);
+	if (!is_address(word))
 		return command_misused(a->command, "%s is no option, and no address (tcp:HOST:PORT)", word);
 	a->address = word;
 	return STATUS_OK;

@@ -1,6 +1,7 @@
 /*
- * planner_dials.c - services that connect to somebody: not to themselves, which would go round for ever, and no two sections under
- * one name to the same place, where each would take the other's; and not for a user that nobody is. What only the network knows is found when they are connected.
+ * planner_dials.c - services that connect to somebody: not to themselves, which would go round for ever, nor to a service of ours that
+ * speaks something else; no two sections under one name to the same place, where each would take the other's; and not for a user that
+ * nobody is. What only the network knows is found when they are connected.
  */
 #include <stdio.h>
 #include <strings.h>
@@ -109,7 +110,59 @@ static void look_up(struct planner *p, const struct plan_service *s, const struc
 	}
 }
 
-/* ---- to itself ---- */
+/* ---- to itself, or to the wrong one ---- */
+
+/* Does it connect on to whoever speaks anything, as a relay? Then the right one may be behind it. */
+static bool passes_on(const struct proto *p)
+{
+	for (size_t i = 0; p->options && i < p->options->n; i++)
+		if (p->options->rows[i].type == OPTION_ADDRS && !p->options->rows[i].speaks)
+			return true;
+	return false;
+}
+
+/* A service that is there and does not speak this, unless one is that does; *ret_at is its address. NULL: none. */
+static const struct plan_service *wrong_service(const struct planner *p, const struct addr_text *to,
+						const char *protocol, const struct addr_text **ret_at)
+{
+	const struct plan_service *wrong = NULL;
+
+	for (const struct plan_service *s = p->plan->services; s < p->plan->services + p->plan->n; s++) {
+		for (size_t i = 0; s->common->enabled && i < s->common->listen.n; i++) {
+			const struct addr_text *at = &s->common->listen.v[i];
+
+			if (!leads_to(to, at))
+				continue;
+			if ((at->transport == to->transport && strcmp(s->proto->name, protocol) == 0) ||
+			    passes_on(s->proto))
+				return NULL;
+			wrong = s;
+			*ret_at = at;
+		}
+	}
+	return wrong;
+}
+
+/* What is wrong with the first address that is: of a service of ours we know what it speaks. `why` is empty. */
+static void find_wrong(const struct planner *p, const struct option *row, const struct addr_list *to, struct buf *why)
+{
+	for (size_t i = 0; i < to->n && row->speaks && !why->n; i++) {
+		const struct addr_text *at;
+		const struct plan_service *s = wrong_service(p, &to->v[i], row->speaks, &at);
+
+		if (!s)
+			continue;
+		buf_addf(why, "%s: ", row->name);
+		addr_format(&to->v[i], why);
+		if (strcmp(s->proto->name, row->speaks) != 0) {
+			buf_addf(why, " is [%s], which does not speak %s", s->name, row->speaks);
+			continue;
+		}
+		buf_adds(why, " is ");
+		addr_format(at, why);
+		buf_addf(why, " of [%s], where %s is not spoken", s->name, addr_kinds[to->v[i].transport].name);
+	}
+}
 
 /* Of a table of options, of the service's own or of a section of it (NULL: it is the service's). */
 static void check_table(struct planner *p, const struct plan_service *s, const struct conf_section *section,
@@ -117,22 +170,25 @@ static void check_table(struct planner *p, const struct plan_service *s, const s
 {
 	for (size_t i = 0; i < t->n; i++) {
 		const struct option *row = &t->rows[i];
+		const struct addr_list *to = (const void *)((const char *)values + row->offset);
 		const struct addr_text *own;
 		char text[PLANNER_SENTENCE];
 		struct buf why;
 
 		if (row->type != OPTION_ADDRS)
 			continue;
-		own = own_address(s, (const void *)((const char *)values + row->offset));
-		if (!own) {
-			look_up(p, s, section, row, (const void *)((const char *)values + row->offset));
-			continue;
-		}
+		own = own_address(s, to);
 		buf_init_fixed(&why, text, sizeof(text));
-		buf_addf(&why, "%s: ", row->name);
-		addr_format(own, &why);
-		buf_addf(&why, " is [%s] itself, which would be connected to itself", s->name);
-		if (section)
+		if (own) {
+			buf_addf(&why, "%s: ", row->name);
+			addr_format(own, &why);
+			buf_addf(&why, " is [%s] itself, which would be connected to itself", s->name);
+		} else {
+			find_wrong(p, row, to, &why);
+		}
+		if (!why.n)
+			look_up(p, s, section, row, to);
+		else if (section)
 			part_problem(p, section, row->name, text);
 		else
 			planner_problem(p, s, text);

@@ -1,4 +1,4 @@
-/* test_planner_dials.c - services that would be connected to themselves, and two under one name. */
+/* test_planner_dials.c - services that would be connected to themselves or to one that speaks something else, and two under one name. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -74,6 +74,35 @@ static void neither_is_a_relay(void **state)
 	says("[relay]\nenabled = no\nlisten = tcp:7100\nto = tcp:7100\n[echo]\nlisten = tcp:7101\n", "");
 }
 
+/* `broker` is in line 4. */
+static void joins(const char *broker, const char *others, const char *expect)
+{
+	BUF_AUTO struct buf config = BUF_INIT(1024);
+
+	buf_addf(&config, "[chat]\nlisten = tcp:7000\ntopic = a\nbroker = %s\n%s", broker, others);
+	says(buf_str(&config), expect);
+}
+
+static void who_must_be_a_broker_is_one(void **state)
+{
+	(void)state;
+	joins("tcp:7007", "[echo]\nlisten = tcp:7007\n", "4 broker: tcp:7007 is [echo], which does not speak mqtt\n");
+	joins("unix:/tmp/none/s", "[echo]\nlisten = unix:/tmp/none/s\n",
+	      "4 broker: unix:/tmp/none/s is [echo], which does not speak mqtt\n");
+	joins("tcp:localhost:8883", "[mqtt]\nlisten = tcp:1883 tls:8883\n",
+	      "4 broker: tcp:localhost:8883 is tls:8883 of [mqtt], where tcp is not spoken\n");
+	joins("tls:9001", "[mqtt]\nlisten = wss:9001\n",
+	      "4 broker: tls:9001 is wss:9001 of [mqtt], where tls is not spoken\n");
+	joins("tcp:1883", "[mqtt]\nlisten = tcp:1883 tls:8883\n", "");
+	joins("tcp:7100", "[relay]\nlisten = tcp:7100\nto = tcp:far:1\n", "");
+	joins("tcp:far:7007", "[echo]\nlisten = tcp:7007\n", "");
+	joins("tcp:7007", "[echo]\nlisten = tcp:7007\nenabled = no\n", "");
+	joins("tcp:localhost:7007", "[echo]\nlisten = tcp:[::1]:7007\n[mqtt]\nlisten = tcp:127.0.0.1:7007\n", "");
+	says("[mqtt]\nlisten = tcp:1883\n[echo]\nlisten = tcp:7007\n[mqtt.bridge.a]\ntopics = x\nto = tcp:7007\n",
+	     "7 to: tcp:7007 is [echo], which does not speak mqtt\n");
+	says("[relay]\nlisten = tcp:7100\nto = tcp:7007\n[echo]\nlisten = tcp:7007\n", "");
+}
+
 #define BRIDGE(NAME, TO, ID) "[" NAME "]\nto = " TO "\ntopics = x\nclient_id = " ID "\n"
 #define TWO "[mqtt]\nlisten = tcp:1883\n[other]\nprotocol = mqtt\nlisten = tcp:1884\n"
 
@@ -136,6 +165,7 @@ int main(void)
 		cmocka_unit_test(a_bridge_to_itself_is_refused),
 		cmocka_unit_test(another_place_is_not),
 		cmocka_unit_test(neither_is_a_relay),
+		cmocka_unit_test(who_must_be_a_broker_is_one),
 		cmocka_unit_test(one_name_at_one_broker),
 		cmocka_unit_test(names_of_sections),
 		cmocka_unit_test(hosts_are_looked_up),

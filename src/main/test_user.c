@@ -139,8 +139,10 @@ static void a_life(void **state)
 
 	(void)state;
 	user("", WORDS("list"), STATUS_OK, "there is no file ", NULL);
-	user("secret\nmore\n", WORDS("add", "alice", "--groups", "staff,iot", "--stdin"), STATUS_OK, "added alice in ",
+	user("secret\nmore\n", WORDS("add", "alice", "--groups", "staff,iot", "--stdin"), STATUS_OK, ", a new file; ",
 	     NULL);
+	user("", WORDS("set", "alice", "--certificate", "alice"), STATUS_USAGE, NULL,
+	     "--certificate alice is no subject, as CN=alice,O=Home is one\n");
 	assert_int_equal(stat(people, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0600);
 	assert_true(lets_in("alice", "secret"));

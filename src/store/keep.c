@@ -137,7 +137,10 @@ static int explain(struct buf *why, int r, const char *dir)
 		say(why, 0, dir, "another process has this store: stop that guichet first");
 		return -EBUSY;
 	case -EPROTONOSUPPORT:
-		return say(why, -EPROTONOSUPPORT, dir, "a newer guichet has written this store");
+		say(why, 0, dir,
+		    "a newer guichet has written this store, in a format that this one does not know: start that one, or give "
+		    "this one another data folder");
+		return -EPROTONOSUPPORT;
 	case -ENOENT:
 		return say(why, -ENOENT, dir, "there is no store");
 	default:

@@ -771,13 +771,18 @@ static void test_newer(void **state)
 {
 	struct keep *k = NULL;
 	struct keeper t;
+	char text[1000];
+	struct buf why;
 
 	(void)state;
 	keeper_init(&t);
 	keeper_start(&t);
 	put_version(&t, KEEP_VERSION + 1);
 	keeper_close(&t);
-	assert_int_equal(keep_open(&t.setup, &k, NULL), -EPROTONOSUPPORT);
+	buf_init_fixed(&why, text, sizeof(text));
+	assert_int_equal(keep_open(&t.setup, &k, &why), -EPROTONOSUPPORT);
+	assert_non_null(strstr(text, "a newer guichet has written this store"));
+	assert_null(strstr(text, strerror(EPROTONOSUPPORT)));
 	keeper_done(&t);
 }
 

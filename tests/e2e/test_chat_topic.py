@@ -209,7 +209,7 @@ def test_a_broker_that_is_not_there(guichet, folder):
 def test_mistakes(folder):
     """Each with its line."""
     (folder / "not-pem").write_text("hello\n")
-    rows = [("topic = a/+", "topic: has to be one, + and # stand for many"), ("topic = a", "topic: needs a broker"),
+    rows = [("topic = a/+", "topic: must be one topic, as home/chat; + and # stand for many"), ("topic = a", "topic: needs a broker"),
             ("broker = unix:b", "broker: needs a topic"), ("topic = a\nbroker = udp:1", "broker: udp:1 is not where a broker can be connected to"),
             ("topic = a\nbroker = tcp:7777", "broker: tcp:7777 is [chat] itself"), ("topic = a\nbroker = tcp:1\nca = not-pem", "ca: has no use here"),
             ("topic = a\nbroker = tls:1\nca = not-pem", f"ca: {folder}/not-pem: "),

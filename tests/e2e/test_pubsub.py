@@ -296,6 +296,9 @@ MISTAKES = [
     (("sub",), "specify a topic"), (("sub", "-t", "a/#/b"), "wildcards correct"), (("sub", "-t", "a", "-C", "0"), "message count"),
     (("sub", "-t", "a", "-F", "%k"), "format specifier 'k'"), (("sub", "-t", "a", "-F", "%"), "Incomplete format"),
     (("sub", "-t", "a", "-F", "\\k"), "escape specifier 'k'"), (("sub", "-t", "a", "-c"), "must provide a client id"),
+    (("sub", "-t", "a", "tcp:1883", "tcp:1884"), "tcp:1884: the address is given already, by tcp:1883"),
+    (("sub", "-t", "a", "-h", "b", "tcp:1884"), "tcp:1884: the address is given already, by b"),
+    (("sub", "-t", "a", "b"), "b is no option, and no address"),
     (("sub", "-t", "a", "-R", "--retained-only"), "makes no sense"), (("sub", "-L", "mqtt://host"), "topic missing"),
 ]
 
@@ -332,6 +335,10 @@ def test_transports(guichet, tmp_path):
                                timeout=PATIENCE, check=False)
             assert r.returncode == 1 and b"--tls-name NAME" in r.stderr and b"--cafile" not in r.stderr
             subprocess.run([PROGRAM, "pub", text, "--insecure", "-t", "t", "-m", "x"], check=True, timeout=PATIENCE)
+    for at, says in ((addresses["tls4"].replace("tls:", "tcp:"), b"speaks TLS there, write tls:HOST:PORT"),
+                     (addresses["tcp4"].replace("tcp:", "ws:"), b"does it speak WebSocket there?")):
+        r = subprocess.run([PROGRAM, "pub", at, "-t", "t", "-m", "x"], capture_output=True, timeout=PATIENCE, check=False)
+        assert r.returncode == 1 and says in r.stderr, r.stderr
     port = addresses["tcp4"].rsplit(":", 1)[1]
     subprocess.run([PROGRAM, "pub", "-L", f"mqtt://u:p@127.0.0.1:{port}/t", "-m", "x", "-q", "1"], check=True, timeout=PATIENCE)
     path = addresses["unix"].partition(":")[2]

@@ -34,7 +34,13 @@ static const struct proto_counter counters[] = {
 };
 
 static const struct option rows[] = {
-	OPT_ADDRS(struct chat_options, broker, NULL, 0, 1, "connects to this broker of MQTT 5, for the topic"),
+	{ .name = "broker",
+	  .type = OPTION_ADDRS,
+	  .offset = OPTION_AT_(struct chat_options, broker, struct addr_list),
+	  .max = 1,
+	  .speaks = "mqtt",
+	  .example = "tcp:broker.example:1883",
+	  .help = "connects to this broker of MQTT 5, for the topic" },
 	OPT_FILE(struct chat_options, ca, PEM_MAX,
 		 "trusts a broker that has a certificate from these authorities (PEM); without it those of the system"),
 	OPT_BOOL(struct chat_options, insecure, "no",

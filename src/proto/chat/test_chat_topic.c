@@ -171,8 +171,8 @@ static void options_are_checked(void **state)
 		fail_msg("%s", buf_str(&why));
 	assert_refused(&chat_proto, "topic: needs a broker", "topic", "a");
 	assert_refused(&chat_proto, "broker: needs a topic", "broker", "tcp:a:1");
-	assert_refused(&chat_proto, "topic: has to be one, + and # stand for many", "topic", "a/#", "broker",
-		       "tcp:a:1");
+	assert_refused(&chat_proto, "topic: must be one topic, as home/chat; + and # stand for many", "topic", "a/#",
+		       "broker", "tcp:a:1");
 	assert_refused(&chat_proto, "topic: is empty", "topic", "", "broker", "tcp:a:1");
 	assert_refused(&chat_proto, "broker: udp:a:1 is not where a broker can be connected to", "topic", "a", "broker",
 		       "udp:a:1");

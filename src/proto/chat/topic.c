@@ -40,7 +40,7 @@ static int check_topic(const struct chat_options *o, struct buf *why)
 	if (!utf8_is_text(span_str(o->topic)))
 		return refuse(why, "topic: is no UTF-8 text");
 	if (strpbrk(o->topic, "+#"))
-		return refuse(why, "topic: has to be one, + and # stand for many");
+		return refuse(why, "topic: must be one topic, as home/chat; + and # stand for many");
 	if (topic_check_name(span_str(o->topic), TOPIC_LEVELS) < 0)
 		return refuse(why, "topic: is empty, or has too many levels");
 	return 0;

@@ -32,6 +32,7 @@ static const struct option rows[] = {
 	  .offset = OPTION_AT_(O, to, struct addr_list),
 	  .min = 1,
 	  .max = 1,
+	  .speaks = "mqtt",
 	  .example = "tcp:broker.example:1883",
 	  .help = "connects to this broker" },
 	OPT_TEXT(O, topics, 1, TEXT_MAX, "sensors/# out 1",

@@ -22,7 +22,8 @@ static const struct proto_counter counters[] = {
 	{ "received", "PUBLISH packets received" },
 	{ "sent", "PUBLISH packets sent" },
 	{ "dropped",
-	  "messages that one client did not get: its queue was full, it takes no packet so large, memory was out" },
+	  "messages that one client did not get: its queue was full, it takes no packet so large, memory was out; or "
+	  "that nobody got: their topic or payload cannot be" },
 	{ "retained_sent", "retained messages for new subscriptions" },
 	{ "expired", "messages whose time was over before they could be sent" },
 	{ "taken_over", "connections ended because their client came again" },
