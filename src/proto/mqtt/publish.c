@@ -89,9 +89,9 @@ static int fault_of(const struct io *io, const struct mqtt_publish *p)
 	if (topic_check_name(p->topic, mqtt_options(io)->levels) < 0)
 		return MQTT_BAD_TOPIC;
 	if ((span_starts(p->topic, "$SYS/") || span_is(p->topic, "$SYS")) && !mqtt_is_state(p->topic))
-		return MQTT_BAD_TOPIC; /* the server's own [4.7.2] */
-	if (topic_is_own(p->topic))    /* likewise */
-		return MQTT_BAD_TOPIC;
+		return MQTT_NOT_AUTHORIZED; /* the server's own [4.7.2] */
+	if (topic_is_own(p->topic))
+		return MQTT_NOT_AUTHORIZED; /* likewise */
 	if (p->props.format && !utf8_valid(p->payload))
 		return MQTT_BAD_FORMAT;
 	return 0;
@@ -160,7 +160,10 @@ static void acknowledge(struct mqtt *self, struct io *io, enum mqtt_type type, u
 /* 3.x has no word for what is wrong with a message: it is acknowledged, and goes nowhere. Its topic is an error though. */
 static enum verdict refuse(struct mqtt *self, struct io *io, const struct mqtt_publish *p, int code)
 {
-	mqtt_dropped(io);
+	if (code == MQTT_NOT_AUTHORIZED)
+		mqtt_denied(io, MQTT_L_PUBLISH, subscriber_name(self->session), p->topic);
+	else
+		mqtt_dropped(io);
 	if (p->qos == 0 || (self->version != MQTT_5 && code == MQTT_BAD_TOPIC))
 		return code == MQTT_BAD_TOPIC ? mqtt_bye(self, io, MQTT_BAD_TOPIC, "topic-invalid") : V_GO;
 	mqtt_answer(self, io, p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p->id, (unsigned)code);
