@@ -26,6 +26,13 @@ struct span far_password(const struct option_file *f)
 	return s;
 }
 
+uint16_t far_keep_alive(const struct mqtt_props *connack, uint16_t own)
+{
+	const bool has = connack->has & MQTT_HAS(MQTT_P_KEEP_ALIVE);
+
+	return has && connack->keep_alive && connack->keep_alive < own ? connack->keep_alive : own;
+}
+
 int far_dial(struct io *io, uint32_t tag, const struct proto *p, const char *address, struct trust *trust,
 	     struct span arg)
 {

@@ -173,7 +173,7 @@ static void agree(struct topic_session *self, const struct mqtt_props *p)
 	self->max_packet = p->max_packet;
 	self->max_qos = p->max_qos;
 	self->no_retain = !p->retain_ok;
-	self->keep_alive = p->has & MQTT_HAS(MQTT_P_KEEP_ALIVE) ? p->keep_alive : self->client->keep_alive;
+	self->keep_alive = far_keep_alive(p, self->client->keep_alive);
 }
 
 static enum verdict connack(struct topic_session *self, struct io *io, const struct mqtt_frame *f)
@@ -195,7 +195,7 @@ static enum verdict connack(struct topic_session *self, struct io *io, const str
 	v = send_subscribe(self, io);
 	if (v != V_GO)
 		return v;
-	io_timer(io, 0, self->keep_alive ? io->now + self->keep_alive * SEC : 0);
+	io_timer(io, 0, io->now + self->keep_alive * SEC);
 	topic_client_up(self->client, io);
 	return V_GO;
 }
