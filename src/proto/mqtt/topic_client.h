@@ -87,9 +87,9 @@ struct topic_client {
 	bool up;                                /* and it was let in */
 	bool changed;                           /* and it is to end: something else is wanted */
 	bool stopping;
-	bool woken;       /* a letter to the session is on its way */
-	uint64_t refused; /* reason codes, from 0x80 on, that the log has of this connection: a bit for each */
-	const char *why;  /* it goes down; a literal, or NULL */
+	bool woken;          /* a letter to the session is on its way */
+	uint64_t refused[2]; /* to read, to write: reason codes from 0x80 on that the log has, a bit for each */
+	const char *why;     /* it goes down; a literal, or NULL */
 };
 
 /* Why this address cannot be reached so, behind it; NULL: it can. unix:, tcp: and tls: are fine. */
@@ -125,8 +125,9 @@ struct topic_words {
 
 void topic_client_up(struct topic_client *c, struct io *io);
 void topic_client_answered(struct topic_client *c, struct io *io, struct topic_say *s, unsigned code); /* frees it */
-/* The broker lets it not: `verb` "write" or "read", as rules say. For the log. */
-void topic_client_refused(struct topic_client *c, const struct io *io, const char *verb, struct span topic,
+/* The broker lets it not. For the log. */
+enum topic_verb { TOPIC_READ, TOPIC_WRITE };
+void topic_client_refused(struct topic_client *c, const struct io *io, enum topic_verb verb, struct span topic,
 			  unsigned code);
 /* The one that had this identifier, which is free now; NULL: none had. */
 struct topic_say *topic_client_landed(struct topic_client *c, unsigned id);

@@ -214,7 +214,7 @@ static enum verdict suback(struct topic_session *self, struct io *io, const stru
 		return V_GO;
 	for (size_t i = 0; i < l.list.n && mqtt_sub_next(&filters, &sub); i++)
 		if (l.list.p[i] >= MQTT_UNSPECIFIED)
-			topic_client_refused(self->client, io, "read", sub.filter, l.list.p[i]);
+			topic_client_refused(self->client, io, TOPIC_READ, sub.filter, l.list.p[i]);
 	return V_GO;
 }
 
