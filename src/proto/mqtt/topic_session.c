@@ -380,6 +380,8 @@ static enum verdict step(void *selfp, const struct ev *ev, struct io *io)
 	if (self->client->changed) /* somebody else's by now */
 		return V_ABORT;
 	v = one_event(self, ev, io);
+	if (ev->kind == EV_DATA && self->client->door->all_heard)
+		self->client->door->all_heard(self->client, io);
 	if (v == V_GO && self->state == UP)
 		pump(self, io);
 	else if (v != V_GO)
