@@ -173,6 +173,8 @@ static void options_are_checked(void **state)
 	assert_refused(&chat_proto, "broker: needs a topic", "broker", "tcp:a:1");
 	assert_refused(&chat_proto, "topic: has to be one, + and # stand for many", "topic", "a/#", "broker",
 		       "tcp:a:1");
+	assert_refused(&chat_proto, "topic: $share/ stands for a part", "topic", "$share/a/b", "broker", "tcp:a:1");
+	assert_refused(&chat_proto, "user: is no UTF-8 text", TO, "user", "\xff");
 	assert_refused(&chat_proto, "topic: is empty", "topic", "", "broker", "tcp:a:1");
 	assert_refused(&chat_proto, "broker: udp:a:1 is not where a broker can be connected to", "topic", "a", "broker",
 		       "udp:a:1");

@@ -40,6 +40,8 @@ static int check_topic(const struct chat_options *o, struct buf *why)
 		return refuse(why, "topic: is no UTF-8 text");
 	if (strpbrk(o->topic, "+#"))
 		return refuse(why, "topic: has to be one, + and # stand for many");
+	if (span_starts(span_str(o->topic), "$share/"))
+		return refuse(why, "topic: $share/ stands for a part of what is said, and nothing can be said there");
 	if (topic_check_name(span_str(o->topic), TOPIC_LEVELS) < 0)
 		return refuse(why, "topic: is empty, or has too many levels");
 	return 0;
@@ -85,12 +87,13 @@ int chat_topic_check(const void *values, struct buf *why)
 {
 	const struct chat_options *o = values;
 	const char *alone = o->topic ? "topic" : o->user ? "user" : o->ca.path ? "ca" : o->insecure ? "insecure" : NULL;
+	const char *fault = far_login_fault(o->user, &o->password);
 	int r = check_topic(o, why);
 
 	if (r < 0)
 		return r;
-	if (o->password.path && !o->user)
-		return refuse(why, "password: needs a user");
+	if (fault)
+		return refuse(why, fault);
 	if (!o->broker.n && alone) {
 		buf_addf(why, "%s: needs a broker", alone);
 		return -EINVAL;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/pause.h"
+#include "base/utf8.h"
 
 #define LASTED (10 * SEC) /* a connection that did is no failure */
 
@@ -14,6 +15,15 @@ const char *far_fault(const struct addr_text *to)
 		return "needs one host, * is all of them";
 	if (addr_is_net(to) && to->port == 0)
 		return "needs a port that is not 0";
+	return NULL;
+}
+
+const char *far_login_fault(const char *user, const struct option_file *password)
+{
+	if (password->path && !user)
+		return "password: needs a user";
+	if (user && !utf8_is_text(span_str(user))) /* [MQTT-3.1.3-12] */
+		return "user: is no UTF-8 text";
 	return NULL;
 }
 

@@ -21,6 +21,8 @@ struct far {
 
 /* What is wrong with the place itself, behind the address; NULL: nothing. */
 const char *far_fault(const struct addr_text *to);
+/* What is wrong with whom it logs in as, an option's name and a sentence; NULL: nothing. */
+const char *far_login_fault(const char *user, const struct option_file *password);
 struct span far_password(
 	const struct option_file *f); /* the file's content without its line's end; lives as long as that */
 
