@@ -186,6 +186,18 @@ def test_rules(guichet, folder):
     assert "right" not in "\n".join(g.err.all())
 
 
+def test_rules_both_ways(guichet):
+    """Who may neither read nor write is told of both."""
+    g = joined(room(guichet, chat="\n[rules]\ndeny = * * topics:home/chat\nallow = * * topics:#"))
+    g.wait_log("topics-refused", verb="read")
+    with contextlib.ExitStack() as stack:
+        one, = people(stack, g, 1)
+        one.sendall(b"1\n2\n")
+        g.wait_log("topics-refused", verb="write")
+        g.wait_stats("chat", topic_refused=2)
+    assert sum(line["event"] == "topics-refused" for line in g.log()) == 2
+
+
 def test_a_broker_that_is_not_there(guichet, folder):
     """Told once; nobody in the room notices. It speaks TLS when it comes."""
     authority = Authority(folder / "ca")

@@ -13,12 +13,12 @@
 
 enum {
 	LINE_END = 2,     /* CR LF */
-	PARTS = 3 * 32,   /* pieces of bytes that one batch is made of: name, text and perhaps a missing LF, 32 times */
 	BATCH = 16 << 10, /* bytes after which a batch goes out */
 	COPY = 4 << 10,   /* up to here a copy into the queue is cheaper than a reference */
 	TOPIC_MAX = 1024, /* bytes of its name */
 	PEM_MAX = 1 << 20,
 	PASSWORD_MAX = 65535,
+	BEFORE_IT = 128 << 10, /* bytes that may be queued for a member before a message of the topic */
 };
 
 static const struct proto_counter counters[] = {
@@ -29,7 +29,7 @@ static const struct proto_counter counters[] = {
 	{ "topic_dropped", "lines that the broker did not get: not connected, too slow, or gone before it answered" },
 	{ "topic_refused", "lines that the broker has refused" },
 	{ "topic_heard", "messages that others published, said in the room" },
-	{ "topic_ignored", "messages that are not said: no text, a line too long, or memory was out" },
+	{ "topic_ignored", "messages that are not said: no text, a line too long, retained, or memory was out" },
 	{},
 };
 
@@ -158,17 +158,15 @@ static void hear(struct chat *self, const struct ev *ev, struct io *io)
 	io_count(io, CHAT_DROPPED, dropped);
 }
 
-/* ---- what a client says ---- */
+/* ---- batches ---- */
 
-/* Pieces of bytes that will be one blob. */
-struct batch {
-	struct span v[PARTS];
-	size_t n, bytes;
-	uint32_t lines;
-};
+void chat_batch_init(struct chat_batch *b)
+{
+	b->n = b->bytes = b->lines = 0;
+}
 
 /* A piece right behind the last one only makes that longer: without names a batch is one piece. */
-static void add(struct batch *b, struct span s)
+void chat_batch_add(struct chat_batch *b, struct span s)
 {
 	struct span *last = b->n ? &b->v[b->n - 1] : NULL;
 
@@ -179,31 +177,46 @@ static void add(struct batch *b, struct span s)
 	b->bytes += s.n;
 }
 
-/* Sends the batch on and empties it; false: memory is out. */
-static bool flush(struct chat *self, struct io *io, struct batch *b)
+bool chat_batch_full(const struct chat_batch *b)
 {
+	return b->n > CHAT_PARTS - 3 || b->bytes >= BATCH;
+}
+
+struct blob *chat_batch_take(struct chat_batch *b)
+{
+	struct blob *text = blob_new(b->v, b->n);
+
+	chat_batch_init(b);
+	return text;
+}
+
+/* ---- what a client says ---- */
+
+/* Sends the batch on; false: memory is out. */
+static bool flush(struct chat *self, struct io *io, struct chat_batch *b)
+{
+	const uint32_t lines = b->lines;
 	struct blob *text;
 
-	if (b->lines == 0)
+	if (lines == 0)
 		return true;
-	text = blob_new(b->v, b->n);
+	text = chat_batch_take(b);
 	if (!text)
 		return false;
-	chat_tell_others(self, io, b->lines, text);
+	chat_tell_others(self, io, lines, text);
 	blob_unref(text);
-	io_count(io, CHAT_LINES, b->lines);
-	b->n = b->bytes = b->lines = 0;
+	io_count(io, CHAT_LINES, lines);
 	return true;
 }
 
 /* `raw` is the line with its end, if it has one: before EOF there may be none. */
-static void add_line(const struct chat *self, struct batch *b, struct span raw, bool names)
+static void add_line(const struct chat *self, struct chat_batch *b, struct span raw, bool names)
 {
 	if (names)
-		add(b, (struct span){ (const uint8_t *)self->prefix, self->name_n + 2 });
-	add(b, raw);
+		chat_batch_add(b, (struct span){ (const uint8_t *)self->prefix, self->name_n + 2 });
+	chat_batch_add(b, raw);
 	if (raw.p[raw.n - 1] != '\n')
-		add(b, span_str("\n"));
+		chat_batch_add(b, span_str("\n"));
 	b->lines++;
 }
 
@@ -231,11 +244,11 @@ static enum verdict talk(struct chat *self, struct io *io)
 {
 	const struct chat_options *o = io->svc->options;
 	size_t most = chat_line_max(io);
-	struct batch b;
+	struct chat_batch b;
 	struct span line;
 	int r;
 
-	b.n = b.bytes = b.lines = 0; /* not `= {}`: its array is large, and most of it stays unused */
+	chat_batch_init(&b);
 	for (;;) {
 		struct span raw = in_peek(io);
 
@@ -251,7 +264,7 @@ static enum verdict talk(struct chat *self, struct io *io)
 			continue;
 		}
 		add_line(self, &b, raw, o->names);
-		if ((b.n > PARTS - 3 || b.bytes >= BATCH) && !flush(self, io, &b))
+		if (chat_batch_full(&b) && !flush(self, io, &b))
 			return out_of_memory(io);
 	}
 	if (!flush(self, io, &b))
@@ -321,6 +334,14 @@ static enum verdict step(void *self, const struct ev *ev, struct io *io)
 	return v;
 }
 
+/* The largest message of the topic must pass behind what a slow member has not read yet, or it would end his conversation. */
+static size_t output_least(const void *options)
+{
+	const struct chat_options *o = options;
+
+	return o->broker.n ? CHAT_PACKET + BEFORE_IT : 0;
+}
+
 const struct proto chat_proto = {
 	.abi = PROTO_ABI,
 	.name = "chat",
@@ -331,6 +352,7 @@ const struct proto chat_proto = {
 	.self_size = sizeof(struct chat),
 	.shard_size = sizeof(struct chat_room),
 	.options = &chat_table,
+	.output_least = output_least,
 	.counters = counters,
 	.step = step,
 	.shard = shard,

@@ -10,6 +10,8 @@
 enum {
 	CHAT_LINE = 64 << 10, /* bytes of a line, before its end */
 	CHAT_NAME = 24,
+	CHAT_PARTS = 3 * 32,     /* pieces of a batch: name, text and perhaps a missing LF, 32 times */
+	CHAT_PACKET = 256 << 10, /* bytes of the largest packet from the broker; a message may have many lines */
 };
 
 enum { /* counters */
@@ -43,12 +45,26 @@ struct chat {
 	char prefix[CHAT_NAME + 2 + 1]; /* `NAME: ` */
 };
 
+/* Lines that go on together, pieces of bytes that will be one blob: who says many in one read costs each member few letters. */
+struct chat_batch {
+	struct span v[CHAT_PARTS];
+	size_t n, bytes;
+	uint32_t lines;
+};
+
+void chat_batch_init(struct chat_batch *b); /* not `= {}`: its array is large, and most of it stays unused */
+void chat_batch_add(struct chat_batch *b, struct span s); /* while it is not full; `lines` is the caller's to count */
+bool chat_batch_full(const struct chat_batch *b);         /* it has to go before the next line */
+struct blob *chat_batch_take(struct chat_batch *b);       /* it is empty then; NULL: memory is out */
+
 /* The shard: the clients of one loop. */
 struct chat_room {
 	struct list members;
 	unsigned guests;            /* names given so far */
 	struct topic_client client; /* in the first loop only */
 	void *joined;               /* the options that it is made of; NULL: there is none */
+	struct chat_batch heard;    /* from the topic, in this step */
+	uint64_t messages;          /* that it is made of */
 };
 
 /* To everybody but self, and to the topic; the caller keeps its reference. */

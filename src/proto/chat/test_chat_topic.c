@@ -173,6 +173,8 @@ static void options_are_checked(void **state)
 	assert_refused(&chat_proto, "broker: needs a topic", "broker", "tcp:a:1");
 	assert_refused(&chat_proto, "topic: must be one topic, as home/chat; + and # stand for many", "topic", "a/#",
 		       "broker", "tcp:a:1");
+	assert_refused(&chat_proto, "topic: $share/ stands for a part", "topic", "$share/a/b", "broker", "tcp:a:1");
+	assert_refused(&chat_proto, "user: is no UTF-8 text", TO, "user", "\xff");
 	assert_refused(&chat_proto, "topic: is empty", "topic", "", "broker", "tcp:a:1");
 	assert_refused(&chat_proto, "broker: udp:a:1 is not where a broker can be connected to", "topic", "a", "broker",
 		       "udp:a:1");
@@ -259,11 +261,77 @@ static void what_is_published_is_said(void **state)
 	assert_int_equal(count(CHAT_TOPIC_HEARD), 5);
 }
 
+/* The broker does not keep to what it was asked for. */
+static void what_was_retained_is_not_said(void **state)
+{
+	struct memconn *a, *far;
+
+	(void)state;
+	world_open(&w, &chat_proto, NULL, TO);
+	far = LETS_IN(0, CONNACK);
+	a = world_client(&w);
+	SAYS(far, "\x31\x0f\x00\x09home/chat\x00old\x30\x0f\x00\x09home/chat\x00new");
+	assert_said(a, "new\n");
+	assert_int_equal(count(CHAT_TOPIC_IGNORED), 1);
+}
+
+/* Whoever publishes much in little costs each member some letters, and not one for each message. */
+static void many_messages_are_few_letters(void **state)
+{
+	enum { MESSAGES = 500 };
+	static const char one[] = "\x30\x0d\x00\x09home/chat\x00!";
+	static char all[MESSAGES * (sizeof(one) - 1)];
+	struct mem_away away;
+	unsigned letters = 0, lines = 0;
+	struct memconn *a, *far;
+
+	(void)state;
+	world_open(&w, &chat_proto, &(struct mem_setup){ .loops = 2 }, TO);
+	far = LETS_IN(0, CONNACK);
+	a = world_client(&w);
+	for (size_t i = 0; i < MESSAGES; i++)
+		memcpy(all + i * (sizeof(one) - 1), one, sizeof(one) - 1);
+	memconn_send(far, all, sizeof(all), 0);
+	for (; memdrive_away(w.drive, &away) == 1; letters++) {
+		lines += away.tag;
+		mail_drop(away.mail);
+	}
+	assert_int_equal(lines, MESSAGES);
+	assert_in_range(letters, 1, MESSAGES / 40);
+	assert_int_equal(memconn_out(a).n, 2 * MESSAGES);
+	assert_int_equal(count(CHAT_TOPIC_HEARD), MESSAGES);
+	assert_int_equal(count(CHAT_DELIVERIES), MESSAGES);
+}
+
+/* However little `output` is: the largest message does not end the conversation of a slow reader. */
+static void a_slow_reader_stays(void **state)
+{
+	enum { MESSAGE = 250000, LINE = 60000 };
+	static uint8_t text[MESSAGE];
+	struct memconn *a, *far;
+
+	(void)state;
+	world_open(&w, &chat_proto, &(struct mem_setup){ .output = 256 << 10 }, TO);
+	far = LETS_IN(0, CONNACK);
+	a = world_client(&w);
+	memconn_window(a, 0);
+	memset(text, 'x', sizeof(text));
+	for (size_t i = LINE; i < sizeof(text); i += LINE)
+		text[i] = '\n';
+	publishes(far, (struct span){ text, LINE }, 0);
+	publishes(far, (struct span){ text, MESSAGE }, 0);
+	publishes(far, (struct span){ text, MESSAGE }, 0); /* is dropped */
+	assert_int_equal(memconn_end(a), MEM_OPEN);
+	memconn_window(a, MEM_NO_LIMIT);
+	assert_int_equal(memconn_out(a).n, LINE + 1 + MESSAGE + 1);
+	assert_int_equal(count(CHAT_DROPPED), 5);
+}
+
 /* All that a broker says, in pieces of each size. */
 static void pieces_do_not_matter(void **state)
 {
 	static const char all[] = CONNACK SUBACK
-		"\x33\x10\x00\x09home/chat\x00\x07\x00hi"
+		"\x32\x10\x00\x09home/chat\x00\x07\x00hi"
 		"\xd0\x00\x40\x02\x00\x01\x40\x03\x00\x02\x87\x30\x0d\x00\x09home/chat\x00!";
 
 	(void)state;
@@ -475,6 +543,13 @@ static void it_looks_whether_the_broker_is_there(void **state)
 	}
 	memdrive_advance(w.drive, 20 * SEC);
 	assert_string_equal(memconn_reason(far), "keep-alive");
+	memconn_eof(far);
+	memdrive_advance(w.drive, SEC);
+	far = LETS_IN(2, "\x20\x06\x00\x00\x03\x13\x00\x00"); /* it wants to hear nothing, and is asked all the same */
+	memdrive_advance(w.drive, 60 * SEC);
+	takes(far, MQTT_5, MQTT_PINGREQ);
+	memdrive_advance(w.drive, 60 * SEC);
+	assert_string_equal(memconn_reason(far), "keep-alive");
 }
 
 static void the_end_is_told(void **state)
@@ -626,7 +701,7 @@ static void its_trace_is_what_it_says(void **state)
 static void scene(void *arg)
 {
 	static const char said[] = CONNACK SUBACK
-		"\x33\x10\x00\x09home/chat\x00\x07\x00hi\x40\x02\x00\x01\x40\x02\x00\x02";
+		"\x32\x10\x00\x09home/chat\x00\x07\x00hi\x40\x02\x00\x01\x40\x02\x00\x02";
 	static const char *const options[] = { TO, "user", "me", NULL, NULL };
 
 	(void)arg;
@@ -669,6 +744,9 @@ int main(void)
 		cmocka_unit_test_teardown(what_is_said_is_published, end),
 		cmocka_unit_test_teardown(names_are_published_too, end),
 		cmocka_unit_test_teardown(what_is_published_is_said, end),
+		cmocka_unit_test_teardown(what_was_retained_is_not_said, end),
+		cmocka_unit_test_teardown(many_messages_are_few_letters, end),
+		cmocka_unit_test_teardown(a_slow_reader_stays, end),
 		cmocka_unit_test(pieces_do_not_matter),
 		cmocka_unit_test_teardown(one_connection_is_for_all_loops, end),
 		cmocka_unit_test_teardown(it_heeds_what_the_broker_takes, end),

@@ -16,7 +16,6 @@ enum {
 	TIMER_CLIENT = 0,
 	TIMER_AGAIN = 1,       /* memory was out when the options were looked at */
 	KEEP_ALIVE = 60,       /* seconds */
-	PACKET = 256 << 10,    /* of the broker; a message may have many lines */
 	QUEUE = 10000,         /* lines that wait for the broker */
 	QUEUE_BYTES = 1 << 20, /* and what they have of topics and text */
 	NAME = 512,
@@ -41,6 +40,8 @@ static int check_topic(const struct chat_options *o, struct buf *why)
 		return refuse(why, "topic: is no UTF-8 text");
 	if (strpbrk(o->topic, "+#"))
 		return refuse(why, "topic: must be one topic, as home/chat; + and # stand for many");
+	if (span_starts(span_str(o->topic), "$share/"))
+		return refuse(why, "topic: $share/ stands for a part of what is said, and nothing can be said there");
 	if (topic_check_name(span_str(o->topic), TOPIC_LEVELS) < 0)
 		return refuse(why, "topic: is empty, or has too many levels");
 	return 0;
@@ -86,12 +87,13 @@ int chat_topic_check(const void *values, struct buf *why)
 {
 	const struct chat_options *o = values;
 	const char *alone = o->topic ? "topic" : o->user ? "user" : o->ca.path ? "ca" : o->insecure ? "insecure" : NULL;
+	const char *fault = far_login_fault(o->user, &o->password);
 	int r = check_topic(o, why);
 
 	if (r < 0)
 		return r;
-	if (o->password.path && !o->user)
-		return refuse(why, "password: needs a user");
+	if (fault)
+		return refuse(why, fault);
 	if (!o->broker.n && alone) {
 		buf_addf(why, "%s: needs a broker", alone);
 		return -EINVAL;
@@ -150,22 +152,47 @@ static uint32_t count_lines(struct span text, size_t most)
 	return lines;
 }
 
+static void all_heard(struct topic_client *c, struct io *io)
+{
+	struct chat_room *room = list_entry(c, struct chat_room, client);
+	const uint32_t lines = room->heard.lines;
+	struct blob *text = lines ? chat_batch_take(&room->heard) : NULL;
+
+	if (text)
+		chat_tell_all(room, io, lines, text);
+	io_count(io, text ? CHAT_TOPIC_HEARD : CHAT_TOPIC_IGNORED, room->messages);
+	room->messages = 0;
+	blob_unref(text);
+}
+
 static void heard(struct topic_client *c, struct io *io, const struct topic_heard *m)
 {
 	const bool ended = m->payload.n && m->payload.p[m->payload.n - 1] == '\n';
-	const struct span parts[] = { m->payload, span_str("\n") };
-	uint32_t lines = utf8_is_text(m->payload) ? count_lines(m->payload, chat_line_max(io)) : 0;
-	struct blob *text = lines ? blob_new(parts, ended ? 1 : 2) : NULL;
+	struct chat_room *room = list_entry(c, struct chat_room, client);
+	uint32_t lines = utf8_is_text(m->payload) && !m->retain ? count_lines(m->payload, chat_line_max(io)) : 0;
 
-	if (text)
-		chat_tell_all(list_entry(c, struct chat_room, client), io, lines, text);
-	io_count(io, text ? CHAT_TOPIC_HEARD : CHAT_TOPIC_IGNORED, 1);
-	blob_unref(text);
+	if (!lines) {
+		io_count(io, CHAT_TOPIC_IGNORED, 1);
+		return;
+	}
+	if (chat_batch_full(&room->heard) || room->heard.bytes + m->payload.n > CHAT_PACKET)
+		all_heard(c, io);
+	chat_batch_add(&room->heard, m->payload);
+	if (!ended)
+		chat_batch_add(&room->heard, span_str("\n"));
+	room->heard.lines += lines;
+	room->messages++;
 }
 
 /* ---- the connection ---- */
 
-static const struct topic_door door = { .tag = CHILD, .timer = TIMER_CLIENT, .heard = heard, .answered = answered };
+static const struct topic_door door = {
+	.tag = CHILD,
+	.timer = TIMER_CLIENT,
+	.heard = heard,
+	.all_heard = all_heard,
+	.answered = answered,
+};
 
 /* Nothing of it is kept there, so each connection of each process may have another name; the log there shows whose it is. */
 static void make_name(const struct io *io, struct buf *name)
@@ -194,7 +221,7 @@ static int connect_to(struct chat_room *room, struct io *io, const struct chat_o
 		.filters = 1,
 		.keep_alive = KEEP_ALIVE,
 		.retry = RETRY,
-		.packet = PACKET,
+		.packet = CHAT_PACKET,
 		.queue = QUEUE,
 		.queue_bytes = QUEUE_BYTES,
 	};

@@ -274,8 +274,7 @@ static void agree(struct link *self, const struct io *io, const struct mqtt_prop
 
 	m->window = (uint16_t)(window < inflight ? window : inflight);
 	m->max_packet = p->max_packet;
-	m->keep_alive = p->has & MQTT_HAS(MQTT_P_KEEP_ALIVE) ? p->keep_alive
-							     : (uint16_t)self->bridge->setup.o->keepalive;
+	m->keep_alive = far_keep_alive(p, (uint16_t)self->bridge->setup.o->keepalive);
 	m->max_qos = p->max_qos;
 	m->no_retain = !p->retain_ok;
 	m->session_expiry = UINT32_MAX; /* on this side: as long as it is configured */
@@ -326,7 +325,7 @@ static enum verdict enter(struct link *self, struct io *io, const struct mqtt_co
 		return mqtt_bye(m, io, MQTT_UNSPECIFIED, r == -EMSGSIZE ? "packet-too-large" : "out-of-memory");
 	publish_state(self, io, true);
 	bridge_is_up(self->bridge, io);
-	io_timer(io, MQTT_TIMER_ALIVE, m->keep_alive ? io->now + m->keep_alive * SEC : 0);
+	io_timer(io, MQTT_TIMER_ALIVE, io->now + m->keep_alive * SEC);
 	mqtt_pump(m, io);
 	return V_GO;
 }

@@ -98,7 +98,7 @@ static const char *tls_option(const struct bridge_options *o)
 
 static int check_together(const struct bridge_options *o, struct buf *why)
 {
-	const char *option = tls_option(o);
+	const char *option = tls_option(o), *fault = far_login_fault(o->user, &o->password);
 
 	if (option && !addr_is_secure(&o->to.v[0])) {
 		buf_addf(why, "%s: has no use here: `to` does not begin with tls:", option);
@@ -114,11 +114,9 @@ static int check_together(const struct bridge_options *o, struct buf *why)
 			 "without it");
 		return -EINVAL;
 	}
-	if (o->password.path && !o->user) {
-		buf_adds(why, "password: needs a user");
-		return -EINVAL;
-	}
-	return 0;
+	if (fault)
+		buf_adds(why, fault);
+	return fault ? -EINVAL : 0;
 }
 
 /* Each behind the option's name, with which line of it that is (conf.h). */

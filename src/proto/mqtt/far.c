@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/pause.h"
+#include "base/utf8.h"
 
 #define LASTED (10 * SEC) /* a connection that did is no failure */
 
@@ -17,6 +18,15 @@ const char *far_fault(const struct addr_text *to)
 	return NULL;
 }
 
+const char *far_login_fault(const char *user, const struct option_file *password)
+{
+	if (password->path && !user)
+		return "password: needs a user";
+	if (user && !utf8_is_text(span_str(user))) /* [MQTT-3.1.3-12] */
+		return "user: is no UTF-8 text";
+	return NULL;
+}
+
 struct span far_password(const struct option_file *f)
 {
 	struct span s = f->bytes;
@@ -24,6 +34,13 @@ struct span far_password(const struct option_file *f)
 	while (s.n && (s.p[s.n - 1] == '\n' || s.p[s.n - 1] == '\r'))
 		s.n--;
 	return s;
+}
+
+uint16_t far_keep_alive(const struct mqtt_props *connack, uint16_t own)
+{
+	const bool has = connack->has & MQTT_HAS(MQTT_P_KEEP_ALIVE);
+
+	return has && connack->keep_alive && connack->keep_alive < own ? connack->keep_alive : own;
 }
 
 int far_dial(struct io *io, uint32_t tag, const struct proto *p, const char *address, struct trust *trust,

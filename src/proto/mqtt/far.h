@@ -5,6 +5,7 @@
 #pragma once
 #include "conf/option.h"
 #include "core/proto_child.h"
+#include "proto/mqtt/props.h"
 
 #define FAR_OPEN_BY (30 * SEC)   /* for the connection, and TLS */
 #define FAR_ANSWER_BY (30 * SEC) /* for CONNACK */
@@ -20,8 +21,16 @@ struct far {
 
 /* What is wrong with the place itself, behind the address; NULL: nothing. */
 const char *far_fault(const struct addr_text *to);
+/* What is wrong with whom it logs in as, an option's name and a sentence; NULL: nothing. */
+const char *far_login_fault(const char *user, const struct option_file *password);
 struct span far_password(
 	const struct option_file *f); /* the file's content without its line's end; lives as long as that */
+
+/*
+ * Seconds after which it is asked whether it is there: what it says in its CONNACK (Server Keep Alive), but never more than `own`. It may
+ * want to hear nothing, or once a day; what is lost with a connection that nobody has ended is ours.
+ */
+uint16_t far_keep_alive(const struct mqtt_props *connack, uint16_t own);
 
 /* A child that connects to `address`; `arg` is for its EV_OPEN. 0 or -ENOMEM; all else comes with EV_GONE. */
 [[nodiscard]] int far_dial(struct io *io, uint32_t tag, const struct proto *p, const char *address, struct trust *trust,

@@ -370,6 +370,33 @@ static void it_looks_whether_the_other_side_is_there(void **state)
 	assert_string_equal(memconn_reason(c), "keep-alive");
 }
 
+/* As often as the other side wants, but never less than we do: it may say 0, or a day. */
+static void it_looks_as_often_as_agreed(void **state)
+{
+	static const struct {
+		const char *connack;
+		unsigned seconds;
+	} rows[] = {
+		{ "\x20\x06\x00\x00\x03\x13\x00\x04", 4 },
+		{ "\x20\x06\x00\x00\x03\x13\x00\x00", 10 },
+		{ "\x20\x06\x00\x00\x03\x13\xff\xff", 10 },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct memconn *c;
+
+		BEGIN("topics", "a", "notify", "no", "keepalive", "10");
+		c = far_end(0);
+		far_greeted(c);
+		far_says(c, rows[i].connack, 8);
+		memdrive_advance(w.drive, rows[i].seconds * SEC - MSEC);
+		assert_int_equal(memconn_out(c).n, 0);
+		memdrive_advance(w.drive, MSEC);
+		far_gets(c, MQTT_5, MQTT_PINGREQ);
+		end(state);
+	}
+}
+
 /* It may take less than 5.0 has: QoS 1, nothing retained, one message at a time. */
 static void it_heeds_what_the_other_side_takes(void **state)
 {
@@ -511,6 +538,7 @@ int main(void)
 		cmocka_unit_test_teardown(it_tries_again_later_each_time, end),
 		cmocka_unit_test_teardown(what_was_under_way_goes_again, end),
 		cmocka_unit_test_teardown(it_looks_whether_the_other_side_is_there, end),
+		cmocka_unit_test(it_looks_as_often_as_agreed),
 		cmocka_unit_test_teardown(it_heeds_what_the_other_side_takes, end),
 		cmocka_unit_test_teardown(what_goes_again_heeds_it_too, end),
 		cmocka_unit_test_teardown(a_reload_changes_it, end),

@@ -33,18 +33,19 @@ static void tell_down(struct topic_client *c, const struct io *io, const char *w
 }
 
 /* Once for each code of a connection: the rest is counted by the door. */
-void topic_client_refused(struct topic_client *c, const struct io *io, const char *verb, struct span topic,
+void topic_client_refused(struct topic_client *c, const struct io *io, enum topic_verb verb, struct span topic,
 			  unsigned code)
 {
+	static const char *const names[] = { [TOPIC_READ] = "read", [TOPIC_WRITE] = "write" }; /* as rules say */
 	const uint64_t bit = UINT64_C(1) << ((code - FIRST_CODE) % CODES);
 	struct log_line line;
 
-	if (c->refused & bit)
+	if (c->refused[verb] & bit)
 		return;
-	c->refused |= bit;
+	c->refused[verb] |= bit;
 	if (!log_line(&line, LOG_WARN, "topics-refused", c, io))
 		return;
-	log_str(&line, "verb", verb);
+	log_str(&line, "verb", names[verb]);
 	log_bytes(&line, "topic", topic.p, topic.n);
 	log_str(&line, "reason", mqtt_reason_name(code));
 	log_end(&line);
@@ -98,7 +99,7 @@ static void say_free(struct topic_client *c, struct topic_say *s)
 void topic_client_answered(struct topic_client *c, struct io *io, struct topic_say *s, unsigned code)
 {
 	if (code >= FIRST_CODE && code < TOPIC_LOST)
-		topic_client_refused(c, io, "write", s->topic, code);
+		topic_client_refused(c, io, TOPIC_WRITE, s->topic, code);
 	c->door->answered(c, io, s->topic, code);
 	say_free(c, s);
 }
@@ -269,7 +270,7 @@ void topic_client_up(struct topic_client *c, struct io *io)
 
 	c->session = io->self;
 	c->up = true;
-	c->refused = 0;
+	memset(c->refused, 0, sizeof(c->refused));
 	far_up(&c->far, io->now);
 	if (log_line(&line, LOG_INFO, "topics-up", c, io))
 		log_end(&line);

@@ -28,7 +28,7 @@ enum {
 };
 
 struct topic_heard {
-	struct span topic, payload; /* die when the function returns */
+	struct span topic, payload; /* die with the step, after all_heard() */
 	bool retain;                /* it is an old one, which the broker had retained */
 };
 
@@ -37,6 +37,7 @@ struct topic_door {
 	uint32_t tag;   /* of the child; not 0 */
 	unsigned timer; /* the shard's slot for it */
 	void (*heard)(struct topic_client *c, struct io *io, const struct topic_heard *m);
+	void (*all_heard)(struct topic_client *c, struct io *io); /* nothing more in this step; NULL */
 	/*
 	 * What became of one that topic_client_say() has taken: 0, a reason code of 0x80 and more by which the broker has refused it, or
 	 * TOPIC_LOST. QoS 0: 0 when it was sent. In no order with other topics.
@@ -53,9 +54,9 @@ struct topic_setup {
 	struct span user, password;    /* empty: none */
 	const struct mqtt_sub *filter; /* what to hear, of QoS 0 or 1; no_local: not what it says itself */
 	size_t filters;                /* 0: nothing is heard */
-	uint16_t keep_alive;           /* seconds until it is asked whether it is there, 1 and more */
-	nsec retry;                    /* the longest pause between two tries; the first is one second */
-	size_t packet;                 /* bytes of the largest packet that the broker may send */
+	uint16_t keep_alive; /* seconds until it is asked whether it is there, 1 and more; sooner if the broker wants */
+	nsec retry;          /* the longest pause between two tries; the first is one second */
+	size_t packet;       /* bytes of the largest packet that the broker may send */
 	size_t queue, queue_bytes; /* what is taken and not answered yet, at most: messages, and topics with payloads */
 };
 
@@ -87,9 +88,9 @@ struct topic_client {
 	bool up;                                /* and it was let in */
 	bool changed;                           /* and it is to end: something else is wanted */
 	bool stopping;
-	bool woken;       /* a letter to the session is on its way */
-	uint64_t refused; /* reason codes, from 0x80 on, that the log has of this connection: a bit for each */
-	const char *why;  /* it goes down; a literal, or NULL */
+	bool woken;          /* a letter to the session is on its way */
+	uint64_t refused[2]; /* to read, to write: reason codes from 0x80 on that the log has, a bit for each */
+	const char *why;     /* it goes down; a literal, or NULL */
 };
 
 /* Why this address cannot be reached so, behind it; NULL: it can. unix:, tcp: and tls: are fine. */
@@ -125,8 +126,9 @@ struct topic_words {
 
 void topic_client_up(struct topic_client *c, struct io *io);
 void topic_client_answered(struct topic_client *c, struct io *io, struct topic_say *s, unsigned code); /* frees it */
-/* The broker lets it not: `verb` "write" or "read", as rules say. For the log. */
-void topic_client_refused(struct topic_client *c, const struct io *io, const char *verb, struct span topic,
+/* The broker lets it not. For the log. */
+enum topic_verb { TOPIC_READ, TOPIC_WRITE };
+void topic_client_refused(struct topic_client *c, const struct io *io, enum topic_verb verb, struct span topic,
 			  unsigned code);
 /* The one that had this identifier, which is free now; NULL: none had. */
 struct topic_say *topic_client_landed(struct topic_client *c, unsigned id);

@@ -173,7 +173,7 @@ static void agree(struct topic_session *self, const struct mqtt_props *p)
 	self->max_packet = p->max_packet;
 	self->max_qos = p->max_qos;
 	self->no_retain = !p->retain_ok;
-	self->keep_alive = p->has & MQTT_HAS(MQTT_P_KEEP_ALIVE) ? p->keep_alive : self->client->keep_alive;
+	self->keep_alive = far_keep_alive(p, self->client->keep_alive);
 }
 
 static enum verdict connack(struct topic_session *self, struct io *io, const struct mqtt_frame *f)
@@ -195,7 +195,7 @@ static enum verdict connack(struct topic_session *self, struct io *io, const str
 	v = send_subscribe(self, io);
 	if (v != V_GO)
 		return v;
-	io_timer(io, 0, self->keep_alive ? io->now + self->keep_alive * SEC : 0);
+	io_timer(io, 0, io->now + self->keep_alive * SEC);
 	topic_client_up(self->client, io);
 	return V_GO;
 }
@@ -214,7 +214,7 @@ static enum verdict suback(struct topic_session *self, struct io *io, const stru
 		return V_GO;
 	for (size_t i = 0; i < l.list.n && mqtt_sub_next(&filters, &sub); i++)
 		if (l.list.p[i] >= MQTT_UNSPECIFIED)
-			topic_client_refused(self->client, io, "read", sub.filter, l.list.p[i]);
+			topic_client_refused(self->client, io, TOPIC_READ, sub.filter, l.list.p[i]);
 	return V_GO;
 }
 
@@ -380,6 +380,8 @@ static enum verdict step(void *selfp, const struct ev *ev, struct io *io)
 	if (self->client->changed) /* somebody else's by now */
 		return V_ABORT;
 	v = one_event(self, ev, io);
+	if (ev->kind == EV_DATA && self->client->door->all_heard)
+		self->client->door->all_heard(self->client, io);
 	if (v == V_GO && self->state == UP)
 		pump(self, io);
 	else if (v != V_GO)
