@@ -320,7 +320,7 @@ static uint64_t enqueue(struct keep *k, struct keep_queued *q, bool urgent)
 	bool first = !k->first;
 
 	atomic_fetch_add_explicit(&k->waiting_bytes, q->b.n + q->b.large, memory_order_relaxed);
-	atomic_fetch_add_explicit(&k->waiting_room, keep_batch_room(&q->b), memory_order_relaxed);
+	atomic_fetch_add_explicit(&k->waiting_room, keep_batch_room(&q->b) - q->b.promised, memory_order_relaxed);
 	q->position = ++k->position;
 	*k->end = q;
 	k->end = &q->next;
@@ -330,20 +330,30 @@ static uint64_t enqueue(struct keep *k, struct keep_queued *q, bool urgent)
 	return q->position;
 }
 
+static void take_back(struct keep *k, struct keep_batch *b)
+{
+	atomic_fetch_sub_explicit(&k->waiting_room, b->promised, memory_order_relaxed);
+	b->promised = 0;
+}
+
 static uint64_t submit(struct keep *k, struct keep_batch *b, bool urgent)
 {
 	uint64_t position = UINT64_MAX;
 	bool broken;
 
-	if (!b->records)
+	if (!b->records) {
+		take_back(k, b);
 		return 0;
+	}
 	pthread_mutex_lock(&k->lock);
 	broken = atomic_load(&k->state) == KEEP_BROKEN;
 	if (!broken)
 		position = enqueue(k, take(k, b), urgent);
 	pthread_mutex_unlock(&k->lock);
-	if (broken)
+	if (broken) {
+		take_back(k, b);
 		keep_batch_done(b);
+	}
 	return k->setup.lazy && !broken ? 0 : position;
 }
 
@@ -367,13 +377,33 @@ enum keep_state keep_state(const struct keep *k)
 	return atomic_load_explicit(&k->state, memory_order_relaxed);
 }
 
-/* What is taken must fit: behind a group that does not, nobody could take anything away any more. */
-bool keep_full(const struct keep *k)
+static bool is_refusing(const struct keep *k)
 {
 	return keep_state(k) != KEEP_FINE ||
-	       atomic_load_explicit(&k->waiting_bytes, memory_order_relaxed) > KEEP_WAITING_MAX ||
-	       atomic_load_explicit(&k->waiting_room, memory_order_relaxed) >=
-		       atomic_load_explicit(&k->room, memory_order_relaxed);
+	       atomic_load_explicit(&k->waiting_bytes, memory_order_relaxed) > KEEP_WAITING_MAX;
+}
+
+/* What is taken must fit: behind a group that does not, nobody could take anything away any more. */
+bool keep_promise(struct keep *k, struct keep_batch *b, uint64_t bytes)
+{
+	uint64_t need = keep_record_room(bytes), before;
+
+	if (is_refusing(k))
+		return false;
+	before = atomic_fetch_add_explicit(&k->waiting_room, need, memory_order_relaxed);
+	b->promised += need;
+	if (before < atomic_load_explicit(&k->room, memory_order_relaxed) &&
+	    before + need <= atomic_load_explicit(&k->most, memory_order_relaxed))
+		return true;
+	atomic_fetch_sub_explicit(&k->waiting_room, need, memory_order_relaxed);
+	b->promised -= need;
+	return false;
+}
+
+bool keep_full(const struct keep *k)
+{
+	return is_refusing(k) || atomic_load_explicit(&k->waiting_room, memory_order_relaxed) >=
+					 atomic_load_explicit(&k->room, memory_order_relaxed);
 }
 
 uint64_t keep_committed(const struct keep *k)

@@ -189,9 +189,14 @@ struct keep_waiter {
 struct keep_batch {
 	uint8_t *p;
 	size_t n, cap;
-	size_t large; /* bytes of blobs that it refers to */
+	size_t large;      /* bytes of blobs that it refers to */
+	uint64_t promised; /* keep_promise() */
+	uint64_t owed;     /* bytes that deliveries of its messages may write later */
 	uint32_t records;
+	bool apart; /* keep_cut() */
 };
+/* What comes next may come to the disk later than what is here, if room is short; else only what takes away may. */
+void keep_cut(struct keep_batch *b);
 void keep_batch_done(struct keep_batch *b); /* what was not submitted is forgotten; it can be used again */
 
 /* A kept session begins, changes (another will, another expiry) or leaves: its record is replaced. */
@@ -236,6 +241,12 @@ void keep_batch_done(struct keep_batch *b); /* what was not submitted is forgott
  * be. None of them may have a blob.
  */
 struct keep_wrong keep_batch_wrong(const struct keep_batch *b, size_t from, keep_props *props);
+
+/*
+ * Is there room for a record of so many bytes? Then nobody else is told so of the same room, until this batch is submitted, with the record
+ * or without it. From any thread. False: refuse it, with 0x97.
+ */
+[[nodiscard]] bool keep_promise(struct keep *k, struct keep_batch *b, uint64_t bytes);
 
 /*
  * Hands the records over; the batch is empty then. From any thread. Returns the position to wait for, 0: nothing (it

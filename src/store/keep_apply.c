@@ -11,6 +11,8 @@
 #include "base/crc.h"
 #include "store/keep_priv.h"
 
+enum { TURN_ROOM = 72 }; /* bytes of its row, and as much again where pages are half full */
+
 enum { LEFT = KEEP_SUM + 4, FULL_KEY = 1 + 8 + 8, MORE = -1 /* neither an errno nor LMDB's */ };
 
 static bool begins(const MDB_val *key, const uint8_t *prefix, size_t n)
@@ -113,6 +115,18 @@ static int del_all(struct keep_work *a, struct span prefix)
 	return r ? r : put_gone(a, prefix);
 }
 
+/*
+ * A message for one by which no row will ever lie: pages may be filled with these. Before one of QoS 2, or for several, rows come, and in a
+ * page that is full each of the first ones would take another page.
+ */
+static bool is_tight(const struct keep_op *op)
+{
+	enum { FLAGS = KEEP_SUM + 4 + 4 + 8, QOS = 3 };
+
+	return op->key[0] == KEEP_MESSAGE && op->value_n > FLAGS && keep_get(op->value + KEEP_SUM, 4) == 1 &&
+	       (op->value[FLAGS] & QOS) < 2;
+}
+
 /* In place of another one, whose parts go. */
 static int put(struct keep_work *a, const struct keep_op *op)
 {
@@ -123,7 +137,7 @@ static int put(struct keep_work *a, const struct keep_op *op)
 		r = clear(a, key, op->value);
 	if (r == MORE)
 		r = put_gone(a, key);
-	return r ? r : keep_put_parts(a->cursor, key, (struct span){ op->value, op->value_n }, more, 0);
+	return r ? r : keep_put_parts(a->cursor, key, (struct span){ op->value, op->value_n }, more, is_tight(op));
 }
 
 static bool has(struct keep_work *a, const uint8_t *key, MDB_val *ret)
@@ -164,17 +178,41 @@ static int put_left(struct keep_work *a, uint8_t *key, uint32_t n)
 	return mdb_cursor_put(a->cursor, &k, &value, 0);
 }
 
+uint64_t keep_owed(uint64_t value, uint32_t waiters, uint32_t all)
+{
+	return all > 1 ? (value <= KEEP_WHOLE ? value : KEEP_PART) + (uint64_t)waiters * TURN_ROOM : 0;
+}
+
+/* It has been written, or is about to go; less than nothing is not owed. */
+static void pay(struct keep_work *a, uint64_t bytes)
+{
+	a->owed -= a->owed < bytes ? a->owed : bytes;
+}
+
+/* A message that was for several goes. */
+static void pay_all(struct keep_work *a, const struct keep_op *op)
+{
+	uint8_t key[FULL_KEY];
+	MDB_val value;
+
+	memcpy(key, op->key, FULL_KEY);
+	keep_set_key(key + 9, KEEP_SELF);
+	if (has(a, key, &value))
+		pay(a, keep_owed(value.mv_size, 1, 2));
+}
+
 /* How many a message waits for: the first of its rows says it, or it is the only one. 0: there is none. */
-static int get_left(struct keep_work *a, uint8_t *key, uint32_t *ret)
+static int get_left(struct keep_work *a, uint8_t *key, uint32_t *ret, bool *ret_several)
 {
 	MDB_val k = { FULL_KEY, key }, value;
 	int r = mdb_cursor_get(a->cursor, &k, &value, MDB_SET_RANGE);
 
 	*ret = 0;
+	*ret_several = false;
 	if (r || !begins(&k, key, 9))
 		return r == MDB_NOTFOUND ? 0 : r;
-	*ret = session_of(&k) == 0 && value.mv_size == LEFT ? (uint32_t)keep_get((uint8_t *)value.mv_data + KEEP_SUM, 4)
-							    : 1;
+	*ret_several = session_of(&k) == 0 && value.mv_size == LEFT;
+	*ret = *ret_several ? (uint32_t)keep_get((uint8_t *)value.mv_data + KEEP_SUM, 4) : 1;
 	return 0;
 }
 
@@ -183,17 +221,21 @@ static int over(struct keep_work *a, const struct keep_op *op)
 {
 	uint8_t key[FULL_KEY];
 	uint32_t left;
+	bool several;
 	int r;
 
 	memcpy(key, op->key, FULL_KEY);
 	keep_set_key(key + 9, 0);
-	r = get_left(a, key, &left);
+	r = get_left(a, key, &left, &several);
 	if (r || left == 0)
 		return r;
 	if (is_over(a, op))
 		return 0;
+	if (left == 1 && several)
+		pay_all(a, op);
 	if (left == 1)
 		return del_all(a, (struct span){ key, 9 });
+	pay(a, TURN_ROOM);
 	r = put(a, op);
 	return r ? r : put_left(a, key, left - 1);
 }
@@ -218,21 +260,33 @@ static bool is_by_itself(const struct keep_op *op)
 	return op->what != KEEP_OP_PUT || op->key[0] == KEEP_RETAINED || op->key[0] == KEEP_ROW_HEAD;
 }
 
+/* Rows that it takes of what may be written at once, beside those that go. */
+static unsigned rows_of(const struct keep_op *op)
+{
+	size_t all = op->value_n + (op->large ? blob_span(op->large).n : 0);
+
+	return KEEP_OP_ROWS - 1 + (unsigned)(all / KEEP_PART);
+}
+
 int keep_apply(struct keep_work *w, const struct keep_batch *b)
 {
 	size_t at = w->at ? w->at : KEEP_FIRST;
-	bool may_stop = w->may_stop;
 	int r = mdb_cursor_open(w->txn, w->dbi, &w->cursor);
+	bool whole = true; /* what is before is right without the rest */
 
 	if (r)
 		return r;
-	while (at < b->n && r == 0 && !(may_stop && w->left == 0)) {
+	w->owed += w->at ? 0 : b->owed;
+	while (at < b->n && r == 0) {
 		const struct keep_op *op = keep_op_at(b, at);
 
-		if (may_stop)
-			w->left -= w->left < KEEP_OP_ROWS - 1 ? w->left : KEEP_OP_ROWS - 1;
+		whole |= op->apart;
+		if (w->may_stop && w->left == 0 && whole)
+			break;
+		if (w->may_stop)
+			w->left -= w->left < rows_of(op) ? w->left : rows_of(op);
 		r = apply(w, op);
-		may_stop = may_stop && is_by_itself(op);
+		whole &= is_by_itself(op);
 		at += op->size;
 	}
 	w->at = at < b->n ? at : 0;
@@ -290,8 +344,20 @@ int keep_sweep(struct keep_work *w)
 	return r == MORE || r == MDB_NOTFOUND ? 0 : r;
 }
 
-/* Of a page with parts, four, a twentieth is keys. */
+/* A row that comes between others may split a page into two that are half full. Parts lie three to a page at least. */
+static uint64_t room_of(uint64_t small, uint64_t large, uint64_t n_large)
+{
+	return 2 * small + small / 2 + large + large / 2 + n_large * 4096;
+}
+
 uint64_t keep_batch_room(const struct keep_batch *b)
 {
-	return 2 * (uint64_t)b->n + b->large + b->large / 16 + (b->large ? (uint64_t)b->records * 4096 : 0);
+	return room_of(b->n, b->large, b->large ? b->records : 0) + b->owed;
+}
+
+uint64_t keep_record_room(uint64_t bytes)
+{
+	bool large = bytes > KEEP_COPY;
+
+	return room_of(sizeof(struct keep_op) + (large ? 0 : bytes), large ? bytes : 0, large);
 }

@@ -30,6 +30,11 @@ void keep_batch_done(struct keep_batch *b)
 	*b = (struct keep_batch){};
 }
 
+void keep_cut(struct keep_batch *b)
+{
+	b->apart = true;
+}
+
 /* ---- an operation ---- */
 
 /* Room for n bytes more; and for what stands before the first. */
@@ -61,7 +66,10 @@ static struct keep_op *add(struct keep_batch *b, enum keep_what what, size_t bod
 	if (size > UINT32_MAX / 2 || more(b, size) < 0)
 		return NULL;
 	op = keep_op_at(b, b->n);
-	*op = (struct keep_op){ .size = (uint32_t)size, .value_n = (uint32_t)value_n, .what = (uint8_t)what };
+	*op = (struct keep_op){
+		.size = (uint32_t)size, .value_n = (uint32_t)value_n, .what = (uint8_t)what, .apart = b->apart
+	};
+	b->apart = false;
 	b->n += size;
 	b->records++;
 	return op;
@@ -373,6 +381,7 @@ int keep_put_message(struct keep_batch *b, uint64_t id, const struct keep_messag
 		put_waiter(&p, &w[i]);
 	put_message(b, op, &p, m);
 	seal(op);
+	b->owed += keep_owed(op->value_n + (op->large ? blob_span(op->large).n : 0), n, n);
 	return 0;
 }
 

@@ -38,7 +38,7 @@ static int copy_some(MDB_cursor *c, struct source *from, int *ret_more)
 		if (keep_row(key, value, from->props, &row) < 0 || row.kind == KEEP_ROW_HEAD ||
 		    row.kind == KEEP_ROW_GONE)
 			continue;
-		r = keep_put_parts(c, key, value, (struct span){}, MDB_APPEND);
+		r = keep_put_parts(c, key, value, (struct span){}, true);
 		bytes += value.n;
 	}
 	return r;

@@ -33,11 +33,19 @@ static void set_part_key(uint8_t *p, const uint8_t *sum, uint32_t number)
 
 enum { PIECES = 4 };
 
+/* Behind all rows, where most come, LMDB fills a page only when it is told; else it takes the last row along to the next one. */
+static int reserve(MDB_cursor *c, MDB_val *key, MDB_val *value, bool tight)
+{
+	int r = tight ? mdb_cursor_put(c, key, value, MDB_RESERVE | MDB_APPEND) : MDB_KEYEXIST;
+
+	return r == MDB_KEYEXIST ? mdb_cursor_put(c, key, value, MDB_RESERVE) : r;
+}
+
 /* The next n bytes of all pieces go into a row. */
-static int put_pieces(MDB_cursor *c, struct span key, struct span *pieces, size_t n, unsigned flags)
+static int put_pieces(MDB_cursor *c, struct span key, struct span *pieces, size_t n, bool tight)
 {
 	MDB_val k = { key.n, (void *)key.p }, value = { n, NULL };
-	int r = mdb_cursor_put(c, &k, &value, flags | MDB_RESERVE);
+	int r = reserve(c, &k, &value, tight);
 	uint8_t *to = value.mv_data;
 
 	for (unsigned i = 0; r == 0 && i < PIECES; i++) {
@@ -54,7 +62,7 @@ static int put_pieces(MDB_cursor *c, struct span key, struct span *pieces, size_
 	return r;
 }
 
-int keep_put_parts(MDB_cursor *c, struct span key, struct span value, struct span more, unsigned flags)
+int keep_put_parts(MDB_cursor *c, struct span key, struct span value, struct span more, bool tight)
 {
 	const size_t all = value.n + more.n, body = all - KEEP_SUM;
 	const uint8_t length[] = { (uint8_t)body, (uint8_t)(body >> 8), (uint8_t)(body >> 16), (uint8_t)(body >> 24) };
@@ -64,15 +72,15 @@ int keep_put_parts(MDB_cursor *c, struct span key, struct span value, struct spa
 	int r;
 
 	if (all <= KEEP_WHOLE)
-		return put_pieces(c, key, pieces, all, flags);
+		return put_pieces(c, key, pieces, all, tight);
 	pieces[1] = (struct span){ length, sizeof(length) };
-	r = put_pieces(c, key, pieces, KEEP_PART, flags);
+	r = put_pieces(c, key, pieces, KEEP_PART, tight);
 	memcpy(part, key.p, key.n);
 	for (uint32_t i = 1; r == 0 && left; i++) {
 		size_t n = left < KEEP_PART ? left : KEEP_PART;
 
 		set_part_key(part + key.n, value.p, i);
-		r = put_pieces(c, (struct span){ part, key.n + KEEP_PART_KEY }, pieces, n, flags);
+		r = put_pieces(c, (struct span){ part, key.n + KEEP_PART_KEY }, pieces, n, true);
 		left -= n;
 	}
 	return r;

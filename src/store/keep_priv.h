@@ -89,7 +89,8 @@ struct keep_op {
 	uint32_t value_n;   /* without the blob's bytes */
 	struct blob *large; /* a reference: they follow the value; NULL: none */
 	uint8_t what, key_n;
-	uint8_t key[KEEP_KEY - 2];
+	bool apart; /* from what is before it: keep_cut() */
+	uint8_t key[KEEP_KEY - 3];
 	uint8_t value[];
 };
 
@@ -105,7 +106,8 @@ struct keep_op *keep_op_at(const struct keep_batch *b, size_t at);
 /* ---- rows ---- */
 
 struct keep_row {
-	uint8_t kind; /* of the rows above */
+	size_t value_n; /* bytes of its value */
+	uint8_t kind;   /* of the rows above */
 	uint8_t turn;
 	uint16_t packet;
 	uint32_t left, version;
@@ -174,8 +176,8 @@ void keep_parts_done(struct keep_parts *p);
 /* As walk_next(), with values that are whole. Parts without their row are passed over. What lacks some is given as it lies there. */
 [[nodiscard]] int keep_parts_next(struct keep_parts *p, struct walk *w, struct span *ret_key, struct span *ret_value);
 
-/* Writes a row, its value with `more` behind it; parts of another value stay. `flags` of mdb_cursor_put(). The error of LMDB. */
-[[nodiscard]] int keep_put_parts(MDB_cursor *c, struct span key, struct span value, struct span more, unsigned flags);
+/* Writes a row, its value with `more` behind it; parts of another value stay. `tight`: no row will come between this and the one before, so that pages may be full. The error of LMDB. */
+[[nodiscard]] int keep_put_parts(MDB_cursor *c, struct span key, struct span value, struct span more, bool tight);
 
 /* ---- the store ---- */
 
@@ -211,8 +213,9 @@ struct keep {
 	unsigned spares;
 	uint64_t position;
 	_Atomic uint64_t waiting_bytes;
-	_Atomic uint64_t waiting_room;  /* bytes that this may need in the file */
+	_Atomic uint64_t waiting_room;  /* bytes that this may need in the file, and what is promised */
 	_Atomic uint64_t room;          /* that the file has for it, beside the reserve: when the writer looked last */
+	_Atomic uint64_t most;          /* that may be waiting with what comes last: it may use half of the reserve */
 	bool closing, sleeping, urgent; /* urgent: somebody waits for what is in the queue */
 	bool changed;                   /* these two are not the writer's yet */
 	uint64_t limit, largest;
@@ -224,9 +227,11 @@ struct keep {
 	MDB_dbi dbi;
 	uint64_t map;     /* bytes of the map, and of the file */
 	uint64_t reserve; /* bytes of it that only what takes away may use */
+	uint64_t owed;    /* beside these; that deliveries under way may still write: keep_owed() */
 	uint64_t again;   /* that must be there beside it before what was full is fine */
-	uint64_t inside;  /* about so many bytes are in free pages */
-	unsigned look;    /* transactions until they are counted again */
+	uint64_t at_end;  /* bytes of the map behind the last page that was ever in use ... */
+	uint64_t inside;  /* ... and of free pages before that */
+	uint64_t late;    /* pages of these that the last transaction has freed: not for the next one */
 	bool alone;       /* the last group did not fit: one batch at a time */
 	bool stuck;       /* and nothing was written since */
 	bool sweeps;      /* there are rows to be taken away (KEEP_ROW_GONE) */
@@ -261,10 +266,11 @@ struct keep_work {
 	MDB_txn *txn;
 	MDB_dbi dbi;
 	MDB_cursor *cursor;
-	unsigned left; /* rows that may still go; what else has gone is swept up later */
+	unsigned left; /* rows that may still come or go; what else has gone is swept up later */
 	bool may_stop; /* in the middle of a batch, where what comes before is right without the rest */
 	size_t at;     /* where in the batch; 0: at its start, or end */
 	bool sweeps;   /* rows were left for later */
+	uint64_t owed; /* keep.owed, after it */
 };
 
 /* Rows that lie together share their pages; one for itself counts as so many. */
@@ -274,3 +280,10 @@ enum { KEEP_OP_ROWS = 4 };
 [[nodiscard]] int keep_apply(struct keep_work *w, const struct keep_batch *b);
 [[nodiscard]] int keep_sweep(struct keep_work *w);
 uint64_t keep_batch_room(const struct keep_batch *b); /* bytes that it may need in the file */
+uint64_t keep_record_room(uint64_t bytes);            /* and a record with these in it */
+
+/*
+ * A delivery of a message for several that is over is a row more, and the first ones split its page. `value`: bytes of the
+ * message's value; `waiters` of `all` are not over.
+ */
+uint64_t keep_owed(uint64_t value, uint32_t waiters, uint32_t all);

@@ -183,6 +183,7 @@ static int take_message(struct keep *k, const struct keep_row *row, struct span 
 		return keep_delete(&k->mend, (struct span){ key.p, 1 + 8 });
 	if (row->n_waiters > 1 && k->left != (uint32_t)n)
 		r = keep_put_left(&k->mend, row->id, (uint32_t)n);
+	k->owed += keep_owed(row->value_n, (uint32_t)n, row->n_waiters);
 	ret->waiters = k->waiters;
 	ret->n_waiters = (uint32_t)n;
 	return r < 0 ? r : 1;

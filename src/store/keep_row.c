@@ -211,7 +211,7 @@ int keep_row(struct span key, struct span value, keep_props *props, struct keep_
 	struct rest r = { .s = value };
 	uint32_t sum = (uint32_t)take(&r, KEEP_SUM);
 
-	*ret = (struct keep_row){};
+	*ret = (struct keep_row){ .value_n = value.n };
 	if (r.bad || key.n >= KEEP_KEY || crc32c(crc32c(0, key.p, key.n), r.s.p, r.s.n) != sum || !take_key(key, ret))
 		return -EBADMSG;
 	take_value(&r, ret);

@@ -26,8 +26,9 @@ enum {
 	STEP_MAX = 256 << 20,
 	TRY_AGAIN = 50, /* ms */
 	FEW = 256, /* rows that go in a transaction where room is short: the pages that it frees are written down on one */
-	LOOK = 32,     /* transactions from one count of the free pages to the next, where room is short */
-	LOOK_FULL = 4, /* where there is none */
+	FREE_PAGES = 0, /* LMDB's own tree */
+	HEADS = 2,      /* pages that are in no tree */
+	FEW_PAGES = 16, /* that the smallest transaction frees, at most */
 	RESERVE_MAX = 8 << 20,
 	SPARES = 16,
 	SPARE_MAX = 256 << 10,
@@ -84,41 +85,45 @@ void keep_set_state(struct keep *k, enum keep_state state, int err)
 
 /* ---- room ---- */
 
-static uint64_t page_size(const struct keep *k)
+/* Pages that a tree has. */
+static uint64_t pages_of(const MDB_stat *s)
 {
-	MDB_stat st;
-
-	return mdb_env_stat(k->env, &st) == 0 ? st.ms_psize : 4096;
+	return s->ms_branch_pages + s->ms_leaf_pages + s->ms_overflow_pages;
 }
 
-/* Behind the last page in use. */
-static uint64_t room_at_end(const struct keep *k)
+/* Of the pages that are in no tree those that the last transaction has freed. */
+static uint64_t pages_freed_last(MDB_txn *txn)
 {
-	MDB_envinfo info = {};
-	uint64_t used;
-
-	mdb_env_info(k->env, &info);
-	used = (info.me_last_pgno + 1) * page_size(k);
-	return k->map > used ? k->map - used : 0;
-}
-
-/* In pages that were in use once. */
-static uint64_t room_inside(const struct keep *k)
-{
-	MDB_cursor *c;
 	MDB_val key, value;
-	MDB_txn *txn;
+	MDB_cursor *c;
 	uint64_t n = 0;
 
-	if (mdb_txn_begin(k->env, NULL, MDB_RDONLY, &txn))
+	if (mdb_cursor_open(txn, FREE_PAGES, &c))
 		return 0;
-	if (mdb_cursor_open(txn, 0, &c) == 0) {
-		while (mdb_cursor_get(c, &key, &value, MDB_NEXT) == 0)
-			n += keep_get(value.mv_data, 8);
-		mdb_cursor_close(c);
+	if (mdb_cursor_get(c, &key, &value, MDB_LAST) == 0 && keep_get(key.mv_data, 8) == mdb_txn_id(txn))
+		n = keep_get(value.mv_data, 8);
+	mdb_cursor_close(c);
+	return n;
+}
+
+/* What no tree has: LMDB knows how many pages each has, so nothing is gone through. */
+static void count_pages(struct keep *k)
+{
+	MDB_stat rows, list;
+	MDB_envinfo info;
+	MDB_txn *txn;
+
+	if (mdb_txn_begin(k->env, NULL, MDB_RDONLY, &txn))
+		return;
+	if (mdb_env_info(k->env, &info) == 0 && mdb_stat(txn, k->dbi, &rows) == 0 &&
+	    mdb_stat(txn, FREE_PAGES, &list) == 0) {
+		uint64_t all = info.me_last_pgno + 1, used = HEADS + pages_of(&rows) + pages_of(&list);
+
+		k->at_end = k->map > all * rows.ms_psize ? k->map - all * rows.ms_psize : 0;
+		k->inside = all > used ? (all - used) * rows.ms_psize : 0;
+		k->late = pages_freed_last(txn);
 	}
 	mdb_txn_abort(txn);
-	return n * page_size(k);
 }
 
 /* By which the file can grow: up to its limit, and by what the disk has now. */
@@ -141,9 +146,9 @@ static uint64_t room_behind(const struct keep *k)
  * For what only takes away: an eighth of what there can be, but room for two of the largest messages. And what must be
  * there again before it is fine: a quarter of that, but no more than comes back.
  */
-static void set_reserve(struct keep *k)
+static void set_reserve(struct keep *k, uint64_t behind)
 {
-	uint64_t all = k->map + room_behind(k), least = 2 * k->setup.largest, n = all / 8;
+	uint64_t all = k->map + behind, least = 2 * k->setup.largest, n = all / 8;
 
 	n = n < RESERVE_MAX ? n : RESERVE_MAX;
 	k->reserve = n > least ? n : least;
@@ -173,19 +178,10 @@ static bool grow(struct keep *k, uint64_t wanted)
 		return false;
 	if (keep_reserve(k, map) < 0 || mdb_env_set_mapsize(k->env, map))
 		return false;
+	k->at_end += map - k->map;
 	k->map = map;
 	atomic_store_explicit(&k->file_bytes, map, memory_order_relaxed);
 	return true;
-}
-
-/* For what is not submitted yet. Of free pages half: what was freed last cannot be used at once, and what is counted gets old. */
-static uint64_t tell_room(struct keep *k)
-{
-	uint64_t all = room_at_end(k) + room_behind(k) + k->inside / 2;
-	uint64_t room = all > k->reserve ? all - k->reserve : 0;
-
-	atomic_store_explicit(&k->room, room, memory_order_relaxed);
-	return room;
 }
 
 static bool is_full(const struct keep *k)
@@ -193,12 +189,18 @@ static bool is_full(const struct keep *k)
 	return atomic_load(&k->state) == KEEP_FULL;
 }
 
+/* No value needs pages in a row (keep_parts.c): a free page is one wherever it is. */
 void keep_measure(struct keep *k)
 {
-	k->inside = room_inside(k);
-	k->look = is_full(k) ? LOOK_FULL : LOOK;
-	set_reserve(k);
-	(void)tell_room(k);
+	const uint64_t behind = room_behind(k);
+	uint64_t all, room;
+
+	count_pages(k);
+	set_reserve(k, behind);
+	all = k->at_end + k->inside + behind;
+	room = all > k->reserve + k->owed ? all - k->reserve - k->owed : 0;
+	atomic_store_explicit(&k->room, room, memory_order_relaxed);
+	atomic_store_explicit(&k->most, room + k->reserve / 2, memory_order_relaxed);
 }
 
 static bool is_short(const struct keep *k)
@@ -209,15 +211,11 @@ static bool is_short(const struct keep *k)
 /* For so much, and for what only takes away. */
 static bool has_room_for(struct keep *k, uint64_t need)
 {
-	uint64_t wanted = need + k->reserve;
+	uint64_t wanted = need + k->reserve + k->owed;
 
-	if (room_at_end(k) < wanted)
+	if (k->at_end < wanted)
 		(void)grow(k, wanted);
-	if (room_at_end(k) >= wanted)
-		return true;
-	if (room_at_end(k) + k->inside < wanted)
-		keep_measure(k);
-	return room_at_end(k) + k->inside >= wanted;
+	return k->at_end + k->inside >= wanted;
 }
 
 /* What is still to be swept comes back at once, and little by little nobody would be glad of it. */
@@ -232,20 +230,12 @@ static uint64_t wanted_again(const struct keep *k)
  */
 static void look_for_room(struct keep *k, uint64_t need)
 {
-	uint64_t room;
 	bool fits;
 
-	if (k->look == 0 && is_short(k))
+	if (is_short(k)) /* others may have given back what they have of the disk */
 		keep_measure(k);
 	fits = has_room_for(k, need);
-	k->inside -= k->inside < need ? k->inside : need;
-	k->look -= k->look > 0;
-	room = tell_room(k);
-	if (room == 0 && !is_full(k)) {
-		keep_measure(k);
-		room = tell_room(k);
-	}
-	if (fits && !k->stuck && room > (is_full(k) ? wanted_again(k) : 0))
+	if (fits && !k->stuck && atomic_load(&k->room) > (is_full(k) ? wanted_again(k) : 0))
 		keep_set_state(k, KEEP_FINE, 0);
 	else
 		keep_set_state(k, KEEP_FULL, k->map + BLOCK > k->setup.limit ? -EFBIG : -ENOSPC);
@@ -300,13 +290,30 @@ static bool may_pass(int r)
 	return r == -ENOSPC || r == -EFBIG || r == -ENOMEM || r == -EDQUOT;
 }
 
+/* 0 or -errno; its transaction has gone. */
+static int end_txn(struct keep *k, const struct keep_work *w, int r, bool *ret_again)
+{
+	*ret_again = may_pass(r);
+	if (r) {
+		mdb_txn_abort(w->txn);
+		return keep_errno(r);
+	}
+	r = commit(w->txn);
+	*ret_again = is_before_sync(k, r);
+	if (r == 0) {
+		k->owed = w->owed;
+		keep_measure(k); /* before what was written is not counted as waiting any more */
+	}
+	return keep_errno(r);
+}
+
 /*
  * 0 or -errno; *ret_again: nothing was synced, and it may be tried again. Of one batch maybe not all: k->at says how far. Of none: just what
  * was left for later.
  */
 static int write_some(struct keep *k, const struct keep_queued *first, const struct keep_queued *end, bool *ret_again)
 {
-	struct keep_work w = { .dbi = k->dbi, .left = is_short(k) ? FEW : 2 * PAGES, .at = k->at };
+	struct keep_work w = { .dbi = k->dbi, .left = is_short(k) ? FEW : 2 * PAGES, .at = k->at, .owed = k->owed };
 	int r = mdb_txn_begin(k->env, NULL, 0, &w.txn);
 
 	*ret_again = may_pass(r);
@@ -317,19 +324,32 @@ static int write_some(struct keep *k, const struct keep_queued *first, const str
 		r = keep_apply(&w, &q->b);
 	if (r == 0 && (k->sweeps || w.sweeps))
 		r = keep_sweep(&w);
-	*ret_again = may_pass(r);
-	if (r) {
-		mdb_txn_abort(w.txn);
-	} else {
-		r = commit(w.txn);
-		*ret_again = is_before_sync(k, r);
-	}
-	if (r)
-		return keep_errno(r);
+	r = end_txn(k, &w, r, ret_again);
+	if (r < 0)
+		return r;
 	k->stuck = false;
 	k->at = w.at;
 	k->sweeps = w.sweeps;
 	return 0;
+}
+
+/*
+ * A transaction may not use what the one before it has freed, for the other head leads there yet. Tried again it is the same one, so it never
+ * may, however often. A small one between them gives it what there is. As write_some(); -EAGAIN: that would be hardly anything.
+ */
+static int pass_on(struct keep *k, bool *ret_again)
+{
+	struct keep_work w = { .dbi = k->dbi, .owed = k->owed };
+	struct keep_batch b = {};
+	int r;
+
+	*ret_again = true;
+	if (k->late <= FEW_PAGES || keep_put_head(&b) < 0)
+		return -EAGAIN;
+	r = mdb_txn_begin(k->env, NULL, 0, &w.txn);
+	r = r ? r : keep_apply(&w, &b);
+	keep_batch_done(&b);
+	return end_txn(k, &w, r, ret_again);
 }
 
 static bool is_closing(struct keep *k)
@@ -340,6 +360,19 @@ static bool is_closing(struct keep *k)
 	closing = k->closing;
 	pthread_mutex_unlock(&k->lock);
 	return closing;
+}
+
+/* What was left for later. */
+static void sweep(struct keep *k)
+{
+	bool again;
+	int r = write_some(k, NULL, NULL, &again);
+
+	if (r == 0 || (again && pass_on(k, &again) == 0))
+		return;
+	k->stuck = again;
+	k->sweeps = k->stuck;
+	keep_set_state(k, k->stuck ? KEEP_FULL : KEEP_BROKEN, r);
 }
 
 /*
@@ -355,13 +388,19 @@ static int write_until(struct keep *k, const struct keep_queued *first, const st
 		look_for_room(k, need);
 		r = write_some(k, first, end, &again);
 		if (r == 0 && k->at) {
-			need = 0; /* that was for all of it */
+			need = 0;                                     /* that was for all of it */
+			while (k->sweeps && !k->stuck && is_short(k)) /* what it has taken away is for the rest of it */
+				sweep(k);
+			if (atomic_load(&k->state) == KEEP_BROKEN)
+				return -EIO;
 			continue;
 		}
 		if (r == 0 || !again)
 			return r;
-		if (r != -ENOMEM && grow(k, need + k->reserve))
+		if (r != -ENOMEM && (grow(k, need + k->reserve + k->owed) || pass_on(k, &again) == 0))
 			continue;
+		if (!again)
+			return -EIO;
 		k->stuck = true;
 		keep_set_state(k, KEEP_FULL, r);
 		if (is_closing(k))
@@ -422,19 +461,6 @@ static void linger(struct keep *k)
 		;
 }
 
-/* What was left for later. */
-static void sweep(struct keep *k)
-{
-	bool again;
-	int r = write_some(k, NULL, NULL, &again);
-
-	if (r == 0)
-		return;
-	k->stuck = again;
-	k->sweeps = k->stuck;
-	keep_set_state(k, k->stuck ? KEEP_FULL : KEEP_BROKEN, r);
-}
-
 /* There may be more room, or less, than the last count of it said. */
 static void take_change(struct keep *k)
 {
@@ -443,8 +469,7 @@ static void take_change(struct keep *k)
 	k->setup.limit = k->limit;
 	k->setup.largest = k->largest;
 	k->changed = false;
-	k->look = 0;
-	set_reserve(k);
+	keep_measure(k);
 }
 
 /* A store that is full looks again from time to time, for nobody may come. */

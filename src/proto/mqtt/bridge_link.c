@@ -408,6 +408,7 @@ static enum verdict take_packets(struct link *self, struct io *io)
 			mqtt_note(io, &f);
 		v = m->state == MQTT_OPEN ? handle(self, io, &f) : first(self, io, &f);
 		in_take(io, f.total);
+		mqtt_kept_cut(io);
 		packets++;
 		bytes += f.total;
 	}

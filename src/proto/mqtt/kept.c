@@ -148,6 +148,20 @@ bool mqtt_kept_full(const struct io *io)
 	return k && keep_full(k);
 }
 
+/* What is retained has a record beside that of its deliveries. */
+bool mqtt_kept_promise(const struct io *io, const struct message *m)
+{
+	struct keep *k = mqtt_service(io)->keep;
+	size_t bytes = message_size(m);
+
+	return !k || keep_promise(k, &mqtt_pen(io)->batch, m->retain ? 2 * bytes : bytes);
+}
+
+void mqtt_kept_cut(const struct io *io)
+{
+	keep_cut(&mqtt_pen(io)->batch);
+}
+
 /* ---- sessions ---- */
 
 static int put_session(struct io *io, const struct subscriber *s, uint64_t until, uint64_t will_at)
@@ -246,7 +260,7 @@ struct mqtt_mark mqtt_kept_mark(const struct io *io)
 {
 	const struct mqtt_pen *pen = mqtt_pen(io);
 
-	return (struct mqtt_mark){ pen->batch.n, pen->batch.records, pen->wrote };
+	return (struct mqtt_mark){ pen->batch.n, pen->batch.records, pen->wrote, pen->batch.apart };
 }
 
 void mqtt_kept_take_back(struct io *io, const struct mqtt_mark *since)
@@ -256,6 +270,7 @@ void mqtt_kept_take_back(struct io *io, const struct mqtt_mark *since)
 	pen->batch.n = since->n;
 	pen->batch.records = since->records;
 	pen->wrote = since->wrote;
+	pen->batch.apart = since->apart;
 }
 
 int mqtt_kept_unsub(struct io *io, const struct subscriber *s, struct span group, struct span filter)
@@ -309,9 +324,9 @@ void mqtt_kept_submit(struct mqtt *self, struct io *io)
 	if (pen->retained) /* first: said again it is the same, and that a message was taken (QoS 2) must not come without it */
 		position = topics_retained_submit(service->topics);
 	pen->retained = false;
-	if (pen->batch.n && (pen->wrote || service->lazy))
+	if (pen->wrote || service->lazy || !pen->batch.n) /* of nothing, too: no more is promised */
 		other = keep_submit(service->keep, &pen->batch);
-	else if (pen->batch.n)
+	else
 		keep_submit_later(service->keep, &pen->batch);
 	position = other > position ? other : position;
 	for (size_t i = 0; i < pen->messages_n; i++) {

@@ -75,6 +75,9 @@ struct mqtt_held {
 void mqtt_kept_change(struct io *io); /* of the first loop: the options are others */
 void mqtt_kept_close(struct mqtt_service *service);
 bool mqtt_kept_full(const struct io *io); /* what is new must be refused */
+[[nodiscard]] bool mqtt_kept_promise(const struct io *io,
+				     const struct message *m); /* room for it, in this step; false: refuse it */
+void mqtt_kept_cut(const struct io *io);                       /* after each packet or the like: keep_cut() */
 [[nodiscard]] int mqtt_kept_session(struct io *io, struct subscriber *s);
 [[nodiscard]] int mqtt_kept_left(struct io *io, struct subscriber *s, uint64_t until, uint64_t will_at);
 void mqtt_kept_end(struct io *io, struct subscriber *s); /* with all that waits for it */
@@ -95,7 +98,7 @@ void mqtt_kept_replay(struct io *io, const struct subscriber *s, const struct re
 struct mqtt_mark {
 	size_t n;
 	uint32_t records;
-	bool wrote;
+	bool wrote, apart;
 };
 struct mqtt_mark mqtt_kept_mark(const struct io *io);
 void mqtt_kept_take_back(struct io *io, const struct mqtt_mark *since); /* of subscriptions only */

@@ -389,6 +389,7 @@ static enum verdict take_packets(struct mqtt *self, struct io *io)
 		if (self->seen)
 			break; /* with this CONNECT again, when its name is free, or its password was right */
 		in_take(io, f.total);
+		mqtt_kept_cut(io);
 		mqtt_rate(self, io, &f);
 		packets++;
 		bytes += f.total;

@@ -119,10 +119,10 @@ int mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d)
 }
 
 /*
- * What was on disk for the one that has ended is written anew for the other: a record names those who wait once and for all. Before the
- * first one's is deleted.
+ * What was on disk for the one that has ended is written anew for the other: a record names those who wait once and for all. The first
+ * one's goes directly behind it: of all together a store that is nearly full would not have room for twice as much.
  */
-static int give_orphan(struct io *io, const struct orphan *o)
+static int give_orphan(struct io *io, const struct orphan *o, const struct subscriber *ended)
 {
 	struct message *m = o->to->kept_id ? message_copy(o->d.m) : NULL;
 	struct delivery d = o->d;
@@ -136,6 +136,9 @@ static int give_orphan(struct io *io, const struct orphan *o)
 		err = mqtt_kept_add(io, o->to, &d);
 	if (d.packet && mqtt_kept_message(io, m, err) < 0)
 		mqtt_dropped(io); /* in memory it is there */
+	else if (d.packet && r >= 0)
+		mqtt_kept_done(io, ended, o->d.m->kept);
+	mqtt_kept_cut(io);
 	message_unref(m);
 	return r;
 }
@@ -149,7 +152,7 @@ void mqtt_give_orphans(struct io *io, const struct subscriber *ended)
 
 	while ((all = topics_orphans(t, ended))) {
 		for (size_t i = 0; i < all->n; i++) {
-			int r = give_orphan(io, &all->v[i]);
+			int r = give_orphan(io, &all->v[i], ended);
 
 			given += r >= 0;
 			if (r == -ENOENT)

@@ -108,6 +108,7 @@ static void ring_all(struct mqtt_shard *shard, struct io *io)
 	for (unsigned i = 0; i < STEP && (n = heap_min(&shard->alarms, &at)) && at <= io->now; i++) {
 		heap_del(&shard->alarms, n);
 		ring(shard, io, list_entry(n, struct mqtt_alarm, node));
+		mqtt_kept_cut(io);
 	}
 }
 

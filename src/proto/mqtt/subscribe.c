@@ -29,7 +29,7 @@ int mqtt_add_replay(struct mqtt *self, const struct wish *w, bool kept)
 /* What is retained has a record of its own: another one is made for this delivery. NULL: it is in memory alone. */
 static struct message *copy_for_disk(struct mqtt *self, struct io *io, struct replay *r, struct delivery *d)
 {
-	struct message *m = mqtt_kept_full(io) ? NULL : message_copy(d->m);
+	struct message *m = mqtt_kept_promise(io, d->m) ? message_copy(d->m) : NULL;
 
 	if (m && mqtt_kept_wanted(io, m, self->session, true)) {
 		d->m = m;
@@ -153,6 +153,7 @@ static void take_all(struct mqtt *self, struct io *io, const struct mqtt_list *l
 
 	for (size_t i = 0; mqtt_sub_next(&at, &sub); i++) {
 		codes[i] = looked_up < most ? take(self, io, &sub, id) : MQTT_QUOTA;
+		mqtt_kept_cut(io);
 		looked_up += codes[i] != MQTT_BAD_FILTER;
 		if (self->version != MQTT_5 && codes[i] > MQTT_UNSPECIFIED)
 			codes[i] = MQTT_UNSPECIFIED;
