@@ -136,7 +136,7 @@ struct delivery topics_delivery(const struct sub *sub, struct message *m); /* wi
  */
 struct orphan {
 	struct subscriber *to; /* a reference */
-	struct delivery d;     /* likewise */
+	struct delivery d;     /* likewise; `packet`: on disk for the one that has ended, 0: it was in memory alone */
 };
 struct orphans {
 	struct orphans *next;

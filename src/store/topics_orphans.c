@@ -38,7 +38,8 @@ static struct orphans *with_place(struct orphans *all)
 	return more;
 }
 
-void topics_orphans_add(struct topics *t, const struct subscriber *of, const struct sub *to, struct message *m)
+void topics_orphans_add(struct topics *t, const struct subscriber *of, const struct sub *to, struct message *m,
+			uint16_t packet)
 {
 	struct orphans *all, *more;
 
@@ -46,7 +47,8 @@ void topics_orphans_add(struct topics *t, const struct subscriber *of, const str
 	all = take_out(t, of);
 	more = with_place(all);
 	if (more) {
-		more->v[more->n++] = (struct orphan){ subscriber_ref(to->whose), topics_delivery(to, message_ref(m)) };
+		more->v[more->n] = (struct orphan){ subscriber_ref(to->whose), topics_delivery(to, message_ref(m)) };
+		more->v[more->n++].d.packet = packet;
 		more->of = of;
 		all = more;
 	}

@@ -85,5 +85,6 @@ void share_remember(struct subscriber *s,
 				 struct subscriber **ret); /* topics.c; nobody's, not counted. 0 or -ENOMEM */
 
 /* topics_orphans.c. The first: of one, to another; when memory is out nobody gets it. */
-void topics_orphans_add(struct topics *t, const struct subscriber *of, const struct sub *to, struct message *m);
+void topics_orphans_add(struct topics *t, const struct subscriber *of, const struct sub *to, struct message *m,
+			uint16_t packet);
 void topics_orphans_done(struct topics *t);

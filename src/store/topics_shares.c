@@ -232,19 +232,19 @@ void share_remember(struct subscriber *s, const struct sub *sub)
 	s->groups = l;
 }
 
-/* Which one of those that it has left, and is no member of any more; `m` came by it, if it has its number and matches. With both locks. */
-static bool leave_to_another(struct topics *t, const struct left *l, struct message *m, unsigned number,
+/* Which one of those that it has left, and is no member of any more; `d` came by it, if it has its number and matches. With both locks. */
+static bool leave_to_another(struct topics *t, const struct left *l, const struct delivery *d,
 			     const struct subscriber *of)
 {
 	struct share *g;
 	const struct sub *other;
 
-	if (number != l->number || !topic_matches(left_filter(l), message_topic(m)))
+	if (d->alone != l->number || !topic_matches(left_filter(l), message_topic(d->m)))
 		return false;
 	g = share_find(t, left_group(l), left_filter(l));
 	other = g ? share_take_turn(g) : NULL;
 	if (other)
-		topics_orphans_add(t, of, other, m);
+		topics_orphans_add(t, of, other, d->m, d->packet);
 	return other != NULL;
 }
 
@@ -254,14 +254,18 @@ static bool leave_to_another(struct topics *t, const struct left *l, struct mess
  */
 static void leave_all(struct topics *t, const struct subscriber *s, const struct left *l)
 {
-	for (uint32_t i = 0; i < s->flights_n; i++)
-		if (s->flights[i].qos == 1)
-			(void)leave_to_another(t, l, s->flights[i].m, s->flights[i].alone, s);
+	for (uint32_t i = 0; i < s->flights_n; i++) {
+		const struct flight *f = &s->flights[i];
+		const struct delivery d = { .m = f->m, .alone = f->alone, .packet = f->kept ? f->id : 0 };
+
+		if (f->qos == 1)
+			(void)leave_to_another(t, l, &d, s);
+	}
 	for (uint32_t i = 0; i < s->queue_n; i++) {
 		const struct delivery *d = subscriber_queued(s, i);
 
 		if (d->m && d->qos && !(d->qos == 2 && d->dup))
-			(void)leave_to_another(t, l, d->m, d->alone, s);
+			(void)leave_to_another(t, l, d, s);
 	}
 }
 
@@ -287,7 +291,7 @@ bool topics_too_late(struct topics *t, const struct subscriber *s, const struct 
 	pthread_rwlock_rdlock(&t->subs_lock);
 	pthread_mutex_lock(&t->turns);
 	for (const struct left *l = s->groups; l && !found; l = l->next)
-		found = leave_to_another(t, l, d->m, d->alone, of);
+		found = leave_to_another(t, l, d, of);
 	pthread_mutex_unlock(&t->turns);
 	pthread_rwlock_unlock(&t->subs_lock);
 	return found;

@@ -1,6 +1,6 @@
 """Members of shared subscriptions whose sessions end: what they have left undone is another one's, and survives kill -9 with him."""
 import pytest
-from test_durable import broker  # noqa: F401, a fixture
+from test_durable import away, broker  # noqa: F401, a fixture
 
 
 @pytest.mark.parametrize("loops", [1, 3])
@@ -24,3 +24,37 @@ def test_left_to_one_away(broker, loops, how):  # noqa: F811
     g = g.again()
     c = g.client("c").enter()
     assert [m.payload for m in c.hears(40)] == [b"%d" % i for i in range(40)]
+
+
+@pytest.mark.parametrize("size", [1300, 20000])
+@pytest.mark.parametrize("killed", [False, True], ids=["", "killed"])
+def test_left_to_one_when_it_is_full(broker, size, killed):  # noqa: F811
+    """There is no room to write for him what he gets; every second message is another one's, so pages are not free either."""
+    g = broker(options="disk = 16M\n")
+    away(g, "first", 5, ("$share/g/t", 1))
+    other = away(g, "other", 5, ("own", 1), ("$share/g/t", 1))
+    mouth, n = g.client("mouth", 5).enter(), 0
+    while not mouth.refused:
+        id = mouth.publish("t" if n % 2 else "own", b"%d" % n + b"x" * size, 1)
+        mouth.until(lambda id=id: id not in mouth.going, "an answer")
+        n += 1
+    all = [b"%d" % i for i in range(n - 1)]
+    g.client("first", 5, expiry=0).enter(clean=True)
+    g.wait_stats("mqtt", redelivered=lambda given: given > 10)
+    if killed:
+        g = g.again()
+        g.wait_stats("mqtt", redelivered=lambda again: again > 0)
+    other.enter()
+    came = sorted((m.payload.rstrip(b"x") for m in other.hears(n - 1)), key=int)
+    assert came == all
+    other.pings()
+    g.wait_log("store-fine", service="mqtt")
+    other.drop()
+    g = g.again()
+    other.enter()
+    other.pings()
+    assert not other.came
+    mouth.enter()
+    for i in range(50):
+        mouth.says("own", b"%d" % i + b"x" * size, 1)
+    assert len(other.hears(50)) == 50

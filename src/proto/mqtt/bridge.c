@@ -12,8 +12,7 @@
 
 enum { TEXT = 1024 };
 
-#define LOCAL "bridge" /* and a colon: before the names of their subscribers */
-#define OWNER 2        /* of subscribers: those of clients are 0 or odd, so no client can have the name of one */
+#define OWNER 2 /* of subscribers: those of clients are 0 or odd, so no client can have the name of one */
 
 /* ---- the log: nobody above could tell ---- */
 
@@ -118,7 +117,7 @@ static uint64_t mark_of(const struct io *io, struct span client_id)
 
 bool mqtt_bridge_owns(struct span name)
 {
-	return span_starts(name, LOCAL ":");
+	return span_starts(name, MQTT_OURS);
 }
 
 bool mqtt_bridge_is_ours(const struct io *io, const struct mqtt_connect *c)
@@ -307,8 +306,7 @@ static void end_session(const struct bridge *b, struct io *io)
 	if (bridge_claim(b, io, &s) < 0)
 		return;
 	topics_end(mqtt_service(io)->topics, shard->heard, s);
-	mqtt_kept_end(io, s);
-	subscriber_clear(s);
+	mqtt_end_session(io, s);
 	subscriber_unref(s);
 }
 
@@ -492,7 +490,7 @@ static char *local_name_of(const char *name)
 	BUF_AUTO struct buf text = BUF_INIT(TEXT);
 	char *ret;
 
-	buf_addf(&text, LOCAL ":%s", name);
+	buf_addf(&text, MQTT_OURS "%s", name);
 	return buf_take(&text, &ret) == 0 ? ret : NULL;
 }
 
@@ -617,7 +615,7 @@ void mqtt_bridges_look(struct mqtt_shard *shard, struct io *io)
 bool mqtt_bridge_left(const struct io *io, const struct subscriber *s)
 {
 	const struct option_parts *parts = &mqtt_options(io)->bridge;
-	const size_t prefix = strlen(LOCAL) + 1;
+	const size_t prefix = strlen(MQTT_OURS);
 	struct span name = subscriber_name(s);
 
 	if (s->owner != OWNER || name.n < prefix)

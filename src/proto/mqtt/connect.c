@@ -201,9 +201,7 @@ static void end_old(struct io *io, struct subscriber *old)
 	mqtt_alarm_off(io, old);
 	old->will.m = NULL;
 	mqtt_publish_will(io, will);
-	mqtt_give_orphans(io, old);
-	mqtt_kept_end(io, old);
-	subscriber_clear(old);
+	mqtt_end_session(io, old);
 	subscriber_unref(old);
 }
 
@@ -485,9 +483,7 @@ static void end_now(struct mqtt *self, struct io *io)
 		atomic_fetch_sub_explicit(&service->heard[port_here(io->svc->port, io)], self->session->n_subs,
 					  memory_order_relaxed);
 	topics_end(service->topics, shard->heard, self->session);
-	mqtt_give_orphans(io, self->session);
-	mqtt_kept_end(io, self->session);
-	subscriber_clear(self->session);
+	mqtt_end_session(io, self->session);
 }
 
 /* From now on; or for as long as it would have if nobody had come. */

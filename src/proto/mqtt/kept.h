@@ -80,7 +80,8 @@ bool mqtt_kept_full(const struct io *io); /* what is new must be refused */
 void mqtt_kept_cut(const struct io *io);                       /* after each packet or the like: keep_cut() */
 [[nodiscard]] int mqtt_kept_session(struct io *io, struct subscriber *s);
 [[nodiscard]] int mqtt_kept_left(struct io *io, struct subscriber *s, uint64_t until, uint64_t will_at);
-void mqtt_kept_end(struct io *io, struct subscriber *s); /* with all that waits for it */
+/* With all that waits for it. `stays`: but for what others of its groups have taken: under another name the session stays too, and ends again at a restart. */
+void mqtt_kept_end(struct io *io, struct subscriber *s, bool stays);
 /*
  * A subscription: mqtt_kept_room() writes a record of the largest size, which the caller takes back, so that mqtt_kept_sub() cannot fail for
  * memory after the subscription was made. So: mark, room, topics_subscribe(), take back, sub.

@@ -175,4 +175,6 @@ bool mqtt_bridge_in(struct mqtt *self, const struct io *io, struct mqtt_publish 
 unsigned mqtt_bridge_bye(struct mqtt *self, unsigned code, const char *why);
 /* bridge.c: the CONNECT is from a bridge of this very broker. */
 bool mqtt_bridge_is_ours(const struct io *io, const struct mqtt_connect *c);
-bool mqtt_bridge_owns(struct span name); /* of a client: it could be that of a bridge's own session */
+/* Before the names of sessions that no client may have: those of bridges, and what is left of one that has ended. */
+#define MQTT_OURS "bridge:"
+bool mqtt_bridge_owns(struct span name);

@@ -120,53 +120,65 @@ int mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d)
 
 /*
  * What was on disk for the one that has ended is written anew for the other: a record names those who wait once and for all. The first
- * one's goes directly behind it: of all together a store that is nearly full would not have room for twice as much.
+ * one's goes directly behind it: of all together a store that is nearly full would not have room for twice as much. Where there is no room
+ * for one, its record stays that of the one that has ended, until the other has it: *ret_stays.
  */
-static int give_orphan(struct io *io, const struct orphan *o, const struct subscriber *ended)
+static int give_orphan(struct io *io, const struct orphan *o, const struct subscriber *ended, bool *ret_stays)
 {
-	struct message *m = o->to->kept_id ? message_copy(o->d.m) : NULL;
+	bool kept = o->to->kept_id && mqtt_kept_promise(io, o->d.m);
+	bool was = o->d.packet && mqtt_on_disk(io, ended), stays = was && o->to->kept_id && !kept;
+	struct message *m = kept ? message_copy(o->d.m) : NULL;
 	struct delivery d = o->d;
 	int err = 0, r;
 
 	d.m = m ? m : o->d.m;
-	if (m && d.qos && mqtt_kept_wanted(io, m, o->to, true))
-		d.packet = subscriber_next_id(o->to);
+	d.packet = stays || (m && d.qos && mqtt_kept_wanted(io, m, o->to, true)) ? subscriber_next_id(o->to) : 0;
 	r = mqtt_give(io, o->to, &d);
-	if (r >= 0 && d.packet)
+	if (r >= 0 && d.packet && !stays)
 		err = mqtt_kept_add(io, o->to, &d);
-	if (d.packet && mqtt_kept_message(io, m, err) < 0)
+	if (d.packet && !stays && mqtt_kept_message(io, m, err) < 0)
 		mqtt_dropped(io); /* in memory it is there */
-	else if (d.packet && r >= 0)
+	if (was && r != -ENOENT && !(stays && r >= 0))
 		mqtt_kept_done(io, ended, o->d.m->kept);
+	*ret_stays |= stays && r >= 0;
 	mqtt_kept_cut(io);
 	message_unref(m);
 	return r;
 }
 
-/* Whom one of them is for may have ended too: then there is another orphan. */
-void mqtt_give_orphans(struct io *io, const struct subscriber *ended)
+/* Whom one of them is for may have ended too: then there is another orphan. True: records of some stay as they are. */
+static bool give_orphans(struct io *io, const struct subscriber *ended)
 {
 	struct topics *t = mqtt_service(io)->topics;
 	struct orphans *all;
 	uint64_t given = 0;
+	bool stays = false;
 
 	while ((all = topics_orphans(t, ended))) {
 		for (size_t i = 0; i < all->n; i++) {
-			int r = give_orphan(io, &all->v[i], ended);
+			const struct orphan *o = &all->v[i];
+			int r = give_orphan(io, o, ended, &stays);
 
 			given += r >= 0;
-			if (r == -ENOENT)
-				(void)topics_too_late(t, all->v[i].to, &all->v[i].d, ended);
+			if (r == -ENOENT && !topics_too_late(t, o->to, &o->d, ended) && o->d.packet)
+				mqtt_kept_done(io, ended, o->d.m->kept);
 		}
 		orphans_free(all);
 	}
 	io_count(io, MQTT_REDELIVERED, given);
+	return stays;
+}
+
+void mqtt_end_session(struct io *io, struct subscriber *s)
+{
+	mqtt_kept_end(io, s, give_orphans(io, s));
+	subscriber_clear(s);
 }
 
 void mqtt_too_late(struct io *io, const struct subscriber *ended, const struct delivery *d)
 {
 	if (topics_too_late(mqtt_service(io)->topics, ended, d, ended))
-		mqtt_give_orphans(io, ended);
+		(void)give_orphans(io, ended);
 }
 
 /* ---- to all ---- */

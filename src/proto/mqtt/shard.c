@@ -77,11 +77,8 @@ static void ring(struct mqtt_shard *shard, struct io *io, struct mqtt_alarm *a)
 		message_unref(will);
 	else
 		mqtt_publish_will(io, will);
-	if (over) {
-		mqtt_give_orphans(io, a->whose);
-		mqtt_kept_end(io, a->whose);
-		subscriber_clear(a->whose);
-	}
+	if (over)
+		mqtt_end_session(io, a->whose);
 	if (next != UINT64_MAX && heap_set(&shard->alarms, &a->node, next) == 0)
 		return;
 	forget(shard, a);

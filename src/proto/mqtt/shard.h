@@ -163,7 +163,8 @@ bool mqtt_announce(struct io *io, struct message *m);
 
 /* To one, wherever it is: 0; 1: it is on its way to another loop; -errno: it is dropped. */
 int mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d);
-void mqtt_give_orphans(struct io *io, const struct subscriber *ended); /* what it has left to others of its groups */
+/* topics_end() was called: what it has left to others of its groups, and what the disk has of it. */
+void mqtt_end_session(struct io *io, struct subscriber *s);
 void mqtt_too_late(struct io *io, const struct subscriber *ended, const struct delivery *d); /* came then: likewise */
 void mqtt_send_off(struct mqtt *self, struct io *io); /* self: whose step it was; NULL: the shard's */
 

@@ -399,6 +399,70 @@ static void test_gap(void **state)
 	free(e);
 }
 
+/* ---- a member of a group ends, and the store has no room to write anew what others get of it ---- */
+
+static void takes(struct memconn *c, unsigned from, unsigned to)
+{
+	for (unsigned i = from; i < to; i++) {
+		struct mqtt_publish p = talk_take(c);
+		char want[] = { (char)('0' + i), '\0' };
+
+		assert_true(span_is(p.payload, want));
+		talk_id(c, MQTT_PUBACK, p.id);
+	}
+}
+
+/* Four messages of the one that has ended are for the other, who is away. */
+static void leave_to_other(struct box *b)
+{
+	const struct hello first = { .name = "first", .expiry = 60 };
+	struct memconn *c;
+
+	begin(b, true);
+	c = talk_hello(&b->w, &first, false);
+	talk_subscribe(c, "$share/g/t", 1);
+	talk_subscribe(c, "own", 1);
+	memconn_reset(c);
+	c = comes(b, "other", 10, false);
+	for (unsigned i = 0; i < 5; i++) {
+		const char payload[] = { (char)('0' + i), '\0' };
+
+		talk_publish(c, &(struct say){ .topic = i < 4 ? "t" : "own", .payload = payload, .qos = 1, .id = 9 });
+		take_packet(c, MQTT_PUBACK);
+	}
+	talk_subscribe(c, "$share/g/t", 1);
+	memconn_reset(c);
+	set_full(b, true);
+	memdrive_advance(b->w.drive, 61 * SEC);
+	set_full(b, false);
+}
+
+static void expect_counts(struct box *b, unsigned messages, unsigned ended, unsigned sessions)
+{
+	char *text = text_of(b);
+
+	assert_int_equal(count(text, "message "), messages);
+	assert_int_equal(count(text, "name=bridge:ended:"), ended);
+	assert_int_equal(count(text, "session "), sessions);
+	mem_free(text);
+	keeper_done(&b->keeper);
+}
+
+/* They stay under its number, for a restart to give them to the other; who comes by its name meanwhile is somebody else. */
+static void test_ended_when_full(void **state)
+{
+	struct box b;
+
+	(void)state;
+	leave_to_other(&b);
+	memconn_reset(comes(&b, "first", 10, false));
+	expect_counts(&b, 4, 1, 3);
+
+	leave_to_other(&b); /* but not what the other has */
+	takes(comes(&b, "other", 10, true), 0, 3);
+	expect_counts(&b, 1, 1, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -406,7 +470,7 @@ int main(void)
 		cmocka_unit_test(test_replay_1),     cmocka_unit_test(test_replay_2),
 		cmocka_unit_test(test_replay_again), cmocka_unit_test(test_given_up),
 		cmocka_unit_test(test_gap),          cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_comes_back),
+		cmocka_unit_test(test_comes_back),   cmocka_unit_test(test_ended_when_full),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
