@@ -64,13 +64,14 @@ struct subscriber {
 	struct list subs;       /* of sub.mine */
 	struct list aside;      /* of sub.aside: its groups have found it away or full */
 	uint32_t n_subs;
-	bool kept;                /* what it subscribes to is in the index for all, and stays when it goes */
-	bool woken;               /* its session knows already that something waits */
-	bool slow;                /* its session could not send all: now the limits of the queue count */
-	_Atomic bool full;        /* its queue has come to a limit: for publishers, in any thread */
-	bool dead;                /* taken out of the register: another one has its name, or nobody */
-	bool closed;              /* and nobody finds it by what it subscribed to: what comes yet is too late */
-	uint8_t shares : 5;       /* shared subscriptions so far, for sub.number */
+	bool kept;          /* what it subscribes to is in the index for all, and stays when it goes */
+	bool woken;         /* its session knows already that something waits */
+	bool slow;          /* its session could not send all: now the limits of the queue count */
+	_Atomic bool full;  /* its queue has come to a limit: for publishers, in any thread */
+	bool dead;          /* taken out of the register: another one has its name, or nobody */
+	bool closed;        /* and nobody finds it by what it subscribed to: what comes yet is too late */
+	bool will_apart;    /* its will is in memory alone, for want of room on disk; or maybe there is some now */
+	uint8_t shares : 5; /* shared subscriptions so far, for sub.number */
 	_Atomic uint16_t next_id; /* of packets; for all threads */
 	uint64_t kept_id;         /* its number on disk (keep.h); 0: it is in memory alone */
 

@@ -205,16 +205,23 @@ static void end_old(struct io *io, struct subscriber *old)
 	subscriber_unref(old);
 }
 
+static size_t will_size(const struct will *w)
+{
+	return w->m ? message_size(w->m) : 0;
+}
+
 /* All that is its own; or nothing, when its record cannot be written. 0 or -ENOMEM. */
-static int take_session(const struct mqtt *self, struct io *io, uint64_t owner, const struct will *will)
+static int take_session(const struct mqtt *self, struct io *io, bool fresh, uint64_t owner, const struct will *will)
 {
 	struct topics *t = mqtt_service(io)->topics;
 	struct subscriber *s = self->session;
 	const struct will old_will = s->will;
+	const bool old_apart = s->will_apart;
 	const uint64_t old_owner = s->owner;
 	const uint32_t old_expiry = s->expiry;
 
 	s->will = *will;
+	s->will_apart = !fresh && (old_apart || will_size(will) > will_size(&old_will));
 	s->expiry = self->session_expiry;
 	topics_own(t, s, owner); /* of nobody in particular it was anybody's */
 	if (mqtt_kept_session(io, s) == 0) {
@@ -222,14 +229,10 @@ static int take_session(const struct mqtt *self, struct io *io, uint64_t owner, 
 		return 0;
 	}
 	s->will = old_will;
+	s->will_apart = old_apart;
 	s->expiry = old_expiry;
 	topics_own(t, s, old_owner);
 	return -ENOMEM;
-}
-
-static size_t will_size(const struct will *w)
-{
-	return w->m ? message_size(w->m) : 0;
 }
 
 /* Its will, and its record on disk, if it is to have one. 0, or a reason code. */
@@ -238,9 +241,8 @@ static int settle(const struct mqtt *self, struct io *io, bool present, uint64_t
 {
 	struct subscriber *s = self->session;
 	bool fresh = !present && self->session_expiry;
-	bool more = self->session_expiry && will_size(will) > will_size(&s->will);
 
-	if ((fresh || more) && mqtt_kept_full(io)) { /* who comes back as he was makes room */
+	if (fresh && (will->m ? !mqtt_kept_promise(io, will->m) : mqtt_kept_full(io))) {
 		*ret_why = "store-full";
 		return MQTT_QUOTA;
 	}
@@ -251,7 +253,7 @@ static int settle(const struct mqtt *self, struct io *io, bool present, uint64_t
 		*ret_why = "sessions";
 		return MQTT_QUOTA;
 	}
-	if (take_session(self, io, owner, will) == 0)
+	if (take_session(self, io, fresh, owner, will) == 0)
 		return 0;
 	*ret_why = "out-of-memory";
 	return MQTT_SERVER_BUSY;

@@ -166,7 +166,15 @@ void mqtt_kept_cut(const struct io *io)
 
 /* ---- sessions ---- */
 
-static int put_session(struct io *io, const struct subscriber *s, uint64_t until, uint64_t will_at)
+/* Who comes back to a full store makes room: he is let in, though his will is larger than it was. */
+static bool will_fits(const struct io *io, struct subscriber *s)
+{
+	if (s->will.m && s->will_apart)
+		s->will_apart = !mqtt_kept_promise(io, s->will.m);
+	return s->will.m && !s->will_apart;
+}
+
+static int put_session(struct io *io, struct subscriber *s, uint64_t until, uint64_t will_at)
 {
 	const struct topics *t = mqtt_service(io)->topics;
 	const struct will *will = &s->will;
@@ -176,10 +184,10 @@ static int put_session(struct io *io, const struct subscriber *s, uint64_t until
 		.owner = s->owner,
 		.expiry = s->expiry,
 		.until = topics_wall(t, until),
-		.has_will = will->m,
+		.has_will = will_fits(io, s),
 	};
 
-	if (will->m) {
+	if (k.has_will) {
 		topics_record(t, will->m, &k.will);
 		k.will.until = will->m->expires ? (will->m->expires + MSEC - 1) / MSEC
 						: 0; /* from when it is published */
