@@ -112,7 +112,8 @@ static int spread(struct mqtt *self, struct io *io, const struct mqtt_publish *p
 	bool identifier = p->qos == 2 &&
 			  mqtt_on_disk(io, self->session); /* which would have to be there until it is released */
 
-	if ((identifier || mqtt_must_keep(io, m)) && !mqtt_kept_promise(io, m)) {
+	/* whether it will be needed is asked last: that is to look for all who hear it */
+	if ((p->qos || p->retain) && !mqtt_kept_promise(io, m) && (identifier || mqtt_must_keep(io, m))) {
 		mqtt_refused(io);
 		mqtt_limit(io, MQTT_L_DISK, &(struct mqtt_whose){ subscriber_name(self->session), p->topic, io->self });
 		return MQTT_QUOTA;
