@@ -223,7 +223,7 @@ static int start_lookup(struct loop *l, struct conn *c)
 
 	if (!k)
 		return -ENOMEM;
-	k->job = (struct job){ .run = lookup_run, .drop = lookup_drop, .owner = c->src.id };
+	k->job = (struct job){ .run = lookup_run, .drop = lookup_drop, .waits = true, .owner = c->src.id };
 	k->addr = c->kin->dial->addr;
 	c->state = CONN_RESOLVING;
 	if (l->setup.jobs && l->inbox && !netaddr_is_numeric(&k->addr)) {
