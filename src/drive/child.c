@@ -205,6 +205,7 @@ void child_resolved(struct loop *l, struct conn *c, struct job *job)
 	struct lookup *k = (struct lookup *)job;
 	struct dial *d = c->kin->dial;
 
+	d->lookup = NULL;
 	if (job->err < 0) {
 		child_failed(l, c, job->err);
 		return;
@@ -213,6 +214,17 @@ void child_resolved(struct loop *l, struct conn *c, struct job *job)
 	d->n = k->n;
 	k->v = NULL;
 	dial_next(l, c);
+}
+
+/* At the end of a connection nobody wants to know any more: it must not keep others waiting who do. */
+void child_forget_lookup(struct loop *l, struct conn *c)
+{
+	struct dial *d = c->kin ? c->kin->dial : NULL;
+
+	if (!d || !d->lookup)
+		return;
+	jobs_cancel(l->setup.jobs, d->lookup);
+	d->lookup = NULL;
 }
 
 static int start_lookup(struct loop *l, struct conn *c)
@@ -238,6 +250,8 @@ static int start_lookup(struct loop *l, struct conn *c)
 		return r;
 	}
 	list_add(&l->tasks, &t->in_loop);
+	if (t->answer)
+		c->kin->dial->lookup = t;
 	return 0;
 }
 
