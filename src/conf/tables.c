@@ -41,7 +41,9 @@ static const struct option guichet_rows[] = {
 		   "group that the processes which serve run as, when started as root; that of `user` when not set"),
 	OPT_UINT(G, handshakes, "16", 1, 10000,
 		 "steps of TLS handshakes taken in one turn of a loop, so that the others do not wait"),
-	OPT_UINT(G, jobs, "4", 1, 64, "threads for work that can block, as looking up names; a change needs a restart"),
+	OPT_UINT(
+		G, jobs, "4", 1, 64,
+		"threads for work that can block, and four times as many for looking up names; a change needs a restart"),
 	OPT_BOOL(G, limit_loopback, "no", "per_source, rate and penalties are for clients of this machine too"),
 	OPT_PATH(G, log, "stderr", log_words, "where log lines go; a file is opened again on reload"),
 	OPT_ENUM(G, log_format, "text", log_formats, "form of a log line: name=value pairs or JSON"),

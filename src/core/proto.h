@@ -170,6 +170,7 @@ struct job {
 	void (*run)(struct job *);
 	void (*drop)(struct job *); /* frees it, in any thread */
 	int err;                    /* 0 or -errno: comes as ev->err */
+	bool waits;                 /* mostly for others, who may never answer: it holds up only its like */
 	/* the driver's: */
 	sess_id owner;
 	uint32_t tag, epoch;

@@ -205,6 +205,7 @@ void child_resolved(struct loop *l, struct conn *c, struct job *job)
 	struct lookup *k = (struct lookup *)job;
 	struct dial *d = c->kin->dial;
 
+	d->lookup = NULL;
 	if (job->err < 0) {
 		child_failed(l, c, job->err);
 		return;
@@ -215,6 +216,17 @@ void child_resolved(struct loop *l, struct conn *c, struct job *job)
 	dial_next(l, c);
 }
 
+/* At the end of a connection nobody wants to know any more: it must not keep others waiting who do. */
+void child_forget_lookup(struct loop *l, struct conn *c)
+{
+	struct dial *d = c->kin ? c->kin->dial : NULL;
+
+	if (!d || !d->lookup)
+		return;
+	jobs_cancel(l->setup.jobs, d->lookup);
+	d->lookup = NULL;
+}
+
 static int start_lookup(struct loop *l, struct conn *c)
 {
 	struct lookup *k = mem_zalloc(sizeof(*k));
@@ -223,7 +235,7 @@ static int start_lookup(struct loop *l, struct conn *c)
 
 	if (!k)
 		return -ENOMEM;
-	k->job = (struct job){ .run = lookup_run, .drop = lookup_drop, .owner = c->src.id };
+	k->job = (struct job){ .run = lookup_run, .drop = lookup_drop, .waits = true, .owner = c->src.id };
 	k->addr = c->kin->dial->addr;
 	c->state = CONN_RESOLVING;
 	if (l->setup.jobs && l->inbox && !netaddr_is_numeric(&k->addr)) {
@@ -238,6 +250,8 @@ static int start_lookup(struct loop *l, struct conn *c)
 		return r;
 	}
 	list_add(&l->tasks, &t->in_loop);
+	if (t->answer)
+		c->kin->dial->lookup = t;
 	return 0;
 }
 

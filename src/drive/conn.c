@@ -263,6 +263,7 @@ void conn_end(struct loop *l, struct conn *c, int err)
 	if (err < 0 && c->s.reason) /* perhaps a layer's own words, and the layer goes before the parent is told */
 		snprintf(why, sizeof(why), "%s", c->s.reason);
 	end_kids(l, c);
+	child_forget_lookup(l, c);
 	handover_gone(l, c);
 	c->state = CONN_DEAD;
 	heap_del(&l->timers, &c->timer);

@@ -10,7 +10,7 @@
 
 enum { QUEUE_MAX = 65536 };
 
-struct jobs {
+struct pool {
 	pthread_mutex_t lock;
 	pthread_cond_t more;
 	struct list queue;
@@ -18,6 +18,16 @@ struct jobs {
 	bool stop;
 	pthread_t threads[];
 };
+
+/* Two that know nothing of each other: however many lookups hang, a password is hashed. */
+struct jobs {
+	struct pool *works, *waits;
+};
+
+static struct pool *pool_of(const struct jobs *j, const struct job *job)
+{
+	return job->waits ? j->waits : j->works;
+}
 
 void task_drop(struct task **t)
 {
@@ -42,47 +52,98 @@ static void answer(struct task *t)
 
 static void *worker(void *arg)
 {
-	struct jobs *j = arg;
+	struct pool *p = arg;
 
-	pthread_mutex_lock(&j->lock);
-	while (!j->stop) {
-		struct list *l = list_pop(&j->queue);
+	pthread_mutex_lock(&p->lock);
+	while (!p->stop) {
+		struct list *l = list_pop(&p->queue);
 
 		if (!l) {
-			pthread_cond_wait(&j->more, &j->lock);
+			pthread_cond_wait(&p->more, &p->lock);
 			continue;
 		}
 
 		struct task *t = list_entry(l, struct task, in_queue);
 		int queued = TASK_QUEUED;
 
-		j->queued--;
-		j->idle--;
-		j->running++;
-		pthread_mutex_unlock(&j->lock);
+		p->queued--;
+		p->idle--;
+		p->running++;
+		pthread_mutex_unlock(&p->lock);
 		if (atomic_compare_exchange_strong(&t->state, &queued, TASK_RUNNING))
 			t->job->run(t->job);
 		answer(t);
-		pthread_mutex_lock(&j->lock);
-		j->running--;
-		j->idle++;
+		pthread_mutex_lock(&p->lock);
+		p->running--;
+		p->idle++;
 	}
-	pthread_mutex_unlock(&j->lock);
+	pthread_mutex_unlock(&p->lock);
 	return NULL;
+}
+
+static int pool_new(unsigned threads, struct pool **ret)
+{
+	struct pool *p = mem_zalloc(sizeof(*p) + threads * sizeof(pthread_t));
+
+	if (!p)
+		return -ENOMEM;
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_cond_init(&p->more, NULL);
+	list_init(&p->queue);
+	p->max = threads;
+	*ret = p;
+	return 0;
+}
+
+static void pool_stop(struct pool *p)
+{
+	if (!p)
+		return;
+	pthread_mutex_lock(&p->lock);
+	p->stop = true;
+	pthread_cond_broadcast(&p->more);
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void pool_free(struct pool *p)
+{
+	if (!p)
+		return;
+	for (unsigned i = 0; i < p->started; i++)
+		pthread_join(p->threads[i], NULL);
+	for (struct list *l; (l = list_pop(&p->queue));) {
+		struct task *t = list_entry(l, struct task, in_queue);
+
+		atomic_store(&t->state, TASK_CANCELLED);
+		answer(t);
+	}
+	pthread_cond_destroy(&p->more);
+	pthread_mutex_destroy(&p->lock);
+	mem_free(p);
+}
+
+static bool pool_running(struct pool *p)
+{
+	bool some;
+
+	pthread_mutex_lock(&p->lock);
+	some = p->running > 0;
+	pthread_mutex_unlock(&p->lock);
+	return some;
 }
 
 int jobs_new(unsigned threads, struct jobs **ret)
 {
-	struct jobs *j = mem_zalloc(sizeof(*j) + threads * sizeof(pthread_t));
+	struct jobs *j = mem_zalloc(sizeof(*j));
+	int r = j ? pool_new(threads, &j->works) : -ENOMEM;
 
-	if (!j)
-		return -ENOMEM;
-	pthread_mutex_init(&j->lock, NULL);
-	pthread_cond_init(&j->more, NULL);
-	list_init(&j->queue);
-	j->max = threads;
-	*ret = j;
-	return 0;
+	if (r == 0)
+		r = pool_new(threads * JOBS_WAIT, &j->waits);
+	if (r < 0)
+		jobs_free(&j);
+	else
+		*ret = j;
+	return r;
 }
 
 void jobs_free(struct jobs **jp)
@@ -91,55 +152,40 @@ void jobs_free(struct jobs **jp)
 
 	if (!j)
 		return;
-	pthread_mutex_lock(&j->lock);
-	j->stop = true;
-	pthread_cond_broadcast(&j->more);
-	pthread_mutex_unlock(&j->lock);
-	for (unsigned i = 0; i < j->started; i++)
-		pthread_join(j->threads[i], NULL);
-	for (struct list *l; (l = list_pop(&j->queue));) {
-		struct task *t = list_entry(l, struct task, in_queue);
-
-		atomic_store(&t->state, TASK_CANCELLED);
-		answer(t);
-	}
-	pthread_cond_destroy(&j->more);
-	pthread_mutex_destroy(&j->lock);
+	pool_stop(j->works);
+	pool_stop(j->waits); /* both, before one is waited for: nothing new is begun meanwhile */
+	pool_free(j->works);
+	pool_free(j->waits);
 	mem_free(j);
 	*jp = NULL;
 }
 
 bool jobs_running(struct jobs *j)
 {
-	bool some;
-
-	pthread_mutex_lock(&j->lock);
-	some = j->running > 0;
-	pthread_mutex_unlock(&j->lock);
-	return some;
+	return pool_running(j->works) || pool_running(j->waits);
 }
 
 /*
  * With the lock held, for one more job. Who is idle may be meant for those that are queued and not awake yet. A pool that
  * cannot grow works with the threads it has; with none the job fails.
  */
-static int grow(struct jobs *j)
+static int grow(struct pool *p)
 {
 	sigset_t all, old;
 
-	if (j->idle > j->queued || j->started == j->max)
+	if (p->idle > p->queued || p->started == p->max)
 		return 0;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the main thread's */
 
-	int r = pthread_create(&j->threads[j->started], NULL, worker, j);
+	int r = pthread_create(&p->threads[p->started], NULL, worker, p);
 
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (r == 0) {
-		j->started++;
-		j->idle++;
+		p->started++;
+		p->idle++;
 	}
-	return j->started ? 0 : -r;
+	return p->started ? 0 : -r;
 }
 
 static struct task *task_new(struct job *job, struct inbox *to)
@@ -163,20 +209,21 @@ static struct task *task_new(struct job *job, struct inbox *to)
 
 int jobs_submit(struct jobs *j, struct job *job, struct inbox *to, struct task **ret)
 {
+	struct pool *p = pool_of(j, job);
 	struct task *t = task_new(job, to);
 	int r;
 
 	if (!t)
 		return -ENOMEM;
-	pthread_mutex_lock(&j->lock);
-	r = j->queued >= QUEUE_MAX ? -EAGAIN : grow(j);
+	pthread_mutex_lock(&p->lock);
+	r = p->queued >= QUEUE_MAX ? -EAGAIN : grow(p);
 	if (r == 0) {
 		*ret = t; /* before anybody can answer it */
-		list_add(&j->queue, &t->in_queue);
-		j->queued++;
-		pthread_cond_signal(&j->more);
+		list_add(&p->queue, &t->in_queue);
+		p->queued++;
+		pthread_cond_signal(&p->more);
 	}
-	pthread_mutex_unlock(&j->lock);
+	pthread_mutex_unlock(&p->lock);
 	if (r < 0) {
 		mem_free(t->post);
 		t->job = NULL;
@@ -201,16 +248,17 @@ int jobs_run_inline(struct job *job, struct task **ret)
 
 void jobs_cancel(struct jobs *j, struct task *t)
 {
+	struct pool *p = pool_of(j, t->job);
 	bool waiting;
 
-	pthread_mutex_lock(&j->lock);
+	pthread_mutex_lock(&p->lock);
 	waiting = list_in(&t->in_queue);
 	if (waiting) {
 		list_del(&t->in_queue);
-		j->queued--;
+		p->queued--;
 	}
 	atomic_store(&t->state, TASK_CANCELLED);
-	pthread_mutex_unlock(&j->lock);
+	pthread_mutex_unlock(&p->lock);
 	if (waiting)
 		answer(t);
 }

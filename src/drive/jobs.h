@@ -1,6 +1,7 @@
 /*
- * jobs.h - a bounded pool of threads for work that can block. A job never touches its session; its result
- * comes back through the session's loop, or is dropped when nobody is there any more.
+ * jobs.h - two bounded pools of threads for work that can block: one for jobs that say that they wait for others (job.waits),
+ * one for the rest, which those do not hold up. A job never touches its session; its result comes back through the session's
+ * loop, or is dropped when nobody is there any more.
  */
 #pragma once
 #include <stdatomic.h>
@@ -23,13 +24,15 @@ struct task {
 
 enum { TASK_QUEUED, TASK_RUNNING, TASK_CANCELLED };
 
+enum { JOBS_WAIT = 4 }; /* threads for jobs that wait, for each of the others: they cost a stack and no processor */
+
 struct jobs;
 
-[[nodiscard]] int jobs_new(unsigned threads, struct jobs **ret); /* threads start with the first job */
+[[nodiscard]] int jobs_new(unsigned threads, struct jobs **ret); /* they start when they are needed */
 void jobs_free(struct jobs **j);                                 /* waits for running ones, drops queued ones */
 bool jobs_running(struct jobs *j);                               /* jobs_free() would have to wait */
 
-/* Queues it and owns the job; on failure the job stays the caller's: -ENOMEM, or -EAGAIN when 65536 are queued. */
+/* Queues it and owns the job; on failure the job stays the caller's: -ENOMEM, or -EAGAIN when 65536 of its kind are queued. */
 [[nodiscard]] int jobs_submit(struct jobs *j, struct job *job, struct inbox *to, struct task **ret);
 
 /* The answer comes soon with -ECANCELED: at once when it had not started, else when it ends. */

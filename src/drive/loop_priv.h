@@ -75,6 +75,7 @@ struct lookup {
 /* Dialling: the addresses still to try. */
 struct dial {
 	struct addr_text addr;
+	struct task *lookup; /* on its way; CONN_RESOLVING */
 	struct netaddr *v;
 	unsigned n, at;
 	nsec try_by; /* then the next one has its turn */
@@ -249,6 +250,7 @@ bool loop_letter(struct loop *l,
 void child_start(struct loop *l, struct sess *parent, struct fx *f);
 void child_ready(struct loop *l, struct conn *c); /* connecting or listening, and its descriptor is ready */
 void child_resolved(struct loop *l, struct conn *c, struct job *job);
+void child_forget_lookup(struct loop *l, struct conn *c);
 void child_due(struct loop *l, struct conn *c); /* connecting, and time is up for this try */
 void child_connected(struct loop *l, struct conn *c);
 void child_failed(struct loop *l, struct conn *c, int err);

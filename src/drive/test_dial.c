@@ -142,6 +142,66 @@ static void test_a_dead_address(void **state)
 	close(live);
 }
 
+/* ---- a name that nobody wants to know any more ---- */
+
+static _Atomic bool gate;
+static _Atomic unsigned at_gate;
+
+static void wait_at_gate(struct job *job)
+{
+	(void)job;
+	atomic_fetch_add(&at_gate, 1);
+	while (!atomic_load(&gate))
+		usleep(500);
+}
+
+static void keep(struct job *job)
+{
+	(void)job;
+}
+
+static enum verdict dial_and_end(const struct ev *ev, struct io *io)
+{
+	if (ev->kind == EV_OPEN)
+		io_child(io, TAG, &(struct child){ .kind = CHILD_CONNECT, .address = "tcp:localhost:9" });
+	if (ev->kind == EV_TIMER)
+		io_end(io, TAG);
+	if (ev->kind == EV_OPEN)
+		io_timer(io, 0, io->now + 200 * MSEC); /* a lookup that waits for nobody ends before */
+	return V_GO;
+}
+
+/* Its lookup waits behind those that hang, and does so no longer than the connection. */
+static void test_a_lookup_in_vain(void **state)
+{
+	static struct job hangs[JOBS_WAIT];
+	struct world w;
+	struct jobs *pool;
+	struct task *t;
+	sess_id id;
+
+	(void)state;
+	begin(&w, dial_and_end);
+	assert_int_equal(jobs_new(1, &pool), 0);
+	w.l->setup.jobs = pool;
+	for (int i = 0; i < JOBS_WAIT; i++) {
+		hangs[i] = (struct job){ .run = wait_at_gate, .drop = keep, .waits = true };
+		assert_int_equal(jobs_submit(pool, &hangs[i], loop_inbox(w.l), &t), 0);
+		list_add(&w.l->tasks, &t->in_loop);
+	}
+	while (atomic_load(&at_gate) < JOBS_WAIT)
+		usleep(500);
+	assert_int_equal(loop_add_bare(w.l, &w.lane, NULL, &id), 0);
+	assert_ptr_not_equal(w.l->tasks.prev, &t->in_loop);
+	for (int i = 0; i < 1000 && w.l->tasks.prev != &t->in_loop; i++)
+		loop_turn(w.l, 10 * MSEC);
+	assert_ptr_equal(w.l->tasks.prev, &t->in_loop);
+	assert_log("open timer:0 c7.gone:7:-125");
+	atomic_store(&gate, true);
+	jobs_free(&pool);
+	end(&w);
+}
+
 /* ---- a datagram socket of its own ---- */
 
 static enum verdict answer_elsewhere(const struct ev *ev, struct io *io)
@@ -240,6 +300,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_dead_address),
+		cmocka_unit_test(test_a_lookup_in_vain),
 		cmocka_unit_test(test_from_where_it_was_asked),
 		cmocka_unit_test(test_no_route),
 	};

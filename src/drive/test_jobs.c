@@ -145,12 +145,32 @@ static struct sum *new_sum(unsigned n, _Atomic bool *gate)
 	return s;
 }
 
+static struct job *new_waiting(_Atomic bool *gate)
+{
+	struct sum *s = new_sum(1, gate);
+
+	s->job.waits = true;
+	return &s->job;
+}
+
+enum { LOOKS = 60000 }; /* half a minute: what has not come then never will */
+
+static void until_running(struct task *const *t, unsigned n)
+{
+	unsigned looks = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		for (; atomic_load(&t[i]->state) == TASK_QUEUED; usleep(500))
+			assert_true(looks++ < LOOKS);
+}
+
 /* Takes answers until n came; returns how many of them were cancelled. */
 static unsigned collect(struct inbox *b, unsigned n)
 {
 	unsigned cancelled = 0;
 
-	while (n > 0) {
+	for (unsigned looks = 0; n > 0; looks++) {
+		assert_true(looks < LOOKS);
 		for (struct post *p = inbox_take(b), *later; p; p = later) {
 			later = p->next;
 			assert_int_equal(p->kind, POST_TASK);
@@ -197,8 +217,7 @@ static void test_cancel(void **state)
 	assert_int_equal(jobs_new(1, &j), 0);
 	assert_int_equal(inbox_new(&b), 0);
 	assert_int_equal(jobs_submit(j, &new_sum(1, &gate)->job, b, &running), 0);
-	while (atomic_load(&running->state) == TASK_QUEUED)
-		usleep(500);
+	until_running(&running, 1);
 	assert_int_equal(jobs_submit(j, &new_sum(2, NULL)->job, b, &waiting), 0);
 	jobs_cancel(j, waiting);
 	assert_int_equal(collect(b, 1), 1);
@@ -228,12 +247,46 @@ static void test_grow(void **state)
 		usleep(500);
 	for (unsigned i = 0; i <= POOL; i++)
 		assert_int_equal(jobs_submit(j, &new_sum(i, &gate)->job, b, &t[i]), 0);
-	for (unsigned i = 0; i < POOL; i++)
-		while (atomic_load(&t[i]->state) == TASK_QUEUED)
-			usleep(500);
+	until_running(t, POOL);
 	assert_int_equal(atomic_load(&t[POOL]->state), TASK_QUEUED); /* there are no more */
 	atomic_store(&gate, true);
 	assert_int_equal(collect(b, POOL + 1), 0);
+	jobs_free(&j);
+	inbox_unref(b);
+}
+
+/* Jobs that wait, more than there are threads, hold up no others, and others do not hold up them. */
+static void test_waits(void **state)
+{
+	(void)state;
+	enum { POOL = 2, WAITING = POOL * JOBS_WAIT };
+	static _Atomic bool gate, other_gate; /* static: threads look at them when this test has failed */
+	struct jobs *j;
+	struct inbox *b;
+	struct task *hangs[WAITING + 2], *works[POOL];
+
+	atomic_store(&ran, 0);
+	assert_int_equal(jobs_new(POOL, &j), 0);
+	assert_int_equal(inbox_new(&b), 0);
+	for (unsigned i = 0; i < WAITING + 2; i++)
+		assert_int_equal(jobs_submit(j, new_waiting(&gate), b, &hangs[i]), 0);
+	until_running(hangs, WAITING);
+	for (unsigned i = 0; i < POOL; i++)
+		assert_int_equal(jobs_submit(j, &new_sum(1, NULL)->job, b, &works[i]), 0);
+	assert_int_equal(collect(b, POOL), 0);
+	assert_int_equal(atomic_load(&hangs[WAITING]->state), TASK_QUEUED); /* they have no more than their own */
+	assert_true(jobs_running(j));
+	jobs_cancel(j, hangs[WAITING + 1]);
+	assert_int_equal(collect(b, 1), 1);
+
+	for (unsigned i = 0; i < POOL; i++)
+		assert_int_equal(jobs_submit(j, &new_sum(1, &other_gate)->job, b, &works[i]), 0);
+	until_running(works, POOL);
+	atomic_store(&gate, true);
+	assert_int_equal(collect(b, WAITING + 1), 0);
+	assert_int_equal(atomic_load(&ran), POOL + WAITING + 1);
+	atomic_store(&other_gate, true);
+	assert_int_equal(collect(b, POOL), 0);
 	jobs_free(&j);
 	inbox_unref(b);
 }
@@ -242,7 +295,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_many_senders), cmocka_unit_test(test_directory), cmocka_unit_test(test_jobs),
-		cmocka_unit_test(test_cancel),       cmocka_unit_test(test_grow),
+		cmocka_unit_test(test_cancel),       cmocka_unit_test(test_grow),      cmocka_unit_test(test_waits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
