@@ -50,14 +50,14 @@ static bool leads_to(const struct addr_text *to, const struct addr_text *listen)
 	return strcmp(to->host, listen->host) == 0 || loopback_of(to->host, false) & loopback_of(listen->host, true);
 }
 
-/* The first of `to` that is one of the service, or NULL. */
-static const struct addr_text *own_address(const struct plan_service *s, const struct addr_list *to)
+/* The first of `to` that is one of the service, to->n: none is. */
+static size_t own_address(const struct plan_service *s, const struct addr_list *to)
 {
 	for (size_t i = 0; i < to->n; i++)
 		for (size_t j = 0; j < s->common->listen.n; j++)
 			if (leads_to(&to->v[i], &s->common->listen.v[j]))
-				return &to->v[i];
-	return NULL;
+				return i;
+	return to->n;
 }
 
 /* ---- where it is told ---- */
@@ -171,7 +171,7 @@ static void check_table(struct planner *p, const struct plan_service *s, const s
 	for (size_t i = 0; i < t->n; i++) {
 		const struct option *row = &t->rows[i];
 		const struct addr_list *to = (const void *)((const char *)values + row->offset);
-		const struct addr_text *own;
+		size_t own;
 		char text[PLANNER_SENTENCE];
 		struct buf why;
 
@@ -179,9 +179,9 @@ static void check_table(struct planner *p, const struct plan_service *s, const s
 			continue;
 		own = own_address(s, to);
 		buf_init_fixed(&why, text, sizeof(text));
-		if (own) {
+		if (own < to->n) {
 			buf_addf(&why, "%s: ", row->name);
-			addr_format(own, &why);
+			addr_format(&to->v[own], &why);
 			buf_addf(&why, " is [%s] itself, which would be connected to itself", s->name);
 		} else {
 			find_wrong(p, row, to, &why);
