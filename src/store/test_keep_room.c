@@ -120,6 +120,48 @@ static void test_promised_once(void **state)
 	expect_empty(&t);
 }
 
+/* A message for many needs more than who asked for room could say: what a batch has of these counts, before it is handed over. */
+static void test_promised_for_many(void **state)
+{
+	struct keeper t;
+	uint64_t id = 100;
+
+	(void)state;
+	init(&t);
+	for (; keep_promise(t.k, &t.b, 10); id++)
+		put(&t, id, 10, 1, SESSIONS);
+	assert_true(keep_batch_room(&t.b) < KEEP_LIMIT_MIN);
+	keeper_submit(&t);
+	for (uint64_t session = 1; session <= SESSIONS; session++) {
+		for (uint64_t i = 100; i < id; i++) {
+			keep_cut(&t.b);
+			done(&t, i, session);
+		}
+		keeper_submit(&t);
+	}
+	assert_int_equal(t.k->waiting_room, 0);
+	expect_empty(&t);
+}
+
+/* What nobody has asked for room for is too much: it waits. A larger limit is heard of by who waits, too. */
+static void test_larger_while_stuck(void **state)
+{
+	struct keeper t;
+
+	(void)state;
+	init(&t);
+	for (uint64_t id = 100; id < 120; id++)
+		put(&t, id, LARGEST - 100, 1, 1);
+	keep_submit(t.k, &t.b);
+	keeper_wait_state(&t, KEEP_FULL);
+	usleep(100000); /* it tries */
+	keep_change(t.k, 4 * KEEP_LIMIT_MIN, LARGEST, false);
+	for (uint64_t id = 100; id < 120; id++)
+		done(&t, id, 1);
+	keeper_submit(&t);
+	expect_empty(&t);
+}
+
 /* Messages that come one after the other fill their pages: three of 1,300 bytes lie on each. */
 static void test_dense(void **state)
 {
@@ -185,8 +227,13 @@ static void test_many_behind_one(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_freed_last), cmocka_unit_test(test_promised_once),   cmocka_unit_test(test_dense),
-		cmocka_unit_test(test_for_many),   cmocka_unit_test(test_many_behind_one),
+		cmocka_unit_test(test_freed_last),
+		cmocka_unit_test(test_promised_once),
+		cmocka_unit_test(test_promised_for_many),
+		cmocka_unit_test(test_larger_while_stuck),
+		cmocka_unit_test(test_dense),
+		cmocka_unit_test(test_for_many),
+		cmocka_unit_test(test_many_behind_one),
 	};
 
 	for (size_t i = 0; i < sizeof(bytes); i++)
