@@ -383,16 +383,20 @@ static bool is_refusing(const struct keep *k)
 	       atomic_load_explicit(&k->waiting_bytes, memory_order_relaxed) > KEEP_WAITING_MAX;
 }
 
-/* What is taken must fit: behind a group that does not, nobody could take anything away any more. */
+/*
+ * What is taken must fit: behind a group that does not, nobody could take anything away any more. What the batch has may need more than was
+ * promised: a message is for many, and each of them a row later.
+ */
 bool keep_promise(struct keep *k, struct keep_batch *b, uint64_t bytes)
 {
-	uint64_t need = keep_record_room(bytes), before;
+	uint64_t has = keep_batch_room(b), more = has > b->promised ? has - b->promised : 0;
+	uint64_t need = keep_record_room(bytes) + more, before;
 
 	if (is_refusing(k))
 		return false;
 	before = atomic_fetch_add_explicit(&k->waiting_room, need, memory_order_relaxed);
 	b->promised += need;
-	if (before < atomic_load_explicit(&k->room, memory_order_relaxed) &&
+	if (before + more < atomic_load_explicit(&k->room, memory_order_relaxed) &&
 	    before + need <= atomic_load_explicit(&k->most, memory_order_relaxed))
 		return true;
 	atomic_fetch_sub_explicit(&k->waiting_room, need, memory_order_relaxed);

@@ -11,7 +11,11 @@
 #include "base/crc.h"
 #include "store/keep_priv.h"
 
-enum { TURN_ROOM = 72 }; /* bytes of its row, and as much again where pages are half full */
+/*
+ * Bytes of a delivery's row, and as much again where pages are half full. LMDB splits a page by the number of its rows: where the message's
+ * own lie on it, three quarters of its bytes, each half gets 17 of these and will get no more.
+ */
+enum { TURN_ROOM = 72, CROWD = 16, CROWD_ROOM = 4096 / 17 + 4 };
 
 enum { LEFT = KEEP_SUM + 4, FULL_KEY = 1 + 8 + 8, MORE = -1 /* neither an errno nor LMDB's */ };
 
@@ -180,7 +184,12 @@ static int put_left(struct keep_work *a, uint8_t *key, uint32_t n)
 
 uint64_t keep_owed(uint64_t value, uint32_t waiters, uint32_t all)
 {
-	return all > 1 ? (value <= KEEP_WHOLE ? value : KEEP_PART) + (uint64_t)waiters * TURN_ROOM : 0;
+	uint32_t few = waiters < CROWD ? waiters : CROWD;
+
+	if (all < 2)
+		return 0;
+	return (value <= KEEP_WHOLE ? value : KEEP_PART) + (uint64_t)few * TURN_ROOM +
+	       (uint64_t)(waiters - few) * CROWD_ROOM;
 }
 
 /* It has been written, or is about to go; less than nothing is not owed. */
@@ -235,7 +244,7 @@ static int over(struct keep_work *a, const struct keep_op *op)
 		pay_all(a, op);
 	if (left == 1)
 		return del_all(a, (struct span){ key, 9 });
-	pay(a, TURN_ROOM);
+	pay(a, left > CROWD ? CROWD_ROOM : TURN_ROOM);
 	r = put(a, op);
 	return r ? r : put_left(a, key, left - 1);
 }

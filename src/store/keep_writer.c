@@ -352,11 +352,24 @@ static int pass_on(struct keep *k, bool *ret_again)
 	return end_txn(k, &w, r, ret_again);
 }
 
+/* There may be more room, or less, than the last count of it said. */
+static void take_change(struct keep *k)
+{
+	if (!k->changed)
+		return;
+	k->setup.limit = k->limit;
+	k->setup.largest = k->largest;
+	k->changed = false;
+	keep_measure(k);
+}
+
+/* While it is stuck nobody else looks. */
 static bool is_closing(struct keep *k)
 {
 	bool closing;
 
 	pthread_mutex_lock(&k->lock);
+	take_change(k);
 	closing = k->closing;
 	pthread_mutex_unlock(&k->lock);
 	return closing;
@@ -459,17 +472,6 @@ static void linger(struct keep *k)
 
 	while (!k->urgent && !k->closing && sleep_until(k, &until))
 		;
-}
-
-/* There may be more room, or less, than the last count of it said. */
-static void take_change(struct keep *k)
-{
-	if (!k->changed)
-		return;
-	k->setup.limit = k->limit;
-	k->setup.largest = k->largest;
-	k->changed = false;
-	keep_measure(k);
 }
 
 /* A store that is full looks again from time to time, for nobody may come. */

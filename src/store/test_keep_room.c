@@ -11,7 +11,7 @@
 #include "store/keep_priv.h"
 #include "support/keeper.h"
 
-enum { LARGEST = 1 << 20, SESSIONS = 20 };
+enum { LARGEST = 1 << 20, SESSIONS = 20, CROWD = 300 };
 
 static uint8_t bytes[LARGEST];
 
@@ -29,7 +29,7 @@ static void init(struct keeper *t)
 static void put(struct keeper *t, uint64_t id, size_t n, uint64_t session, uint32_t sessions)
 {
 	struct keep_message m = { .topic = span_str("t"), .payload = { bytes, n } };
-	struct keep_waiter w[SESSIONS];
+	struct keep_waiter w[CROWD];
 
 	for (uint32_t i = 0; i < sessions; i++)
 		w[i] = (struct keep_waiter){ .session = session + i, .qos = 1 };
@@ -120,6 +120,65 @@ static void test_promised_once(void **state)
 	expect_empty(&t);
 }
 
+/* All of them, one session after the other. */
+static void take_in_turn(struct keeper *t, uint64_t end, uint64_t sessions)
+{
+	for (uint64_t session = 1; session <= sessions; session++) {
+		for (uint64_t id = 100; id < end; id++) {
+			keep_cut(&t->b);
+			done(t, id, session);
+		}
+		keeper_submit(t);
+	}
+}
+
+/* A message for many needs more than who asked for room could say: what a batch has of these counts, before it is handed over. */
+static void test_promised_for_many(void **state)
+{
+	struct keeper t;
+	uint64_t id = 100;
+
+	(void)state;
+	init(&t);
+	for (; keep_promise(t.k, &t.b, 10); id++)
+		put(&t, id, 10, 1, SESSIONS);
+	assert_true(keep_batch_room(&t.b) < KEEP_LIMIT_MIN);
+	keeper_submit(&t);
+	take_in_turn(&t, id, SESSIONS);
+	assert_int_equal(t.k->waiting_room, 0);
+	expect_empty(&t);
+}
+
+/* Pages with the message's own rows are split where few of these are: what lies before them is as good as empty. */
+static void test_for_a_crowd(void **state)
+{
+	struct keeper t;
+
+	(void)state;
+	init(&t);
+	take_in_turn(&t, fill(&t, 1200, 1, CROWD), CROWD);
+	expect_empty(&t);
+}
+
+/* What nobody has asked for room for is too much: it waits. A larger limit is heard of by who waits, too. */
+static void test_larger_while_stuck(void **state)
+{
+	struct keeper t;
+
+	(void)state;
+	init(&t);
+	for (uint64_t id = 100; id < 120; id++)
+		put(&t, id, LARGEST - 100, 1, 1);
+	keep_submit(t.k, &t.b);
+	keeper_wait_state(&t, KEEP_FULL);
+	usleep(100000); /* it tries */
+	keep_change(t.k, 4 * KEEP_LIMIT_MIN, LARGEST, false);
+	for (uint64_t id = 100; id < 120; id++)
+		done(&t, id, 1);
+	keeper_submit(&t);
+	expect_empty(&t);
+}
+
 /* Messages that come one after the other fill their pages: three of 1,300 bytes lie on each. */
 static void test_dense(void **state)
 {
@@ -185,8 +244,10 @@ static void test_many_behind_one(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_freed_last), cmocka_unit_test(test_promised_once),   cmocka_unit_test(test_dense),
-		cmocka_unit_test(test_for_many),   cmocka_unit_test(test_many_behind_one),
+		cmocka_unit_test(test_freed_last),        cmocka_unit_test(test_promised_once),
+		cmocka_unit_test(test_promised_for_many), cmocka_unit_test(test_larger_while_stuck),
+		cmocka_unit_test(test_for_a_crowd),       cmocka_unit_test(test_dense),
+		cmocka_unit_test(test_for_many),          cmocka_unit_test(test_many_behind_one),
 	};
 
 	for (size_t i = 0; i < sizeof(bytes); i++)
