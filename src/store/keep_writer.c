@@ -363,8 +363,8 @@ static void take_change(struct keep *k)
 	keep_measure(k);
 }
 
-/* While it is stuck nobody else looks. */
-static bool is_closing(struct keep *k)
+/* While it is stuck: what it has been told meanwhile. True: it is closed. */
+static bool hear(struct keep *k)
 {
 	bool closing;
 
@@ -416,7 +416,7 @@ static int write_until(struct keep *k, const struct keep_queued *first, const st
 			return -EIO;
 		k->stuck = true;
 		keep_set_state(k, KEEP_FULL, r);
-		if (is_closing(k))
+		if (hear(k))
 			return r;
 		if (first->next != end)
 			return -EAGAIN;
