@@ -1,5 +1,6 @@
 """Members of shared subscriptions whose sessions end: what they have left undone is another one's, and survives kill -9 with him."""
 import pytest
+from daemon import eventually
 from test_durable import away, broker  # noqa: F401, a fixture
 
 
@@ -50,6 +51,14 @@ def test_left_to_one_when_it_is_full(broker, size, killed):  # noqa: F811
     other.pings()
     g.wait_log("store-fine", service="mqtt")
     other.drop()
+    mouth.enter()
+
+    def taken():
+        mouth.refused.clear()
+        mouth.says("unheard", b"x", 1, retain=True)
+        return not mouth.refused
+    eventually(taken, "what was acknowledged is on disk")
+    mouth.drop()
     g = g.again()
     other.enter()
     other.pings()

@@ -121,12 +121,14 @@ int mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d)
 /*
  * What was on disk for the one that has ended is written anew for the other: a record names those who wait once and for all. The first
  * one's goes directly behind it: of all together a store that is nearly full would not have room for twice as much. Where there is no room
- * for one, its record stays that of the one that has ended, until the other has it: *ret_stays.
+ * for one, its record stays that of the one that has ended, until the other has it: *ret_stays. Not with QoS 2, of which a restart would send
+ * it twice: without room that is in memory alone.
  */
 static int give_orphan(struct io *io, const struct orphan *o, const struct subscriber *ended, bool *ret_stays)
 {
 	bool kept = o->to->kept_id && mqtt_kept_promise(io, o->d.m);
-	bool was = o->d.packet && mqtt_on_disk(io, ended), stays = was && o->to->kept_id && !kept;
+	bool was = o->d.packet && mqtt_on_disk(io, ended);
+	bool stays = was && o->to->kept_id && !kept && o->d.qos == 1;
 	struct message *m = kept ? message_copy(o->d.m) : NULL;
 	struct delivery d = o->d;
 	int err = 0, r;
