@@ -731,7 +731,7 @@ def mqtt_restart(b):
     data.mkdir(mode=0o700)
     conf.write_text(f"[guichet]\ndata = {data}\n[mqtt]\nlisten = unix:{sock}\n")
     b.progress("mqtt_restart: a store with 1,000,000 messages")
-    with subprocess.Popen([b.program, "store", "load", data / "topics" / "mqtt"], stdin=subprocess.PIPE, text=True) as p:
+    with subprocess.Popen([b.program, "store", "load", data / "topics" / "mqtt"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as p:
         p.stdin.writelines(_waiting_messages(1000000, 1000, 64))
         p.stdin.close()
     if p.returncode:
