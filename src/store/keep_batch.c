@@ -162,18 +162,6 @@ static void put_message(struct keep_batch *b, struct keep_op *op, uint8_t **p, c
 
 /* ---- records ---- */
 
-int keep_put_row(struct keep_batch *b, struct span key, struct span value)
-{
-	struct keep_op *op = add(b, KEEP_OP_PUT, value.n - KEEP_SUM);
-
-	if (!op)
-		return -ENOMEM;
-	memcpy(op->key, key.p, key.n);
-	op->key_n = (uint8_t)key.n;
-	memcpy(op->value, value.p, value.n);
-	return 0;
-}
-
 int keep_put_head(struct keep_batch *b)
 {
 	struct keep_op *op = add(b, KEEP_OP_PUT, 4);

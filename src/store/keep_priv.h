@@ -97,8 +97,7 @@ struct keep_op {
 void keep_drop_blobs(struct keep_batch *b);
 struct keep_op *keep_op_at(const struct keep_batch *b, size_t at);
 
-/* Of another kind than keep.h has: a row as it is. */
-[[nodiscard]] int keep_put_row(struct keep_batch *b, struct span key, struct span value);
+/* Rows of other kinds than keep.h has. */
 [[nodiscard]] int keep_put_head(struct keep_batch *b);
 [[nodiscard]] int keep_put_left(struct keep_batch *b, uint64_t id, uint32_t n);
 [[nodiscard]] int keep_delete(struct keep_batch *b, struct span prefix); /* all whose key begins so */

@@ -107,10 +107,9 @@ static struct mqtt_memo *memo_of(struct mqtt *self)
 /* A reason code; -ENOMEM: not everybody has it who should, so there must be no acknowledgement. */
 static int spread(struct mqtt *self, struct io *io, const struct mqtt_publish *p, struct message *m)
 {
+	/* which would have to be on disk until it is released */
+	const bool identifier = p->qos == 2 && mqtt_on_disk(io, self->session);
 	int retained = 0, heard;
-
-	bool identifier = p->qos == 2 &&
-			  mqtt_on_disk(io, self->session); /* which would have to be there until it is released */
 
 	/* whether it will be needed is asked last: that is to look for all who hear it */
 	if ((p->qos || p->retain) && !mqtt_kept_promise(io, m) && (identifier || mqtt_must_keep(io, m))) {

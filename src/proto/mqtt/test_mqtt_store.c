@@ -427,25 +427,45 @@ static void takes(struct memconn *c, unsigned from, unsigned to)
 	}
 }
 
+static void takes_exactly_once(struct memconn *c, unsigned n)
+{
+	uint16_t id[8];
+
+	for (unsigned i = 0; i < n; i++) {
+		struct mqtt_publish p = talk_take(c);
+
+		assert_int_equal(p.qos, 2);
+		id[i] = p.id;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		talk_id(c, MQTT_PUBREC, id[i]);
+		take_packet(c, MQTT_PUBREL);
+		talk_id(c, MQTT_PUBCOMP, id[i]);
+	}
+}
+
 /* Four messages of the one that has ended are for the other, who is away. */
-static void leave_to_other(struct box *b)
+static void leave_to_other(struct box *b, uint8_t qos)
 {
 	const struct hello first = { .name = "first", .expiry = 60 };
 	struct memconn *c;
 
 	begin(b, true);
 	c = talk_hello(&b->w, &first, false);
-	talk_subscribe(c, "$share/g/t", 1);
+	talk_subscribe(c, "$share/g/t", qos);
 	talk_subscribe(c, "own", 1);
 	memconn_reset(c);
 	c = comes(b, "other", 10, false);
 	for (unsigned i = 0; i < 5; i++) {
 		const char payload[] = { (char)('0' + i), '\0' };
 
-		talk_publish(c, &(struct say){ .topic = i < 4 ? "t" : "own", .payload = payload, .qos = 1, .id = 9 });
-		take_packet(c, MQTT_PUBACK);
+		talk_publish(c, &(struct say){ .topic = i < 4 ? "t" : "own",
+					       .payload = payload,
+					       .qos = qos,
+					       .id = (uint16_t)(i + 1) });
+		take_packet(c, qos == 1 ? MQTT_PUBACK : MQTT_PUBREC);
 	}
-	talk_subscribe(c, "$share/g/t", 1);
+	talk_subscribe(c, "$share/g/t", qos);
 	memconn_reset(c);
 	set_full(b, true);
 	memdrive_advance(b->w.drive, 61 * SEC);
@@ -469,13 +489,17 @@ static void test_ended_when_full(void **state)
 	struct box b;
 
 	(void)state;
-	leave_to_other(&b);
+	leave_to_other(&b, 1);
 	memconn_reset(comes(&b, "first", 10, false));
 	expect_counts(&b, 4, 1, 3);
 
-	leave_to_other(&b); /* but not what the other has */
+	leave_to_other(&b, 1); /* but not what the other has */
 	takes(comes(&b, "other", 10, true), 0, 3);
 	expect_counts(&b, 1, 1, 2);
+
+	leave_to_other(&b, 2); /* with QoS 2 a restart would give it twice: that is in memory alone */
+	takes_exactly_once(comes(&b, "other", 10, true), 4);
+	expect_counts(&b, 0, 0, 1);
 }
 
 int main(void)
