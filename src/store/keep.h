@@ -202,19 +202,13 @@ void keep_batch_done(struct keep_batch *b); /* what was not submitted is forgott
 /* A kept session begins, changes (another will, another expiry) or leaves: its record is replaced. */
 [[nodiscard]] int keep_put_session(struct keep_batch *b, const struct keep_session *s);
 
-/*
- * It ends: with its subscriptions and its identifiers. For each message that waits for it there must be a
- * keep_done().
- */
+/* It ends: with its subscriptions and its identifiers. For each message that waits for it there must be a keep_done() or keep_pass(). */
 [[nodiscard]] int keep_end_session(struct keep_batch *b, uint64_t session);
 
 [[nodiscard]] int keep_subscribe(struct keep_batch *b, const struct keep_subscription *s); /* or changes it */
 [[nodiscard]] int keep_unsubscribe(struct keep_batch *b, uint64_t session, struct span group, struct span filter);
 
-/*
- * A message, and all kept sessions that it waits for: at least one, each once. One record, however many they are.
- * `id` is new.
- */
+/* A message, and all kept sessions that it waits for: at least one, each once. One record, however many they are. `id` is new. */
 [[nodiscard]] int keep_put_message(struct keep_batch *b, uint64_t id, const struct keep_message *m,
 				   const struct keep_waiter *w, uint32_t n);
 
@@ -228,8 +222,12 @@ void keep_batch_done(struct keep_batch *b); /* what was not submitted is forgott
 			    uint64_t session); /* the last one takes the message away */
 
 /*
- * QoS 2 from a session: its PUBLISH was taken, its PUBREL has come. The first belongs into the batch of its message.
+ * One of them has ended, and `to` waits in its place. That needs no room: of its subscription identifiers so many stay as the first one had.
+ * If it waits for the message already, by another way, or did, the first one's delivery is over.
  */
+[[nodiscard]] int keep_pass(struct keep_batch *b, uint64_t id, uint64_t from, const struct keep_waiter *to);
+
+/* QoS 2 from a session: its PUBLISH was taken, its PUBREL has come. The first belongs into the batch of its message. */
 [[nodiscard]] int keep_await(struct keep_batch *b, uint64_t session, uint16_t packet);
 [[nodiscard]] int keep_release(struct keep_batch *b, uint64_t session, uint16_t packet);
 

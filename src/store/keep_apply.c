@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "base/crc.h"
+#include "base/mem.h"
 #include "store/keep_priv.h"
 
 /*
@@ -17,7 +18,7 @@
  */
 enum { TURN_ROOM = 72, CROWD = 16, CROWD_ROOM = 4096 / 17 + 4 };
 
-enum { LEFT = KEEP_SUM + 4, FULL_KEY = 1 + 8 + 8, MORE = -1 /* neither an errno nor LMDB's */ };
+enum { LEFT = KEEP_SUM + 4, TURN = KEEP_SUM + 3, FULL_KEY = 1 + 8 + 8, MORE = -1 /* neither an errno nor LMDB's */ };
 
 static bool begins(const MDB_val *key, const uint8_t *prefix, size_t n)
 {
@@ -87,12 +88,9 @@ static int put_gone(struct keep_work *a, struct span prefix)
 {
 	uint8_t key[KEEP_KEY] = { KEEP_ROW_GONE }, value[KEEP_SUM];
 	MDB_val k = { 1 + prefix.n, key }, v = { KEEP_SUM, value };
-	uint32_t sum;
 
 	memcpy(key + 1, prefix.p, prefix.n);
-	sum = crc32c(0, key, k.mv_size);
-	for (unsigned i = 0; i < KEEP_SUM; i++)
-		value[i] = (uint8_t)(sum >> 8 * i);
+	keep_set(value, crc32c(0, key, k.mv_size), KEEP_SUM);
 	a->sweeps = true;
 	return mdb_cursor_put(a->cursor, &k, &v, 0);
 }
@@ -144,6 +142,13 @@ static int put(struct keep_work *a, const struct keep_op *op)
 	return r ? r : keep_put_parts(a->cursor, key, (struct span){ op->value, op->value_n }, more, is_tight(op));
 }
 
+/* The key of the message whose delivery this is about. */
+static void set_self(uint8_t key[FULL_KEY], const struct keep_op *op)
+{
+	memcpy(key, op->key, FULL_KEY);
+	keep_set_key(key + 9, KEEP_SELF);
+}
+
 static bool has(struct keep_work *a, const uint8_t *key, MDB_val *ret)
 {
 	MDB_val k = { FULL_KEY, (void *)key };
@@ -164,22 +169,40 @@ static int turn(struct keep_work *a, const struct keep_op *op)
 	uint8_t key[FULL_KEY];
 	MDB_val value;
 
-	memcpy(key, op->key, FULL_KEY);
-	keep_set_key(key + 9, KEEP_SELF);
+	set_self(key, op);
 	if (!has(a, key, &value) || is_over(a, op))
 		return 0;
 	return put(a, op);
 }
 
-static int put_left(struct keep_work *a, uint8_t *key, uint32_t n)
+/* Over the key and what is behind it. */
+static void seal(const uint8_t key[FULL_KEY], uint8_t *value, size_t n)
 {
-	uint8_t v[LEFT] = { [KEEP_SUM] = (uint8_t)n, (uint8_t)(n >> 8), (uint8_t)(n >> 16), (uint8_t)(n >> 24) };
-	uint32_t sum = crc32c(crc32c(0, key, FULL_KEY), v + KEEP_SUM, 4);
-	MDB_val k = { FULL_KEY, key }, value = { LEFT, v };
+	keep_set(value, crc32c(crc32c(0, key, FULL_KEY), value + KEEP_SUM, n - KEEP_SUM), KEEP_SUM);
+}
 
-	for (unsigned i = 0; i < KEEP_SUM; i++)
-		v[i] = (uint8_t)(sum >> 8 * i);
-	return mdb_cursor_put(a->cursor, &k, &value, 0);
+/* One that lies before a message: `value` has room for its checksum. */
+static int put_before(struct keep_work *a, const uint8_t key[FULL_KEY], uint8_t *value, size_t n)
+{
+	MDB_val k = { FULL_KEY, (void *)key }, v = { n, value };
+
+	seal(key, value, n);
+	return mdb_cursor_put(a->cursor, &k, &v, 0);
+}
+
+static int put_left(struct keep_work *a, const uint8_t *key, uint32_t n)
+{
+	uint8_t v[LEFT];
+
+	keep_set(v + KEEP_SUM, n, 4);
+	return put_before(a, key, v, sizeof(v));
+}
+
+static int put_over(struct keep_work *a, const uint8_t *key)
+{
+	uint8_t v[TURN] = { [KEEP_SUM] = KEEP_DONE };
+
+	return put_before(a, key, v, sizeof(v));
 }
 
 uint64_t keep_owed(uint64_t value, uint32_t waiters, uint32_t all)
@@ -204,8 +227,7 @@ static void pay_all(struct keep_work *a, const struct keep_op *op)
 	uint8_t key[FULL_KEY];
 	MDB_val value;
 
-	memcpy(key, op->key, FULL_KEY);
-	keep_set_key(key + 9, KEEP_SELF);
+	set_self(key, op);
 	if (has(a, key, &value))
 		pay(a, keep_owed(value.mv_size, 1, 2));
 }
@@ -245,8 +267,68 @@ static int over(struct keep_work *a, const struct keep_op *op)
 	if (left == 1)
 		return del_all(a, (struct span){ key, 9 });
 	pay(a, left > CROWD ? CROWD_ROOM : TURN_ROOM);
-	r = put(a, op);
+	r = put_over(a, op->key);
 	return r ? r : put_left(a, key, left - 1);
+}
+
+/* ---- another one in its place ---- */
+
+/* Of those who wait for a message: where this one stands. Empty: it does not wait. */
+static struct span find_waiter(struct span waiters, uint64_t session)
+{
+	struct keep_raw_waiter w;
+
+	for (struct span at = waiters, from = at; keep_row_waiter(&at, &w); from = at)
+		if (w.w.session == session)
+			return (struct span){ from.p, from.n - at.n };
+	return (struct span){};
+}
+
+/* Into the place that is there: of the identifiers as many as fit, and what is left of it has none. */
+static void set_waiter(uint8_t *at, size_t n, struct span to)
+{
+	size_t took = to.n < n ? to.n : n;
+
+	memcpy(at, to.p, took);
+	memset(at + took, 0xff, n - took); /* KEEP_NO_ID */
+	keep_set(at + KEEP_AT_N_IDS, (n - KEEP_AT_IDS) / 4, 2);
+}
+
+/* `value` is a copy. What becomes of it has its size, so no row needs other room than it has. */
+static int pass_in(struct keep_work *a, const struct keep_op *op, const uint8_t key[FULL_KEY], uint8_t *value, size_t n)
+{
+	struct span to = { op->value + KEEP_SUM, op->value_n - KEEP_SUM }, from;
+	struct span waiters = { value + KEEP_AT_WAITERS, (size_t)keep_get(value + KEEP_AT_BYTES, 4) };
+	int r;
+
+	if (waiters.n > n - KEEP_AT_WAITERS)
+		return 0;
+	from = find_waiter(waiters, keep_get_key(op->key + 9));
+	if (!from.n)
+		return 0;
+	if (find_waiter(waiters, keep_get(to.p, 8)).n)
+		return over(a, op);
+	set_waiter(value + (from.p - value), from.n, to);
+	seal(key, value, n);
+	r = keep_put_same(a->cursor, (struct span){ key, FULL_KEY }, value);
+	return r ? r : del(a, (struct span){ op->key, FULL_KEY });
+}
+
+static int pass(struct keep_work *a, const struct keep_op *op)
+{
+	uint8_t key[FULL_KEY], *value;
+	size_t n;
+	int r;
+
+	if (is_over(a, op))
+		return 0;
+	set_self(key, op);
+	r = keep_get_parts(a->cursor, (struct span){ key, FULL_KEY }, &value, &n);
+	if (r)
+		return r == MDB_NOTFOUND ? over(a, op) : r;
+	r = pass_in(a, op, key, value, n);
+	mem_free(value);
+	return r;
 }
 
 static int apply(struct keep_work *a, const struct keep_op *op)
@@ -258,6 +340,8 @@ static int apply(struct keep_work *a, const struct keep_op *op)
 		return del_all(a, (struct span){ op->key, op->key_n });
 	case KEEP_OP_TURN:
 		return turn(a, op);
+	case KEEP_OP_PASS:
+		return pass(a, op);
 	default:
 		return over(a, op);
 	}

@@ -59,7 +59,7 @@ static int more(struct keep_batch *b, size_t n)
 /* With room for a value of so many bytes behind its checksum. NULL: -ENOMEM, or it would not fit into a record. */
 static struct keep_op *add(struct keep_batch *b, enum keep_what what, size_t body_n)
 {
-	size_t value_n = what == KEEP_OP_DEL_ALL ? 0 : KEEP_SUM + body_n;
+	size_t value_n = what == KEEP_OP_DEL_ALL || what == KEEP_OP_OVER ? 0 : KEEP_SUM + body_n;
 	size_t size = (sizeof(struct keep_op) + value_n + 7) & ~(size_t)7;
 	struct keep_op *op;
 
@@ -330,6 +330,11 @@ int keep_put_left(struct keep_batch *b, uint64_t id, uint32_t n)
 	return 0;
 }
 
+static size_t waiter_bytes(const struct keep_waiter *w)
+{
+	return KEEP_AT_IDS + 4 * (size_t)w->n_ids;
+}
+
 static void put_waiter(uint8_t **p, const struct keep_waiter *w)
 {
 	put(p, w->session, 8);
@@ -350,7 +355,7 @@ int keep_put_message(struct keep_batch *b, uint64_t id, const struct keep_messag
 	uint8_t *p;
 
 	for (uint32_t i = 0; i < n; i++)
-		bytes += 8 + 1 + 2 + 2 + 4 * (size_t)w[i].n_ids;
+		bytes += waiter_bytes(&w[i]);
 	if (n > 1 && keep_put_left(b, id, n) < 0)
 		return -ENOMEM;
 	op = add(b, KEEP_OP_PUT, bytes + message_bytes(m));
@@ -373,16 +378,26 @@ int keep_put_message(struct keep_batch *b, uint64_t id, const struct keep_messag
 	return 0;
 }
 
+/* Of one delivery. */
+static struct keep_op *add_turn(struct keep_batch *b, enum keep_what what, size_t body_n, uint64_t id, uint64_t session)
+{
+	struct keep_op *op = add(b, what, body_n);
+
+	if (!op)
+		return NULL;
+	key_kind(op, KEEP_MESSAGE);
+	key_id(op, id);
+	key_id(op, session);
+	return op;
+}
+
 static int turn(struct keep_batch *b, uint64_t id, uint64_t session, uint8_t how, uint16_t packet)
 {
-	struct keep_op *op = add(b, how == KEEP_DONE ? KEEP_OP_OVER : KEEP_OP_TURN, 3);
+	struct keep_op *op = add_turn(b, KEEP_OP_TURN, 3, id, session);
 	uint8_t *p;
 
 	if (!op)
 		return -ENOMEM;
-	key_kind(op, KEEP_MESSAGE);
-	key_id(op, id);
-	key_id(op, session);
 	p = op->value + KEEP_SUM;
 	put(&p, how, 1);
 	put(&p, packet, 2);
@@ -402,5 +417,17 @@ int keep_received(struct keep_batch *b, uint64_t id, uint64_t session, uint16_t 
 
 int keep_done(struct keep_batch *b, uint64_t id, uint64_t session)
 {
-	return turn(b, id, session, KEEP_DONE, 0);
+	return add_turn(b, KEEP_OP_OVER, 0, id, session) ? 0 : -ENOMEM;
+}
+
+int keep_pass(struct keep_batch *b, uint64_t id, uint64_t from, const struct keep_waiter *to)
+{
+	struct keep_op *op = add_turn(b, KEEP_OP_PASS, waiter_bytes(to), id, from);
+	uint8_t *p;
+
+	if (!op)
+		return -ENOMEM;
+	p = op->value + KEEP_SUM;
+	put_waiter(&p, to);
+	return 0;
 }

@@ -81,8 +81,11 @@ static void look_at_waiters(struct keep_wrong *w, struct span at)
 
 	while (!w->field && at.n && keep_row_waiter(&at, &raw)) {
 		look(w, "waiters.session", number_wrong(raw.w.session));
-		for (unsigned i = 0; i < raw.w.n_ids; i++)
-			look(w, "waiters.ids", id_wrong(keep_get(raw.ids + 4 * (size_t)i, 4)));
+		for (unsigned i = 0; i < raw.w.n_ids; i++) {
+			uint64_t id = keep_get(raw.ids + 4 * (size_t)i, 4);
+
+			look(w, "waiters.ids", id == KEEP_NO_ID ? NULL : id_wrong(id));
+		}
 	}
 }
 

@@ -3,10 +3,11 @@
  * a row; in a file that is nearly full there are free pages, but hardly ever in a row. See keep_priv.h.
  *
  *	key of the row                    checksum | u32 bytes that follow it in the whole value | the first of these
- *	that, checksum, number from 1     the next ones. Each has KEEP_PART bytes but the last one
+ *	that, their name, number from 1   the next ones. Each has KEEP_PART bytes but the last one
  *
- * They lie directly behind their row, since the keys of one kind have one length. With the checksum in their keys what is left of
- * an older value of the row is never taken for parts of this one, and can go later.
+ * They lie directly behind their row, since the keys of one kind have one length. Their name is the checksum that the row had when they were
+ * written: what is left of an older value of the row is never taken for parts of this one, and can go later. A message has no older value: what
+ * changes in it has its place (keep_put_same()), and its parts keep their name.
  */
 #include <assert.h>
 #include <errno.h>
@@ -14,6 +15,7 @@
 #include "base/mem.h"
 #include "store/keep_priv.h"
 
+enum { PART_NUMBER = KEEP_PART_KEY - KEEP_SUM };
 enum { AHEAD = KEEP_SUM + 4, FIRST_ROOM = 16384 }; /* before the first bytes */
 
 /* Of a page of 4,096 bytes: what LMDB has for nodes, and what one may have so that it needs no pages of its own. */
@@ -22,11 +24,16 @@ enum { PAGE_ROOM = 4080, NODE_MAX = 2038, NODE = 8, POINTER = 2, LONGEST = 1 + 8
 static_assert(NODE + LONGEST + KEEP_WHOLE <= NODE_MAX);
 static_assert(4 * (NODE + LONGEST + KEEP_PART_KEY + KEEP_PART + 1 + POINTER) <= PAGE_ROOM); /* else much is lost */
 
-static void set_part_key(uint8_t *p, const uint8_t *sum, uint32_t number)
+static void set_part_number(uint8_t p[PART_NUMBER], uint32_t number)
 {
-	memcpy(p, sum, KEEP_SUM);
-	for (unsigned i = 0; i < 4; i++)
-		p[KEEP_SUM + i] = (uint8_t)(number >> 8 * (3 - i));
+	for (unsigned i = 0; i < PART_NUMBER; i++)
+		p[i] = (uint8_t)(number >> 8 * (PART_NUMBER - 1 - i));
+}
+
+static void set_part_key(uint8_t *p, const uint8_t *name, uint32_t number)
+{
+	memcpy(p, name, KEEP_SUM);
+	set_part_number(p + KEEP_SUM, number);
 }
 
 /* ---- writing ---- */
@@ -86,6 +93,111 @@ int keep_put_parts(MDB_cursor *c, struct span key, struct span value, struct spa
 	return r;
 }
 
+/* ---- in a transaction: what is there, and another value of its size ---- */
+
+struct rows {
+	MDB_cursor *c;
+	struct span key;
+	MDB_val row;       /* where it is, or was last */
+	size_t head;       /* bytes of it before those of the value ... */
+	size_t at, n, all; /* ... which are these; n is 0 behind the last */
+	uint32_t number;
+};
+
+/* Of the value whose first row this is: the first of parts says how many bytes follow. */
+static size_t size_of(const MDB_val *row)
+{
+	size_t body = row->mv_size == KEEP_PART ? (size_t)keep_get((uint8_t *)row->mv_data + KEEP_SUM, 4) : 0;
+
+	/* In a row that is whole this is the number of those who wait, and for so many it would have no room */
+	return body > KEEP_PART - AHEAD ? KEEP_SUM + body : row->mv_size;
+}
+
+static int rows_first(struct rows *w, MDB_cursor *c, struct span key)
+{
+	MDB_val k = { key.n, (void *)key.p };
+	int r = mdb_cursor_get(c, &k, &w->row, MDB_SET);
+
+	if (r)
+		return r;
+	*w = (struct rows){ .c = c, .key = key, .row = w->row, .at = KEEP_SUM, .all = size_of(&w->row) };
+	w->head = w->all > w->row.mv_size ? AHEAD : KEEP_SUM;
+	w->n = w->row.mv_size - w->head;
+	return 0;
+}
+
+static int rows_next(struct rows *w)
+{
+	uint8_t number[PART_NUMBER];
+	MDB_val k;
+	int r;
+
+	w->at += w->n;
+	w->n = w->all - w->at < KEEP_PART ? w->all - w->at : KEEP_PART;
+	w->head = 0;
+	if (!w->n)
+		return 0;
+	set_part_number(number, ++w->number);
+	r = mdb_cursor_get(w->c, &k, &w->row, MDB_NEXT);
+	if (r == 0 &&
+	    (k.mv_size != w->key.n + KEEP_PART_KEY || memcmp(k.mv_data, w->key.p, w->key.n) != 0 ||
+	     memcmp((uint8_t *)k.mv_data + w->key.n + KEEP_SUM, number, PART_NUMBER) != 0 || w->row.mv_size != w->n))
+		r = MDB_NOTFOUND;
+	return r;
+}
+
+int keep_get_parts(MDB_cursor *c, struct span key, uint8_t **ret, size_t *ret_n)
+{
+	struct rows w;
+	int r = rows_first(&w, c, key);
+
+	if (r == 0 && (w.row.mv_size < KEEP_AT_WAITERS || w.row.mv_size > KEEP_WHOLE))
+		r = MDB_NOTFOUND;
+	if (r)
+		return r;
+	*ret_n = w.all;
+	*ret = mem_alloc(w.all);
+	if (!*ret)
+		return ENOMEM;
+	memcpy(*ret, w.row.mv_data, KEEP_SUM);
+	while (r == 0 && w.n) {
+		memcpy(*ret + w.at, (uint8_t *)w.row.mv_data + w.head, w.n);
+		r = rows_next(&w);
+	}
+	if (r)
+		mem_free(*ret);
+	return r;
+}
+
+/* In place, with the key that it has. */
+static int put_row(const struct rows *w, const uint8_t *value)
+{
+	uint8_t now[KEEP_WHOLE];
+	MDB_val k, row, v = { w->row.mv_size, now };
+	int r = mdb_cursor_get(w->c, &k, &row, MDB_GET_CURRENT);
+
+	if (r)
+		return r;
+	memcpy(now, row.mv_data, w->head);
+	if (w->head)
+		memcpy(now, value, KEEP_SUM);
+	memcpy(now + w->head, value + w->at, w->n);
+	return memcmp(now, row.mv_data, v.mv_size) == 0 ? 0 : mdb_cursor_put(w->c, &k, &v, MDB_CURRENT);
+}
+
+int keep_put_same(MDB_cursor *c, struct span key, const uint8_t *value)
+{
+	struct rows w;
+	int r = rows_first(&w, c, key);
+
+	while (r == 0 && w.n) {
+		r = put_row(&w, value);
+		if (r == 0)
+			r = rows_next(&w);
+	}
+	return r;
+}
+
 /* ---- reading ---- */
 
 void keep_parts_done(struct keep_parts *p)
@@ -137,13 +249,15 @@ static bool is_part(struct span key)
 }
 
 /* The row of this part is known: 1 it is the one that is wanted, 0 it is another one. Those of older values are passed over. */
-static int find_part(struct keep_parts *p, struct walk *w, struct span key, uint32_t number)
+static int find_part(struct keep_parts *p, struct walk *w, struct span key, uint8_t name[KEEP_SUM], uint32_t number)
 {
 	uint8_t wanted[KEEP_PART_KEY];
 	int r;
 
-	set_part_key(wanted, p->first, number);
 	while ((r = next_row(p, w)) == 1 && is_part_of(p->key, key)) {
+		if (number == 1 && key.p[0] == KEEP_MESSAGE)
+			memcpy(name, p->key.p + key.n, KEEP_SUM);
+		set_part_key(wanted, name, number);
 		p->parts++;
 		r = memcmp(p->key.p + key.n, wanted, KEEP_PART_KEY);
 		if (r == 0)
@@ -159,14 +273,16 @@ static int find_part(struct keep_parts *p, struct walk *w, struct span key, uint
 static int gather(struct keep_parts *p, struct walk *w, struct span key, size_t body)
 {
 	size_t all = KEEP_SUM + body, n = KEEP_SUM + KEEP_PART - AHEAD;
+	uint8_t name[KEEP_SUM];
 
 	if (room_for(p, KEEP_PART) < 0)
 		return -ENOMEM;
+	memcpy(name, p->first, KEEP_SUM);
 	memcpy(p->whole, p->first, KEEP_SUM);
 	memcpy(p->whole + KEEP_SUM, p->first + AHEAD, KEEP_PART - AHEAD);
 	for (uint32_t i = 1; n < all; i++) {
 		size_t most = all - n < KEEP_PART ? all - n : KEEP_PART;
-		int r = find_part(p, w, key, i);
+		int r = find_part(p, w, key, name, i);
 
 		if (r != 1 || p->value.n != most)
 			return r < 0 ? r : 0;

@@ -21,15 +21,12 @@
 #include <stdatomic.h>
 
 #include "store/keep.h"
+#include "store/keep_parts.h"
 #include "store/keep_walk.h"
 
 enum {
-	/* of all this, in the row KEEP_ROW_HEAD. 1 had no KEEP_F_FROM, KEEP_F_OWED, nor numbers of shares; 2 had no parts */
-	KEEP_VERSION = 3,
-	KEEP_KEY = 32,     /* bytes of a key at most; of a part's: KEEP_PART_KEY more */
-	KEEP_WHOLE = 1980, /* bytes of a value that is not stored in parts, at most ... */
-	KEEP_PART = 976,   /* ... and of each part but the last */
-	KEEP_PART_KEY = 8,
+	/* of all this, in the row KEEP_ROW_HEAD. 1 had no KEEP_F_FROM, KEEP_F_OWED, nor numbers of shares; 2 had no parts; 3 passed nothing on */
+	KEEP_VERSION = 4,
 	KEEP_SUM = 4,     /* of the checksum */
 	KEEP_DIGEST = 16, /* of a name in a key: SHA-256, cut */
 	KEEP_COPY = 4096, /* payloads above are referred to, when there is a blob */
@@ -63,6 +60,8 @@ enum {
 	KEEP_NUMBERS = 31,
 };
 
+#define KEEP_NO_ID UINT32_MAX /* a place for an identifier that is not used */
+
 enum { KEEP_DONE = 2 }; /* a third turn, for those who share a message */
 
 /* ---- batches ---- */
@@ -71,7 +70,8 @@ enum keep_what {
 	KEEP_OP_PUT,
 	KEEP_OP_DEL_ALL, /* whose keys begin so; a row, with its parts, begins with its own key */
 	KEEP_OP_TURN,    /* a put, if its message is there */
-	KEEP_OP_OVER,    /* one waiter less; the value is the row that says so */
+	KEEP_OP_OVER,    /* one waiter less */
+	KEEP_OP_PASS,    /* another one in its place: the value */
 };
 
 /* What a batch begins with, so that it can be queued without more memory. */
@@ -134,6 +134,10 @@ struct keep_raw_waiter {
 };
 bool keep_row_waiter(struct span *at, struct keep_raw_waiter *ret);
 
+/* Where what stands in the value of a message that waits: their number, their bytes, they; and of each, before its identifiers. */
+enum { KEEP_AT_N = KEEP_SUM, KEEP_AT_BYTES = KEEP_AT_N + 4, KEEP_AT_WAITERS = KEEP_AT_BYTES + 4 };
+enum { KEEP_AT_N_IDS = 8 + 1 + 2, KEEP_AT_IDS = KEEP_AT_N_IDS + 2 };
+
 /* Numbers in memory. */
 static inline uint64_t keep_get(const uint8_t *p, unsigned bytes)
 {
@@ -142,6 +146,12 @@ static inline uint64_t keep_get(const uint8_t *p, unsigned bytes)
 	while (bytes--)
 		v = v << 8 | p[bytes];
 	return v;
+}
+
+static inline void keep_set(uint8_t *p, uint64_t v, unsigned bytes)
+{
+	for (; bytes--; v >>= 8)
+		*p++ = (uint8_t)v;
 }
 
 static inline uint64_t keep_get_key(const uint8_t *p)
@@ -158,25 +168,6 @@ static inline void keep_set_key(uint8_t *p, uint64_t v)
 	for (unsigned i = 8; i--; v >>= 8)
 		p[i] = (uint8_t)v;
 }
-
-/* ---- parts ---- */
-
-/* Where reading is. Empty at first. */
-struct keep_parts {
-	struct span key, value; /* of the row that was read last */
-	bool ahead;             /* and not yet given */
-	uint8_t first[KEEP_PART], first_key[KEEP_KEY];
-	uint8_t *whole; /* owned; a value that was put together */
-	size_t cap;
-	uint64_t parts, page; /* rows that were parts; where the last row lies, or 0 */
-};
-void keep_parts_done(struct keep_parts *p);
-
-/* As walk_next(), with values that are whole. Parts without their row are passed over. What lacks some is given as it lies there. */
-[[nodiscard]] int keep_parts_next(struct keep_parts *p, struct walk *w, struct span *ret_key, struct span *ret_value);
-
-/* Writes a row, its value with `more` behind it; parts of another value stay. `tight`: no row will come between this and the one before, so that pages may be full. The error of LMDB. */
-[[nodiscard]] int keep_put_parts(MDB_cursor *c, struct span key, struct span value, struct span more, bool tight);
 
 /* ---- the store ---- */
 

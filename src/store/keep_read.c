@@ -143,6 +143,20 @@ static bool is_over(const struct keep *k, struct keep_waiter *w)
 	return row->turn == KEEP_DONE;
 }
 
+/* Returns where others have room. */
+static uint32_t *take_ids(struct keep_raw_waiter *raw, uint32_t *ids)
+{
+	uint16_t n = 0;
+
+	raw->w.ids = ids;
+	for (unsigned i = 0; i < raw->w.n_ids; i++) {
+		ids[n] = (uint32_t)keep_get(raw->ids + 4 * (size_t)i, 4);
+		n = (uint16_t)(n + (ids[n] != KEEP_NO_ID));
+	}
+	raw->w.n_ids = n;
+	return ids + n;
+}
+
 /* Of the waiters those that still wait, and are there. Their number, or -ENOMEM. */
 static int gather(struct keep *k, const struct keep_row *row)
 {
@@ -159,9 +173,7 @@ static int gather(struct keep *k, const struct keep_row *row)
 		id_is_used(k, raw.w.session);
 		if (is_over(k, &raw.w) || !is_there(k, raw.w.session))
 			continue;
-		raw.w.ids = ids;
-		for (unsigned i = 0; i < raw.w.n_ids; i++)
-			*ids++ = (uint32_t)keep_get(raw.ids + 4 * (size_t)i, 4);
+		ids = take_ids(&raw, ids);
 		k->waiters[n++] = raw.w;
 	}
 	return n;
