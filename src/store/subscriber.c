@@ -236,7 +236,7 @@ const struct delivery *subscriber_head(const struct subscriber *s, uint32_t *ids
 	return d;
 }
 
-const struct delivery *subscriber_queued(const struct subscriber *s, uint32_t i)
+struct delivery *subscriber_queued(struct subscriber *s, uint32_t i)
 {
 	return place(s, i);
 }

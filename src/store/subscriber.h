@@ -162,8 +162,8 @@ bool subscriber_mark(struct subscriber *s, const struct subscriber_limits *lim);
  * or pop.
  */
 const struct delivery *subscriber_head(const struct subscriber *s, uint32_t *ids, size_t max, size_t *ret_n);
-const struct delivery *subscriber_queued(const struct subscriber *s, uint32_t i); /* of queue_n; likewise */
-void subscriber_pop(struct subscriber *s); /* with its identifiers; its reference goes too */
+struct delivery *subscriber_queued(struct subscriber *s, uint32_t i); /* of queue_n; likewise */
+void subscriber_pop(struct subscriber *s);                            /* with its identifiers; its reference goes too */
 void subscriber_queue_done(struct subscriber *s);
 
 /* ---- what is under way ---- */

@@ -136,7 +136,8 @@ struct delivery topics_delivery(const struct sub *sub, struct message *m); /* wi
  */
 struct orphan {
 	struct subscriber *to; /* a reference */
-	struct delivery d;     /* likewise; `packet`: on disk for the one that has ended, 0: it was in memory alone */
+	struct delivery
+		d; /* likewise; `packet`: it has a record for the one that has ended, which is ours now; 0: it had none */
 };
 struct orphans {
 	struct orphans *next;

@@ -192,6 +192,7 @@ static int take_received(struct subscriber *s, const struct delivery *d)
 		return -ENOMEM;
 	message_unref(f->m);
 	f->m = NULL;
+	f->qos = 2; /* by whichever of two ways it heard it */
 	f->sent = false;
 	return 0;
 }

@@ -38,7 +38,7 @@ static struct orphans *with_place(struct orphans *all)
 	return more;
 }
 
-void topics_orphans_add(struct topics *t, const struct subscriber *of, const struct sub *to, struct message *m,
+bool topics_orphans_add(struct topics *t, const struct subscriber *of, const struct sub *to, struct message *m,
 			uint16_t packet)
 {
 	struct orphans *all, *more;
@@ -57,6 +57,7 @@ void topics_orphans_add(struct topics *t, const struct subscriber *of, const str
 		atomic_store(&t->orphans, all);
 	}
 	pthread_mutex_unlock(&t->orphans_lock);
+	return more != NULL;
 }
 
 struct orphans *topics_orphans(struct topics *t, const struct subscriber *of)

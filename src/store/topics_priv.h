@@ -64,7 +64,7 @@ void topics_retained_done(struct topics *t); /* topics_retained.c */
 
 /* The end of one, in this order: nobody finds it any more; then, when it is `closed`, its shares' others have what it leaves. */
 void topics_unsubscribe_all(struct topics *t, struct filters *ix, struct subscriber *s); /* topics_subs.c */
-void topics_give_up_shares(struct topics *t, const struct subscriber *s);                /* topics_shares.c */
+void topics_give_up_shares(struct topics *t, struct subscriber *s);                      /* topics_shares.c */
 
 struct span sub_filter(const struct sub *sub); /* topics_subs.c */
 
@@ -84,7 +84,7 @@ void share_remember(struct subscriber *s,
 [[nodiscard]] int topics_restore(struct topics *t, const struct keep_session *past, uint64_t expires, uint64_t will_at,
 				 struct subscriber **ret); /* topics.c; nobody's, not counted. 0 or -ENOMEM */
 
-/* topics_orphans.c. The first: of one, to another; when memory is out nobody gets it. */
-void topics_orphans_add(struct topics *t, const struct subscriber *of, const struct sub *to, struct message *m,
+/* topics_orphans.c. The first: of one, to another; false: memory is out, and nobody gets it. */
+bool topics_orphans_add(struct topics *t, const struct subscriber *of, const struct sub *to, struct message *m,
 			uint16_t packet);
 void topics_orphans_done(struct topics *t);

@@ -243,33 +243,31 @@ static bool leave_to_another(struct topics *t, const struct left *l, const struc
 		return false;
 	g = share_find(t, left_group(l), left_filter(l));
 	other = g ? share_take_turn(g) : NULL;
-	if (other)
-		topics_orphans_add(t, of, other, d->m, d->packet);
-	return other != NULL;
+	return other && topics_orphans_add(t, of, other, d->m, d->packet);
 }
 
 /*
- * In order, what is not done. What may have been sent with QoS 2 is its own for ever: that is under way, or was there when the process
- * began.
+ * In order, what is not done; its record on disk is the orphan's then. What may have been sent with QoS 2 is its own for ever: that is under
+ * way, or was there when the process began.
  */
-static void leave_all(struct topics *t, const struct subscriber *s, const struct left *l)
+static void leave_all(struct topics *t, struct subscriber *s, const struct left *l)
 {
 	for (uint32_t i = 0; i < s->flights_n; i++) {
-		const struct flight *f = &s->flights[i];
+		struct flight *f = &s->flights[i];
 		const struct delivery d = { .m = f->m, .alone = f->alone, .packet = f->kept ? f->id : 0 };
 
-		if (f->qos == 1)
-			(void)leave_to_another(t, l, &d, s);
+		if (f->qos == 1 && leave_to_another(t, l, &d, s))
+			f->kept = 0;
 	}
 	for (uint32_t i = 0; i < s->queue_n; i++) {
-		const struct delivery *d = subscriber_queued(s, i);
+		struct delivery *d = subscriber_queued(s, i);
 
-		if (d->m && d->qos && !(d->qos == 2 && d->dup))
-			(void)leave_to_another(t, l, d, s);
+		if (d->m && d->qos && !(d->qos == 2 && d->dup) && leave_to_another(t, l, d, s))
+			d->packet = 0;
 	}
 }
 
-void topics_give_up_shares(struct topics *t, const struct subscriber *s)
+void topics_give_up_shares(struct topics *t, struct subscriber *s)
 {
 	if (!s->groups || (!s->queue_n && !s->flights_n))
 		return;

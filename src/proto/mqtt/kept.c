@@ -5,9 +5,7 @@
  * What the step has answered waits in its session until the disk has that batch. Nobody waits in a loop.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -217,36 +215,16 @@ int mqtt_kept_left(struct io *io, struct subscriber *s, uint64_t until, uint64_t
 	return r;
 }
 
-/* A name that no client may have: whoever comes as it was called has another session. */
-static int put_remains(struct io *io, const struct subscriber *s)
-{
-	char name[48];
-	struct keep_session k = { .id = s->kept_id,
-				  .owner = s->owner,
-				  .until = topics_wall(mqtt_service(io)->topics, io->now) };
-
-	snprintf(name, sizeof(name), MQTT_OURS "ended:%" PRIu64, s->kept_id);
-	k.name = span_str(name);
-	return keep_put_session(&mqtt_pen(io)->batch, &k);
-}
-
-static bool by_a_group(unsigned alone)
-{
-	return alone && alone != ALONE;
-}
-
-void mqtt_kept_end(struct io *io, struct subscriber *s, bool stays)
+void mqtt_kept_end(struct io *io, struct subscriber *s)
 {
 	if (!mqtt_on_disk(io, s))
 		return;
 	for (uint32_t i = 0; i < s->queue_n; i++)
-		if (!stays || !by_a_group(subscriber_queued(s, i)->alone))
-			mqtt_kept_skip(io, s, subscriber_queued(s, i));
+		mqtt_kept_skip(io, s, subscriber_queued(s, i));
 	for (uint32_t i = 0; i < s->flights_n; i++)
-		if (!stays || !by_a_group(s->flights[i].alone))
-			mqtt_kept_done(io, s, s->flights[i].kept);
+		mqtt_kept_done(io, s, s->flights[i].kept);
 	/* without memory: it comes back, and ends in its time */
-	(void)mqtt_wrote(io, stays ? put_remains(io, s) : keep_end_session(&mqtt_pen(io)->batch, s->kept_id));
+	(void)mqtt_wrote(io, keep_end_session(&mqtt_pen(io)->batch, s->kept_id));
 }
 
 static int put_sub(struct io *io, const struct subscriber *s, struct span group, struct span filter)

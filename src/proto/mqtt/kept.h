@@ -80,8 +80,7 @@ bool mqtt_kept_full(const struct io *io); /* what is new must be refused */
 void mqtt_kept_cut(const struct io *io);                       /* after each packet or the like: keep_cut() */
 [[nodiscard]] int mqtt_kept_session(struct io *io, struct subscriber *s);
 [[nodiscard]] int mqtt_kept_left(struct io *io, struct subscriber *s, uint64_t until, uint64_t will_at);
-/* With all that waits for it. `stays`: but for what others of its groups have taken: under another name the session stays too, and ends again at a restart. */
-void mqtt_kept_end(struct io *io, struct subscriber *s, bool stays);
+void mqtt_kept_end(struct io *io, struct subscriber *s); /* with all that waits for it */
 /*
  * A subscription: mqtt_kept_room() writes a record of the largest size, which the caller takes back, so that mqtt_kept_sub() cannot fail for
  * memory after the subscription was made. So: mark, room, topics_subscribe(), take back, sub.
@@ -113,6 +112,10 @@ bool mqtt_kept_again(const struct io *io,
 		     const struct subscriber *s); /* it has one, by another filter that fits: no packet of its own */
 [[nodiscard]] int mqtt_kept_add(struct io *io, const struct subscriber *s, const struct delivery *d);
 [[nodiscard]] int mqtt_kept_message(struct io *io, struct message *m, int err);
+
+/* Or a copy of one that has the number of its record, d->m: what waited there for `ended` waits for `to`. */
+[[nodiscard]] int mqtt_kept_pass(struct io *io, const struct subscriber *ended, const struct subscriber *to,
+				 const struct delivery *d);
 
 /*
  * One delivery. mqtt_kept_ready(): may it be sent by now? If not, the session is woken when it may. Then what becomes of it:

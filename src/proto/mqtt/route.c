@@ -119,68 +119,91 @@ int mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d)
 }
 
 /*
- * What was on disk for the one that has ended is written anew for the other: a record names those who wait once and for all. The first
- * one's goes directly behind it: of all together a store that is nearly full would not have room for twice as much. Where there is no room
- * for one, its record stays that of the one that has ended, until the other has it: *ret_stays. Not with QoS 2, of which a restart would send
- * it twice: without room that is in memory alone.
+ * What an orphan is given as. Written anew, and the first one's record goes directly behind: of all together a store that is nearly full
+ * would not have room for twice as much. Where there is no room for one the other takes the first one's place in the record. NULL: it is in
+ * memory alone.
  */
-static int give_orphan(struct io *io, const struct orphan *o, const struct subscriber *ended, bool *ret_stays)
+static struct message *copy_of_orphan(struct io *io, const struct orphan *o, bool was, bool *ret_anew)
 {
-	bool kept = o->to->kept_id && mqtt_kept_promise(io, o->d.m);
-	bool was = o->d.packet && mqtt_on_disk(io, ended);
-	bool stays = was && o->to->kept_id && !kept && o->d.qos == 1;
-	struct message *m = kept ? message_copy(o->d.m) : NULL;
+	bool early = was && !atomic_load_explicit(&o->d.m->mark, memory_order_acquire); /* there is no record yet */
+	struct message *m;
+
+	*ret_anew = false;
+	if (!o->d.qos || !mqtt_on_disk(io, o->to))
+		return NULL;
+	*ret_anew = mqtt_kept_promise(io, o->d.m) || early;
+	m = *ret_anew || was ? message_copy(o->d.m) : NULL;
+	if (m && *ret_anew)
+		(void)mqtt_kept_wanted(io, m, o->to, true);
+	else if (m)
+		m->kept = o->d.m->kept;
+	return m;
+}
+
+static int keep_orphan(struct io *io, const struct orphan *o, const struct delivery *d, const struct subscriber *ended,
+		       bool anew)
+{
+	if (!anew)
+		return mqtt_kept_pass(io, ended, o->to, d);
+	return mqtt_kept_message(io, d->m, mqtt_kept_add(io, o->to, d));
+}
+
+static int give_orphan(struct io *io, const struct orphan *o, const struct subscriber *ended)
+{
+	bool was = o->d.packet && mqtt_on_disk(io, ended), anew;
+	struct message *m = copy_of_orphan(io, o, was, &anew);
 	struct delivery d = o->d;
-	int err = 0, r;
+	int r, err = -ENOENT;
 
 	d.m = m ? m : o->d.m;
-	d.packet = stays || (m && d.qos && mqtt_kept_wanted(io, m, o->to, true)) ? subscriber_next_id(o->to) : 0;
+	d.packet = m ? subscriber_next_id(o->to) : 0;
 	r = mqtt_give(io, o->to, &d);
-	if (r >= 0 && d.packet && !stays)
-		err = mqtt_kept_add(io, o->to, &d);
-	if (d.packet && !stays && mqtt_kept_message(io, m, err) < 0)
-		mqtt_dropped(io); /* in memory it is there */
-	if (was && r != -ENOENT && !(stays && r >= 0))
-		mqtt_kept_done(io, ended, o->d.m->kept);
-	*ret_stays |= stays && r >= 0;
+	if (r >= 0 && m) {
+		err = keep_orphan(io, o, &d, ended, anew);
+		if (err < 0)
+			mqtt_dropped(io); /* in memory it is there */
+	}
+	if (was && r != -ENOENT && (anew || err < 0))
+		mqtt_kept_skip(io, ended, &o->d);
 	mqtt_kept_cut(io);
 	message_unref(m);
 	return r;
 }
 
-/* Whom one of them is for may have ended too: then there is another orphan. True: records of some stay as they are. */
-static bool give_orphans(struct io *io, const struct subscriber *ended)
+/* Whom one of them is for may have ended too: then there is another orphan. */
+static void give_orphans(struct io *io, const struct subscriber *ended)
 {
 	struct topics *t = mqtt_service(io)->topics;
 	struct orphans *all;
 	uint64_t given = 0;
-	bool stays = false;
 
 	while ((all = topics_orphans(t, ended))) {
 		for (size_t i = 0; i < all->n; i++) {
 			const struct orphan *o = &all->v[i];
-			int r = give_orphan(io, o, ended, &stays);
+			int r = give_orphan(io, o, ended);
 
 			given += r >= 0;
-			if (r == -ENOENT && !topics_too_late(t, o->to, &o->d, ended) && o->d.packet)
-				mqtt_kept_done(io, ended, o->d.m->kept);
+			if (r == -ENOENT && !topics_too_late(t, o->to, &o->d, ended))
+				mqtt_kept_skip(io, ended, &o->d);
 		}
 		orphans_free(all);
 	}
 	io_count(io, MQTT_REDELIVERED, given);
-	return stays;
 }
 
 void mqtt_end_session(struct io *io, struct subscriber *s)
 {
-	mqtt_kept_end(io, s, give_orphans(io, s));
+	give_orphans(io, s);
+	mqtt_kept_end(io, s);
 	subscriber_clear(s);
 }
 
-void mqtt_too_late(struct io *io, const struct subscriber *ended, const struct delivery *d)
+bool mqtt_too_late(struct io *io, const struct subscriber *ended, const struct delivery *d)
 {
-	if (topics_too_late(mqtt_service(io)->topics, ended, d, ended))
-		(void)give_orphans(io, ended);
+	if (!topics_too_late(mqtt_service(io)->topics, ended, d, ended))
+		return false;
+	give_orphans(io, ended);
+	return true;
 }
 
 /* ---- to all ---- */

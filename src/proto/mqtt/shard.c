@@ -250,8 +250,8 @@ static void unpack_one(struct io *io, const struct item *item)
 {
 	int r = mqtt_give(io, item->to, &item->d);
 
-	if (r == -ENOENT) /* it has ended meanwhile */
-		mqtt_too_late(io, item->to, &item->d);
+	if (r == -ENOENT && mqtt_too_late(io, item->to, &item->d)) /* it has ended meanwhile */
+		return;
 	if (r < 0 && item->d.packet)
 		mqtt_kept_done(io, item->to, item->m->kept);
 }

@@ -416,6 +416,8 @@ static void test_gap(void **state)
 
 /* ---- a member of a group ends, and the store has no room to write anew what others get of it ---- */
 
+enum { FOUR = 4 };
+
 static void takes(struct memconn *c, unsigned from, unsigned to)
 {
 	for (unsigned i = from; i < to; i++) {
@@ -427,25 +429,29 @@ static void takes(struct memconn *c, unsigned from, unsigned to)
 	}
 }
 
-static void takes_exactly_once(struct memconn *c, unsigned n)
+/* And says of the first `received` that they are there. */
+static void takes_of_qos_2(struct memconn *c, uint16_t *id, unsigned n, unsigned received)
 {
-	uint16_t id[8];
-
 	for (unsigned i = 0; i < n; i++) {
 		struct mqtt_publish p = talk_take(c);
 
 		assert_int_equal(p.qos, 2);
 		id[i] = p.id;
 	}
-	for (unsigned i = 0; i < n; i++) {
+	for (unsigned i = 0; i < received; i++) {
 		talk_id(c, MQTT_PUBREC, id[i]);
 		take_packet(c, MQTT_PUBREL);
-		talk_id(c, MQTT_PUBCOMP, id[i]);
 	}
 }
 
-/* Four messages of the one that has ended are for the other, who is away. */
-static void leave_to_other(struct box *b, uint8_t qos)
+static void complete(struct memconn *c, const uint16_t id[FOUR])
+{
+	for (unsigned i = 0; i < FOUR; i++)
+		talk_id(c, MQTT_PUBCOMP, id[i]);
+}
+
+/* Four messages of the one that has ended are for the other, who is away. `own`: who has heard them by itself, too. */
+static void leave_to_other(struct box *b, uint8_t qos, bool own)
 {
 	const struct hello first = { .name = "first", .expiry = 60 };
 	struct memconn *c;
@@ -453,17 +459,21 @@ static void leave_to_other(struct box *b, uint8_t qos)
 	begin(b, true);
 	c = talk_hello(&b->w, &first, false);
 	talk_subscribe(c, "$share/g/t", qos);
-	talk_subscribe(c, "own", 1);
+	talk_subscribe(c, "mine", 1);
 	memconn_reset(c);
 	c = comes(b, "other", 10, false);
-	for (unsigned i = 0; i < 5; i++) {
+	if (own)
+		talk_subscribe(c, "t", 1);
+	for (unsigned i = 0; i < FOUR + 1; i++) {
 		const char payload[] = { (char)('0' + i), '\0' };
 
-		talk_publish(c, &(struct say){ .topic = i < 4 ? "t" : "own",
+		talk_publish(c, &(struct say){ .topic = i < FOUR ? "t" : "mine",
 					       .payload = payload,
 					       .qos = qos,
 					       .id = (uint16_t)(i + 1) });
 		take_packet(c, qos == 1 ? MQTT_PUBACK : MQTT_PUBREC);
+		if (own && i < FOUR)
+			(void)talk_take(c);
 	}
 	talk_subscribe(c, "$share/g/t", qos);
 	memconn_reset(c);
@@ -472,44 +482,101 @@ static void leave_to_other(struct box *b, uint8_t qos)
 	set_full(b, false);
 }
 
-static void expect_counts(struct box *b, unsigned messages, unsigned ended, unsigned sessions)
+/* On disk, all of them for whom they name; then it begins anew. */
+static void expect_counts(struct box *b, unsigned messages, unsigned sessions)
 {
 	char *text = text_of(b);
 
 	assert_int_equal(count(text, "message "), messages);
-	assert_int_equal(count(text, "name=bridge:ended:"), ended);
 	assert_int_equal(count(text, "session "), sessions);
 	mem_free(text);
-	keeper_done(&b->keeper);
+	start(b);
 }
 
-/* They stay under its number, for a restart to give them to the other; who comes by its name meanwhile is somebody else. */
 static void test_ended_when_full(void **state)
 {
 	struct box b;
 
 	(void)state;
-	leave_to_other(&b, 1);
-	memconn_reset(comes(&b, "first", 10, false));
-	expect_counts(&b, 4, 1, 3);
+	leave_to_other(&b, 1, false);
+	memconn_reset(comes(&b, "first", 10, false)); /* somebody else of that name */
+	expect_counts(&b, FOUR, 2);
+	takes(comes(&b, "other", 10, true), 0, FOUR);
+	expect_counts(&b, 0, 2);
+	end(&b);
 
-	leave_to_other(&b, 1); /* but not what the other has */
-	takes(comes(&b, "other", 10, true), 0, 3);
-	expect_counts(&b, 1, 1, 2);
+	leave_to_other(&b, 1, false);
+	takes(comes(&b, "other", 10, true), 0, FOUR - 1);
+	expect_counts(&b, 1, 1);
+	end(&b);
+}
 
-	leave_to_other(&b, 2); /* with QoS 2 a restart would give it twice: that is in memory alone */
-	takes_exactly_once(comes(&b, "other", 10, true), 4);
-	expect_counts(&b, 0, 0, 1);
+static void test_ended_when_full_qos_2(void **state)
+{
+	uint16_t id[FOUR], again[2];
+	struct memconn *c;
+	struct box b;
+
+	(void)state;
+	leave_to_other(&b, 2, false);
+	c = comes(&b, "other", 10, true);
+	takes_of_qos_2(c, id, FOUR, FOUR);
+	complete(c, id);
+	expect_counts(&b, 0, 1);
+	end(&b);
+
+	leave_to_other(&b, 2, false); /* as far as it had come, under the number that it had */
+	takes_of_qos_2(comes(&b, "other", 10, true), id, FOUR, 2);
+	expect_counts(&b, FOUR, 1);
+	c = comes(&b, "other", 10, true);
+	for (unsigned i = 0; i < 2; i++) {
+		struct span rel = take_packet(c, MQTT_PUBREL).body;
+
+		assert_int_equal(rel.p[0] << 8 | rel.p[1], id[i]);
+	}
+	takes_of_qos_2(c, again, 2, 2);
+	assert_memory_equal(again, id + 2, sizeof(again));
+	complete(c, id);
+	expect_counts(&b, 0, 1);
+	end(&b);
+}
+
+/* It waits there already: it has one place, for both. */
+static void test_ended_when_full_and_heard(void **state)
+{
+	struct memconn *c;
+	struct box b;
+
+	(void)state;
+	leave_to_other(&b, 1, true);
+	expect_counts(&b, FOUR, 1);
+	takes(comes(&b, "other", 10, true), 0, FOUR);
+	expect_counts(&b, 0, 1);
+	end(&b);
+
+	leave_to_other(&b, 1, true);
+	c = comes(&b, "other", 10, true);
+	takes(c, 0, FOUR);
+	takes(c, 0, FOUR);
+	expect_counts(&b, 0, 1);
+	end(&b);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lost_letter),  cmocka_unit_test(test_waiters),
-		cmocka_unit_test(test_replay_1),     cmocka_unit_test(test_replay_2),
-		cmocka_unit_test(test_replay_again), cmocka_unit_test(test_given_up),
-		cmocka_unit_test(test_gap),          cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_comes_back),   cmocka_unit_test(test_ended_when_full),
+		cmocka_unit_test(test_lost_letter),
+		cmocka_unit_test(test_waiters),
+		cmocka_unit_test(test_replay_1),
+		cmocka_unit_test(test_replay_2),
+		cmocka_unit_test(test_replay_again),
+		cmocka_unit_test(test_given_up),
+		cmocka_unit_test(test_gap),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_comes_back),
+		cmocka_unit_test(test_ended_when_full),
+		cmocka_unit_test(test_ended_when_full_qos_2),
+		cmocka_unit_test(test_ended_when_full_and_heard),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

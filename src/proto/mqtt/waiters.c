@@ -207,3 +207,24 @@ int mqtt_kept_message(struct io *io, struct message *m, int err)
 	pen->round++;
 	return r;
 }
+
+int mqtt_kept_pass(struct io *io, const struct subscriber *ended, const struct subscriber *to, const struct delivery *d)
+{
+	struct mqtt_pen *pen = mqtt_pen(io);
+	const struct keep_waiter w = {
+		.session = to->kept_id,
+		.ids = &d->id,
+		.n_ids = d->id ? 1 : 0,
+		.packet = d->packet,
+		.qos = d->qos,
+		.retain = d->retain,
+		.alone = d->alone,
+	};
+	int r = remember(pen, d->m);
+
+	if (r == 0)
+		r = mqtt_wrote(io, keep_pass(&pen->batch, d->m->kept, ended->kept_id, &w));
+	if (r < 0)
+		d->m->mark = keep_mark(0);
+	return r;
+}
