@@ -573,12 +573,28 @@ static const char *ours_of(const char *name, const struct conf_target *targets, 
 	return NULL;
 }
 
+/* Of "listen tcp", from the line "listen tcp:7", the first word is one. NULL: it is none, or there is no other. */
+static const char *first_word(const char *name, const struct conf_target *targets, size_t n)
+{
+	size_t length = strcspn(name, " \t");
+	char word[CONF_NAME_MAX];
+
+	if (!name[length] || length >= sizeof(word))
+		return NULL;
+	memcpy(word, name, length);
+	word[length] = '\0';
+	for (size_t i = 0; i < n; i++)
+		if (option_find(targets[i].table, word))
+			return option_find(targets[i].table, word)->name;
+	return NULL;
+}
+
 static void explain_unknown(const struct conf_section *s, const struct conf_entry *e, const struct conf_target *targets,
 			    size_t n, const char *const *skip, struct conf_problems *ps)
 {
 	struct str_closest c = str_closest_start(e->name);
 	char text[CONF_NAME_MAX * 8 + 256];
-	const char *ours;
+	const char *ours, *first;
 	struct buf b;
 
 	for (size_t i = 0; i < n; i++)
@@ -590,8 +606,11 @@ static void explain_unknown(const struct conf_section *s, const struct conf_entr
 	buf_add_excerpt(&b, span_str(e->name));
 	buf_addf(&b, " in [%s]", s->name);
 	ours = ours_of(e->name, targets, n);
+	first = first_word(e->name, targets, n);
 	if (ours)
 		buf_addf(&b, "; here it is %s", ours);
+	else if (first && (!c.best || strcmp(c.best, first) == 0))
+		buf_addf(&b, "; after \"%s\" there must be a =", first);
 	else
 		str_add_hint(&b, c.best);
 	conf_problem(ps, s->file, e->line, "%s", text);

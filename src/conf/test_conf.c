@@ -295,6 +295,8 @@ static void test_apply(void **state)
 		  "f:4: listen: unknown transport \"upd\", did you mean \"udp\"?\n" },
 		{ "[a]\nclient_certificate = optional\nidle = 1s\n", "idle",
 		  "1s\nf:2: client_certificate: needs client_ca, the authorities to check it against\n" },
+		{ "[a]\nidle 5:00\n", "idle",
+		  "10m\nf:2: unknown option \"idle 5\" in [a]; after \"idle\" there must be a =\n" },
 		{ "\n\n[a]\na\x1b = 1\n", "idle", "10m\nf:4: unknown option \"a\\x1b\" in [a]\n" },
 	};
 

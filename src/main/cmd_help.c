@@ -9,7 +9,7 @@
 #include "main/text.h"
 #include "proto/protos.h"
 
-enum { PAGE_MAX = 4 << 20, WORDS_MAX = 3 };
+enum { PAGE_MAX = 4 << 20, WORDS_MAX = 3, SECTION_MAX = 128 };
 
 enum { OPT_COMPLETION, OPT_JSON, OPT_MAN };
 
@@ -192,11 +192,40 @@ static int three_words(const char *const *words, struct buf *b)
 	return help_part_option(p, words[1], words[2], b) < 0 ? no_such(words[0], b) : print(b);
 }
 
+/* As the file has it: a service, a kind of section of it, and the name of one, which means nothing here. False: it is another word. */
+static bool is_section(const char *word, char array[SECTION_MAX], const char **words)
+{
+	size_t n = strlen(word);
+	char *dot;
+
+	if (n >= SECTION_MAX)
+		return false;
+	memcpy(array, word, n + 1);
+	if (array[0] == '[' && array[n - 1] == ']') {
+		array[n - 1] = '\0';
+		array++;
+	}
+	dot = strchr(array, '.');
+	words[0] = array;
+	words[1] = dot ? dot + 1 : NULL;
+	if (!dot)
+		return word[0] == '[';
+	*dot = '\0';
+	array = strchr(dot + 1, '.');
+	if (array)
+		*array = '\0';
+	return true;
+}
+
 static int show(const char *const *words, int n)
 {
+	char array[SECTION_MAX];
+	const char *section[2];
 	BUF_AUTO struct buf b;
 
 	buf_init(&b, PAGE_MAX);
+	if (n == 1 && is_section(words[0], array, section))
+		return section[1] ? two_words(section[0], section[1], &b) : one_word(section[0], &b);
 	if (n == 1)
 		return one_word(words[0], &b);
 	if (n == 2)

@@ -161,6 +161,11 @@ static void test_help(void **state)
 	check(WORDS("help", "a", "b", "c", "d"), STATUS_USAGE, NULL, "more than three words: a service");
 	check(WORDS("help", "nomqtt", "b", "c"), STATUS_USAGE, NULL, "no help on \"nomqtt\"");
 	check(WORDS("help", "store", "b", "c"), STATUS_USAGE, NULL, "\"c\" is one word too many");
+	check(WORDS("help", "mqtt.bridge"), STATUS_OK, "[SERVICE.bridge.NAME] - connects", NULL);
+	check(WORDS("help", "[mqtt.bridge.office]"), STATUS_OK, "[SERVICE.bridge.NAME] - connects", NULL);
+	check(WORDS("help", "[echo]"), STATUS_OK, "echo - ", NULL);
+	check(WORDS("help", "mqtt.birdge"), STATUS_USAGE, NULL, "did you mean \"bridge\"?");
+	check(WORDS("help", "echo.conf"), STATUS_USAGE, NULL, "unknown option \"conf\"");
 	check(WORDS("help", "mqtt", "bridge", "topics"), STATUS_OK, "PATTERN in|out|both", NULL);
 	check(WORDS("help", "mqtt", "bridge", "topisc"), STATUS_USAGE, NULL,
 	      "unknown option \"topisc\" of mqtt bridge, did you mean \"topics\"?");
