@@ -184,7 +184,7 @@ static json_t *waiters_to(const struct keep_record *r)
 /* What is no number, or too large a one, is 0, which no identifier can be. */
 static uint32_t id_from(const json_t *v)
 {
-	return json_is_integer(v) && json_integer_value(v) >= 0 && json_integer_value(v) <= UINT32_MAX
+	return json_is_integer(v) && json_integer_value(v) >= 0 && json_integer_value(v) < UINT32_MAX
 		       ? (uint32_t)json_integer_value(v)
 		       : 0;
 }

@@ -6,9 +6,9 @@
  * so many; of the rest there is a row that says so (KEEP_ROW_GONE), and transactions afterwards take it away. Until then it is nobody's:
  * the row that the rest belongs to is always among the first.
  */
+#include <assert.h>
 #include <errno.h>
 
-#include "base/crc.h"
 #include "base/mem.h"
 #include "store/keep_priv.h"
 
@@ -90,7 +90,7 @@ static int put_gone(struct keep_work *a, struct span prefix)
 	MDB_val k = { 1 + prefix.n, key }, v = { KEEP_SUM, value };
 
 	memcpy(key + 1, prefix.p, prefix.n);
-	keep_set(value, crc32c(0, key, k.mv_size), KEEP_SUM);
+	keep_seal(key, k.mv_size, value, KEEP_SUM);
 	a->sweeps = true;
 	return mdb_cursor_put(a->cursor, &k, &v, 0);
 }
@@ -123,9 +123,9 @@ static int del_all(struct keep_work *a, struct span prefix)
  */
 static bool is_tight(const struct keep_op *op)
 {
-	enum { FLAGS = KEEP_SUM + 4 + 4 + 8, QOS = 3 };
+	enum { FLAGS = KEEP_AT_WAITERS + 8, QOS = 3 };
 
-	return op->key[0] == KEEP_MESSAGE && op->value_n > FLAGS && keep_get(op->value + KEEP_SUM, 4) == 1 &&
+	return op->key[0] == KEEP_MESSAGE && op->value_n > FLAGS && keep_get(op->value + KEEP_AT_N, 4) == 1 &&
 	       (op->value[FLAGS] & QOS) < 2;
 }
 
@@ -175,18 +175,12 @@ static int turn(struct keep_work *a, const struct keep_op *op)
 	return put(a, op);
 }
 
-/* Over the key and what is behind it. */
-static void seal(const uint8_t key[FULL_KEY], uint8_t *value, size_t n)
-{
-	keep_set(value, crc32c(crc32c(0, key, FULL_KEY), value + KEEP_SUM, n - KEEP_SUM), KEEP_SUM);
-}
-
 /* One that lies before a message: `value` has room for its checksum. */
 static int put_before(struct keep_work *a, const uint8_t key[FULL_KEY], uint8_t *value, size_t n)
 {
 	MDB_val k = { FULL_KEY, (void *)key }, v = { n, value };
 
-	seal(key, value, n);
+	keep_seal(key, FULL_KEY, value, n);
 	return mdb_cursor_put(a->cursor, &k, &v, 0);
 }
 
@@ -247,14 +241,74 @@ static int get_left(struct keep_work *a, uint8_t *key, uint32_t *ret, bool *ret_
 	return 0;
 }
 
+/* ---- who waits ---- */
+
+static uint64_t session_in(const struct keep_op *op)
+{
+	return keep_get_key(op->key + 1 + 8);
+}
+
+/* A copy of the whole value. 0, ENOMEM, MDB_NOTFOUND, or the error of LMDB. */
+static int get_message(struct keep_work *a, const struct keep_op *op, uint8_t **ret, size_t *ret_n)
+{
+	uint8_t key[FULL_KEY];
+
+	set_self(key, op);
+	return keep_get_message(a->cursor, (struct span){ key, FULL_KEY }, ret, ret_n);
+}
+
+/* Encoded. */
+static struct span waiters_of(const uint8_t *value, size_t n)
+{
+	size_t bytes = (size_t)keep_get(value + KEEP_AT_BYTES, 4) & ~(size_t)KEEP_PASSED;
+
+	return (struct span){ value + KEEP_AT_WAITERS, bytes < n - KEEP_AT_WAITERS ? bytes : n - KEEP_AT_WAITERS };
+}
+
+/* Where this one stands among them. Empty: it does not wait. */
+static struct span find_waiter(struct span waiters, uint64_t session)
+{
+	struct keep_raw_waiter w;
+
+	for (struct span at = waiters, from = at; keep_row_waiter(&at, &w); from = at)
+		if (w.w.session == session)
+			return (struct span){ from.p, from.n - at.n };
+	return (struct span){};
+}
+
+/*
+ * Of a message that was passed on more may say that it is over than have a place: what is on its way to two sessions may have got one. Where
+ * it could not be (a large value from when there were no parts) it may be so too. Of all others this is known. 0, ENOMEM, the error of LMDB.
+ */
+static int look_for(struct keep_work *a, const struct keep_op *op, bool *ret_waits)
+{
+	uint8_t key[FULL_KEY], *value;
+	MDB_val row;
+	size_t n;
+	int r;
+
+	set_self(key, op);
+	*ret_waits = true;
+	if (!has(a, key, &row) || (!keep_was_passed(&row) && row.mv_size <= KEEP_WHOLE))
+		return 0;
+	r = get_message(a, op, &value, &n);
+	if (r)
+		return r == MDB_NOTFOUND ? 0 : r;
+	*ret_waits = find_waiter(waiters_of(value, n), session_in(op)).n > 0;
+	mem_free(value);
+	return 0;
+}
+
 /* A message for one goes when that one has it. One for several counts them, and each counts once. */
 static int over(struct keep_work *a, const struct keep_op *op)
 {
 	uint8_t key[FULL_KEY];
 	uint32_t left;
-	bool several;
-	int r;
+	bool several, waits;
+	int r = look_for(a, op, &waits);
 
+	if (r || !waits)
+		return r;
 	memcpy(key, op->key, FULL_KEY);
 	keep_set_key(key + 9, 0);
 	r = get_left(a, key, &left, &several);
@@ -273,60 +327,47 @@ static int over(struct keep_work *a, const struct keep_op *op)
 
 /* ---- another one in its place ---- */
 
-/* Of those who wait for a message: where this one stands. Empty: it does not wait. */
-static struct span find_waiter(struct span waiters, uint64_t session)
-{
-	struct keep_raw_waiter w;
-
-	for (struct span at = waiters, from = at; keep_row_waiter(&at, &w); from = at)
-		if (w.w.session == session)
-			return (struct span){ from.p, from.n - at.n };
-	return (struct span){};
-}
-
 /* Into the place that is there: of the identifiers as many as fit, and what is left of it has none. */
 static void set_waiter(uint8_t *at, size_t n, struct span to)
 {
 	size_t took = to.n < n ? to.n : n;
 
+	static_assert(KEEP_NO_ID == UINT32_MAX);
 	memcpy(at, to.p, took);
-	memset(at + took, 0xff, n - took); /* KEEP_NO_ID */
+	memset(at + took, 0xff, n - took);
 	keep_set(at + KEEP_AT_N_IDS, (n - KEEP_AT_IDS) / 4, 2);
 }
 
 /* `value` is a copy. What becomes of it has its size, so no row needs other room than it has. */
-static int pass_in(struct keep_work *a, const struct keep_op *op, const uint8_t key[FULL_KEY], uint8_t *value, size_t n)
+static int pass_in(struct keep_work *a, const struct keep_op *op, uint8_t *value, size_t n)
 {
-	struct span to = { op->value + KEEP_SUM, op->value_n - KEEP_SUM }, from;
-	struct span waiters = { value + KEEP_AT_WAITERS, (size_t)keep_get(value + KEEP_AT_BYTES, 4) };
+	struct span to = { op->value + KEEP_SUM, op->value_n - KEEP_SUM };
+	struct span waiters = waiters_of(value, n), from = find_waiter(waiters, session_in(op));
+	bool another = from.n && find_waiter(waiters, keep_get(to.p, 8)).n,
+	     moves = from.n && !another && !is_over(a, op);
+	uint8_t key[FULL_KEY];
 	int r;
 
-	if (waiters.n > n - KEEP_AT_WAITERS)
-		return 0;
-	from = find_waiter(waiters, keep_get_key(op->key + 9));
-	if (!from.n)
-		return 0;
-	if (find_waiter(waiters, keep_get(to.p, 8)).n)
-		return over(a, op);
-	set_waiter(value + (from.p - value), from.n, to);
-	seal(key, value, n);
+	set_self(key, op);
+	if (moves)
+		set_waiter(value + (from.p - value), from.n, to);
+	keep_set(value + KEEP_AT_BYTES, waiters.n | KEEP_PASSED, 4);
+	keep_seal(key, FULL_KEY, value, n);
 	r = keep_put_same(a->cursor, (struct span){ key, FULL_KEY }, value);
-	return r ? r : del(a, (struct span){ op->key, FULL_KEY });
+	if (r == 0 && moves)
+		r = del(a, (struct span){ op->key, FULL_KEY });
+	return r == MDB_NOTFOUND || (r == 0 && another) ? over(a, op) : r;
 }
 
 static int pass(struct keep_work *a, const struct keep_op *op)
 {
-	uint8_t key[FULL_KEY], *value;
+	uint8_t *value;
 	size_t n;
-	int r;
+	int r = get_message(a, op, &value, &n);
 
-	if (is_over(a, op))
-		return 0;
-	set_self(key, op);
-	r = keep_get_parts(a->cursor, (struct span){ key, FULL_KEY }, &value, &n);
 	if (r)
-		return r == MDB_NOTFOUND ? over(a, op) : r;
-	r = pass_in(a, op, key, value, n);
+		return r == MDB_NOTFOUND ? 0 : r;
+	r = pass_in(a, op, value, n);
 	mem_free(value);
 	return r;
 }

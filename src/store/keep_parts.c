@@ -72,7 +72,7 @@ static int put_pieces(MDB_cursor *c, struct span key, struct span *pieces, size_
 int keep_put_parts(MDB_cursor *c, struct span key, struct span value, struct span more, bool tight)
 {
 	const size_t all = value.n + more.n, body = all - KEEP_SUM;
-	const uint8_t length[] = { (uint8_t)body, (uint8_t)(body >> 8), (uint8_t)(body >> 16), (uint8_t)(body >> 24) };
+	uint8_t length[4];
 	struct span pieces[PIECES] = { { value.p, KEEP_SUM }, {}, { value.p + KEEP_SUM, value.n - KEEP_SUM }, more };
 	uint8_t part[KEEP_KEY + KEEP_PART_KEY];
 	size_t left = all + sizeof(length) - KEEP_PART;
@@ -80,6 +80,7 @@ int keep_put_parts(MDB_cursor *c, struct span key, struct span value, struct spa
 
 	if (all <= KEEP_WHOLE)
 		return put_pieces(c, key, pieces, all, tight);
+	keep_set(length, body, sizeof(length));
 	pieces[1] = (struct span){ length, sizeof(length) };
 	r = put_pieces(c, key, pieces, KEEP_PART, tight);
 	memcpy(part, key.p, key.n);
@@ -146,27 +147,37 @@ static int rows_next(struct rows *w)
 	return r;
 }
 
-int keep_get_parts(MDB_cursor *c, struct span key, uint8_t **ret, size_t *ret_n)
+bool keep_was_passed(const MDB_val *row)
+{
+	size_t head = size_of(row) > row->mv_size ? AHEAD : KEEP_SUM;
+
+	return row->mv_size >= head + KEEP_AT_WAITERS - KEEP_SUM &&
+	       keep_get((uint8_t *)row->mv_data + head + KEEP_AT_BYTES - KEEP_SUM, 4) & KEEP_PASSED;
+}
+
+int keep_get_message(MDB_cursor *c, struct span key, uint8_t **ret, size_t *ret_n)
 {
 	struct rows w;
 	int r = rows_first(&w, c, key);
+	uint8_t *p;
 
-	if (r == 0 && (w.row.mv_size < KEEP_AT_WAITERS || w.row.mv_size > KEEP_WHOLE))
-		r = MDB_NOTFOUND;
-	if (r)
-		return r;
-	*ret_n = w.all;
-	*ret = mem_alloc(w.all);
-	if (!*ret)
+	if (r || w.all < KEEP_AT_WAITERS)
+		return r ? r : MDB_NOTFOUND;
+	p = mem_alloc(w.all);
+	if (!p)
 		return ENOMEM;
-	memcpy(*ret, w.row.mv_data, KEEP_SUM);
+	memcpy(p, w.row.mv_data, KEEP_SUM);
 	while (r == 0 && w.n) {
-		memcpy(*ret + w.at, (uint8_t *)w.row.mv_data + w.head, w.n);
+		memcpy(p + w.at, (uint8_t *)w.row.mv_data + w.head, w.n);
 		r = rows_next(&w);
 	}
-	if (r)
-		mem_free(*ret);
-	return r;
+	if (r) {
+		mem_free(p);
+		return r;
+	}
+	*ret = p;
+	*ret_n = w.all;
+	return 0;
 }
 
 /* In place, with the key that it has. */
@@ -176,8 +187,8 @@ static int put_row(const struct rows *w, const uint8_t *value)
 	MDB_val k, row, v = { w->row.mv_size, now };
 	int r = mdb_cursor_get(w->c, &k, &row, MDB_GET_CURRENT);
 
-	if (r)
-		return r;
+	if (r || v.mv_size > sizeof(now))
+		return r ? r : MDB_NOTFOUND;
 	memcpy(now, row.mv_data, w->head);
 	if (w->head)
 		memcpy(now, value, KEEP_SUM);

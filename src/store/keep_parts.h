@@ -29,8 +29,10 @@ void keep_parts_done(struct keep_parts *p);
 [[nodiscard]] int keep_put_parts(MDB_cursor *c, struct span key, struct span value, struct span more, bool tight);
 
 /*
- * The whole value of a message that waits, as a copy that is the caller's; and another one of that size in its place: the rows stay. 0,
- * ENOMEM, an error of LMDB; MDB_NOTFOUND: it is not there, not whole, or from when large ones had no parts.
+ * Of a message that waits, whose first row this is or has this key: was it passed on; its whole value as a copy that is the caller's, which takes
+ * as much memory; and another value of that size in its place, in the rows that there are. 0, ENOMEM, an error of LMDB; MDB_NOTFOUND: it is not
+ * there, not whole, or (the last) large and from when there were no parts.
  */
-[[nodiscard]] int keep_get_parts(MDB_cursor *c, struct span key, uint8_t **ret, size_t *ret_n);
+bool keep_was_passed(const MDB_val *row);
+[[nodiscard]] int keep_get_message(MDB_cursor *c, struct span key, uint8_t **ret, size_t *ret_n);
 [[nodiscard]] int keep_put_same(MDB_cursor *c, struct span key, const uint8_t *value);

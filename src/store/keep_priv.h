@@ -60,7 +60,8 @@ enum {
 	KEEP_NUMBERS = 31,
 };
 
-#define KEEP_NO_ID UINT32_MAX /* a place for an identifier that is not used */
+#define KEEP_PASSED UINT32_C(0x80000000) /* in the bytes of the waiters: look_for() */
+#define KEEP_NO_ID UINT32_MAX            /* a place for an identifier that is not used */
 
 enum { KEEP_DONE = 2 }; /* a third turn, for those who share a message */
 
@@ -96,6 +97,9 @@ struct keep_op {
 
 void keep_drop_blobs(struct keep_batch *b);
 struct keep_op *keep_op_at(const struct keep_batch *b, size_t at);
+
+/* The checksum of a row, into its first bytes. */
+void keep_seal(const uint8_t *key, size_t key_n, uint8_t *value, size_t n);
 
 /* Rows of other kinds than keep.h has. */
 [[nodiscard]] int keep_put_head(struct keep_batch *b);

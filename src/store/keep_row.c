@@ -113,7 +113,7 @@ static void take_waiters(struct rest *r, struct keep_row *row)
 	uint32_t n = 0;
 
 	row->n_waiters = (uint32_t)take(r, 4);
-	row->waiters = take_bytes(r, (size_t)take(r, 4));
+	row->waiters = take_bytes(r, (size_t)take(r, 4) & ~(size_t)KEEP_PASSED);
 	at = row->waiters;
 	while (at.n && keep_row_waiter(&at, &w)) {
 		r->bad |= w.w.qos > 2;

@@ -146,7 +146,48 @@ static void test_for_several(void **state)
 	expect_empty(&t);
 }
 
-/* In parts: all of them are others then. */
+/* Who has no place takes none away, whatever he says. */
+static void test_no_place(void **state)
+{
+	static const size_t sizes[] = { 0, 3000 };
+	const struct keep_waiter w[] = { { .session = 1, .qos = 1, .packet = 1 },
+					 { .session = 2, .qos = 1, .packet = 2 } },
+				 one = { .session = 9, .qos = 1, .packet = 9 },
+				 third = { .session = 3, .qos = 1, .packet = 3 };
+	struct keeper t;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		begin(&t);
+		put(&t, 20, sizes[i], w, 2);
+		put(&t, 21, sizes[i], w, 2);
+		put(&t, 22, sizes[i], &one, 1);
+		pass(&t, 20, 1, &w[1]); /* so the second has one place for two, */
+		pass(&t, 20, 2, &third);
+		done(&t, 20, 2); /* and gives it away; but says of the other */
+		pass(&t, 20, 2, &w[0]);
+		done(&t, 20, 1);
+		done(&t, 21, 1);
+		pass(&t, 21, 1, &third); /* it was over */
+		done(&t, 21, 3);
+		pass(&t, 22, 8, &third); /* he never waited */
+		done(&t, 22, 3);
+		keeper_submit(&t);
+		keeper_reopen(&t);
+		keeper_start(&t);
+		done(&t, 20, 2);
+		done(&t, 21, 3);
+		keeper_submit(&t);
+		assert_true(t.k->owed > 0);
+		assert_int_equal(t.found.records, 1 + SESSIONS + 3 + 3 + 1); /* 20 and 21 with two rows more, and 22 */
+		done(&t, 20, 3);
+		done(&t, 21, 2);
+		done(&t, 22, 9);
+		expect_empty(&t);
+	}
+}
+
+/* In parts: of these only the first row changes. */
 static void test_large(void **state)
 {
 	static const size_t sizes[] = { 900, 1900, 1950, 2000, 5000, 300000 };
@@ -246,8 +287,8 @@ static void test_no_room(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_for_one),   cmocka_unit_test(test_for_several), cmocka_unit_test(test_large),
-		cmocka_unit_test(test_no_memory), cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_for_one), cmocka_unit_test(test_for_several), cmocka_unit_test(test_no_place),
+		cmocka_unit_test(test_large),   cmocka_unit_test(test_no_memory),   cmocka_unit_test(test_no_room),
 	};
 
 	for (size_t i = 0; i < sizeof(bytes); i++)
