@@ -23,7 +23,7 @@ struct message {
 	uint64_t expires; /* a time of the clock that its makers use; 0 = never */
 	uint64_t from;    /* whose it is, for those who do not want to hear themselves; 0 = nobody's */
 	/*
-	 * Its number on disk (keep.h); 0: in memory alone. Set once, by the loop that publishes it, before it gives it to anybody. It may be
+	 * Its number on disk (keep.h); 0: in memory alone. Set once, by the loop that makes it, before it gives it to anybody. It may be
 	 * retained by then: who found it there delivers it `alone`, and does not look at this.
 	 */
 	uint64_t kept;
@@ -44,7 +44,7 @@ struct message_birth {
 
 /* With one reference; NULL when memory is out. */
 [[nodiscard]] struct message *message_new(const struct message_birth *b);
-/* The same, on no disk; a large payload is shared. Likewise. */
+/* The same, on no disk as yet; a large payload is shared. Likewise. */
 [[nodiscard]] struct message *message_copy(const struct message *m);
 struct message *message_ref(struct message *m); /* returns m */
 void message_unref(struct message *m);          /* NULL is fine */

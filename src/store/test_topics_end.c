@@ -59,7 +59,7 @@ static void test_too_late(void **state)
 	struct message *m = text("x");
 	struct subscriber *a, *b;
 	struct delivery d, least;
-	struct orphans *all;
+	struct orphan o;
 	struct sub *sub;
 	struct topics *t;
 	uint64_t where;
@@ -76,15 +76,14 @@ static void test_too_late(void **state)
 	assert_int_equal(topics_store(t, a, &d, &lim, &where), -ENOENT);
 	least = d;
 	least.qos = 0;
-	assert_false(topics_too_late(t, a, &least, a));
-	assert_true(topics_too_late(t, a, &d, a));
-	all = topics_orphans(t, a);
-	assert_non_null(all);
-	assert_true(all->n == 1 && all->v[0].to == b && all->v[0].d.m == m);
-	orphans_free(all);
+	assert_false(topics_too_late(t, a, &least, &o));
+	assert_true(topics_too_late(t, a, &d, &o));
+	assert_true(o.to == b && o.d.m == m);
+	orphan_done(&o);
+	assert_null(topics_orphans(t, a)); /* it is who asked who has it */
 	topics_end(t, NULL, b);
-	assert_false(topics_too_late(t, a, &d, a)); /* nobody is left */
-	assert_false(topics_too_late(t, b, &d, a));
+	assert_false(topics_too_late(t, a, &d, &o)); /* nobody is left */
+	assert_false(topics_too_late(t, b, &d, &o));
 	subscriber_unref(a);
 	subscriber_unref(b);
 	message_unref(m);

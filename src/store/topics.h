@@ -136,8 +136,8 @@ struct delivery topics_delivery(const struct sub *sub, struct message *m); /* wi
  */
 struct orphan {
 	struct subscriber *to; /* a reference */
-	struct delivery
-		d; /* likewise; `packet`: it has a record for the one that has ended, which is ours now; 0: it had none */
+	/* Likewise. `packet`: on disk it waits for the one that has ended, and who has the orphan says what becomes of that; 0: in memory alone. */
+	struct delivery d;
 };
 struct orphans {
 	struct orphans *next;
@@ -148,12 +148,13 @@ struct orphans {
 struct orphans *topics_orphans(struct topics *t, const struct subscriber *of);
 void orphans_free(struct orphans *all); /* NULL is fine */
 
+void orphan_done(struct orphan *o); /* its references */
+
 /*
  * A delivery to one that had ended when it came (topics_store(): -ENOENT), and was not sent to it. True: it was a share's, which has other
- * members: one of them has it, as an orphan of `of`.
+ * members, and *ret is one of them's.
  */
-bool topics_too_late(struct topics *t, const struct subscriber *s, const struct delivery *d,
-		     const struct subscriber *of);
+bool topics_too_late(struct topics *t, const struct subscriber *s, const struct delivery *d, struct orphan *ret);
 
 /*
  * For one that is nobody's: waits in its queue. -EAGAIN: it is somebody's now, *ret_where. -ENOENT: it has ended, or does not

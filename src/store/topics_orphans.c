@@ -38,8 +38,7 @@ static struct orphans *with_place(struct orphans *all)
 	return more;
 }
 
-bool topics_orphans_add(struct topics *t, const struct subscriber *of, const struct sub *to, struct message *m,
-			uint16_t packet)
+bool topics_orphans_add(struct topics *t, const struct subscriber *of, const struct orphan *o)
 {
 	struct orphans *all, *more;
 
@@ -47,8 +46,7 @@ bool topics_orphans_add(struct topics *t, const struct subscriber *of, const str
 	all = take_out(t, of);
 	more = with_place(all);
 	if (more) {
-		more->v[more->n] = (struct orphan){ subscriber_ref(to->whose), topics_delivery(to, message_ref(m)) };
-		more->v[more->n++].d.packet = packet;
+		more->v[more->n++] = *o;
 		more->of = of;
 		all = more;
 	}
@@ -72,12 +70,16 @@ struct orphans *topics_orphans(struct topics *t, const struct subscriber *of)
 	return all;
 }
 
+void orphan_done(struct orphan *o)
+{
+	message_unref(o->d.m);
+	subscriber_unref(o->to);
+}
+
 void orphans_free(struct orphans *all)
 {
-	for (size_t i = 0; all && i < all->n; i++) {
-		message_unref(all->v[i].d.m);
-		subscriber_unref(all->v[i].to);
-	}
+	for (size_t i = 0; all && i < all->n; i++)
+		orphan_done(&all->v[i]);
 	mem_free(all);
 }
 

@@ -84,7 +84,6 @@ void share_remember(struct subscriber *s,
 [[nodiscard]] int topics_restore(struct topics *t, const struct keep_session *past, uint64_t expires, uint64_t will_at,
 				 struct subscriber **ret); /* topics.c; nobody's, not counted. 0 or -ENOMEM */
 
-/* topics_orphans.c. The first: of one, to another; false: memory is out, and nobody gets it. */
-bool topics_orphans_add(struct topics *t, const struct subscriber *of, const struct sub *to, struct message *m,
-			uint16_t packet);
+/* topics_orphans.c. The first: `of` has left it, and its references go over; false: memory is out. */
+bool topics_orphans_add(struct topics *t, const struct subscriber *of, const struct orphan *o);
 void topics_orphans_done(struct topics *t);

@@ -232,9 +232,8 @@ void share_remember(struct subscriber *s, const struct sub *sub)
 	s->groups = l;
 }
 
-/* Which one of those that it has left, and is no member of any more; `d` came by it, if it has its number and matches. With both locks. */
-static bool leave_to_another(struct topics *t, const struct left *l, const struct delivery *d,
-			     const struct subscriber *of)
+/* `d` came by it, if it has its number and matches: then for whom of those who are members yet. With both locks. */
+static bool find_another(const struct topics *t, const struct left *l, const struct delivery *d, struct orphan *ret)
 {
 	struct share *g;
 	const struct sub *other;
@@ -243,7 +242,24 @@ static bool leave_to_another(struct topics *t, const struct left *l, const struc
 		return false;
 	g = share_find(t, left_group(l), left_filter(l));
 	other = g ? share_take_turn(g) : NULL;
-	return other && topics_orphans_add(t, of, other, d->m, d->packet);
+	if (!other)
+		return false;
+	*ret = (struct orphan){ subscriber_ref(other->whose), topics_delivery(other, message_ref(d->m)) };
+	ret->d.packet = d->packet;
+	return true;
+}
+
+static bool leave_to_another(struct topics *t, const struct left *l, const struct delivery *d,
+			     const struct subscriber *of)
+{
+	struct orphan o;
+
+	if (!find_another(t, l, d, &o))
+		return false;
+	if (topics_orphans_add(t, of, &o))
+		return true;
+	orphan_done(&o);
+	return false;
 }
 
 /*
@@ -279,8 +295,7 @@ void topics_give_up_shares(struct topics *t, struct subscriber *s)
 	pthread_rwlock_unlock(&t->subs_lock);
 }
 
-bool topics_too_late(struct topics *t, const struct subscriber *s, const struct delivery *d,
-		     const struct subscriber *of)
+bool topics_too_late(struct topics *t, const struct subscriber *s, const struct delivery *d, struct orphan *ret)
 {
 	bool found = false;
 
@@ -289,7 +304,7 @@ bool topics_too_late(struct topics *t, const struct subscriber *s, const struct 
 	pthread_rwlock_rdlock(&t->subs_lock);
 	pthread_mutex_lock(&t->turns);
 	for (const struct left *l = s->groups; l && !found; l = l->next)
-		found = leave_to_another(t, l, d, of);
+		found = find_another(t, l, d, ret);
 	pthread_mutex_unlock(&t->turns);
 	pthread_rwlock_unlock(&t->subs_lock);
 	return found;

@@ -101,7 +101,7 @@ struct mqtt_mark {
 	bool wrote, apart;
 };
 struct mqtt_mark mqtt_kept_mark(const struct io *io);
-void mqtt_kept_take_back(struct io *io, const struct mqtt_mark *since); /* of subscriptions only */
+void mqtt_kept_take_back(struct io *io, const struct mqtt_mark *since); /* none with a payload */
 
 /*
  * A message that is routed, in this order: mqtt_kept_wanted() for each who hears it (false: not on disk for this one); mqtt_kept_add()
@@ -113,14 +113,14 @@ bool mqtt_kept_again(const struct io *io,
 [[nodiscard]] int mqtt_kept_add(struct io *io, const struct subscriber *s, const struct delivery *d);
 [[nodiscard]] int mqtt_kept_message(struct io *io, struct message *m, int err);
 
-/* Or a copy of one that has the number of its record, d->m: what waited there for `ended` waits for `to`. */
+/* Instead of a record of its own: in that of d->m, a copy with its number, `to` takes the place of `ended`. 0; -ENOMEM: it is in memory alone. */
 [[nodiscard]] int mqtt_kept_pass(struct io *io, const struct subscriber *ended, const struct subscriber *to,
 				 const struct delivery *d);
 
 /*
  * One delivery. mqtt_kept_ready(): may it be sent by now? If not, the session is woken when it may. Then what becomes of it:
- * mqtt_kept_sent() under this identifier, mqtt_kept_received() PUBREC came, mqtt_kept_done() it is over. mqtt_kept_skip(): it was not
- * sent, and will not be.
+ * mqtt_kept_sent() under this identifier, mqtt_kept_received() PUBREC came, mqtt_kept_done() it is over. mqtt_kept_skip(): the same of one
+ * that may not be handed over yet.
  */
 bool mqtt_kept_ready(struct mqtt *self, struct io *io, const struct delivery *d);
 void mqtt_kept_sent(struct io *io, const struct subscriber *s, const struct delivery *d, uint16_t packet);

@@ -118,91 +118,126 @@ int mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d)
 	return pack(io, to->home, d->m, to, d);
 }
 
+/* ---- what another one has left ---- */
+
 /*
- * What an orphan is given as. Written anew, and the first one's record goes directly behind: of all together a store that is nearly full
- * would not have room for twice as much. Where there is no room for one the other takes the first one's place in the record. NULL: it is in
- * memory alone.
+ * Anew, and the first one's record goes directly behind: of all together a store that is nearly full would not have room for twice as much.
+ * Where there is no room for one the other takes the first one's place in the record.
  */
-static struct message *copy_of_orphan(struct io *io, const struct orphan *o, bool was, bool *ret_anew)
-{
-	bool early = was && !atomic_load_explicit(&o->d.m->mark, memory_order_acquire); /* there is no record yet */
-	struct message *m;
+enum way { IN_MEMORY, ANEW, IN_PLACE };
 
-	*ret_anew = false;
+static enum way way_of(struct io *io, const struct orphan *o, bool was)
+{
 	if (!o->d.qos || !mqtt_on_disk(io, o->to))
-		return NULL;
-	*ret_anew = mqtt_kept_promise(io, o->d.m) || early;
-	m = *ret_anew || was ? message_copy(o->d.m) : NULL;
-	if (m && *ret_anew)
-		(void)mqtt_kept_wanted(io, m, o->to, true);
-	else if (m)
-		m->kept = o->d.m->kept;
-	return m;
+		return IN_MEMORY;
+	if (mqtt_kept_promise(io, o->d.m))
+		return ANEW;
+	if (!was)
+		return IN_MEMORY;
+	/* Another loop will hand it over when its step ends: there is no record yet. It has just been promised room, so there is some */
+	return atomic_load_explicit(&o->d.m->mark, memory_order_acquire) ? IN_PLACE : ANEW;
 }
 
-static int keep_orphan(struct io *io, const struct orphan *o, const struct delivery *d, const struct subscriber *ended,
-		       bool anew)
+static int give_anew(struct io *io, const struct orphan *o, struct delivery *d)
 {
-	if (!anew)
-		return mqtt_kept_pass(io, ended, o->to, d);
-	return mqtt_kept_message(io, d->m, mqtt_kept_add(io, o->to, d));
-}
+	int r;
 
-static int give_orphan(struct io *io, const struct orphan *o, const struct subscriber *ended)
-{
-	bool was = o->d.packet && mqtt_on_disk(io, ended), anew;
-	struct message *m = copy_of_orphan(io, o, was, &anew);
-	struct delivery d = o->d;
-	int r, err = -ENOENT;
-
-	d.m = m ? m : o->d.m;
-	d.packet = m ? subscriber_next_id(o->to) : 0;
-	r = mqtt_give(io, o->to, &d);
-	if (r >= 0 && m) {
-		err = keep_orphan(io, o, &d, ended, anew);
-		if (err < 0)
-			mqtt_dropped(io); /* in memory it is there */
-	}
-	if (was && r != -ENOENT && (anew || err < 0))
-		mqtt_kept_skip(io, ended, &o->d);
-	mqtt_kept_cut(io);
-	message_unref(m);
+	if (mqtt_kept_wanted(io, d->m, o->to, true))
+		d->packet = subscriber_next_id(o->to);
+	r = mqtt_give(io, o->to, d);
+	if (r >= 0 && d->packet && mqtt_kept_message(io, d->m, mqtt_kept_add(io, o->to, d)) < 0)
+		mqtt_dropped(io); /* in memory it is there */
 	return r;
 }
 
-/* Whom one of them is for may have ended too: then there is another orphan. */
-static void give_orphans(struct io *io, const struct subscriber *ended)
+/* The place first: nobody may have what he has none for. */
+static int give_in_place(struct io *io, const struct orphan *o, struct delivery *d, const struct subscriber *ended,
+			 bool *ret_moved)
+{
+	const struct mqtt_mark before = mqtt_kept_mark(io);
+	int r;
+
+	d->m->kept = o->d.m->kept;
+	d->packet = subscriber_next_id(o->to);
+	*ret_moved = mqtt_kept_pass(io, ended, o->to, d) == 0;
+	if (!*ret_moved) {
+		d->packet = 0;
+		mqtt_dropped(io);
+	}
+	r = mqtt_give(io, o->to, d);
+	if (r < 0 && *ret_moved) {
+		mqtt_kept_take_back(io, &before);
+		*ret_moved = false;
+	}
+	return r;
+}
+
+/* -ENOENT: whom it is for has ended too, and nothing has changed. Else its record, if it had one, is another's or has an end. */
+static int give_orphan(struct io *io, const struct orphan *o, const struct subscriber *ended)
+{
+	const bool was = o->d.packet && mqtt_on_disk(io, ended);
+	const enum way way = way_of(io, o, was);
+	struct message *copy = way == IN_MEMORY ? NULL : message_copy(o->d.m);
+	struct delivery d = o->d;
+	bool moved = false;
+	int r;
+
+	d.m = copy ? copy : o->d.m;
+	d.packet = 0;
+	if (!copy)
+		r = mqtt_give(io, o->to, &d);
+	else if (way == ANEW)
+		r = give_anew(io, o, &d);
+	else
+		r = give_in_place(io, o, &d, ended, &moved);
+	if (way != IN_MEMORY && !copy)
+		mqtt_dropped(io);
+	if (was && !moved && r != -ENOENT)
+		mqtt_kept_skip(io, ended, &o->d);
+	mqtt_kept_cut(io);
+	message_unref(copy);
+	return r;
+}
+
+/* Until somebody has it, or nobody will. */
+static void settle(struct io *io, struct orphan *o, const struct subscriber *ended)
 {
 	struct topics *t = mqtt_service(io)->topics;
-	struct orphans *all;
-	uint64_t given = 0;
+	struct orphan next;
+	int r;
 
-	while ((all = topics_orphans(t, ended))) {
-		for (size_t i = 0; i < all->n; i++) {
-			const struct orphan *o = &all->v[i];
-			int r = give_orphan(io, o, ended);
-
-			given += r >= 0;
-			if (r == -ENOENT && !topics_too_late(t, o->to, &o->d, ended))
-				mqtt_kept_skip(io, ended, &o->d);
-		}
-		orphans_free(all);
+	while ((r = give_orphan(io, o, ended)) == -ENOENT && topics_too_late(t, o->to, &o->d, &next)) {
+		orphan_done(o);
+		*o = next;
 	}
-	io_count(io, MQTT_REDELIVERED, given);
+	if (r == -ENOENT)
+		mqtt_kept_skip(io, ended, &o->d);
+	if (r >= 0)
+		io_count(io, MQTT_REDELIVERED, 1);
 }
 
 void mqtt_end_session(struct io *io, struct subscriber *s)
 {
-	give_orphans(io, s);
+	struct orphans *all;
+
+	if (mqtt_pen(io)->messages_n) /* of this step, too, there must be records */
+		mqtt_kept_submit(NULL, io);
+	all = topics_orphans(mqtt_service(io)->topics, s);
+	for (size_t i = 0; all && i < all->n; i++)
+		settle(io, &all->v[i], s);
+	orphans_free(all);
 	mqtt_kept_end(io, s);
 	subscriber_clear(s);
 }
 
 bool mqtt_too_late(struct io *io, const struct subscriber *ended, const struct delivery *d)
 {
-	if (!topics_too_late(mqtt_service(io)->topics, ended, d, ended))
+	struct orphan o;
+
+	if (!topics_too_late(mqtt_service(io)->topics, ended, d, &o))
 		return false;
-	give_orphans(io, ended);
+	settle(io, &o, ended);
+	orphan_done(&o);
 	return true;
 }
 

@@ -166,7 +166,7 @@ int mqtt_give(struct io *io, struct subscriber *to, const struct delivery *d);
 /* topics_end() was called: what it has left to others of its groups, and what the disk has of it. */
 void mqtt_end_session(struct io *io, struct subscriber *s);
 bool mqtt_too_late(struct io *io, const struct subscriber *ended,
-		   const struct delivery *d);         /* came then: true, likewise */
+		   const struct delivery *d);         /* came then; true: another one has it */
 void mqtt_send_off(struct mqtt *self, struct io *io); /* self: whose step it was; NULL: the shard's */
 
 /* ---- the shard ---- */

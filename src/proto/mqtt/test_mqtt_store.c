@@ -562,6 +562,58 @@ static void test_ended_when_full_and_heard(void **state)
 	end(&b);
 }
 
+static void join(struct box *b, const char *name, uint32_t expiry, const char *filter)
+{
+	const struct hello hello = { .name = name, .expiry = expiry };
+	struct memconn *c = world_client(&b->w);
+
+	talk_greet(c, &hello);
+	take_packet(c, MQTT_CONNACK);
+	memconn_take(c, memconn_out(c).n); /* what waited */
+	talk_subscribe(c, filter, 1);
+	memconn_reset(c);
+}
+
+/* The second one ends, too. What it has heard by itself as well (`own`) takes nothing away that is the third one's. */
+static void end_one_after_the_other(bool own)
+{
+	const struct hello mouth = { .name = "mouth" };
+	struct memconn *c;
+	struct box b;
+
+	begin(&b, true);
+	join(&b, "first", 60, "$share/g/t");
+	if (own)
+		join(&b, "second", 120, "t");
+	c = talk_hello(&b.w, &mouth, false);
+	for (unsigned i = 0; i < FOUR; i++) {
+		const char payload[] = { (char)('0' + i), '\0' };
+
+		talk_publish(c, &(struct say){ .topic = "t", .payload = payload, .qos = 1, .id = 1 });
+		take_packet(c, MQTT_PUBACK);
+	}
+	memconn_reset(c);
+	join(&b, "second", 120, "$share/g/t");
+	set_full(&b, true);
+	memdrive_advance(b.w.drive, 61 * SEC);
+	set_full(&b, false);
+	join(&b, "third", 600, "$share/g/t");
+	set_full(&b, true);
+	memdrive_advance(b.w.drive, 60 * SEC);
+	set_full(&b, false);
+	expect_counts(&b, FOUR, 1);
+	takes(comes(&b, "third", 10, true), 0, FOUR);
+	expect_counts(&b, 0, 1);
+	end(&b);
+}
+
+static void test_ended_one_after_the_other(void **state)
+{
+	(void)state;
+	end_one_after_the_other(false);
+	end_one_after_the_other(true);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -576,6 +628,7 @@ int main(void)
 		cmocka_unit_test(test_comes_back),
 		cmocka_unit_test(test_ended_when_full),
 		cmocka_unit_test(test_ended_when_full_qos_2),
+		cmocka_unit_test(test_ended_one_after_the_other),
 		cmocka_unit_test(test_ended_when_full_and_heard),
 	};
 
