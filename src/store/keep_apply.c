@@ -118,15 +118,12 @@ static int del_all(struct keep_work *a, struct span prefix)
 }
 
 /*
- * A message for one by which no row will ever lie: pages may be filled with these. Before one of QoS 2, or for several, rows come, and in a
- * page that is full each of the first ones would take another page.
+ * A message for one, by which no row will ever lie: pages may be filled with these. Before one for several rows come, and in a page that is
+ * full each of the first ones would take another page.
  */
 static bool is_tight(const struct keep_op *op)
 {
-	enum { FLAGS = KEEP_AT_WAITERS + 8, QOS = 3 };
-
-	return op->key[0] == KEEP_MESSAGE && op->value_n > FLAGS && keep_get(op->value + KEEP_AT_N, 4) == 1 &&
-	       (op->value[FLAGS] & QOS) < 2;
+	return op->key[0] == KEEP_MESSAGE && op->value_n > KEEP_AT_WAITERS && keep_get(op->value + KEEP_AT_N, 4) == 1;
 }
 
 /* In place of another one, whose parts go. */
@@ -161,18 +158,6 @@ static bool is_over(struct keep_work *a, const struct keep_op *op)
 	MDB_val value;
 
 	return has(a, op->key, &value) && value.mv_size > KEEP_SUM && ((uint8_t *)value.mv_data)[KEEP_SUM] == KEEP_DONE;
-}
-
-/* Only of a message that is there, and of a delivery that is not over. */
-static int turn(struct keep_work *a, const struct keep_op *op)
-{
-	uint8_t key[FULL_KEY];
-	MDB_val value;
-
-	set_self(key, op);
-	if (!has(a, key, &value) || is_over(a, op))
-		return 0;
-	return put(a, op);
 }
 
 /* One that lies before a message: `value` has room for its checksum. */
@@ -370,6 +355,58 @@ static int pass(struct keep_work *a, const struct keep_op *op)
 	r = pass_in(a, op, value, n);
 	mem_free(value);
 	return r;
+}
+
+/* ---- one delivery has come further ---- */
+
+/* In the message, which keeps its size: pages that are full of messages for one have no room for more rows. */
+static int turn_in(struct keep_work *a, const struct keep_op *op, uint8_t *value, size_t n)
+{
+	struct span its = find_waiter(waiters_of(value, n), session_in(op));
+	const uint8_t *said = op->value + KEEP_SUM;
+	uint8_t *at, key[FULL_KEY];
+
+	if (!its.n)
+		return 0;
+	at = value + (its.p - value);
+	if (said[0] == KEEP_RECEIVED)
+		at[KEEP_AT_FLAGS] |= KEEP_GOT;
+	memcpy(at + KEEP_AT_PACKET, said + 1, 2);
+	set_self(key, op);
+	keep_seal(key, FULL_KEY, value, n);
+	return keep_put_same(a->cursor, (struct span){ key, FULL_KEY }, value);
+}
+
+static int turn_of_one(struct keep_work *a, const struct keep_op *op)
+{
+	uint8_t *value;
+	size_t n;
+	int r = get_message(a, op, &value, &n);
+
+	if (r == 0) {
+		r = turn_in(a, op, value, n);
+		mem_free(value);
+	}
+	return r == MDB_NOTFOUND ? put(a, op) : r; /* no place for it: from when there were no parts */
+}
+
+/* Of a message for one, in it; of one for several beside it, where there is room for that; and so where an older guichet has begun to. */
+static int turn(struct keep_work *a, const struct keep_op *op)
+{
+	uint8_t key[FULL_KEY];
+	MDB_val row;
+	bool several;
+	uint32_t left;
+	int r;
+
+	set_self(key, op);
+	if (!has(a, key, &row) || is_over(a, op))
+		return 0;
+	keep_set_key(key + 9, 0);
+	r = get_left(a, key, &left, &several);
+	if (r)
+		return r;
+	return several || has(a, op->key, &row) ? put(a, op) : turn_of_one(a, op);
 }
 
 static int apply(struct keep_work *a, const struct keep_op *op)

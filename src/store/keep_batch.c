@@ -88,21 +88,13 @@ static void put_bytes(uint8_t **p, struct span s)
 	*p += s.n;
 }
 
-static void seal_all(const uint8_t *key, size_t key_n, uint8_t *value, size_t n, struct span more)
-{
-	uint32_t sum = crc32c(crc32c(0, key, key_n), value + KEEP_SUM, n - KEEP_SUM);
-
-	keep_set(value, more.n ? crc32c(sum, more.p, more.n) : sum, KEEP_SUM);
-}
-
-void keep_seal(const uint8_t *key, size_t key_n, uint8_t *value, size_t n)
-{
-	seal_all(key, key_n, value, n, (struct span){});
-}
-
 static void seal(struct keep_op *op)
 {
-	seal_all(op->key, op->key_n, op->value, op->value_n, op->large ? blob_span(op->large) : (struct span){});
+	uint32_t sum = keep_sum((struct span){ op->key, op->key_n }, (struct span){ op->value, op->value_n });
+
+	if (op->large)
+		sum = crc32c(sum, blob_span(op->large).p, blob_span(op->large).n);
+	keep_set(op->value, sum, KEEP_SUM);
 }
 
 /* ---- keys ---- */

@@ -171,6 +171,9 @@ int keep_get_message(MDB_cursor *c, struct span key, uint8_t **ret, size_t *ret_
 		memcpy(p + w.at, (uint8_t *)w.row.mv_data + w.head, w.n);
 		r = rows_next(&w);
 	}
+	/* With a new checksum what is damaged would be believed */
+	if (r == 0 && keep_get(p, KEEP_SUM) != keep_sum(key, (struct span){ p, w.all }))
+		r = MDB_NOTFOUND;
 	if (r) {
 		mem_free(p);
 		return r;

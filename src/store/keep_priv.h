@@ -51,6 +51,8 @@ enum {
 enum {
 	KEEP_F_RETAIN = 4, /* beside the QoS */
 	KEEP_F_FROM = 8,   /* likewise, of a message: whose it is follows */
+	KEEP_QOS = 3,
+	KEEP_GOT = 3,      /* in place of the QoS, of a waiter: QoS 2, received */
 	KEEP_AT_ALONE = 3, /* likewise, of a waiter: five bits from here */
 	KEEP_F_WILL = 1,
 	KEEP_F_LOCAL = 1,
@@ -98,9 +100,6 @@ struct keep_op {
 void keep_drop_blobs(struct keep_batch *b);
 struct keep_op *keep_op_at(const struct keep_batch *b, size_t at);
 
-/* The checksum of a row, into its first bytes. */
-void keep_seal(const uint8_t *key, size_t key_n, uint8_t *value, size_t n);
-
 /* Rows of other kinds than keep.h has. */
 [[nodiscard]] int keep_put_head(struct keep_batch *b);
 [[nodiscard]] int keep_put_left(struct keep_batch *b, uint64_t id, uint32_t n);
@@ -126,7 +125,9 @@ struct keep_row {
 /* 0; -EBADMSG: its checksum or form is wrong; -EINVAL: it cannot be, ret->wrong says why. What it gives borrows from the two. */
 [[nodiscard]] int keep_row(struct span key, struct span value, keep_props *props, struct keep_row *ret);
 
-size_t keep_key_size(uint8_t kind); /* 0: no kind, or not always the same */
+uint32_t keep_sum(struct span key, struct span value); /* over both, but for the checksum that the value begins with */
+void keep_seal(const uint8_t *key, size_t key_n, uint8_t *value, size_t n); /* writes it there */
+size_t keep_key_size(uint8_t kind);                                         /* 0: no kind, or not always the same */
 
 /* keep_check.c. Of a row that has the form of its kind. */
 struct keep_wrong keep_check(const struct keep_row *row, keep_props *props);
@@ -140,7 +141,12 @@ bool keep_row_waiter(struct span *at, struct keep_raw_waiter *ret);
 
 /* Where what stands in the value of a message that waits: their number, their bytes, they; and of each, before its identifiers. */
 enum { KEEP_AT_N = KEEP_SUM, KEEP_AT_BYTES = KEEP_AT_N + 4, KEEP_AT_WAITERS = KEEP_AT_BYTES + 4 };
-enum { KEEP_AT_N_IDS = 8 + 1 + 2, KEEP_AT_IDS = KEEP_AT_N_IDS + 2 };
+enum {
+	KEEP_AT_FLAGS = 8,
+	KEEP_AT_PACKET = KEEP_AT_FLAGS + 1,
+	KEEP_AT_N_IDS = KEEP_AT_PACKET + 2,
+	KEEP_AT_IDS = KEEP_AT_N_IDS + 2
+};
 
 /* Numbers in memory. */
 static inline uint64_t keep_get(const uint8_t *p, unsigned bytes)

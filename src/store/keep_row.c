@@ -92,7 +92,9 @@ bool keep_row_waiter(struct span *at, struct keep_raw_waiter *ret)
 	uint8_t flags = (uint8_t)take(&r, 1);
 	struct span ids;
 
-	w.qos = flags & 3;
+	if ((flags & KEEP_QOS) == KEEP_GOT)
+		w.turn = KEEP_RECEIVED;
+	w.qos = w.turn == KEEP_RECEIVED ? 2 : flags & KEEP_QOS;
 	w.retain = flags & KEEP_F_RETAIN;
 	w.alone = flags >> KEEP_AT_ALONE;
 	w.packet = (uint16_t)take(&r, 2);
@@ -115,10 +117,8 @@ static void take_waiters(struct rest *r, struct keep_row *row)
 	row->n_waiters = (uint32_t)take(r, 4);
 	row->waiters = take_bytes(r, (size_t)take(r, 4) & ~(size_t)KEEP_PASSED);
 	at = row->waiters;
-	while (at.n && keep_row_waiter(&at, &w)) {
-		r->bad |= w.w.qos > 2;
+	while (at.n && keep_row_waiter(&at, &w))
 		n++;
-	}
 	r->bad |= at.n || n != row->n_waiters || n == 0;
 }
 
@@ -172,6 +172,16 @@ static void take_message_key(struct span key, struct keep_row *row)
 		row->kind = row->session ? KEEP_ROW_TURN : KEEP_ROW_LEFT;
 }
 
+uint32_t keep_sum(struct span key, struct span value)
+{
+	return crc32c(crc32c(0, key.p, key.n), value.p + KEEP_SUM, value.n - KEEP_SUM);
+}
+
+void keep_seal(const uint8_t *key, size_t key_n, uint8_t *value, size_t n)
+{
+	keep_set(value, keep_sum((struct span){ key, key_n }, (struct span){ value, n }), KEEP_SUM);
+}
+
 size_t keep_key_size(uint8_t kind)
 {
 	static const uint8_t size[] = {
@@ -212,7 +222,7 @@ int keep_row(struct span key, struct span value, keep_props *props, struct keep_
 	uint32_t sum = (uint32_t)take(&r, KEEP_SUM);
 
 	*ret = (struct keep_row){ .value_n = value.n };
-	if (r.bad || key.n >= KEEP_KEY || crc32c(crc32c(0, key.p, key.n), r.s.p, r.s.n) != sum || !take_key(key, ret))
+	if (r.bad || key.n >= KEEP_KEY || keep_sum(key, value) != sum || !take_key(key, ret))
 		return -EBADMSG;
 	take_value(&r, ret);
 	if (r.bad)

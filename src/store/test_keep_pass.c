@@ -284,11 +284,52 @@ static void test_no_room(void **state)
 	}
 }
 
+/* Pages that are full of messages for one: they are taken with QoS 2, all of them before the first is over, and that takes no room. */
+static void take_all(size_t n, const struct keep_waiter *first)
+{
+	const struct keep_waiter to = { .session = 2, .qos = 2, .packet = 1 };
+	struct keeper t;
+	uint64_t id = 100, last;
+
+	begin(&t);
+	for (; keep_promise(t.k, &t.b, n); id++) {
+		put(&t, id, n, first, 1);
+		if (id % 16 == 0)
+			keeper_submit(&t);
+	}
+	keeper_submit(&t);
+	last = id;
+	for (id = 100; id < last; id++) {
+		if (first->session != to.session)
+			pass(&t, id, first->session, &to);
+		assert_int_equal(keep_received(&t.b, id, to.session, 1), 0);
+		keep_cut(&t.b);
+	}
+	keeper_submit(&t);
+	for (id = 100; id < last; id++) {
+		done(&t, id, to.session);
+		keep_cut(&t.b);
+	}
+	expect_empty(&t);
+}
+
+static void test_taken(void **state)
+{
+	static const size_t sizes[] = { 580, 1260, 3860 };
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		take_all(sizes[i], &(struct keep_waiter){ .session = 1, .qos = 1, .packet = 1 });
+		take_all(sizes[i], &(struct keep_waiter){ .session = 2, .qos = 2, .packet = 1 });
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_for_one), cmocka_unit_test(test_for_several), cmocka_unit_test(test_no_place),
 		cmocka_unit_test(test_large),   cmocka_unit_test(test_no_memory),   cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_taken),
 	};
 
 	for (size_t i = 0; i < sizeof(bytes); i++)
