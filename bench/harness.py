@@ -48,6 +48,30 @@ def tree(pid):
     return found
 
 
+def _has_ended(pid):
+    """Its files too: the first thread may be a zombie while another one waits for the disk."""
+    s = _stat(pid)
+    if s and s[0] not in "ZX":
+        return False
+    try:
+        return len(os.listdir(f"/proc/{pid}/task")) <= 1
+    except OSError:
+        return True
+
+
+def kill(pid):
+    """A process and all that descend from it, as a crash would; they have gone when it returns, and nothing listens for them."""
+    pids = list(tree(pid))
+    for p in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(p, signal.SIGKILL)
+    end = time.monotonic() + 10
+    while not all(map(_has_ended, pids)):
+        if time.monotonic() > end:
+            raise Failed(f"process {pid} and its children do not end")
+        time.sleep(0.01)
+
+
 def _own_cpu(pid, stat):
     # The process clock of another process, as clock_getcpuclockid(3) makes it. A zombie has none, but still has its stat.
     try:

@@ -8,8 +8,6 @@ import base64
 import contextlib
 import hashlib
 import math
-import os
-import signal
 import socket
 import statistics
 import subprocess
@@ -660,8 +658,7 @@ def _lost(start, port, name):
         with mqtt_client.Client(server.address(), "publisher") as c:
             for i in range(ACKNOWLEDGED):
                 c.publish(name, b"%d" % i, i + 1)
-        for pid in harness.tree(server.pid):
-            os.kill(pid, signal.SIGKILL)
+        harness.kill(server.pid)
     with start(port) as server, mqtt_client.Client(server.address(), name, kept=True) as c:
         c.sock.settimeout(2)
         found = set()
