@@ -19,13 +19,7 @@ static uint8_t bytes[LARGEST];
 
 static void begin(struct keeper *t)
 {
-	keeper_init_fast(t);
-	t->setup.limit = KEEP_LIMIT_MIN;
-	t->setup.largest = LARGEST;
-	keeper_start(t);
-	for (uint64_t i = 1; i <= SESSIONS; i++)
-		keeper_session(t, i, "s");
-	keeper_submit(t);
+	keeper_start_small(t, LARGEST, SESSIONS);
 }
 
 /* All that is there of messages, in text. */

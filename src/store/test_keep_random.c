@@ -256,10 +256,7 @@ static void run(unsigned seed)
 {
 	struct model o = { .seed = seed, .next = 1 };
 
-	keeper_init_fast(&o.t);
-	o.t.setup.limit = KEEP_LIMIT_MIN;
-	o.t.setup.largest = LARGEST;
-	keeper_start(&o.t);
+	keeper_start_small(&o.t, LARGEST, 0);
 	for (unsigned i = 0; i < CROWD; i++)
 		come(&o, i);
 	for (unsigned i = 0; i < STEPS; i++)

@@ -152,7 +152,7 @@ void orphan_done(struct orphan *o); /* its references */
 
 /*
  * A delivery to one that had ended when it came (topics_store(): -ENOENT), and was not sent to it. True: it was a share's, which has other
- * members, and *ret is one of them's.
+ * members, and *ret is for one of them.
  */
 bool topics_too_late(struct topics *t, const struct subscriber *s, const struct delivery *d, struct orphan *ret);
 

@@ -269,3 +269,14 @@ void keeper_each_allocation(struct keeper *t)
 		keeper_close(t);
 	}
 }
+
+void keeper_start_small(struct keeper *t, uint64_t largest, uint64_t sessions)
+{
+	keeper_init_fast(t);
+	t->setup.limit = KEEP_LIMIT_MIN;
+	t->setup.largest = largest;
+	keeper_start(t);
+	for (uint64_t i = 1; i <= sessions; i++)
+		keeper_session(t, i, "s");
+	keeper_submit(t);
+}

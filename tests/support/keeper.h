@@ -19,9 +19,11 @@ struct keeper {
 
 void keeper_init(struct keeper *t);      /* makes the folder; opens nothing */
 void keeper_init_fast(struct keeper *t); /* in memory, where there is such a file system: for what need not last */
-void keeper_done(struct keeper *t);      /* closes, removes */
-void keeper_open(struct keeper *t);      /* to read */
-void keeper_start(struct keeper *t);     /* asserts that it works; what was not read is passed over */
+void keeper_start_small(struct keeper *t, uint64_t largest,
+			uint64_t sessions); /* likewise; with the smallest limit, and sessions from 1 on */
+void keeper_done(struct keeper *t);         /* closes, removes */
+void keeper_open(struct keeper *t);         /* to read */
+void keeper_start(struct keeper *t);        /* asserts that it works; what was not read is passed over */
 void keeper_close(struct keeper *t);
 void keeper_reopen(struct keeper *t); /* close, open */
 void keeper_submit(struct keeper *t); /* the batch, and waits until it is on the disk */

@@ -101,7 +101,7 @@ struct mqtt_mark {
 	bool wrote, apart;
 };
 struct mqtt_mark mqtt_kept_mark(const struct io *io);
-void mqtt_kept_take_back(struct io *io, const struct mqtt_mark *since); /* none with a payload */
+void mqtt_kept_take_back(struct io *io, const struct mqtt_mark *since); /* of records without a payload */
 
 /*
  * A message that is routed, in this order: mqtt_kept_wanted() for each who hears it (false: not on disk for this one); mqtt_kept_add()
